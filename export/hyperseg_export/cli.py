@@ -1,0 +1,98 @@
+"""The whole command line: the runtime's verbs and those that make and check bundles.
+
+Nothing heavy is imported here; a verb imports what it needs when it runs.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hyperseg_export.console import ExportProgress
+from hyperseg_runtime import cli, console
+from hyperseg_runtime.errors import InputError
+
+app = cli.app
+EXTRA = "export"
+
+CheckpointArgument = Annotated[
+    Path, typer.Argument(metavar="CHECKPOINT", help="Folder with config.json, safetensors and tokenizer files.")
+]
+AdapterOption = Annotated[
+    Path | None, typer.Option(help="Folder of a peft LoRA adapter to merge; by default one in CHECKPOINT is found.")
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the target if it exists.")]
+
+
+@app.command()
+def make_tiny(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write the checkpoint to.")],
+    family: Annotated[str, typer.Option(help="Model family.")] = "hyperseg",
+    seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Write a checkpoint in miniature: the published layout with random weights."""
+    tiny = console.load_extra("hyperseg_export.tiny", EXTRA)
+    tiny.make_tiny(directory, family, seed, overwrite)
+    console.out.print(f"checkpoint  {directory} ({family}, seed {seed}, random weights)", markup=False)
+
+
+@app.command()
+def export(
+    checkpoint: CheckpointArgument,
+    bundle: cli.BundleArgument,
+    adapter: AdapterOption = None,
+    context: Annotated[
+        int | None, typer.Option(min=1, help="Longest prompt plus answer in tokens; default 1280.")
+    ] = None,
+    overwrite: OverwriteOption = False,
+    skip_parity: Annotated[
+        bool, typer.Option("--skip-parity", help="Do not compare graphs with modules; recorded as not measured.")
+    ] = False,
+    as_json: cli.JsonOption = False,
+) -> None:
+    """Turn CHECKPOINT into BUNDLE: seven ONNX graphs, checked against their modules on photographs.
+
+    BUNDLE appears whole or not at all. A killed export continues when called again.
+    """
+    build = console.load_extra("hyperseg_export.build", EXTRA)
+    options = build.ExportOptions(adapter, context, overwrite, not skip_parity)
+    with ExportProgress() as progress:
+        manifest = build.export_bundle(checkpoint, bundle, options, progress)
+    if as_json:
+        console.print_json(manifest.model_dump(mode="json"))
+        return
+    console.out.print(f"bundle  {bundle} ({cli.megabytes(manifest.size_bytes)})\n", markup=False)
+    cli.print_parity(manifest)
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path | None, typer.Argument(metavar="[BUNDLE]", help="Folder written by export.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Checkpoint the bundle was made from: its modules are the reference.")
+    ] = None,
+    adapter: AdapterOption = None,
+    image: Annotated[
+        list[Path] | None, typer.Option(help="Photograph to compare on (repeatable); default: two samples.")
+    ] = None,
+    golden: Annotated[Path | None, typer.Option(help="Folder of arrays made by the original code.")] = None,
+    as_json: cli.JsonOption = False,
+) -> None:
+    """Compare: BUNDLE with the modules of its checkpoint, or --golden DIR with modules and graphs."""
+    if (bundle is None) == (golden is None):
+        raise InputError("verify takes either BUNDLE (with --checkpoint) or --golden DIR")
+    checks = console.load_extra("hyperseg_export.verify", EXTRA)
+    with ExportProgress() as progress:
+        if golden is not None:
+            report = checks.verify_golden(golden, progress)
+        else:
+            entries = checks.verify_bundle(bundle, checkpoint, adapter, image or [], progress)
+    if golden is not None:
+        checks.print_golden(report, as_json)
+    else:
+        checks.print_bundle(entries, as_json)
+
+
+def main() -> None:
+    console.run_app(app)

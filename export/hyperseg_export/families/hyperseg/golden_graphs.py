@@ -1,0 +1,202 @@
+"""What the golden arrays show beyond the graphs' outputs: inner values, and parts no graph contains."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import relu
+
+from hyperseg_export.families.hyperseg.config import HypersegConfig
+from hyperseg_export.modules.linear import Linear, Mlp
+from hyperseg_export.modules.mask_decoder import ConditionScore, MaskDecoder, mask_feature_pyramid
+from hyperseg_export.modules.siglip import SiglipConfig, SiglipTower
+from hyperseg_export.modules.swin import SwinTransformer
+from hyperseg_export.parity.probes import NO_PROBE, Probe, Taps
+from hyperseg_runtime.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
+
+Inputs = Sequence[Tensor]
+MapShapes = tuple[tuple[int, int], ...]
+
+
+def graph_probes(config: HypersegConfig) -> dict[str, Probe]:
+    """Graph name -> the inner values to show. Names are those of the golden arrays."""
+    phi = [f"phi.layers.{i}" for i in range(config.phi.layers)]
+    pixel = [f"pixel_decoder.layers.{i}" for i in range(config.pixel_decoder.layers)]
+    local = [f"fvp.local_project.{i}" for i in range(len(config.fvp.map_channels))]
+
+    def fvp(taps: Taps, inputs: Inputs) -> dict[str, Tensor]:
+        projected = {f"fvp_local{i}": taps[path][0] for i, path in enumerate(local)}
+        return {**projected, "fvp_latents_out": taps["fvp.norm"][0]}
+
+    return {
+        "clip_encoder": Probe(("siglip",), lambda taps, inputs: {"siglip_features": taps["siglip"][0]}),
+        "fvp": Probe((*local, "fvp.norm"), fvp),
+        "llm": Probe(tuple(phi), lambda taps, inputs: {f"phi_layer{i}": taps[p][0][0] for i, p in enumerate(phi)}),
+        "pixel_decoder": Probe(
+            tuple(pixel), lambda taps, inputs: {f"msdeform_layer{i}": taps[p][0] for i, p in enumerate(pixel)}
+        ),
+        "mask_decoder": Probe(
+            ("query_projector", "condition_projector", *decoder_paths(config)),
+            lambda taps, inputs: {**_read_outs(taps, inputs), **decoder_values(taps, inputs[0])},
+        ),
+    }
+
+
+def _read_outs(taps: Taps, inputs: Inputs) -> dict[str, Tensor]:
+    hidden, query_pooling, condition_pooling, memory_pooling = inputs[7:]
+    return {
+        "seg_query_hidden": query_pooling @ hidden,
+        "seg_query_256": taps["query_projector"][0],
+        "SEG_embedding_hidden": condition_pooling @ hidden,
+        "SEG_embedding_256": taps["condition_projector"][0],
+        "temporal_hidden": memory_pooling @ hidden,
+    }
+
+
+def decoder_paths(config: HypersegConfig) -> tuple[str, ...]:
+    layers = (f"mask_decoder.layers.{i}" for i in range(config.mask_decoder.layers))
+    return "mask_decoder.attention_mask", "mask_decoder.mask_embed", *layers
+
+
+def decoder_values(taps: Taps, mask_features: Tensor) -> dict[str, Tensor]:
+    """Decoder states (Q, B, C), attention masks as "may attend", full-size masks before every layer."""
+    layers = [path for path in taps if path.startswith("mask_decoder.layers.")]
+    embeds = taps["mask_decoder.mask_embed"][: len(layers)]
+    masks = [(embed @ mask_features.flatten(2)).unflatten(2, mask_features.shape[2:]) for embed in embeds]
+    return {
+        **{f"predictor_layer{i}": taps[path][0].transpose(0, 1) for i, path in enumerate(layers)},
+        **{f"open{i}": mask for i, mask in enumerate(taps["mask_decoder.attention_mask"])},
+        "aux_pred_masks": torch.stack(masks),
+    }
+
+
+class SwinAtSize(nn.Module):
+    """The image encoder at another image size."""
+
+    def __init__(self, config: HypersegConfig, image_hw: tuple[int, int]) -> None:
+        super().__init__()
+        self.swin = SwinTransformer(config.swin, image_hw)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return self.swin(images)
+
+
+class SiglipHiddenStates(nn.Module):
+    """The image tower with all stored layers; returns the input of every layer and the last output."""
+
+    def __init__(self, config: SiglipConfig) -> None:
+        super().__init__()
+        self.siglip = SiglipTower(config)
+
+    def forward(self, images_clip: Tensor) -> tuple[Tensor, ...]:
+        states = [self.siglip.embed(images_clip)]
+        for layer in self.siglip.layers:
+            states.append(layer(states[-1]))
+        return tuple(states)
+
+
+class AllHeads(nn.Module):
+    """The mask decoder with every head of the release, on given queries and condition embeddings."""
+
+    def __init__(self, config: HypersegConfig, level_shapes: MapShapes) -> None:
+        super().__init__()
+        width = config.mask_decoder.width
+        self.shapes = level_shapes
+        self.mask_decoder = MaskDecoder(config.mask_decoder, level_shapes)
+        self.condition_score = ConditionScore(width)
+        self.class_score = ConditionScore(width)
+        self.region_score = ConditionScore(width)
+        self.box_head = Mlp((width, width, width, 4), relu)
+        self.iou_head = Linear(width, 1)
+        self.reid_head = Mlp([width] * 4, relu)
+
+    def forward(
+        self,
+        mask_features: Tensor,
+        multi_scale0: Tensor,
+        multi_scale1: Tensor,
+        multi_scale2: Tensor,
+        seg_query: Tensor,
+        SEG_embedding: Tensor,
+        class_embedding: Tensor,
+        region_embedding: Tensor,
+    ) -> tuple[Tensor, ...]:
+        pyramid = mask_feature_pyramid(mask_features, self.shapes)
+        x, normed = self.mask_decoder(seg_query, (multi_scale0, multi_scale1, multi_scale2), pyramid)
+        return (
+            self.mask_decoder.mask_logits(normed, mask_features),
+            self.condition_score(normed, SEG_embedding),
+            self.class_score(normed, class_embedding),
+            self.region_score(normed, region_embedding).transpose(1, 2),
+            self.box_head(normed).sigmoid(),
+            self.iou_head(normed),
+            x,
+            self.reid_head(x),
+        )
+
+
+@dataclass(frozen=True)
+class ExtraGraph:
+    """A graph outside the product: its contract, how to build it, its probe."""
+
+    spec: GraphSpec
+    build: Callable[[], nn.Module]
+    probe: Probe
+
+
+def swin_at_size(config: HypersegConfig, image_hw: tuple[int, int]) -> ExtraGraph:
+    shapes = zip(config.swin.channels, config.swin.map_shapes(image_hw), strict=True)
+    outputs = [(f"res{level}", (channels, *shape)) for level, (channels, shape) in enumerate(shapes, 2)]
+    spec = _spec("swin_at_size", [("images", (3, *image_hw))], outputs)
+    return ExtraGraph(spec, lambda: SwinAtSize(config, image_hw), NO_PROBE)
+
+
+def siglip_hidden_states(config: HypersegConfig, stored_layers: int) -> ExtraGraph:
+    tower = replace(config.siglip, layers=stored_layers)
+    image = (3, tower.image_px, tower.image_px)
+    outputs = [(f"hidden{i}", (tower.tokens, tower.width)) for i in range(stored_layers + 1)]
+    spec = _spec("siglip_hidden_states", [("images_clip", image)], outputs)
+    return ExtraGraph(spec, lambda: SiglipHiddenStates(tower), NO_PROBE)
+
+
+def all_heads(config: HypersegConfig, finest: tuple[int, int], level_shapes: MapShapes) -> ExtraGraph:
+    """`finest` and `level_shapes` are (height, width) of the mask features and of the maps, coarsest first."""
+    width, queries = config.mask_decoder.width, config.mask_decoder.queries
+    inputs = [
+        ("mask_features", (width, *finest)),
+        *((f"multi_scale{i}", (width, *shape)) for i, shape in enumerate(level_shapes)),
+        ("seg_query", (queries, width)),
+        ("SEG_embedding", (1, width)),
+        ("class_embedding", ("classes", width)),
+        ("region_embedding", ("regions", width)),
+    ]
+    outputs = [
+        ("pred_masks", (queries, *finest)),
+        ("pred_SEG_logits", (queries, 1)),
+        ("pred_class_name_logits", (queries, "classes")),
+        ("pred_region_logits", ("regions", queries)),
+        ("pred_boxes", (queries, 4)),
+        ("pred_boxious", (queries, 1)),
+        ("hs", (queries, width)),
+        ("reid_embed_of_hs", (queries, width)),
+    ]
+    probe = Probe(decoder_paths(config), lambda taps, given: decoder_values(taps, given[0]))
+    return ExtraGraph(
+        _spec("all_heads", inputs, outputs, "classes", "regions"),
+        lambda: AllHeads(config, level_shapes),
+        probe,
+    )
+
+
+Shapes = Sequence[tuple[str, tuple[int | str, ...]]]
+
+
+def _spec(name: str, inputs: Shapes, outputs: Shapes, *axes: str) -> GraphSpec:
+    """A float32 contract with a batch axis in front of every shape."""
+
+    def tensors(shapes: Shapes) -> tuple[TensorSpec, ...]:
+        return tuple(TensorSpec(name=name, dtype=DType.FLOAT32, axes=("batch", *shape)) for name, shape in shapes)
+
+    ranges = {axis: AxisRange(minimum=1, typical=2, maximum=64) for axis in ("batch", *axes)}
+    return GraphSpec(name=name, inputs=tensors(inputs), outputs=tensors(outputs), axis_ranges=ranges, reuse=Reuse.IMAGE)

@@ -1,0 +1,206 @@
+"""Module and GraphSpec -> ONNX file. The only place that calls torch.onnx.export."""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import onnx_ir as ir
+import onnxscript
+import torch
+from onnxscript import optimizer
+from torch import Tensor, nn
+
+from hyperseg_export.modules import cache_op  # noqa: F401  (registers an op translated below)
+from hyperseg_export.weight_store import WeightFile
+from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION
+from hyperseg_kernels.deformable_attention import onnx_op, torch_op  # noqa: F401  (likewise)
+from hyperseg_runtime.errors import ExportError
+from hyperseg_runtime.graph_spec import DType, GraphSpec, TensorSpec
+
+OPSET = 24
+IR_VERSION = 10
+INLINE_BYTES = 1024
+"""Tensors smaller than this stay inside the ONNX file."""
+FOLD_ELEMENTS = 1024
+"""Constants larger than this are not computed at export: folding reads them, and results lose their names."""
+
+TORCH_DTYPES = {
+    DType.FLOAT32: torch.float32,
+    DType.FLOAT16: torch.float16,
+    DType.BFLOAT16: torch.bfloat16,
+    DType.INT64: torch.int64,
+    DType.BOOL: torch.bool,
+}
+
+
+class Values(Protocol):
+    """Values of a module's parameters and buffers by name."""
+
+    def __getitem__(self, name: str) -> Tensor: ...
+
+
+def export_graph(module: nn.Module, spec: GraphSpec, values: Values) -> ir.Model:
+    """The graph of `module` with the names, types and axes of `spec`.
+
+    `module` lives on the meta device; `values` are asked for when the model is saved, one tensor at a
+    time, so the memory needed does not grow with the model. Raises ExportError when torch cannot export
+    it; whether the result is what the spec says is for `onnx_lint.check_graph` to find out.
+    """
+    onnx_op.register_schema()
+    with torch.device("meta"), _quiet():
+        try:
+            program = torch.onnx.export(
+                module,
+                tuple(_example(tensor, spec) for tensor in spec.inputs),
+                dynamo=True,
+                opset_version=OPSET,
+                # The optimiser of torch.onnx.export reads tensor values; here they are still unknown.
+                optimize=False,
+                dynamic_shapes=_dynamic_shapes(module, spec),
+                input_names=spec.input_names(),
+                output_names=spec.output_names(),
+                custom_translation_table=_translations(),
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise ExportError(f"graph {spec.name} cannot be exported: {_first_lines(error)}") from error
+    if program is None:
+        raise ExportError(f"graph {spec.name} cannot be exported: the exporter returned nothing")
+    model = program.model
+    _attach(model, values)
+    with _quiet():
+        optimizer.optimize_ir(model, input_size_limit=FOLD_ELEMENTS, output_size_limit=FOLD_ELEMENTS)
+    _name_and_clean(model, spec)
+    _add_function_bodies(model)
+    return model
+
+
+def save_graph(model: ir.Model, path: Path, weights: WeightFile) -> None:
+    """Write `path` and put its large tensors into `weights`, read one at a time."""
+    for name, value in model.graph.initializers.items():
+        tensor = value.const_value
+        if tensor is None:
+            raise ExportError(f"graph {model.graph.name}: initializer {name} has no value")
+        array = tensor.numpy()
+        if array.nbytes < INLINE_BYTES:
+            value.const_value = ir.Tensor(array, name=name)
+            continue
+        location = weights.add(array)
+        value.const_value = ir.ExternalTensor(
+            location.file,
+            location.offset,
+            location.length,
+            tensor.dtype,
+            shape=ir.Shape(array.shape),
+            name=name,
+            base_dir=path.parent,
+        )
+    ir.save(model, path)
+
+
+def _example(tensor: TensorSpec, spec: GraphSpec) -> Tensor:
+    """A stand-in input. Named axes get distinct sizes above 1: size 1 would be frozen into the graph."""
+    sizes = {axis: 2 + index for index, axis in enumerate(spec.axis_ranges)}
+    shape = [sizes[axis] if isinstance(axis, str) else axis for axis in tensor.axes]
+    return torch.empty(shape, dtype=TORCH_DTYPES[tensor.dtype], device="meta")
+
+
+def _dynamic_shapes(module: nn.Module, spec: GraphSpec) -> tuple[Any, ...]:
+    """One mapping axis index -> Dim per input; a variadic forward wants its last ones in a tuple."""
+    dims = {axis: torch.export.Dim(axis, min=1) for axis in spec.axis_ranges}  # ONNX carries no ranges
+    per_input = [
+        {index: dims[axis] for index, axis in enumerate(tensor.axes) if isinstance(axis, str)} for tensor in spec.inputs
+    ]
+    code = module.forward.__code__
+    if not code.co_flags & 0x04:  # no *args
+        return tuple(per_input)
+    plain = code.co_argcount - 1
+    return (*per_input[:plain], tuple(per_input[plain:]))
+
+
+def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
+    """torch op -> ONNX node, for the two ops that torch does not know how to export."""
+    standard = onnxscript.values.Opset("", OPSET)
+    own = onnxscript.values.Opset(DEFORMABLE_ATTENTION.domain, DEFORMABLE_ATTENTION.version)
+
+    def cache_update(cache: Any, update: Any, write_indices: Any) -> Any:
+        return standard.TensorScatter(cache, update, write_indices, axis=-2, mode="linear")
+
+    def deformable_attention(value: Any, locations: Any, weights: Any, level_shapes: Sequence[int]) -> Any:
+        node = getattr(own, DEFORMABLE_ATTENTION.name)
+        return node(value, locations, weights, level_shapes=level_shapes, **onnx_op.PLUGIN_ATTRIBUTES)
+
+    return {
+        torch.ops.hyperseg.cache_update.default: cache_update,
+        torch.ops.hyperseg.deformable_attention.default: deformable_attention,
+    }
+
+
+def _attach(model: ir.Model, values: Values) -> None:
+    """Replace the meta tensors by promises of the real ones."""
+    for name, value in model.graph.initializers.items():
+        if value.dtype is None or value.shape is None:
+            raise ExportError(f"initializer {name} has no type")
+
+        def read(name: str = name) -> ir.TensorProtocol:
+            return ir.tensor(values[name].numpy(), name=name)
+
+        value.const_value = ir.LazyTensor(read, dtype=value.dtype, shape=value.shape, name=name)
+
+
+def _add_function_bodies(model: ir.Model) -> None:
+    """Give our own operator its body of standard operators, for every runtime that lacks a kernel."""
+    counts = {
+        len(node.attributes["level_shapes"].as_ints()) // 2
+        for node in model.graph
+        if node.domain == DEFORMABLE_ATTENTION.domain and node.op_type == DEFORMABLE_ATTENTION.name
+    }
+    if len(counts) > 1:
+        raise ExportError(f"graph {model.graph.name}: one body cannot serve {sorted(counts)} levels")
+    for count in counts:
+        body = ir.serde.deserialize_function(onnx_op.function_body(count, OPSET))
+        model.functions[body.identifier()] = body
+
+
+def _name_and_clean(model: ir.Model, spec: GraphSpec) -> None:
+    """Name the graph; drop what the exporter notes about its own source (paths, stack traces)."""
+    model.graph.name = spec.name
+    model.producer_name, model.producer_version = "hyperseg-trt", ""
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    for node in model.graph:
+        node.metadata_props.clear()
+        for output in node.outputs:
+            output.metadata_props.clear()
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
+
+
+def _first_lines(error: Exception) -> str:
+    return " ".join(str(error.__cause__ or error).split("\n")[:2])[:500]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter warns about packages it would use and about its own deprecations; neither is ours."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def initializer_sizes(model: ir.Model) -> Mapping[str, int]:
+    """Initializer name -> bytes."""
+    return {
+        name: value.const_value.nbytes
+        for name, value in model.graph.initializers.items()
+        if value.const_value is not None
+    }

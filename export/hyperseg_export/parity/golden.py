@@ -1,0 +1,164 @@
+"""Level "golden": modules and exported ONNX graphs against arrays that the original code produced.
+
+A golden folder holds manifest.json (dimensions, config, token ids), weights.safetensors and one .npz per
+case. What a case computes is the family's business; this file opens folders, makes graphs and compares.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from hyperseg_export.onnx_writer import export_graph, save_graph
+from hyperseg_export.parity.compare import worst_error
+from hyperseg_export.parity.module_graph import ModuleGraph
+from hyperseg_export.parity.probes import NO_PROBE, Probe, Probed, ProbedWeights, probed_spec
+from hyperseg_export.parity.tolerances import tolerance_of
+from hyperseg_export.weight_store import WeightStore
+from hyperseg_export.weights import ModuleWeights, Weights, materialise
+from hyperseg_runtime.backends.base import Backend, Graph
+from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.graph_spec import GraphSpec
+
+MODULES, ONNX = "torch modules", "ONNX graphs"
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class GoldenFolder:
+    directory: Path
+    manifest: dict[str, Any]
+
+    @classmethod
+    def open(cls, directory: Path) -> "GoldenFolder":
+        path = directory / "manifest.json"
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"golden folder {directory}: manifest.json cannot be read: {error}") from error
+        if not (directory / "weights.safetensors").is_file():
+            raise InputError(f"golden folder {directory}: weights.safetensors is missing")
+        return cls(directory, manifest)
+
+    def setting(self, *path: str) -> Any:
+        value: Any = self.manifest
+        for key in path:
+            if not isinstance(value, dict) or key not in value:
+                raise InputError(f"golden folder {self.directory}: manifest.json lacks {'.'.join(path)}")
+            value = value[key]
+        return value
+
+    def cases(self) -> list[str]:
+        return sorted(path.stem for path in self.directory.glob("*.npz"))
+
+    def arrays(self, case: str) -> dict[str, np.ndarray]:
+        try:
+            with np.load(self.directory / f"{case}.npz", allow_pickle=False) as stored:
+                return dict(stored)
+        except (OSError, ValueError) as error:
+            raise InputError(f"golden folder {self.directory}: {case}.npz cannot be read: {error}") from error
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One golden array against what one engine computed."""
+
+    engine: str
+    case: str
+    array: str
+    worst_error: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        return self.worst_error <= self.tolerance
+
+
+@dataclass(frozen=True)
+class NotCompared:
+    case: str
+    array: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class GoldenReport:
+    compared: tuple[Compared, ...]
+    not_compared: tuple[NotCompared, ...]
+
+    @property
+    def failures(self) -> list[Compared]:
+        return [row for row in self.compared if not row.passed]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "compared": [{**asdict(row), "passed": row.passed} for row in self.compared],
+            "not_compared": [asdict(row) for row in self.not_compared],
+            "passed": not self.failures,
+        }
+
+
+def compare(engine: str, case: str, array: str, found: np.ndarray, expected: np.ndarray) -> Compared:
+    exact = not np.issubdtype(expected.dtype, np.floating)
+    error = worst_error(found, expected)
+    return Compared(engine, case, array, error, 0.0 if exact else tolerance_of(array))
+
+
+GraphMaker = Callable[[Probed, GraphSpec, ModuleWeights], Graph]
+
+
+class ProbedGraphs(Mapping[str, Graph]):
+    """Graphs with probes, made by `make` when first asked for."""
+
+    def __init__(
+        self,
+        weights: Weights,
+        specs: Mapping[str, GraphSpec],
+        modules: Callable[[str], nn.Module],
+        probes: Mapping[str, Probe],
+        make: GraphMaker,
+    ) -> None:
+        self._weights, self._specs, self._modules = weights, specs, modules
+        self._probes, self._make = probes, make
+        self._made: dict[str, Graph] = {}
+
+    def __getitem__(self, name: str) -> Graph:
+        if name not in self._made:
+            module = self._modules(name)
+            probed = Probed(module, self._probes.get(name, NO_PROBE))
+            spec = probed_spec(probed, self._specs[name])
+            self._made[name] = self._make(probed, spec, self._weights.of_module(module))
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._specs)
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+
+def module_maker(backend: Backend) -> GraphMaker:
+    """Graphs that run the torch modules themselves."""
+
+    def make(probed: Probed, spec: GraphSpec, values: ModuleWeights) -> Graph:
+        materialise(probed.module, values)
+        return ModuleGraph(spec, probed, backend)
+
+    return make
+
+
+def onnx_maker(backend: Backend, folder: Path) -> GraphMaker:
+    """Graphs that are exported to `folder` with the product's own writer and run by `backend`."""
+    store = WeightStore(folder, {})
+
+    def make(probed: Probed, spec: GraphSpec, values: ModuleWeights) -> Graph:
+        path = folder / f"{spec.name}.onnx"
+        with store.open(f"{spec.name}.data") as weights:
+            save_graph(export_graph(probed, spec, ProbedWeights(values)), path, weights)
+        return backend.open(spec, path)
+
+    return make

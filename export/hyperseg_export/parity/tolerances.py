@@ -1,0 +1,28 @@
+"""Every tolerance of the project, with its reason. Errors are relative to the range of the expected array."""
+
+FEATURE = 1e-4
+"""Float32 activations: two correct implementations differ by 1e-6 to 1e-5 of the range (order of summation);
+a wrong constant, epsilon or padding shows above 1e-3."""
+
+MASK_LOGIT = 1e-3
+"""Mask logits sum 64 to 256 products of two features each, after up to nine layers of masked attention."""
+
+PREPROCESSING = 1e-6
+"""Inputs of the networks: the same Pillow filter on the same bytes, then two float32 operations."""
+
+SCORE = 1e-4
+"""Absolute, on scores in 0..1: a mean of sigmoids over a mask's pixels."""
+
+LORA = 1e-5
+"""Merged weights: one float32 matrix product of rank 8."""
+
+MASK_NAMES = ("mask_logits", "pred_masks", "aux_pred_masks")
+
+INPUT_NAMES = ("in_images", "in_images_clip", "_swin_sub8", "_swin_corner", "_siglip_sub4", "_siglip_corner")
+
+
+def tolerance_of(output: str) -> float:
+    """Tolerance for a graph output or golden array of this name."""
+    if output.endswith(INPUT_NAMES):
+        return PREPROCESSING
+    return MASK_LOGIT if output.endswith(MASK_NAMES) else FEATURE

@@ -1,0 +1,21 @@
+"""How long work tells whoever waits. The command line draws bars; everyone else may ignore it."""
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    def stage(self, name: str, index: int, count: int) -> None:
+        """Stage `index` (from 1) of `count` begins."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+        ...
+
+
+class Silent:
+    def stage(self, name: str, index: int, count: int) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass

@@ -1,0 +1,88 @@
+"""What the `verify` verb runs and prints."""
+
+from pathlib import Path
+
+from hyperseg_export.families import EXPORT_FAMILIES
+from hyperseg_export.parity.bundle import measure_bundle
+from hyperseg_export.parity.golden import GoldenFolder, GoldenReport
+from hyperseg_export.progress import Progress
+from hyperseg_export.samples import sample_images
+from hyperseg_export.source import open_checkpoint
+from hyperseg_runtime import console
+from hyperseg_runtime.bundle import Bundle
+from hyperseg_runtime.errors import CheckpointError, InputError, ParityError
+from hyperseg_runtime.manifest import ParityEntry
+
+GOLDEN_FAMILY = "hyperseg"
+"""Golden folders do not name their family yet; the first one with data is this."""
+
+
+def verify_golden(directory: Path, progress: Progress) -> GoldenReport:
+    """Run every case of a golden folder on modules and graphs. Raises InputError for another kind of folder."""
+    return EXPORT_FAMILIES[GOLDEN_FAMILY].verify_golden(GoldenFolder.open(directory), progress)
+
+
+def verify_bundle(
+    directory: Path, checkpoint: Path | None, adapter: Path | None, images: list[Path], progress: Progress
+) -> tuple[ParityEntry, ...]:
+    """Compare a bundle's graphs with the modules of the checkpoint it was made from."""
+    if checkpoint is None:
+        raise InputError(
+            "verify BUNDLE needs --checkpoint: the modules to compare with are built from it "
+            "(`inspect BUNDLE` checks the files alone)"
+        )
+    bundle = Bundle.open(directory)
+    opened = open_checkpoint(checkpoint, adapter, bundle.manifest.dimensions.get("context"))
+    origin = bundle.manifest.provenance
+    found = (opened.checkpoint.base.fingerprint(), opened.checkpoint.adapter_sha256)
+    if found != (origin.checkpoint_sha256, origin.adapter_sha256):
+        raise CheckpointError(
+            f"{checkpoint} is not what {directory} was made from: expected checkpoint sha256 "
+            f"{origin.checkpoint_sha256[:16]}..., adapter {origin.adapter_sha256 or 'none'}; found {found[0][:16]}..., "
+            f"{found[1] or 'none'}"
+        )
+    return measure_bundle(bundle, opened.model, images or sample_images(), progress)
+
+
+def print_golden(report: GoldenReport, as_json: bool) -> None:
+    """Worst error of every array; raises ParityError if one is beyond its tolerance."""
+    if as_json:
+        console.print_json(report.to_json())
+    else:
+        cases = sorted({row.case for row in report.compared})
+        for case in cases:
+            rows = [row for row in report.compared if row.case == case]
+            console.print_rows(
+                case,
+                ("array", "engine", ">error / range", ">allowed", "verdict"),
+                [(r.array, r.engine, f"{r.worst_error:.1e}", f"{r.tolerance:.0e}", verdict(r.passed)) for r in rows],
+            )
+        if report.not_compared:
+            console.print_rows(
+                "Not compared", ("case", "array", "why"), [(n.case, n.array, n.reason) for n in report.not_compared]
+            )
+        console.out.print(
+            f"{len(report.compared)} comparisons of {len(cases)} cases, {len(report.failures)} failed, "
+            f"{len(report.not_compared)} arrays not compared"
+        )
+    if report.failures:
+        raise ParityError(f"{len(report.failures)} golden arrays differ more than allowed")
+
+
+def print_bundle(entries: tuple[ParityEntry, ...], as_json: bool) -> None:
+    """One row per graph output; raises ParityError if one is beyond its tolerance."""
+    failed = [entry for entry in entries if not entry.passed]
+    if as_json:
+        console.print_json({"parity": [entry.model_dump() for entry in entries], "passed": not failed})
+    else:
+        console.print_rows(
+            "ONNX graphs against their modules",
+            ("graph", "output", ">error / range", ">allowed", "verdict"),
+            [(e.graph, e.output, f"{e.worst_error:.1e}", f"{e.tolerance:.0e}", verdict(e.passed)) for e in entries],
+        )
+    if failed:
+        raise ParityError(f"{len(failed)} graph outputs differ more than allowed")
+
+
+def verdict(passed: bool) -> str:
+    return "passed" if passed else "FAILED"

@@ -1,0 +1,1 @@
+"""Operators of our own: one folder per operator, the same file names in each. Knows tensors, not models."""

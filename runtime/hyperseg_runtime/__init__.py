@@ -1,0 +1,10 @@
+"""From a bundle to masks. Needs numpy, a tokenizer and one engine library; never imports torch.
+
+Imports flow one way: hyperseg_kernels <- hyperseg_runtime <- hyperseg_export.
+"""
+
+from hyperseg_runtime.errors import HypersegError
+from hyperseg_runtime.pipeline import Pipeline
+from hyperseg_runtime.results import SegmentationResult
+
+__all__ = ["HypersegError", "Pipeline", "SegmentationResult"]

@@ -1,0 +1,66 @@
+"""What a stage needs from an engine library: open a graph, hold buffers, run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+
+from hyperseg_runtime.graph_spec import GraphSpec, TensorSpec
+
+
+class Buffer(Protocol):
+    """A tensor where the backend keeps its tensors (host memory, a GPU)."""
+
+    @property
+    def dtype(self) -> np.dtype: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def to_host(self) -> np.ndarray:
+        """The values on the host; read-only, may share memory with the buffer."""
+        ...
+
+
+class Graph(Protocol):
+    """One opened graph."""
+
+    spec: GraphSpec
+
+    def run(self, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
+        """All outputs for these inputs.
+
+        Raises InputError where names, types, shapes or axis ranges differ from `spec`. An output listed
+        in `spec.in_place` is the input buffer itself, overwritten; other outputs are new buffers.
+        """
+        ...
+
+
+class Backend(Protocol):
+    """An engine library bound to one place of computation. Close it, or use it as a context manager."""
+
+    name: str
+
+    def open(self, spec: GraphSpec, path: Path) -> Graph: ...
+
+    def upload(self, array: np.ndarray) -> Buffer:
+        """A buffer with these values; may share memory with `array`."""
+        ...
+
+    def zeros(self, spec: TensorSpec, sizes: Mapping[str, int]) -> Buffer:
+        """A zeroed buffer for `spec` with its named axes of the given sizes."""
+        ...
+
+    def copy_rows(self, target: Buffer, batch: int, start: int, source: Buffer, source_batch: int) -> None:
+        """target[batch, start : start + n] = source[source_batch], n = source.shape[1]."""
+        ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

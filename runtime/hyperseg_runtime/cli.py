@@ -1,0 +1,158 @@
+"""Verbs that need only a bundle: `run` and `inspect`. The exporter's command line adds its own."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hyperseg_runtime import console
+from hyperseg_runtime.bundle import Bundle, read_manifest
+from hyperseg_runtime.files import output_folder, write_atomically
+from hyperseg_runtime.image_io import load_image
+from hyperseg_runtime.manifest import Manifest
+from hyperseg_runtime.results import SegmentationResult, encode_png
+
+BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder written by export.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+EXIT_CODES = """Exit codes: 0 done; 1 unexpected error; 2 unusable input (arguments, image, text, checkpoint);
+3 a package or device is missing; 4 export failed; 5 results differ too much or are not
+numbers; 6 bundle damaged or incompatible; 7 disk or memory ran out; 130 interrupted."""
+
+app = typer.Typer(
+    name="hyperseg-trt",
+    help="Turn a HyperSeg checkpoint into verified ONNX graphs and masks.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command()
+def run(
+    bundle: BundleArgument,
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file of any common format.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to segment, such as 'the man on the left'.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path(),
+    task: Annotated[str | None, typer.Option(help="referring (default) or reasoning: which prompt to use.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores.")] = None,
+    report: Annotated[bool, typer.Option("--report", help="Also write an HTML page of the result.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Segment what TEXT names in IMAGE: writes mask and overlay as PNG and the result as JSON."""
+    from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
+    from hyperseg_runtime.overlay import draw_overlay
+    from hyperseg_runtime.pipeline import Pipeline
+    from hyperseg_runtime.report import render_report
+
+    pixels = load_image(image)
+    with output_folder(out):
+        with (
+            console.byte_progress("checking the bundle", read_manifest(bundle).size_bytes) as on_bytes,
+            Pipeline.load(bundle, OnnxRuntimeBackend(threads), on_bytes) as pipeline,
+        ):
+            result = pipeline(pixels, text, task)
+        content = result.to_json()
+        overlay = encode_png(draw_overlay(pixels, result.mask))
+        files = {
+            "mask": (f"{image.stem}.mask.png", encode_png(result.mask)),
+            "overlay": (f"{image.stem}.overlay.png", overlay),
+            "json": (f"{image.stem}.json", console.json_bytes(content)),
+        }
+        if report:
+            page = render_report(result, overlay, pipeline.bundle.manifest)
+            files["report"] = (f"{image.stem}.report.html", page)
+        for name, data in files.values():
+            write_atomically(out / name, data)
+    written = {kind: str(out / name) for kind, (name, _) in files.items()}
+    if as_json:
+        console.print_json({**content, "files": written})
+    else:
+        _print_result(result, written)
+
+
+@app.command()
+def inspect(bundle: BundleArgument, as_json: JsonOption = False) -> None:
+    """Verify a bundle's files and show what it holds."""
+    with console.byte_progress("checking the bundle", read_manifest(bundle).size_bytes) as on_bytes:
+        manifest = Bundle.open(bundle, on_bytes).manifest
+    if as_json:
+        console.print_json(manifest.model_dump(mode="json"))
+    else:
+        print_manifest(manifest)
+
+
+def print_manifest(manifest: Manifest) -> None:
+    origin = manifest.provenance
+    console.out.print(f"family      {manifest.family}")
+    console.out.print(f"size        {megabytes(manifest.size_bytes)} in {len(manifest.files)} files, all hashes match")
+    console.out.print(f"checkpoint  sha256 {origin.checkpoint_sha256[:16]}..., exported {origin.created_utc}")
+    console.out.print(f"made with   {', '.join(f'{name} {v}' for name, v in origin.versions.items())}")
+    console.out.print()
+    console.print_rows(
+        "Graphs",
+        ("graph", ">parameters", "precision", "reused per", "inputs", "outputs"),
+        [
+            (
+                graph.spec.name,
+                f"{graph.parameters:,}",
+                graph.precision,
+                graph.spec.reuse,
+                shorten(graph.spec.input_names()),
+                shorten(graph.spec.output_names()),
+            )
+            for graph in manifest.graphs
+        ],
+    )
+    coverage = manifest.coverage
+    console.print_rows(
+        f"Checkpoint: {coverage.tensors} tensors",
+        ("bytes", "what became of them"),
+        [
+            (f"{coverage.loaded_bytes:,}", "in the graphs and tables"),
+            (f"{coverage.checked_bytes:,}", "computed here, compared with the stored values"),
+            *((f"{count:,}", f"left out: {reason}") for reason, count in coverage.unused_bytes.items()),
+        ],
+    )
+    print_parity(manifest)
+
+
+def print_parity(manifest: Manifest) -> None:
+    """One row per graph: its worst output."""
+    if manifest.parity is None:
+        console.out.print("Parity: not measured (run: hyperseg-trt verify BUNDLE --checkpoint CHECKPOINT)")
+        return
+    by_graph = [[e for e in manifest.parity if e.graph == graph.spec.name] for graph in manifest.graphs]
+    worst = [max(entries, key=lambda e: (not e.passed, e.worst_error)) for entries in by_graph if entries]
+    console.print_rows(
+        "Parity of ONNX graphs with their modules on photographs, worst output of each",
+        ("graph", "output", ">error / range", ">allowed", "verdict"),
+        [
+            (e.graph, e.output, f"{e.worst_error:.1e}", f"{e.tolerance:.0e}", "passed" if e.passed else "FAILED")
+            for e in worst
+        ],
+    )
+
+
+def megabytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:,.1f} MB"
+
+
+def shorten(names: list[str], shown: int = 4) -> str:
+    """The first names and how many more there are."""
+    more = f" + {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
+def _print_result(result: SegmentationResult, written: dict[str, str]) -> None:
+    x0, y0, x1, y1 = (int(edge) for edge in result.boxes_xyxy[0])
+    for kind, path in written.items():
+        console.out.print(f"{kind:8} {path}", markup=False)
+    console.out.print(
+        f"score {result.score:.4f}, {int(result.mask.sum())} px, box x {x0}..{x1}, y {y0}..{y1}; "
+        f"{result.evaluated} mask queries brought to full size"
+    )
+    console.print_rows("Time per stage", ("stage", ">ms"), [(n, f"{ms:.1f}") for n, ms in result.timings_ms.items()])

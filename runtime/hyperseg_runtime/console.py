@@ -1,0 +1,114 @@
+"""How verbs talk: results on stdout, everything else on stderr, errors as one message and an exit code."""
+
+import importlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from hyperseg_runtime.errors import EnvironmentMissingError, HypersegError
+
+DEBUG_VARIABLE = "HYPERSEG_DEBUG"
+PROGRESS_FROM_BYTES = 500_000_000
+"""Hashing less than this takes under a second or two; no bar is drawn."""
+INTERRUPTED = 130
+
+PIPED_WIDTH = 200
+"""Columns when the output is no terminal; rich would fold tables at 80."""
+
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def run_app(app: typer.Typer) -> None:
+    """Run a command line; never shows a traceback for an error that was raised on purpose."""
+    try:
+        code = int(app(standalone_mode=False) or 0)  # typer returns the code of Exit and of Ctrl-C
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+    except HypersegError as error:
+        err.print(f"error: {error}", markup=False)
+        code = error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        err.print("interrupted; a killed export continues where it stopped when called again")
+        code = INTERRUPTED
+    except MemoryError:
+        err.print("error: memory ran out; close other programs or use a machine with more")
+        code = 7
+    except Exception as error:
+        code = _unforeseen(error)
+    sys.exit(code)
+
+
+def _unforeseen(error: Exception) -> int:
+    """Exit code of an error nobody planned for, or of a wrong command line."""
+    usage = getattr(error, "exit_code", None)
+    if usage is not None and hasattr(error, "format_message"):  # click's errors about arguments
+        err.print(f"error: {error.format_message()}; see --help", markup=False)
+        return int(usage)
+    if os.environ.get(DEBUG_VARIABLE):
+        traceback.print_exception(error)
+    err.print(
+        f"unexpected error: {type(error).__name__}: {error} (set {DEBUG_VARIABLE}=1 for the traceback)",
+        markup=False,
+    )
+    return 1
+
+
+def json_bytes(content: Any) -> bytes:
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def print_json(content: Any) -> None:
+    """One object on stdout."""
+    sys.stdout.write(json_bytes(content).decode())
+
+
+def table(title: str, *columns: str) -> Table:
+    """An empty table; columns whose name starts with > are right-aligned."""
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+    return made
+
+
+def print_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    made = table(title, *columns)
+    for row in rows:
+        made.add_row(*(Text(str(cell)) for cell in row))  # plain text: "[batch, 3]" is no markup
+    out.print(made)
+    out.print()
+
+
+def load_extra(module: str, extra: str) -> ModuleType:
+    """Import a module that needs the packages of an extra; one clear line when they are absent."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("hyperseg_"):
+            raise
+        raise EnvironmentMissingError(
+            f"this verb needs {error.name}, which is not installed; run: pip install 'hyperseg-trt[{extra}]'"
+        ) from error
+
+
+@contextmanager
+def byte_progress(label: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr for work counted in bytes; only where it takes long and somebody watches."""
+    if total_bytes < PROGRESS_FROM_BYTES or not err.is_terminal:
+        yield lambda count: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task(label, total=total_bytes)
+        yield lambda count: progress.advance(task, count)

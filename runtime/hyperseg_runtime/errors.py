@@ -1,0 +1,65 @@
+"""Everything this project raises on purpose.
+
+HypersegError                     exit 1   unexpected
+├── InputError                    exit 2   what the caller gave cannot be used
+│   ├── ImageError                         the image cannot be read, or is beyond the limits
+│   ├── PromptError                        the text cannot be asked
+│   ├── CheckpointError                    the checkpoint is incomplete, damaged or of another family
+│   └── OutputError                        the place to write to cannot be written
+├── EnvironmentMissingError       exit 3   a package or device that the verb needs is not there
+├── ExportError                   exit 4   a graph could not be made, or failed its lint
+├── ParityError                   exit 5   results differ more than the tolerance allows
+├── NumericsError                 exit 5   a network produced NaN or infinite values
+├── BundleError                   exit 6   a bundle is damaged, too new, or does not fit this program
+└── ResourceError                 exit 7   disk or memory ran out
+
+A message says what was expected, what was found, what is available and what to do.
+"""
+
+
+class HypersegError(Exception):
+    exit_code = 1
+
+
+class InputError(HypersegError):
+    exit_code = 2
+
+
+class ImageError(InputError):
+    pass
+
+
+class PromptError(InputError):
+    pass
+
+
+class CheckpointError(InputError):
+    pass
+
+
+class OutputError(InputError):
+    pass
+
+
+class EnvironmentMissingError(HypersegError):
+    exit_code = 3
+
+
+class ExportError(HypersegError):
+    exit_code = 4
+
+
+class ParityError(HypersegError):
+    exit_code = 5
+
+
+class NumericsError(HypersegError):
+    exit_code = 5
+
+
+class BundleError(HypersegError):
+    exit_code = 6
+
+
+class ResourceError(HypersegError):
+    exit_code = 7

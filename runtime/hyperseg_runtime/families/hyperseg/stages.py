@@ -1,0 +1,193 @@
+"""HyperSeg's graph calls in order: perceive the image, read the prompt, decode the masks. Read this first."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from hyperseg_runtime.backends.base import Backend, Buffer, Graph
+from hyperseg_runtime.embeddings import LATENTS, MASK_QUERIES
+from hyperseg_runtime.families.hyperseg.spec import DECODED_MAPS, HypersegDimensions, cache_names
+from hyperseg_runtime.prompt import Prompt, SlotKind, average_rows, pick_rows
+from hyperseg_runtime.timing import Stopwatch
+
+
+class RowTables(Protocol):
+    """Where the host's embedding rows come from; see `embeddings.Embeddings`."""
+
+    def table(self, name: str) -> np.ndarray: ...
+
+    def token_rows(self, token_ids: tuple[int, ...]) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """All that depends on the image alone."""
+
+    image_tokens: Buffer  # (B, N, D)
+    fvp_tokens: Buffer  # (B, F, D)
+    decoded_maps: Mapping[str, Buffer]  # what the mask decoder takes from the pixel decoder
+
+
+@dataclass(frozen=True)
+class MaskOutputs:
+    mask_logits: Buffer  # (B, Q, h, w)
+    score_logits: Buffer  # (B, Q, K)
+    memory: Buffer  # (B, F, E) latents of the next frame from `decode_frame`, else (B, 1, E) without meaning
+
+
+class HypersegStages:
+    """The seven graphs chained. Not thread-safe: calls share one key/value cache per batch size.
+
+    `graphs` gives an opened graph by name, `stopwatch` receives one span per graph.
+    """
+
+    def __init__(
+        self, dims: HypersegDimensions, graphs: Mapping[str, Graph], tables: RowTables, backend: Backend
+    ) -> None:
+        self.dims = dims
+        self._graphs = graphs
+        self._tables = tables
+        self._backend = backend
+        self._caches: dict[int, dict[str, Buffer]] = {}
+
+    def first_latents(self, batch: int) -> np.ndarray:
+        """Perceiver latents of a single image or a first frame, (B, F, E) float32."""
+        return np.repeat(self._tables.table(LATENTS)[None], batch, axis=0)
+
+    def perceive(
+        self, images: np.ndarray, images_clip: np.ndarray, latents: np.ndarray, stopwatch: Stopwatch
+    ) -> ImageFeatures:
+        """images (B, 3, S, S), images_clip (B, 3, C, C), latents (B, F, E), all float32."""
+        maps = self._run("image_encoder", {"images": self._backend.upload(images)}, stopwatch)
+        tokens = self.clip_tokens(images_clip, stopwatch)
+        coarse = {name: maps[name] for name in ("res3", "res4", "res5")}
+        fvp = self._run("fvp", {**coarse, "latents": self._backend.upload(latents)}, stopwatch)
+        pyramid = {name: maps[name] for name in ("res2", "res3", "res4", "res5")}
+        decoded = self._run("pixel_decoder", pyramid, stopwatch)
+        handed_on = {name: decoded[name] for name in DECODED_MAPS}
+        return ImageFeatures(tokens, fvp["fvp_tokens"], handed_on)
+
+    def clip_tokens(self, images_clip: np.ndarray, stopwatch: Stopwatch) -> Buffer:
+        """Image tokens (B, N, D); all that a question about the image needs."""
+        inputs = {"images_clip": self._backend.upload(images_clip)}
+        return self._run("clip_encoder", inputs, stopwatch)["image_tokens"]
+
+    def assemble(self, prompts: Sequence[Prompt], image_tokens: Buffer | None, fvp_tokens: Buffer | None) -> Buffer:
+        """Language model input (B, T, D): slot after slot, zeros after the end of a shorter prompt."""
+        spec = self._graphs["llm"].spec.inputs[0]
+        tokens = max(prompt.length for prompt in prompts)
+        target = self._backend.zeros(spec, {"batch": len(prompts), "tokens": tokens})
+        queries = self._backend.upload(self._tables.table(MASK_QUERIES)[None])
+        visual = {SlotKind.IMAGE: image_tokens, SlotKind.PERCEIVER: fvp_tokens}
+        for batch, prompt in enumerate(prompts):
+            start = 0
+            for slot in prompt.slots:
+                if slot.token_ids:
+                    rows = self._backend.upload(self._tables.token_rows(slot.token_ids)[None])
+                    self._backend.copy_rows(target, batch, start, rows, 0)
+                elif slot.kind is SlotKind.MASK_QUERIES:
+                    self._backend.copy_rows(target, batch, start, queries, 0)
+                elif (source := visual.get(slot.kind)) is not None:
+                    self._backend.copy_rows(target, batch, start, source, batch)
+                else:
+                    raise ValueError(f"nothing to fill the {slot.kind} slot with")
+                start += slot.length
+        return target
+
+    def read(self, embeds: Buffer, attended_lengths: Sequence[int], stopwatch: Stopwatch) -> Buffer:
+        """Prefill from an empty cache: inputs (B, T, D) -> hidden states (B, T, D).
+
+        `attended_lengths` are the leading rows of each prompt that may be attended to.
+        """
+        batch, tokens, _ = embeds.shape
+        positions = np.repeat(np.arange(tokens, dtype=np.int64)[None], batch, axis=0)
+        mask = prefill_mask(tokens, self.dims.context, attended_lengths)
+        hidden = self.step(embeds, positions, mask, np.zeros(batch, np.int64), stopwatch)
+        if not np.isfinite(hidden.to_host()).all():
+            del self._caches[batch]  # masked slots weigh 0, but 0 * NaN would reach the next prompt
+        return hidden
+
+    def step(
+        self,
+        embeds: Buffer,
+        position_ids: np.ndarray,
+        attention_mask: np.ndarray,
+        write_indices: np.ndarray,
+        stopwatch: Stopwatch,
+    ) -> Buffer:
+        """One call of the language model; the caches of this batch size are updated in place."""
+        inputs: dict[str, Buffer] = {
+            "inputs_embeds": embeds,
+            "position_ids": self._backend.upload(position_ids),
+            "attention_mask": self._backend.upload(attention_mask),
+            "write_indices": self._backend.upload(write_indices),
+            **self.caches(embeds.shape[0]),
+        }
+        return self._run("llm", inputs, stopwatch)["hidden_states"]
+
+    def caches(self, batch: int) -> dict[str, Buffer]:
+        """Key/value buffers of one batch size, kept between calls. Stale slots are masked, not cleared."""
+        if batch not in self._caches:
+            specs = {tensor.name: tensor for tensor in self._graphs["llm"].spec.inputs}
+            names = [name for layer in range(self.dims.layers) for name in cache_names(layer)[:2]]
+            self._caches[batch] = {name: self._backend.zeros(specs[name], {"batch": batch}) for name in names}
+        return self._caches[batch]
+
+    def last_row(self, hidden_states: Buffer) -> Buffer:
+        """Hidden state of the newest token, (B, 1, D); prompts of one length only."""
+        return self._backend.upload(hidden_states.to_host()[:, -1:])
+
+    def score_tokens(self, hidden: Buffer, stopwatch: Stopwatch) -> Buffer:
+        """Next-token logits (B, V) of hidden states (B, 1, D)."""
+        return self._run("lm_head", {"hidden": hidden}, stopwatch)["logits"]
+
+    def decode(
+        self, features: ImageFeatures, hidden_states: Buffer, prompts: Sequence[Prompt], stopwatch: Stopwatch
+    ) -> MaskOutputs:
+        """Mask and score logits from the hidden states (B, T, D) of the same prompts."""
+        nothing = np.zeros((len(prompts), 1, hidden_states.shape[1]), np.float32)
+        return self._decode(features, hidden_states, prompts, nothing, stopwatch)
+
+    def decode_frame(
+        self, features: ImageFeatures, hidden_states: Buffer, prompts: Sequence[Prompt], stopwatch: Stopwatch
+    ) -> MaskOutputs:
+        """`decode` of a video frame: also makes the latents of the next frame (hyperseg-spec 7)."""
+        tokens = hidden_states.shape[1]
+        memory = np.stack([pick_rows(p.spans(SlotKind.PERCEIVER), tokens) for p in prompts])
+        return self._decode(features, hidden_states, prompts, memory, stopwatch)
+
+    def _decode(
+        self,
+        features: ImageFeatures,
+        hidden_states: Buffer,
+        prompts: Sequence[Prompt],
+        memory_pooling: np.ndarray,
+        stopwatch: Stopwatch,
+    ) -> MaskOutputs:
+        tokens = hidden_states.shape[1]
+        pooling = {
+            "query_pooling": np.stack([pick_rows(p.spans(SlotKind.MASK_QUERIES), tokens) for p in prompts]),
+            "condition_pooling": np.stack([average_rows(p.spans(SlotKind.CONDITION), tokens) for p in prompts]),
+            "memory_pooling": memory_pooling,
+        }
+        uploaded = {name: self._backend.upload(matrix) for name, matrix in pooling.items()}
+        inputs = {**features.decoded_maps, "hidden_states": hidden_states, **uploaded}
+        outputs = self._run("mask_decoder", inputs, stopwatch)
+        return MaskOutputs(outputs["mask_logits"], outputs["score_logits"], outputs["memory"])
+
+    def _run(self, graph: str, inputs: Mapping[str, Buffer], stopwatch: Stopwatch) -> dict[str, Buffer]:
+        opened = self._graphs[graph]  # opening, if it is the first use, is not the stage's time
+        with stopwatch.span(graph):
+            return opened.run(inputs)
+
+
+def prefill_mask(tokens: int, context: int, attended_lengths: Sequence[int]) -> np.ndarray:
+    """Who may attend to which cache slot during a prefill, (B, 1, T, context) bool.
+
+    Row t sees slots 0..t that hold an attended row. Slot 0 always does, so no row is empty.
+    """
+    causal = np.arange(context)[None, :] <= np.arange(tokens)[:, None]
+    valid = np.arange(context)[None, :] < np.asarray(attended_lengths)[:, None]
+    return causal[None, None] & valid[:, None, None]

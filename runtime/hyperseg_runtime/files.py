@@ -1,0 +1,87 @@
+"""Writing files so that a crash, a full disk or a reader at the wrong moment never sees half of one."""
+
+import errno
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import BufferedWriter
+from pathlib import Path
+
+from hyperseg_runtime.errors import OutputError, ResourceError
+
+
+def fsync_file(file: BufferedWriter) -> None:
+    """Flush a file down to the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def fsync_directory(directory: Path) -> None:
+    """Make renames inside `directory` survive a power cut."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `path` whole or not at all: temporary file beside it, fsync, rename."""
+    with explained(path):
+        temporary = path.with_name(f".{secrets.token_hex(8)}.partial")
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                fsync_file(file)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        fsync_directory(path.parent)
+
+
+@contextmanager
+def output_folder(folder: Path) -> Iterator[None]:
+    """Make `folder` and see that it can be written to, before the work; on failure leave no new folder."""
+    missing = [path for path in (folder, *folder.parents) if not os.path.exists(path)]  # noqa: PTH110
+    try:
+        with explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        yield
+    except BaseException:
+        for path in missing:
+            with suppress(OSError):  # something was written meanwhile
+                path.rmdir()
+        raise
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusal to write `path` into our errors."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise ResourceError(f"{path}: no room left on the disk ({error.strerror})") from error
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    """Rename a folder to `target`; an old folder there stays complete until the new one can take its name."""
+    if target.is_symlink() or not target.is_dir():
+        target.unlink(missing_ok=True)  # a file or a link in the way
+        source.rename(target)
+        return
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    target.rename(old)
+    try:
+        source.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    shutil.rmtree(old)

@@ -1,0 +1,149 @@
+"""manifest.json: what a bundle holds and what is known about it. The schema is the class definitions."""
+
+import json
+import math
+from pathlib import PurePosixPath
+from typing import Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hyperseg_runtime.errors import BundleError
+from hyperseg_runtime.graph_spec import GraphSpec
+
+FORMAT_VERSION: Final = 1
+FILE_NAME = "manifest.json"
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileEntry(_Entry):
+    size_bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class GraphEntry(_Entry):
+    """One graph: its contract, its ONNX file, the data files that file reads from."""
+
+    spec: GraphSpec
+    file: str
+    data_files: tuple[str, ...]
+    precision: Literal["fp32"]
+    parameters: int = Field(ge=0)
+
+
+class Provenance(_Entry):
+    """Where the bundle came from. `checkpoint_sha256` is the checkpoint's fingerprint."""
+
+    checkpoint_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    adapter_sha256: str | None
+    versions: dict[str, str]
+    created_utc: str
+
+
+class Coverage(_Entry):
+    """Account of the checkpoint's bytes; `unused` gives the reason."""
+
+    tensors: int
+    loaded_bytes: int
+    checked_bytes: int
+    unused_bytes: dict[str, int]
+
+
+class ParityEntry(_Entry):
+    """Worst difference of one output between module and ONNX graph, relative to the output's range."""
+
+    graph: str
+    output: str
+    worst_error: float
+    tolerance: float
+    passed: bool
+
+
+class Manifest(_Entry):
+    format_version: Literal[1]
+    family: str
+    dimensions: dict[str, Any]
+    graphs: tuple[GraphEntry, ...]
+    files: dict[str, FileEntry]
+    coverage: Coverage
+    provenance: Provenance
+    parity: tuple[ParityEntry, ...] | None
+    """None means not measured, which is not a pass."""
+
+    @model_validator(mode="after")
+    def _files_exist(self) -> Self:
+        for path in self.files:
+            _check_path(path)
+        for graph in self.graphs:
+            for path in (graph.file, *graph.data_files):
+                if path not in self.files:
+                    raise ValueError(f"graph {graph.spec.name} needs {path}, which is not listed in files")
+        names = [graph.spec.name for graph in self.graphs]
+        if len(set(names)) != len(names):
+            raise ValueError("a graph is listed twice")
+        return self
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(entry.size_bytes for entry in self.files.values())
+
+    def graph(self, name: str) -> GraphEntry:
+        for entry in self.graphs:
+            if entry.spec.name == name:
+                return entry
+        available = ", ".join(entry.spec.name for entry in self.graphs)
+        raise BundleError(f"the bundle has no graph {name}; it has {available}")
+
+    def to_bytes(self) -> bytes:
+        return (self.model_dump_json(indent=1) + "\n").encode()
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """Validated manifest. Raises BundleError for anything else, with the first problems named."""
+    try:
+        content = json.loads(
+            data, parse_constant=_refuse_number, parse_float=_finite_float, object_pairs_hook=_unique_keys
+        )
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{FILE_NAME} is not valid JSON: {error}") from error
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise BundleError(
+            f"{FILE_NAME} has format version {version}, this program reads {FORMAT_VERSION}; "
+            "upgrade hyperseg-trt or export the bundle again"
+        )
+    try:
+        return Manifest.model_validate_json(json.dumps(content), strict=True)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc'])) or 'manifest'}: {item['msg']}" for item in error.errors()[:3]
+        )
+        raise BundleError(f"{FILE_NAME} does not follow the schema: {problems}") from error
+
+
+def _check_path(path: str) -> None:
+    """A path inside the bundle: relative, plain, with forward slashes."""
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or "\\" in path or ":" in path or ".." in parts or "\0" in path:
+        raise ValueError(f"file path {path!r} leads out of the bundle")
+    if str(PurePosixPath(path)) != path:
+        raise ValueError(f"file path {path!r} is not in its plain form")
+
+
+def _finite_float(text: str) -> float:
+    return float(text) if math.isfinite(float(text)) else _refuse_number(text)
+
+
+def _refuse_number(text: str) -> float:
+    raise ValueError(f"{text} is not a finite number")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"key {key!r} appears twice")
+        found[key] = value
+    return found

@@ -1,0 +1,47 @@
+"""The tokenizer file of a bundle."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer as FastTokenizer
+
+from hyperseg_runtime.errors import BundleError, PromptError
+
+MAX_CHARACTERS = 20_000
+"""Longer text cannot fit any context and would only take time."""
+
+
+class Tokenizer:
+    """Text to ids and back. No special token is ever added on its own."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._tokenizer = FastTokenizer.from_file(str(path))
+        except Exception as error:  # the library raises plain Exception
+            raise BundleError(f"{path.name}: not a tokenizer file: {error}") from error
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of text we wrote ourselves: special tokens are recognised."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def encode_user_text(self, text: str, reserved: Sequence[int]) -> list[int]:
+        """Ids of text from outside; PromptError if it is empty, too long or spells a reserved token."""
+        if not text.strip():
+            raise PromptError("the text is empty; say what to look for, for example 'the man on the left'")
+        if len(text) > MAX_CHARACTERS:
+            raise PromptError(f"the text has {len(text)} characters, at most {MAX_CHARACTERS} are read")
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise PromptError(f"the text is not valid Unicode: {error}") from error
+        ids = self.encode(text)
+        for token_id in reserved:
+            if token_id in ids:
+                token = self._tokenizer.id_to_token(token_id)
+                raise PromptError(f"the text holds {token!r}, which the model reserves; leave it out")
+        return ids
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
+        return text

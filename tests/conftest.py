@@ -1,0 +1,92 @@
+"""What tests share: golden arrays, one tiny checkpoint and bundle for the whole run, the command line."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hyperseg_export import cli
+from hyperseg_runtime import console
+from support import CliResult, RunCli
+
+TESTS = Path(__file__).parent
+GOLDEN = TESTS / "golden" / "hyperseg"
+PHOTOS = TESTS.parent / "export" / "hyperseg_export" / "samples"
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """Arrays made by the original code; read only."""
+    return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def coffee() -> Path:
+    """A photograph, 600 x 400."""
+    return PHOTOS / "coffee.jpg"
+
+
+@pytest.fixture(scope="session")
+def shared_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all workers of this run; what is expensive is made there once."""
+    base = tmp_path_factory.getbasetemp()
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    folder = base.parent / f"shared-{run}" if run else base / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """`folder`, made by the first worker that asks; the others wait."""
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            make(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(shared_dir: Path) -> Path:
+    """The tiny checkpoint of seed 0; read only (see `checkpoint_copy`)."""
+    from hyperseg_export.tiny import make_tiny
+
+    return made_once(shared_dir / "checkpoint", lambda folder: make_tiny(folder, "hyperseg", seed=0))
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(shared_dir: Path, tiny_checkpoint: Path) -> Path:
+    """The bundle of `tiny_checkpoint`, parity measured; read only (see `bundle_copy`)."""
+    from hyperseg_export.build import export_bundle
+
+    return made_once(shared_dir / "bundle", lambda folder: export_bundle(tiny_checkpoint, folder))
+
+
+@pytest.fixture
+def checkpoint_copy(tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    """A checkpoint to break."""
+    return Path(shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint"))
+
+
+@pytest.fixture
+def bundle_copy(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A bundle to break."""
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def run_cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> RunCli:
+    """Run the command line in this process."""
+
+    def run(*arguments: object) -> CliResult:
+        monkeypatch.setattr("sys.argv", ["hyperseg-trt", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            console.run_app(cli.app)
+        captured = capsys.readouterr()
+        code = stop.value.code
+        return CliResult(code if isinstance(code, int) else 1, captured.out, captured.err)
+
+    return run

@@ -1,0 +1,119 @@
+"""One module per graph: its forward is what the GraphSpec says, and every weight has an origin."""
+
+import functools
+import inspect
+
+import pytest
+import torch
+from torch import Tensor
+
+from hyperseg_export.families.hyperseg.config import HypersegConfig
+from hyperseg_export.families.hyperseg.graphs import GRAPH_MODULES, LmHead, MaskDecoderGraph, build_graph
+from hyperseg_export.families.hyperseg.layout import Sizes
+from hyperseg_export.families.hyperseg.plan import plan
+from hyperseg_export.families.hyperseg.tiny import TINY, random_checkpoint
+from hyperseg_export.onnx_writer import TORCH_DTYPES
+from hyperseg_export.parity.compare import worst_error
+from hyperseg_export.parity.tolerances import FEATURE
+from hyperseg_export.planning import PlannedModel, plan_model
+from hyperseg_export.weights import checkpoint_shapes, materialise
+from hyperseg_runtime.graph_spec import GraphSpec
+
+SIZES = {"tiny": TINY, "published": Sizes()}
+AXES = {"batch": 3, "tokens": 5, "conditions": 2, "memory_rows": 7}
+
+
+@functools.cache
+def planned(size: str) -> PlannedModel:
+    source = random_checkpoint(SIZES[size], seed=0)
+    ids = {"seg": 1, "eos": 0}
+    return plan_model("hyperseg", plan(SIZES[size].config(), source.shapes), source, ids)
+
+
+def spec_of(size: str, graph: str) -> GraphSpec:
+    return next(spec for spec in planned(size).specs if spec.name == graph)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("graph", GRAPH_MODULES)
+def test_forward_gives_the_outputs_of_the_spec(size: str, graph: str) -> None:
+    """Shapes only: the published model runs on the meta device in no time."""
+    spec = spec_of(size, graph)
+    shapes = {t.name: tuple(AXES.get(a, a) for a in t.axes) for t in (*spec.inputs, *spec.outputs)}
+    inputs = [torch.empty(shapes[t.name], dtype=TORCH_DTYPES[t.dtype], device="meta") for t in spec.inputs]
+    with torch.inference_mode():
+        outputs = planned(size).module(graph)(*inputs)
+    tensors = (outputs,) if isinstance(outputs, Tensor) else outputs
+    assert [tuple(tensor.shape) for tensor in tensors] == [shapes[t.name] for t in spec.outputs]
+    assert [tensor.dtype for tensor in tensors] == [TORCH_DTYPES[t.dtype] for t in spec.outputs]
+
+
+@pytest.mark.parametrize("graph", GRAPH_MODULES)
+def test_arguments_are_named_as_the_inputs_of_the_spec(graph: str) -> None:
+    parameters = inspect.signature(GRAPH_MODULES[graph].forward).parameters.values()
+    plain = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
+    names = spec_of("tiny", graph).input_names()
+    assert names[: len(plain)] == plain
+    assert (len(names) > len(plain)) == any(p.kind is p.VAR_POSITIONAL for p in parameters)
+
+
+@pytest.mark.parametrize("graph", GRAPH_MODULES)
+def test_every_parameter_has_an_origin_and_no_memory_yet(graph: str) -> None:
+    model = planned("tiny")
+    module = model.module(graph)
+    assert not module.training
+    assert all(tensor.is_meta for tensor in (*module.parameters(), *module.buffers()))
+    assert checkpoint_shapes([module]).keys() <= model.key_map.origins.keys()
+
+
+def test_graphs_are_those_of_the_runtime_and_share_no_parameter() -> None:
+    model = planned("tiny")
+    assert [spec.name for spec in model.specs] == list(GRAPH_MODULES)
+    names = [name for graph in GRAPH_MODULES for name in checkpoint_shapes([model.module(graph)])]
+    assert len(names) == len(set(names))
+    assert set(names) | model.plan.tables.keys() == model.key_map.origins.keys()
+
+
+def test_the_language_head_reads_the_one_token_it_gets() -> None:
+    config = HypersegConfig.from_checkpoint(TINY.config(), random_checkpoint(TINY, 0).shapes)
+    head = LmHead(config).requires_grad_(False)
+    head.lm_head.weight.normal_()
+    hidden = torch.randn(2, 1, config.phi.width)
+    expected = hidden[:, 0] @ head.lm_head.weight
+    assert worst_error(head(hidden).numpy(), expected.numpy()) < FEATURE
+
+
+def test_pooling_is_a_weighted_sum_of_hidden_states() -> None:
+    """One-hot rows pick mask queries and memory, a row of 1/n averages an instruction: spec 5.3."""
+    model = planned("tiny")
+    spec, module = spec_of("tiny", "mask_decoder"), model.module("mask_decoder")
+    decoder = materialise(module, model.weights.of_module(module))
+    assert isinstance(decoder, MaskDecoderGraph)
+    shapes = {t.name: tuple({**AXES, "batch": 1, "tokens": 30}.get(a, a) for a in t.axes) for t in spec.inputs}
+    inputs = {name: torch.randn(shape) for name, shape in shapes.items()}
+    inputs["query_pooling"] = torch.eye(30)[None, 4:14]
+    inputs["condition_pooling"] = torch.zeros(1, 2, 30)
+    inputs["condition_pooling"][0, 0, 20:23] = 1 / 3
+    inputs["condition_pooling"][0, 1, 29] = 1
+    inputs["memory_pooling"] = torch.eye(30)[None, 15:22]
+    hidden = inputs["hidden_states"][0]
+
+    with torch.inference_mode():
+        masks, scores, memory = decoder(*inputs.values())
+        queries = decoder.query_projector(hidden[None, 4:14])
+        conditions = decoder.condition_projector(torch.stack((hidden[20:23].mean(0), hidden[29])))
+        maps = list(inputs.values())
+        _, normed = decoder.mask_decoder(queries, maps[4:7], maps[1:4])
+        expected_scores = decoder.condition_score(normed, conditions[None])
+        expected_masks = decoder.mask_decoder.mask_logits(normed, maps[0])
+
+    assert worst_error(memory.numpy(), decoder.memory_projector(hidden[None, 15:22]).detach().numpy()) < FEATURE
+    assert worst_error(scores.numpy(), expected_scores.numpy()) < FEATURE
+    assert worst_error(masks.numpy(), expected_masks.numpy()) < FEATURE
+
+
+@pytest.mark.parametrize("graph", GRAPH_MODULES)
+def test_a_graph_can_be_built_on_its_own(graph: str) -> None:
+    config = HypersegConfig.from_checkpoint(TINY.config(), random_checkpoint(TINY, 0).shapes)
+    parts = dict(build_graph(graph, config).named_parameters())
+    assert parts.keys() == dict(planned("tiny").module(graph).named_parameters()).keys()

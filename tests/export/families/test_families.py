@@ -1,0 +1,37 @@
+"""Which family a checkpoint is of, from its tensor names alone."""
+
+import pytest
+
+from hyperseg_export.families import EXPORT_FAMILIES, detect_family
+from hyperseg_runtime.errors import CheckpointError
+from hyperseg_runtime.families import FAMILIES
+
+COMMON = ["model.embed_tokens.weight", "pixel_decoder.mask_features.weight", "lm_head.weight"]
+RELATIVES = {
+    "InstructSeg": "ovp_layers.layers.0.0.norm_media.weight",
+    "PSALM": "model.mm_projector.layer1.0.conv1.weight",
+    "UniLSeg": "module.backbone_visual.patch_embed.proj.weight",
+    "HIPIE": "detr.mask_dino.pixel_decoder.input_proj.0.0.weight",
+}
+
+
+def test_hyperseg_is_known_by_its_perceiver() -> None:
+    assert detect_family([*COMMON, "mgvp_layers.norm.weight"]).name == "hyperseg"
+
+
+@pytest.mark.parametrize("title", RELATIVES)
+def test_a_related_model_is_named(title: str) -> None:
+    with pytest.raises(CheckpointError, match=rf"this is {title} \(it has .*\); families known here: hyperseg"):
+        detect_family([*COMMON, RELATIVES[title]])
+
+
+@pytest.mark.parametrize("names", [[], ["bert.pooler.weight", "my_mgvp_layers.x"]])
+def test_an_unknown_model_is_told_what_is_known(names: list[str]) -> None:
+    expected = rf"none of its {len(names)} tensors starts with mgvp_layers\.; families known here: hyperseg"
+    with pytest.raises(CheckpointError, match=expected):
+        detect_family(names)
+
+
+def test_every_family_that_is_exported_can_be_run() -> None:
+    assert EXPORT_FAMILIES.keys() <= FAMILIES.keys()
+    assert all(family.name == name for name, family in EXPORT_FAMILIES.items())

@@ -1,0 +1,212 @@
+"""The graph calls of the tiny bundle: masks, caches, batches, one token at a time."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hyperseg_export.parity.compare import worst_error
+from hyperseg_export.parity.tolerances import FEATURE, MASK_LOGIT
+from hyperseg_runtime.backends.base import Buffer
+from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
+from hyperseg_runtime.bundle import Bundle
+from hyperseg_runtime.embeddings import LATENTS, MASK_QUERIES, Embeddings
+from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt
+from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
+from hyperseg_runtime.families.hyperseg.stages import HypersegStages, ImageFeatures, prefill_mask
+from hyperseg_runtime.pipeline import OpenedGraphs
+from hyperseg_runtime.prompt import Prompt, SlotKind
+from hyperseg_runtime.timing import Stopwatch
+from hyperseg_runtime.tokenizer import Tokenizer
+
+
+@pytest.fixture(scope="module")
+def tables(bundle: Bundle) -> Embeddings:
+    return Embeddings(bundle.directory)
+
+
+@pytest.fixture
+def stages(
+    dims: HypersegDimensions, graphs: OpenedGraphs, tables: Embeddings, backend: OnnxRuntimeBackend
+) -> HypersegStages:
+    return HypersegStages(dims, graphs, tables, backend)
+
+
+@pytest.fixture(scope="module")
+def prompts(tokenizer: Tokenizer, dims: HypersegDimensions) -> list[Prompt]:
+    texts = ("the cup of coffee on the left of the table", "cup")
+    return [build_prompt(Task.REFERRING, text, tokenizer, dims) for text in texts]
+
+
+@settings(deadline=None, max_examples=60)
+@given(context=st.integers(1, 30), data=st.data())
+def test_prefill_mask_row_by_row(context: int, data: st.DataObject) -> None:
+    tokens = data.draw(st.integers(1, context))
+    lengths = data.draw(st.lists(st.integers(1, tokens), min_size=1, max_size=3))
+    mask = prefill_mask(tokens, context, lengths)
+    assert mask.dtype == np.bool_ and mask.shape == (len(lengths), 1, tokens, context)
+    for batch, length in enumerate(lengths):
+        for row in range(tokens):
+            seen = [slot for slot in range(context) if slot <= row and slot < length]
+            assert np.flatnonzero(mask[batch, 0, row]).tolist() == seen
+
+
+def test_assembled_rows_are_the_slots_one_after_the_other(
+    stages: HypersegStages, tables: Embeddings, prompts: list[Prompt], backend: OnnxRuntimeBackend
+) -> None:
+    image, fvp = random(2, stages.dims.image_tokens, 80), random(2, stages.dims.perceiver_queries, 80)
+    found = stages.assemble(prompts, backend.upload(image), backend.upload(fvp)).to_host()
+    assert found.shape == (2, prompts[0].length, 80)
+    for batch, prompt in enumerate(prompts):
+        sources = {
+            SlotKind.IMAGE: image[batch],
+            SlotKind.PERCEIVER: fvp[batch],
+            SlotKind.MASK_QUERIES: tables.table(MASK_QUERIES),
+        }
+        rows = [sources.get(slot.kind, tables.token_rows(slot.token_ids)) for slot in prompt.slots]
+        assert np.array_equal(found[batch, : prompt.length], np.concatenate(rows))
+        assert not found[batch, prompt.length :].any()
+
+
+def test_a_slot_that_nothing_fills_is_an_error(stages: HypersegStages, prompts: list[Prompt]) -> None:
+    with pytest.raises(ValueError, match="nothing to fill the image slot with"):
+        stages.assemble(prompts[:1], None, None)
+
+
+def test_first_latents_are_the_learned_ones_for_every_image(stages: HypersegStages, tables: Embeddings) -> None:
+    found = stages.first_latents(3)
+    assert found.shape == (3, 12, 64) and (found == tables.table(LATENTS)).all()
+
+
+def test_prompts_of_two_lengths_read_together_as_alone(
+    stages: HypersegStages, prompts: list[Prompt], backend: OnnxRuntimeBackend
+) -> None:
+    embeds = assembled(stages, prompts, backend)
+    together = read(stages, embeds, prompts, backend)
+    for batch, prompt in enumerate(prompts):
+        alone = read(stages, embeds[batch : batch + 1, : prompt.length], [prompt], backend)
+        assert worst_error(together[batch, : prompt.length], alone[0]) <= FEATURE
+
+
+def test_a_whole_batch_is_decoded_as_its_parts(
+    stages: HypersegStages, prompts: list[Prompt], backend: OnnxRuntimeBackend
+) -> None:
+    images = random(2, 3, 256, 256), random(2, 3, 76, 76), stages.first_latents(2)
+    together = masks(stages, images, prompts)
+    for batch, prompt in enumerate(prompts):
+        alone = masks(stages, tuple(array[batch : batch + 1] for array in images), [prompt])
+        assert worst_error(together[0][batch], alone[0][0]) <= MASK_LOGIT
+        assert worst_error(together[1][batch], alone[1][0]) <= FEATURE
+
+
+def test_the_same_request_again_is_the_same_to_the_bit(
+    stages: HypersegStages, prompts: list[Prompt], backend: OnnxRuntimeBackend
+) -> None:
+    """The second finds the caches full of a longer prompt."""
+    long, short = prompts
+    embeds = {prompt.length: assembled(stages, [prompt], backend) for prompt in prompts}
+    fresh = read(stages, embeds[short.length], [short], backend)
+    read(stages, 100 * embeds[long.length], [long], backend)
+    assert np.array_equal(read(stages, embeds[short.length], [short], backend), fresh)
+
+
+@pytest.mark.parametrize("fault", [np.nan, np.inf, 1e38])
+def test_a_request_that_went_wrong_does_not_spoil_the_next(
+    stages: HypersegStages, prompts: list[Prompt], backend: OnnxRuntimeBackend, fault: float
+) -> None:
+    """One overflow in a longer prompt; nothing of it may be left for a shorter one."""
+    long, short = prompts
+    embeds = assembled(stages, [short], backend)
+    fresh = read(stages, embeds, [short], backend)
+    read(stages, np.full((1, long.length, 80), fault, np.float32), [long], backend)
+    assert np.array_equal(read(stages, embeds, [short], backend), fresh)
+
+
+def test_one_token_at_a_time_is_the_same_as_all_at_once(
+    stages: HypersegStages, prompts: list[Prompt], backend: OnnxRuntimeBackend
+) -> None:
+    prompt = prompts[0]
+    embeds = assembled(stages, [prompt], backend)
+    expected = read(stages, embeds, [prompt], backend)[0]
+    start = prompt.length - 6
+    read(stages, embeds[:, :start], [prompt], backend)
+    for position in range(start, prompt.length):
+        mask = (np.arange(stages.dims.context) <= position)[None, None, None]
+        where = np.array([position], np.int64)
+        row = backend.upload(embeds[:, position : position + 1])
+        found = stages.step(row, where[None], mask, where, Stopwatch()).to_host()
+        assert worst_error(found[0, 0], expected[position]) <= FEATURE
+
+
+def test_caches_are_kept_per_batch_size_and_zero_at_first(stages: HypersegStages) -> None:
+    one, two = stages.caches(1), stages.caches(2)
+    assert stages.caches(1) is one and stages.caches(2) is two
+    assert list(one) == ["past_key.0", "past_value.0", "past_key.1", "past_value.1"]
+    assert one["past_key.0"].shape == (1, 4, 384, 20) and two["past_key.0"].shape == (2, 4, 384, 20)
+    assert not any(cache.to_host().any() for cache in (*one.values(), *two.values()))
+
+
+def test_memory_of_a_frame_reaches_the_next_one(
+    stages: HypersegStages, tokenizer: Tokenizer, dims: HypersegDimensions
+) -> None:
+    prompt = [build_prompt(Task.VIDEO, "the cup", tokenizer, dims)]
+    features, hidden = perceived(
+        stages, (random(1, 3, 256, 256), random(1, 3, 76, 76), stages.first_latents(1)), prompt
+    )
+    frame = stages.decode_frame(features, hidden, prompt, Stopwatch())
+    assert frame.memory.shape == (1, dims.perceiver_queries, dims.perceiver_width)
+    single = stages.decode(features, hidden, prompt, Stopwatch())
+    assert single.memory.shape == (1, 1, dims.perceiver_width)
+    assert np.array_equal(frame.mask_logits.to_host(), single.mask_logits.to_host())
+    following = stages.perceive(random(1, 3, 256, 256), random(1, 3, 76, 76), frame.memory.to_host(), Stopwatch())
+    assert not np.array_equal(following.fvp_tokens.to_host(), features.fvp_tokens.to_host())
+
+
+def test_a_question_runs_three_graphs_only(
+    stages: HypersegStages, tokenizer: Tokenizer, dims: HypersegDimensions
+) -> None:
+    stopwatch = Stopwatch()
+    question = build_prompt(Task.QUESTION, "What is this?", tokenizer, dims)
+    embeds = stages.assemble([question], stages.clip_tokens(random(1, 3, 76, 76), stopwatch), None)
+    hidden = stages.read(embeds, [question.attended_length], stopwatch)
+    last = stages.last_row(hidden)
+    assert np.array_equal(last.to_host(), hidden.to_host()[:, -1:])
+    assert stages.score_tokens(last, stopwatch).shape == (1, dims.logit_rows)
+    assert list(stopwatch.spans_ms) == ["clip_encoder", "llm", "lm_head"]
+
+
+def random(*shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).normal(size=shape).astype(np.float32)
+
+
+def assembled(stages: HypersegStages, prompts: Sequence[Prompt], backend: OnnxRuntimeBackend) -> np.ndarray:
+    image = backend.upload(random(len(prompts), stages.dims.image_tokens, 80))
+    fvp = backend.upload(random(len(prompts), stages.dims.perceiver_queries, 80))
+    return stages.assemble(prompts, image, fvp).to_host()
+
+
+def read(
+    stages: HypersegStages, embeds: np.ndarray, prompts: Sequence[Prompt], backend: OnnxRuntimeBackend
+) -> np.ndarray:
+    lengths = [min(prompt.attended_length, embeds.shape[1]) for prompt in prompts]
+    return stages.read(backend.upload(embeds), lengths, Stopwatch()).to_host()
+
+
+def perceived(
+    stages: HypersegStages, images: Sequence[np.ndarray], prompts: Sequence[Prompt]
+) -> tuple[ImageFeatures, Buffer]:
+    stopwatch = Stopwatch()
+    pixels, pixels_clip, latents = images
+    features = stages.perceive(pixels, pixels_clip, latents, stopwatch)
+    embeds = stages.assemble(prompts, features.image_tokens, features.fvp_tokens)
+    return features, stages.read(embeds, [prompt.attended_length for prompt in prompts], stopwatch)
+
+
+def masks(
+    stages: HypersegStages, images: Sequence[np.ndarray], prompts: Sequence[Prompt]
+) -> tuple[np.ndarray, np.ndarray]:
+    features, hidden = perceived(stages, images, prompts)
+    outputs = stages.decode(features, hidden, prompts, Stopwatch())
+    return outputs.mask_logits.to_host(), outputs.score_logits.to_host()

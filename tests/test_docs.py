@@ -1,0 +1,106 @@
+"""The documents cannot drift: what they show is run, what they list exists."""
+
+import json
+import re
+import shlex
+import shutil
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from hyperseg_export import cli
+from hyperseg_export.families.hyperseg.tiny import TINY, write_checkpoint
+from hyperseg_runtime import errors
+from support import RunCli
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SMALL = replace(TINY, image_px=64, layers=1, clip_layers=2, swin_depths=(1, 1, 1, 1), mask_layers=1, pixel_layers=1)
+
+
+def test_the_commands_of_the_readme_run(
+    run_cli: RunCli, tmp_path: Path, coffee: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a small checkpoint under the published one's name."""
+    monkeypatch.chdir(tmp_path)
+    Path("HyperSeg-3B").mkdir()
+    write_checkpoint(Path("HyperSeg-3B"), SMALL, seed=0)
+    shutil.copy(coffee, "photo.jpg")
+    lines = [shlex.split(line, comments=True) for line in code_blocks("sh") if line.startswith("hyperseg-trt ")]
+    assert [line[1] for line in lines] == ["export", "run"]
+    for _, *arguments in lines:
+        result = run_cli(*arguments)
+        assert result.code == 0, result.err
+    assert Path("results/photo.mask.png").is_file()
+    program = "\n".join(code_blocks("python"))
+    exec(compile(program, "README.md", "exec"), {})
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    mentioned = {match for line in code_blocks("sh") for match in re.findall(r"^make ([a-z]+)", line)}
+    assert {"demo", "test"} <= mentioned <= targets
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_every_verb_and_option_is_documented() -> None:
+    verbs = {command.name or command.callback.__name__.replace("_", "-") for command in cli.app.registered_commands}
+    table = {line.split("`")[1].split()[0] for line in README.splitlines() if line.startswith("| `")}
+    assert verbs <= table
+    for command in cli.app.registered_commands:
+        assert command.callback.__doc__
+
+
+def test_exit_codes_are_those_of_the_errors() -> None:
+    flat = " ".join(README.split())
+    assert " ".join(cli.cli.EXIT_CODES.split()).removeprefix("Exit codes: ") in flat
+    documented = {int(code) for code in re.findall(r"(\d+) [a-z]", cli.cli.EXIT_CODES)}
+    classes = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
+    assert {error.exit_code for error in classes} <= documented
+    drawn = errors.__doc__ or ""
+    assert all(error.__name__ in drawn for error in classes)
+
+
+def test_the_tree_exists() -> None:
+    """Every path of the README's tree, indentation as nesting."""
+    block = next(block for block in fenced("") if "export/hyperseg_export/" in block)
+    top = ROOT
+    for line in block.strip("\n").splitlines():
+        path = line.split()[0]
+        top, folder = (top, top / path) if line.startswith(" ") else (ROOT / path, ROOT / path)
+        assert folder.is_dir(), path
+
+
+def test_links_lead_somewhere() -> None:
+    for document in ROOT.glob("**/README.md"):
+        if ".venv" in document.parts or "build" in document.parts:
+            continue
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+            assert target.startswith("https://") or (document.parent / target).exists(), f"{document}: {target}"
+
+
+def test_every_operator_and_benchmark_is_listed() -> None:
+    catalog = import_module("hyperseg_kernels.catalog")
+    kernels = (ROOT / "kernels" / "README.md").read_text()
+    assert all(str(operator) in kernels for operator in catalog.OPERATORS)
+    listed = (ROOT / "benchmarks" / "README.md").read_text()
+    assert all(path.name in listed for path in (ROOT / "benchmarks").glob("bench_*.py"))
+
+
+@pytest.mark.parametrize(("document", "size"), [("README.md", "full"), ("benchmarks/README.md", "tiny")])
+def test_tables_show_the_stored_results(document: str, size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    bench = import_module("bench_graphs")
+    content = json.loads((ROOT / "benchmarks" / "results" / "graphs.json").read_text())
+    assert bench.markdown(content, size) in (ROOT / document).read_text()
+
+
+def code_blocks(language: str) -> list[str]:
+    """Lines of all fenced blocks of one language in the README."""
+    return [line for block in fenced(language) for line in block.splitlines()]
+
+
+def fenced(language: str) -> list[str]:
+    return [body for kind, body in re.findall(r"^```(\w*)\n(.*?)^```", README, re.M | re.S) if kind == language]
