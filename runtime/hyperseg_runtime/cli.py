@@ -1,18 +1,27 @@
-"""Verbs that need only a bundle: `run` and `inspect`. The exporter's command line adds its own."""
+"""Verbs that need only a bundle: `run`, `chat` and `inspect`. The exporter's command line adds its own."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
 
 from hyperseg_runtime import console
+from hyperseg_runtime.answers import Finish
 from hyperseg_runtime.bundle import Bundle, read_manifest
+from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.files import output_folder, write_atomically
 from hyperseg_runtime.image_io import load_image
 from hyperseg_runtime.manifest import Manifest
 from hyperseg_runtime.results import SegmentationResult, encode_png
 
+if TYPE_CHECKING:
+    from hyperseg_runtime.pipeline import Pipeline
+
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder written by export.")]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 EXIT_CODES = """Exit codes: 0 done; 1 unexpected error; 2 unusable input (arguments, image, text, checkpoint);
@@ -35,43 +44,113 @@ app = typer.Typer(
 def run(
     bundle: BundleArgument,
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file of any common format.")],
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to segment, such as 'the man on the left'.")],
+    texts: Annotated[
+        list[str], typer.Argument(metavar="TEXT...", help="What to segment, such as 'the man on the left'.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path(),
     task: Annotated[str | None, typer.Option(help="referring (default) or reasoning: which prompt to use.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores.")] = None,
-    report: Annotated[bool, typer.Option("--report", help="Also write an HTML page of the result.")] = False,
+    name_first: Annotated[
+        bool,
+        typer.Option(
+            "--name-first",
+            help="TEXT asks for names ('Name the animals.'), and what the model names is segmented: the paper's "
+            "hybrid entity recognition. The released checkpoint was not trained for it.",
+        ),
+    ] = False,
+    threads: ThreadsOption = None,
+    report: Annotated[bool, typer.Option("--report", help="Also write an HTML page of each result.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Segment what TEXT names in IMAGE: writes mask and overlay as PNG and the result as JSON."""
-    from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
-    from hyperseg_runtime.overlay import draw_overlay
-    from hyperseg_runtime.pipeline import Pipeline
-    from hyperseg_runtime.report import render_report
+    """Segment what TEXT names in IMAGE: writes mask and overlay as PNG and the result as JSON.
 
+    Several TEXTs share the work on the image; their files are numbered.
+    """
+    if name_first and (task or len(texts) > 1):
+        raise InputError("--name-first takes one TEXT and no --task")
     pixels = load_image(image)
     with output_folder(out):
-        with (
-            console.byte_progress("checking the bundle", read_manifest(bundle).size_bytes) as on_bytes,
-            Pipeline.load(bundle, OnnxRuntimeBackend(threads), on_bytes) as pipeline,
-        ):
-            result = pipeline(pixels, text, task)
-        content = result.to_json()
-        overlay = encode_png(draw_overlay(pixels, result.mask))
-        files = {
-            "mask": (f"{image.stem}.mask.png", encode_png(result.mask)),
-            "overlay": (f"{image.stem}.overlay.png", overlay),
-            "json": (f"{image.stem}.json", console.json_bytes(content)),
-        }
-        if report:
-            page = render_report(result, overlay, pipeline.bundle.manifest)
-            files["report"] = (f"{image.stem}.report.html", page)
-        for name, data in files.values():
-            write_atomically(out / name, data)
-    written = {kind: str(out / name) for kind, (name, _) in files.items()}
+        with _opened(bundle, threads) as pipeline, pipeline.open(pixels) as session:
+            results = session.name_then_segment(texts[0]) if name_first else session.segment_many(texts, task)
+            manifest = pipeline.bundle.manifest if report else None
+        stems = [f"{image.stem}.{number}" for number in range(1, len(results) + 1)]
+        stems = stems if len(results) > 1 else [image.stem]
+        files = [_write(r, out / stem, pixels, manifest) for r, stem in zip(results, stems, strict=True)]
     if as_json:
-        console.print_json({**content, "files": written})
-    else:
+        contents = [{**r.to_json(), "files": written} for r, written in zip(results, files, strict=True)]
+        console.print_json(contents[0] if len(contents) == 1 else {"results": contents})
+        return
+    for result, written in zip(results, files, strict=True):
         _print_result(result, written)
+    console.print_rows("Time per stage", ("stage", ">ms"), [(n, f"{ms:.1f}") for n, ms in result.timings_ms.items()])
+
+
+@app.command()
+def chat(
+    bundle: BundleArgument,
+    words: Annotated[
+        list[str], typer.Argument(metavar="[IMAGE] QUESTION", help="Image file, if any, and the question about it.")
+    ],
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest answer in tokens; default 128, less where the context ends.")
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="0 (default) always takes the likeliest token.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens with this much probability.")] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same answer.")] = None,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer QUESTION about IMAGE, or without one; the answer appears as it is made."""
+    from hyperseg_runtime.sampling import Sampling
+
+    if len(words) > 2:
+        raise InputError("chat takes IMAGE and QUESTION; put a question of several words into quotes")
+    image, question = (Path(words[0]) if len(words) == 2 else None), words[-1]
+    sampling = Sampling(temperature, top_p, seed)
+    pixels = None if image is None else load_image(image)
+    with _opened(bundle, threads) as pipeline, pipeline.open(pixels) as session:
+        answer = session.ask(question, sampling, max_tokens)
+        started = False
+        for piece in answer:
+            shown = piece if started else piece.lstrip()
+            started = started or bool(shown)
+            if not as_json:
+                console.out.print(shown, end="", markup=False)
+    if as_json:
+        console.print_json({"text": answer.text, "finish": answer.finish, "tokens": len(answer.token_ids)})
+        return
+    console.out.print()
+    if answer.finish is Finish.LENGTH:
+        console.err.print(f"(stopped after {len(answer.token_ids)} tokens; --max-tokens allows more)")
+
+
+@contextmanager
+def _opened(directory: Path, threads: int | None) -> Iterator["Pipeline"]:
+    from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
+    from hyperseg_runtime.pipeline import Pipeline
+
+    with (
+        console.byte_progress("checking the bundle", read_manifest(directory).size_bytes) as on_bytes,
+        Pipeline.load(directory, OnnxRuntimeBackend(threads), on_bytes) as pipeline,
+    ):
+        yield pipeline
+
+
+def _write(result: SegmentationResult, stem: Path, pixels: np.ndarray, manifest: Manifest | None) -> dict[str, str]:
+    """Files named after `stem`, by kind; a report page too if the manifest is given."""
+    from hyperseg_runtime.overlay import draw_overlay
+    from hyperseg_runtime.report import render_report
+
+    overlay = encode_png(draw_overlay(pixels, result.mask))
+    files = {
+        "mask": (".mask.png", encode_png(result.mask)),
+        "overlay": (".overlay.png", overlay),
+        "json": (".json", console.json_bytes(result.to_json())),
+    }
+    if manifest:
+        files["report"] = (".report.html", render_report(result, overlay, manifest))
+    for ending, data in files.values():
+        write_atomically(Path(f"{stem}{ending}"), data)
+    return {kind: f"{stem}{ending}" for kind, (ending, _) in files.items()}
 
 
 @app.command()
@@ -149,10 +228,10 @@ def shorten(names: list[str], shown: int = 4) -> str:
 
 def _print_result(result: SegmentationResult, written: dict[str, str]) -> None:
     x0, y0, x1, y1 = (int(edge) for edge in result.boxes_xyxy[0])
+    console.out.print(result.text, markup=False)
     for kind, path in written.items():
         console.out.print(f"{kind:8} {path}", markup=False)
     console.out.print(
         f"score {result.score:.4f}, {int(result.mask.sum())} px, box x {x0}..{x1}, y {y0}..{y1}; "
         f"{result.evaluated} mask queries brought to full size"
     )
-    console.print_rows("Time per stage", ("stage", ">ms"), [(n, f"{ms:.1f}") for n, ms in result.timings_ms.items()])

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 import os
 import sys
 import traceback
@@ -66,7 +67,16 @@ def _unforeseen(error: Exception) -> int:
 
 
 def json_bytes(content: Any) -> bytes:
-    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+    """UTF-8 JSON; numbers JSON has no word for (NaN, infinities) become null."""
+    return (json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    return [_finite(value) for value in content] if isinstance(content, (list, tuple)) else content
 
 
 def print_json(content: Any) -> None:

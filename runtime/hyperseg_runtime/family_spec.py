@@ -1,23 +1,51 @@
 """What a model family tells the rest of the runtime: data and a few functions, no inheritance."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from hyperseg_runtime.answers import Answer
 from hyperseg_runtime.backends.base import Backend, Graph
 from hyperseg_runtime.bundle import Bundle
 from hyperseg_runtime.graph_spec import GraphSpec
 from hyperseg_runtime.results import SegmentationResult
+from hyperseg_runtime.sampling import Sampling
 from hyperseg_runtime.timing import Stopwatch
 
 
-class FamilyModel(Protocol):
-    """A family opened on a bundle."""
+class ImageState(Protocol):
+    """What a model keeps of one image between requests. What may be kept is the family's own rule."""
 
-    def segment(self, image_hwc_u8: np.ndarray, text: str, task: str, stopwatch: Stopwatch) -> SegmentationResult:
-        """Raises PromptError for text that cannot be asked."""
+    @property
+    def size_bytes(self) -> int:
+        """Memory held now; grows as parts are computed."""
+        ...
+
+
+State = TypeVar("State", bound=ImageState)
+
+
+class FamilyModel(Protocol[State]):
+    """A family opened on a bundle. Requests check their text, raising PromptError, before any work."""
+
+    def open(self, image_hwc_u8: np.ndarray | None) -> State:
+        """State of an image, or of text alone (None); nothing is computed yet."""
+        ...
+
+    def segment(self, image: State, texts: Sequence[str], task: str, stopwatch: Stopwatch) -> list[SegmentationResult]:
+        """One result for each text."""
+        ...
+
+    def name_then_segment(
+        self, image: State, instruction: str, max_tokens: int | None, stopwatch: Stopwatch
+    ) -> list[SegmentationResult]:
+        """One result for each name the language model answers with."""
+        ...
+
+    def ask(self, image: State, question: str, sampling: Sampling, max_tokens: int | None) -> Answer:
+        """An answer that is computed while it is iterated."""
         ...
 
     def exercise(self, image_hwc_u8: np.ndarray) -> None:
@@ -36,4 +64,4 @@ class FamilySpec:
     """Prompts that `segment` knows; the first is the default."""
     graph_specs: Callable[[Mapping[str, Any]], tuple[GraphSpec, ...]]
     """From the manifest's dimensions; raises pydantic.ValidationError when they are not this family's."""
-    open_model: Callable[[Bundle, Mapping[str, Graph], Backend], FamilyModel]
+    open_model: Callable[[Bundle, Mapping[str, Graph], Backend], FamilyModel[Any]]

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
+from itertools import takewhile
 
 import numpy as np
 
@@ -16,6 +18,10 @@ class SlotKind(StrEnum):
     CONDITION = "condition"  # text whose hidden states are averaged: an expression, a class name
     MASK_QUERIES = "mask queries"
     END = "end"  # closes the prompt; nobody attends to it and nothing reads it
+
+
+Row = int | tuple[SlotKind, int]
+"""What fills one row: a token id, or a row of a visual or learned block. Equal rows have equal embeddings."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +50,42 @@ class Prompt:
         """Leading rows that others may attend to."""
         return self.length - sum(slot.length for slot in self.slots if slot.kind is SlotKind.END)
 
-    def spans(self, kind: SlotKind) -> list[range]:
-        """Rows of every slot of `kind`, in order."""
-        found, start = [], 0
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """Row by row, for comparing prompts about one image."""
+        rows: list[Row] = []
+        for slot in self.slots:
+            rows += slot.token_ids or [(slot.kind, index) for index in range(slot.length)]
+        return tuple(rows)
+
+    @cached_property
+    def reusable_length(self) -> int:
+        """Leading rows whose hidden states nothing reads: a cache may hold them from an earlier prompt."""
+        read = [span.start for kind in (SlotKind.CONDITION, SlotKind.MASK_QUERIES) for span in self.spans(kind)]
+        return min([*read, self.length - 1])
+
+    def shared_length(self, rows: Sequence[Row]) -> int:
+        """Leading rows that equal `rows` and may be reused."""
+        pairs = zip(self.rows[: self.reusable_length], rows, strict=False)
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+    def after(self, row: int) -> "Prompt":
+        """The prompt from `row` on; text may be cut anywhere, other slots only at their start."""
+        slots: list[Slot] = []
+        start = 0
+        for slot in self.slots:
+            cut = min(max(row - start, 0), slot.length)
+            start += slot.length
+            if cut == slot.length:
+                continue
+            if cut and not slot.token_ids:
+                raise ValueError(f"row {row} lies inside the {slot.kind} slot")
+            slots.append(Slot.text(slot.token_ids[cut:], slot.kind) if cut else slot)
+        return Prompt(tuple(slots))
+
+    def spans(self, kind: SlotKind, first_row: int = 0) -> list[range]:
+        """Rows of every slot of `kind`, in order; the prompt's own first row counts as `first_row`."""
+        found, start = [], first_row
         for slot in self.slots:
             if slot.kind is kind:
                 found.append(range(start, start + slot.length))
@@ -60,6 +99,8 @@ class Prompt:
                 f"the prompt takes {self.length} tokens, the model was exported for {context}; "
                 "shorten the text or export with a larger --context"
             )
+        if len(self.spans(SlotKind.IMAGE)) > 1:
+            raise PromptError(f"the prompt holds {len(self.spans(SlotKind.IMAGE))} images, the model reads one")
         for slot in self.slots:
             if slot.token_ids and not 0 <= min(slot.token_ids) <= max(slot.token_ids) < token_rows:
                 raise PromptError(f"token ids {slot.token_ids} reach outside the {token_rows} known ones")

@@ -21,6 +21,8 @@ class SegmentationResult:
     task        which prompt was used
     timings_ms  wall time of each stage
     evaluated   mask queries that had to be brought to full size to be sure of the best one
+    prompt_tokens, reused_tokens
+                rows of the prompt, and how many of them the key/value cache had already
     """
 
     masks: np.ndarray
@@ -30,6 +32,8 @@ class SegmentationResult:
     task: str
     timings_ms: Mapping[str, float]
     evaluated: int
+    prompt_tokens: int
+    reused_tokens: int
 
     def __post_init__(self) -> None:
         count = len(self.masks)
@@ -74,6 +78,8 @@ class SegmentationResult:
                 for x0, y0, x1, y1 in (box_xyxy(mask),)
             ],
             "queries_evaluated": self.evaluated,
+            "prompt_tokens": self.prompt_tokens,
+            "reused_tokens": self.reused_tokens,
             "timings_ms": {name: round(value, 3) for name, value in self.timings_ms.items()},
         }
 

@@ -1,9 +1,10 @@
 """The tokenizer file of a bundle."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer as FastTokenizer
+from tokenizers.decoders import DecodeStream
 
 from hyperseg_runtime.errors import BundleError, PromptError
 
@@ -41,6 +42,11 @@ class Tokenizer:
                 token = self._tokenizer.id_to_token(token_id)
                 raise PromptError(f"the text holds {token!r}, which the model reserves; leave it out")
         return ids
+
+    def stream(self) -> Callable[[int], str]:
+        """A function from one id after another to the text each completes; "" inside a character."""
+        decoder = DecodeStream(skip_special_tokens=True)
+        return lambda token_id: decoder.step(self._tokenizer, token_id) or ""
 
     def decode(self, token_ids: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=True)

@@ -130,6 +130,11 @@ def test_json_is_one_object_that_keeps_every_character(capsys: pytest.CaptureFix
     assert json.loads(printed) == content and "čaj ☕" in printed and printed.endswith("}\n")
 
 
+def test_json_has_null_where_a_number_is_not_finite(capsys: pytest.CaptureFixture[str]) -> None:
+    console.print_json({"error": float("inf"), "rows": [(1.5, float("nan"))]})
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {"error": None, "rows": [[1.5, None]]}
+
+
 def test_tables_are_not_folded_and_keep_their_brackets(capsys: pytest.CaptureFixture[str]) -> None:
     console.print_rows("Title", ("name", ">count"), [("a" * 70 + " [batch, 3]", 12), ("b", 345)])
     lines = capsys.readouterr().out.splitlines()

@@ -21,8 +21,8 @@ from hyperseg_runtime.results import SegmentationResult
 TEXT = "the cup of coffee"
 STAGES = [
     "preprocess",
-    "image_encoder",
     "clip_encoder",
+    "image_encoder",
     "fvp",
     "pixel_decoder",
     "assemble",
@@ -107,13 +107,19 @@ def test_one_request_is_served_at_a_time(bundle: Bundle, monkeypatch: pytest.Mon
     met: list[bool] = []
 
     class Meeting:
-        def segment(self, *arguments: object) -> None:
+        def open(self, image: np.ndarray) -> "Meeting":
+            return self
+
+        size_bytes = 0
+
+        def segment(self, *arguments: object) -> list[None]:
             with suppress(threading.BrokenBarrierError):
                 together.wait(timeout=0.3)
                 met.append(True)
+            return [None]
 
     pipeline = Pipeline(bundle, OnnxRuntimeBackend(1))
-    monkeypatch.setattr(pipeline, "_model", Meeting())
+    monkeypatch.setattr(pipeline._shared, "model", Meeting())
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda text: pipeline(photo, text), ("a cup", "a spoon")))
     assert not met
@@ -157,6 +163,20 @@ def test_graphs_are_opened_when_first_used_and_once(bundle: Bundle) -> None:
     assert graphs["llm"] is graphs["llm"] and opened == ["llm"]
     with pytest.raises(BundleError, match="no graph predictor"):
         graphs["predictor"]
+
+
+def test_loading_opens_what_a_segmentation_needs(bundle: Bundle) -> None:
+    opened: list[str] = []
+
+    class Counting(OnnxRuntimeBackend):
+        def open(self, spec: Any, path: Path) -> Any:
+            opened.append(spec.name)
+            return super().open(spec, path)
+
+    pipeline = Pipeline(bundle, Counting(1))
+    assert sorted(opened) == ["clip_encoder", "fvp", "image_encoder", "llm", "mask_decoder", "pixel_decoder"]
+    pipeline(Image.new("RGB", (40, 30)), TEXT)
+    assert len(opened) == 6
 
 
 def test_another_family_is_refused(bundle_copy: Path) -> None:

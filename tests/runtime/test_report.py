@@ -103,5 +103,7 @@ def result(**change: Any) -> SegmentationResult:
         "task": "referring",
         "timings_ms": {"llm": 1.23456, "mask_decoder": 12.34},
         "evaluated": 7,
+        "prompt_tokens": 161,
+        "reused_tokens": 128,
     }
     return SegmentationResult(**{**parts, **change})

@@ -103,6 +103,8 @@ def result(**change: Any) -> SegmentationResult:
         "task": "referring",
         "timings_ms": {"llm": 1.23456},
         "evaluated": 7,
+        "prompt_tokens": 161,
+        "reused_tokens": 128,
     }
     return SegmentationResult(**{**parts, **change})
 

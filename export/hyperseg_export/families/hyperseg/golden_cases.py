@@ -16,7 +16,7 @@ from hyperseg_export.parity.golden import Arrays
 from hyperseg_export.parity.recording import RecordingGraphs
 from hyperseg_runtime.backends.base import Backend, Graph
 from hyperseg_runtime.families.hyperseg.spec import STRIDES, HypersegDimensions, cache_names
-from hyperseg_runtime.families.hyperseg.stages import HypersegStages, RowTables
+from hyperseg_runtime.families.hyperseg.stages import Caches, HypersegStages, RowTables
 from hyperseg_runtime.heads.referring import all_queries, best_query
 from hyperseg_runtime.preprocess import ImageGeometry, fitted_size, longest_side_square, plain_square
 from hyperseg_runtime.prompt import Prompt, Slot, SlotKind
@@ -73,7 +73,8 @@ def video(run: GoldenRun, arrays: Arrays) -> Found:
 def perception(run: GoldenRun, arrays: Arrays) -> Found:
     """The image side alone, where the prompt cannot be rebuilt (regions)."""
     latents = run.stages.first_latents(len(arrays["in_images"]))
-    run.stages.perceive(arrays["in_images"], arrays["in_images_clip"], latents, Stopwatch())
+    run.stages.perceive(arrays["in_images"], latents, Stopwatch())
+    run.stages.clip_tokens(arrays["in_images_clip"], Stopwatch())
     yield from _matching({**_perceived(run), "fvp_latents_in": latents}, arrays)
 
 
@@ -130,18 +131,19 @@ def vqa(run: GoldenRun, arrays: Arrays) -> Found:
     prompts = _prompts(run, arrays)
     tokens = stages.clip_tokens(arrays["in_images_clip"], Stopwatch())
     embeds = stages.assemble(prompts, tokens, None)
-    hidden = stages.read(embeds, [prompts[0].attended_length], Stopwatch()).to_host()
+    caches = stages.new_caches(1)
+    hidden = stages.read(embeds, [prompts[0].attended_length], caches, Stopwatch()).to_host()
     length = hidden.shape[1]
-    logits = np.stack([_logits(run, stages, hidden[:, t : t + 1]) for t in range(length)], axis=1)
+    logits = np.stack([_logits(stages, hidden[:, t : t + 1]) for t in range(length)], axis=1)
     found = {"inputs_embeds": embeds.to_host(), "prefill_logits": logits, **_caches(run, "prefill", length)}
     expected_ids = arrays["generated"][0, arrays["in_input_ids"].shape[1] :]
     generated, steps = [], [logits[:, -1]]
     for step in range(len(expected_ids)):
         generated.append(int(steps[-1][0].argmax()))
-        state = _decode_one(run, stages, generated[-1], length + step)
+        state = _decode_one(run, stages, generated[-1], length + step, caches)
         if step == 0:
             found.update(_caches(run, "step1", length + 1))
-        steps.append(_logits(run, stages, state))
+        steps.append(_logits(stages, state))
     found["step1_logits"] = steps[1][:, None]
     found["step_logits"] = np.concatenate(steps[: len(expected_ids)])
     found["generated"] = np.array([[*arrays["in_input_ids"][0], *generated]])
@@ -188,10 +190,11 @@ def _segment(run: GoldenRun, arrays: Arrays, latents: np.ndarray) -> tuple[dict[
     """Everything computed for one batch, by golden name, and the memory for a next frame."""
     stages, stopwatch = run.stages, Stopwatch()
     prompts = _prompts(run, arrays)
-    features = stages.perceive(arrays["in_images"], arrays["in_images_clip"], latents, stopwatch)
-    embeds = stages.assemble(prompts, features.image_tokens, features.fvp_tokens)
+    features = stages.perceive(arrays["in_images"], latents, stopwatch)
+    image_tokens = stages.clip_tokens(arrays["in_images_clip"], stopwatch)
+    embeds = stages.assemble(prompts, image_tokens, features.fvp_tokens)
     attended = [prompt.attended_length for prompt in prompts]
-    hidden = stages.read(embeds, attended, stopwatch)
+    hidden = stages.read(embeds, attended, stages.new_caches(len(prompts)), stopwatch)
     outputs = stages.decode_frame(features, hidden, prompts, stopwatch)
     decoder = run.outputs("mask_decoder")
     found = {
@@ -314,17 +317,17 @@ def _run(run: GoldenRun, graph: Graph, arrays: Arrays) -> dict[str, np.ndarray]:
     return {name: buffer.to_host() for name, buffer in outputs.items()}
 
 
-def _logits(run: GoldenRun, stages: HypersegStages, state: np.ndarray) -> np.ndarray:
+def _logits(stages: HypersegStages, state: np.ndarray) -> np.ndarray:
     """Next-token logits (1, V) of one hidden state (1, 1, D)."""
-    return stages.score_tokens(run.backend.upload(state), Stopwatch()).to_host()
+    return stages.score_tokens(state, Stopwatch()).to_host()
 
 
-def _decode_one(run: GoldenRun, stages: HypersegStages, token: int, position: int) -> np.ndarray:
+def _decode_one(run: GoldenRun, stages: HypersegStages, token: int, position: int, caches: Caches) -> np.ndarray:
     """Hidden state (1, 1, D) after feeding one token at `position`."""
     embed = run.backend.upload(run.tables.token_rows((token,))[None])
     mask = (np.arange(run.dims.context) <= position)[None, None, None]
     at = np.array([position], np.int64)
-    return stages.step(embed, at[None], mask, at, Stopwatch()).to_host()
+    return stages.step(embed, at[None], mask, at, caches, Stopwatch()).to_host()
 
 
 def _caches(run: GoldenRun, prefix: str, length: int) -> dict[str, np.ndarray]:

@@ -1,30 +1,30 @@
-"""HyperSeg on a bundle: image and text in, mask out."""
+"""HyperSeg on a bundle: image and text in, masks or an answer out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from hyperseg_runtime.answers import Answer
 from hyperseg_runtime.backends.base import Backend, Graph
 from hyperseg_runtime.bundle import TOKENIZER_FILE, Bundle
 from hyperseg_runtime.embeddings import LATENTS, MASK_QUERIES, TABLES, TOKENS, Embeddings, table_path
-from hyperseg_runtime.errors import BundleError, NumericsError
-from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt
+from hyperseg_runtime.errors import BundleError, InputError, NumericsError, PromptError
+from hyperseg_runtime.families.hyperseg.image_state import NOT_FINITE, HypersegImage, Reading
+from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt, continue_prompt, segment_names_prompt
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions, graph_specs
 from hyperseg_runtime.families.hyperseg.stages import HypersegStages
 from hyperseg_runtime.family_spec import FamilySpec
 from hyperseg_runtime.graph_spec import GraphSpec
 from hyperseg_runtime.heads.referring import best_query
-from hyperseg_runtime.preprocess import ImageGeometry, longest_side_square, plain_square
+from hyperseg_runtime.prompt import Prompt
 from hyperseg_runtime.results import SegmentationResult
+from hyperseg_runtime.sampling import GREEDY, Sampling, next_token
 from hyperseg_runtime.timing import Stopwatch
 from hyperseg_runtime.tokenizer import Tokenizer
 
-
-def preprocess(image_hwc_u8: np.ndarray, dims: HypersegDimensions) -> tuple[np.ndarray, np.ndarray, ImageGeometry]:
-    """Inputs of both encoders, (1, 3, S, S) and (1, 3, C, C) float32, and the way back."""
-    image, geometry = longest_side_square(image_hwc_u8, dims.image_px)
-    return image[None], plain_square(image_hwc_u8, dims.clip_image_px)[None], geometry
+ANSWER_TOKENS = 128
+"""Longest answer unless the caller says otherwise; the release's own default."""
 
 
 class HypersegModel:
@@ -32,43 +32,100 @@ class HypersegModel:
         self.dims = HypersegDimensions.model_validate(bundle.manifest.dimensions)
         self.tokenizer = Tokenizer(bundle.path(TOKENIZER_FILE))
         self.stages = HypersegStages(self.dims, graphs, _tables(bundle, self.dims), backend)
+        self.stages.open_graphs()
 
-    def segment(self, image_hwc_u8: np.ndarray, text: str, task: str, stopwatch: Stopwatch) -> SegmentationResult:
-        prompts = [build_prompt(Task(task), text, self.tokenizer, self.dims)]
-        with stopwatch.span("preprocess"):
-            images, images_clip, geometry = preprocess(image_hwc_u8, self.dims)
-        features = self.stages.perceive(images, images_clip, self.stages.first_latents(1), stopwatch)
-        with stopwatch.span("assemble"):
-            embeds = self.stages.assemble(prompts, features.image_tokens, features.fvp_tokens)
-        hidden = self.stages.read(embeds, [prompts[0].attended_length], stopwatch)
-        outputs = self.stages.decode(features, hidden, prompts, stopwatch)
-        with stopwatch.span("best_mask"):
-            masks, scores = outputs.mask_logits.to_host()[0], outputs.score_logits.to_host()[0, :, 0]
-            if not (np.isfinite(masks).all() and np.isfinite(scores).all()):
-                raise NumericsError(
-                    "the network produced NaN or infinite values; run verify: the weights or the precision are at fault"
-                )
-            best = best_query(masks, scores, geometry)
-        return SegmentationResult(
-            masks=best.mask[None],
-            scores=np.array([best.score], np.float32),
-            queries=np.array([best.query], np.int64),
-            text=text,
-            task=task,
-            timings_ms=stopwatch.spans_ms,
-            evaluated=best.evaluated,
-        )
+    def open(self, image_hwc_u8: np.ndarray | None) -> HypersegImage:
+        return HypersegImage(self.stages, image_hwc_u8)
+
+    def segment(
+        self, image: HypersegImage, texts: Sequence[str], task: str, stopwatch: Stopwatch
+    ) -> list[SegmentationResult]:
+        prompts = [build_prompt(Task(task), text, self.tokenizer, self.dims) for text in texts]
+        readings = image.read(prompts, stopwatch)
+        return [
+            result
+            for reading, text in zip(readings, texts, strict=True)
+            for result in self._masks(image, reading, [text], task, stopwatch)
+        ]
+
+    def ask(self, image: HypersegImage, question: str, sampling: Sampling, max_tokens: int | None) -> Answer:
+        task = Task.QUESTION if image.has_image else Task.TEXT_QUESTION
+        prompt = build_prompt(task, question, self.tokenizer, self.dims)
+        return self._answer(image, prompt, sampling, max_tokens, Stopwatch())
+
+    def name_then_segment(
+        self, image: HypersegImage, instruction: str, max_tokens: int | None, stopwatch: Stopwatch
+    ) -> list[SegmentationResult]:
+        asked = build_prompt(Task.NAMING, instruction, self.tokenizer, self.dims)
+        answer = self._answer(image, asked, GREEDY, max_tokens, stopwatch).finished()
+        named = [token_id for token_id in answer.token_ids if token_id != self.dims.eos_token_id]
+        prompt, names = segment_names_prompt(asked, named, self.tokenizer, self.dims)
+        (reading,) = image.read([prompt], stopwatch)
+        return list(self._masks(image, reading, names, Task.NAMING, stopwatch))
 
     def exercise(self, image_hwc_u8: np.ndarray) -> None:
         """As a video frame, whose memory a single image does not need, and one token scored."""
         stages, stopwatch = self.stages, Stopwatch()
-        prompts = [build_prompt(Task.VIDEO, "the object in the middle", self.tokenizer, self.dims)]
-        images, images_clip, _ = preprocess(image_hwc_u8, self.dims)
-        features = stages.perceive(images, images_clip, stages.first_latents(1), stopwatch)
-        embeds = stages.assemble(prompts, features.image_tokens, features.fvp_tokens)
-        hidden = stages.read(embeds, [prompts[0].attended_length], stopwatch)
-        stages.decode_frame(features, hidden, prompts, stopwatch)
-        stages.score_tokens(stages.last_row(hidden), stopwatch)
+        prompt = build_prompt(Task.VIDEO, "the object in the middle", self.tokenizer, self.dims)
+        image = self.open(image_hwc_u8)
+        (reading,) = image.read([prompt], stopwatch)
+        features, _ = image.features(stopwatch)
+        stages.decode_frame(features, reading.hidden_states, [prompt], stopwatch)
+        stages.score_tokens(reading.last_row, stopwatch)
+
+    def _masks(
+        self, image: HypersegImage, reading: Reading, texts: Sequence[str], task: str, stopwatch: Stopwatch
+    ) -> Iterator[SegmentationResult]:
+        """The best mask for each condition of the prompt that was read."""
+        features, geometry = image.features(stopwatch)
+        outputs = self.stages.decode(features, reading.hidden_states, [reading.prompt], stopwatch, reading.first_row)
+        for condition, text in enumerate(texts):
+            with stopwatch.span("best_mask"):
+                masks, scores = outputs.mask_logits.to_host()[0], outputs.score_logits.to_host()[0, :, condition]
+                if not (np.isfinite(masks).all() and np.isfinite(scores).all()):
+                    raise NumericsError(NOT_FINITE)
+                best = best_query(masks, scores, geometry)
+            yield SegmentationResult(
+                masks=best.mask[None],
+                scores=np.array([best.score], np.float32),
+                queries=np.array([best.query], np.int64),
+                text=text,
+                task=task,
+                timings_ms=stopwatch.spans_ms,
+                evaluated=best.evaluated,
+                prompt_tokens=reading.prompt.length,
+                reused_tokens=reading.reused,
+            )
+
+    def _answer(
+        self, image: HypersegImage, prompt: Prompt, sampling: Sampling, max_tokens: int | None, stopwatch: Stopwatch
+    ) -> Answer:
+        room = self.dims.context - prompt.length
+        shortest = 1 if max_tokens is None else max_tokens
+        if shortest < 1:
+            raise InputError(f"an answer of {shortest} tokens was asked for, expected 1 or more")
+        if shortest > room:
+            raise PromptError(
+                f"the prompt takes {prompt.length} tokens and the answer up to {shortest}, the model was exported "
+                f"for {self.dims.context} together; ask for less or export with a larger --context"
+            )
+        limit = min(room, ANSWER_TOKENS) if max_tokens is None else max_tokens
+        tokens = self._generate(image, prompt, sampling, limit, stopwatch)
+        return Answer(tokens, self.tokenizer, self.dims.eos_token_id)
+
+    def _generate(
+        self, image: HypersegImage, prompt: Prompt, sampling: Sampling, limit: int, stopwatch: Stopwatch
+    ) -> Iterator[int]:
+        """Ids one after the other. Only ids with an embedding can be chosen: others could not be fed back."""
+        generator = sampling.generator()
+        said: list[int] = []
+        while len(said) < limit:
+            (reading,) = image.read([continue_prompt(prompt, said, self.dims)], stopwatch)
+            logits = self.stages.score_tokens(reading.last_row, stopwatch).to_host()[0, : self.dims.token_rows]
+            if not np.isfinite(logits).all():
+                raise NumericsError(NOT_FINITE)
+            said.append(next_token(logits, sampling, generator))
+            yield said[-1]
 
 
 def _tables(bundle: Bundle, dims: HypersegDimensions) -> Embeddings:

@@ -1,10 +1,12 @@
 """The prompts HyperSeg was trained with (hyperseg-spec 4.3). Wording and spelling are the release's."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import groupby
 
+from hyperseg_runtime.errors import PromptError
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 from hyperseg_runtime.prompt import Prompt, Slot, SlotKind
 from hyperseg_runtime.tokenizer import Tokenizer
@@ -21,6 +23,8 @@ class Task(StrEnum):
     REASONING = "reasoning"
     VIDEO = "video"
     QUESTION = "question"
+    TEXT_QUESTION = "question without an image"
+    NAMING = "naming"
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,11 @@ TEMPLATES: Mapping[Task, Template] = {
         _frame_expression,
     ),
     Task.QUESTION: Template("<image>\n<question>", "", str.strip),
+    Task.TEXT_QUESTION: Template("<question>", "", str.strip),
+    # Ours: the paper's hybrid entity recognition names no template and the release has none.
+    Task.NAMING: Template("This is an image <image>\n<perceiver>\n, <question>", "", str.strip),
 }
+IMAGE_TAG = "<image>"
 TAG = re.compile(r"(<image>|<perceiver>|<expression>|<answer>|<mask queries>)")
 QUESTION_TAG = "<question>"
 
@@ -73,6 +81,8 @@ def build_prompt(task: Task, text: str, tokenizer: Tokenizer, dims: HypersegDime
     the template text around it. The closing end-of-text token is left out: nothing can attend to it.
     Raises PromptError for text that cannot be asked or does not fit.
     """
+    if IMAGE_TAG in text:
+        raise PromptError(f"the text holds {IMAGE_TAG}: a prompt has one image, which stands beside the text")
     template = TEMPLATES[task]
     reserved = (dims.seg_token_id, dims.eos_token_id)
     text = template.expression(text) if text.strip() else text
@@ -96,3 +106,30 @@ def build_prompt(task: Task, text: str, tokenizer: Tokenizer, dims: HypersegDime
     prompt = Prompt(tuple(slots))
     prompt.check(dims.context, dims.token_rows)
     return prompt
+
+
+def continue_prompt(prompt: Prompt, token_ids: Sequence[int], dims: HypersegDimensions) -> Prompt:
+    """`prompt` and what was answered so far."""
+    longer = Prompt((*prompt.slots, Slot.text(token_ids)))
+    longer.check(dims.context, dims.token_rows)
+    return longer
+
+
+def segment_names_prompt(
+    asked: Prompt, answer_ids: Sequence[int], tokenizer: Tokenizer, dims: HypersegDimensions
+) -> tuple[Prompt, list[str]]:
+    """Mask queries behind an answer, one condition for every name in it, and the names.
+
+    Paper, hybrid entity recognition: the language model generates the names, mask tokens follow. A name is a
+    run of tokens without punctuation. Raises PromptError if the answer names nothing or the queries do not fit.
+    """
+    slots: list[Slot] = []
+    for is_name, run in groupby(answer_ids, lambda token: any(map(str.isalnum, tokenizer.decode([token])))):
+        slots.append(Slot.text(list(run), SlotKind.CONDITION if is_name else SlotKind.TEXT))
+    names = [tokenizer.decode(slot.token_ids).strip() for slot in slots if slot.kind is SlotKind.CONDITION]
+    if not names:
+        raise PromptError(f"the model named nothing to segment; it answered {tokenizer.decode(answer_ids)!r}")
+    queries = Slot(SlotKind.MASK_QUERIES, dims.mask_queries)
+    prompt = Prompt((*asked.slots, *slots, Slot.text([dims.seg_token_id]), queries))
+    prompt.check(dims.context, dims.token_rows)
+    return prompt, names

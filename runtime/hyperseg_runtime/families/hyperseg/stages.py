@@ -12,6 +12,11 @@ from hyperseg_runtime.families.hyperseg.spec import DECODED_MAPS, HypersegDimens
 from hyperseg_runtime.prompt import Prompt, SlotKind, average_rows, pick_rows
 from hyperseg_runtime.timing import Stopwatch
 
+SEGMENTATION_GRAPHS = ("image_encoder", "clip_encoder", "fvp", "llm", "pixel_decoder", "mask_decoder")
+
+Caches = dict[str, Buffer]
+"""Key/value buffers by input name; one set belongs to one batch of prompts."""
+
 
 class RowTables(Protocol):
     """Where the host's embedding rows come from; see `embeddings.Embeddings`."""
@@ -23,9 +28,8 @@ class RowTables(Protocol):
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """All that depends on the image alone."""
+    """What the mask branch takes from the image; depends on nothing else."""
 
-    image_tokens: Buffer  # (B, N, D)
     fvp_tokens: Buffer  # (B, F, D)
     decoded_maps: Mapping[str, Buffer]  # what the mask decoder takes from the pixel decoder
 
@@ -38,9 +42,8 @@ class MaskOutputs:
 
 
 class HypersegStages:
-    """The seven graphs chained. Not thread-safe: calls share one key/value cache per batch size.
-
-    `graphs` gives an opened graph by name, `stopwatch` receives one span per graph.
+    """The seven graphs chained; holds no state between calls. `graphs` gives an opened graph by name, a `stopwatch`
+    receives one span per graph.
     """
 
     def __init__(
@@ -50,27 +53,28 @@ class HypersegStages:
         self._graphs = graphs
         self._tables = tables
         self._backend = backend
-        self._caches: dict[int, dict[str, Buffer]] = {}
+
+    def open_graphs(self) -> None:
+        """Open what a segmentation needs now: a broken graph shows early, and no call's time includes it."""
+        for name in SEGMENTATION_GRAPHS:
+            _ = self._graphs[name]
 
     def first_latents(self, batch: int) -> np.ndarray:
         """Perceiver latents of a single image or a first frame, (B, F, E) float32."""
         return np.repeat(self._tables.table(LATENTS)[None], batch, axis=0)
 
-    def perceive(
-        self, images: np.ndarray, images_clip: np.ndarray, latents: np.ndarray, stopwatch: Stopwatch
-    ) -> ImageFeatures:
-        """images (B, 3, S, S), images_clip (B, 3, C, C), latents (B, F, E), all float32."""
+    def perceive(self, images: np.ndarray, latents: np.ndarray, stopwatch: Stopwatch) -> ImageFeatures:
+        """images (B, 3, S, S) and latents (B, F, E), float32."""
         maps = self._run("image_encoder", {"images": self._backend.upload(images)}, stopwatch)
-        tokens = self.clip_tokens(images_clip, stopwatch)
         coarse = {name: maps[name] for name in ("res3", "res4", "res5")}
         fvp = self._run("fvp", {**coarse, "latents": self._backend.upload(latents)}, stopwatch)
         pyramid = {name: maps[name] for name in ("res2", "res3", "res4", "res5")}
         decoded = self._run("pixel_decoder", pyramid, stopwatch)
         handed_on = {name: decoded[name] for name in DECODED_MAPS}
-        return ImageFeatures(tokens, fvp["fvp_tokens"], handed_on)
+        return ImageFeatures(fvp["fvp_tokens"], handed_on)
 
     def clip_tokens(self, images_clip: np.ndarray, stopwatch: Stopwatch) -> Buffer:
-        """Image tokens (B, N, D); all that a question about the image needs."""
+        """images_clip (B, 3, C, C) float32 -> image tokens (B, N, D), all that a question needs."""
         inputs = {"images_clip": self._backend.upload(images_clip)}
         return self._run("clip_encoder", inputs, stopwatch)["image_tokens"]
 
@@ -96,18 +100,15 @@ class HypersegStages:
                 start += slot.length
         return target
 
-    def read(self, embeds: Buffer, attended_lengths: Sequence[int], stopwatch: Stopwatch) -> Buffer:
-        """Prefill from an empty cache: inputs (B, T, D) -> hidden states (B, T, D).
+    def read(self, embeds: Buffer, attended_lengths: Sequence[int], caches: Caches, stopwatch: Stopwatch) -> Buffer:
+        """Prefill from the start of the caches: inputs (B, T, D) -> hidden states (B, T, D).
 
         `attended_lengths` are the leading rows of each prompt that may be attended to.
         """
         batch, tokens, _ = embeds.shape
         positions = np.repeat(np.arange(tokens, dtype=np.int64)[None], batch, axis=0)
         mask = prefill_mask(tokens, self.dims.context, attended_lengths)
-        hidden = self.step(embeds, positions, mask, np.zeros(batch, np.int64), stopwatch)
-        if not np.isfinite(hidden.to_host()).all():
-            del self._caches[batch]  # masked slots weigh 0, but 0 * NaN would reach the next prompt
-        return hidden
+        return self.step(embeds, positions, mask, np.zeros(batch, np.int64), caches, stopwatch)
 
     def step(
         self,
@@ -115,40 +116,44 @@ class HypersegStages:
         position_ids: np.ndarray,
         attention_mask: np.ndarray,
         write_indices: np.ndarray,
+        caches: Caches,
         stopwatch: Stopwatch,
     ) -> Buffer:
-        """One call of the language model; the caches of this batch size are updated in place."""
+        """One call of the language model: hidden states (B, T, D); `caches` are updated in place."""
         inputs: dict[str, Buffer] = {
             "inputs_embeds": embeds,
             "position_ids": self._backend.upload(position_ids),
             "attention_mask": self._backend.upload(attention_mask),
             "write_indices": self._backend.upload(write_indices),
-            **self.caches(embeds.shape[0]),
+            **caches,
         }
         return self._run("llm", inputs, stopwatch)["hidden_states"]
 
-    def caches(self, batch: int) -> dict[str, Buffer]:
-        """Key/value buffers of one batch size, kept between calls. Stale slots are masked, not cleared."""
-        if batch not in self._caches:
-            specs = {tensor.name: tensor for tensor in self._graphs["llm"].spec.inputs}
-            names = [name for layer in range(self.dims.layers) for name in cache_names(layer)[:2]]
-            self._caches[batch] = {name: self._backend.zeros(specs[name], {"batch": batch}) for name in names}
-        return self._caches[batch]
+    def new_caches(self, batch: int) -> Caches:
+        """Zeroed key/value buffers. Stale slots need no clearing: they are masked."""
+        specs = {tensor.name: tensor for tensor in self._graphs["llm"].spec.inputs}
+        names = [name for layer in range(self.dims.layers) for name in cache_names(layer)[:2]]
+        return {name: self._backend.zeros(specs[name], {"batch": batch}) for name in names}
 
-    def last_row(self, hidden_states: Buffer) -> Buffer:
-        """Hidden state of the newest token, (B, 1, D); prompts of one length only."""
-        return self._backend.upload(hidden_states.to_host()[:, -1:])
-
-    def score_tokens(self, hidden: Buffer, stopwatch: Stopwatch) -> Buffer:
-        """Next-token logits (B, V) of hidden states (B, 1, D)."""
-        return self._run("lm_head", {"hidden": hidden}, stopwatch)["logits"]
+    def score_tokens(self, hidden: np.ndarray, stopwatch: Stopwatch) -> Buffer:
+        """Next-token logits (B, V) of hidden states (B, 1, D) float32."""
+        return self._run("lm_head", {"hidden": self._backend.upload(hidden)}, stopwatch)["logits"]
 
     def decode(
-        self, features: ImageFeatures, hidden_states: Buffer, prompts: Sequence[Prompt], stopwatch: Stopwatch
+        self,
+        features: ImageFeatures,
+        hidden_states: Buffer,
+        prompts: Sequence[Prompt],
+        stopwatch: Stopwatch,
+        first_row: int = 0,
     ) -> MaskOutputs:
-        """Mask and score logits from the hidden states (B, T, D) of the same prompts."""
+        """Mask and score logits from the hidden states (B, T, D) of the same prompts.
+
+        `first_row` is where the prompts' first row would lie in the hidden states: negative if leading rows
+        came from a cache.
+        """
         nothing = np.zeros((len(prompts), 1, hidden_states.shape[1]), np.float32)
-        return self._decode(features, hidden_states, prompts, nothing, stopwatch)
+        return self._decode(features, hidden_states, prompts, first_row, nothing, stopwatch)
 
     def decode_frame(
         self, features: ImageFeatures, hidden_states: Buffer, prompts: Sequence[Prompt], stopwatch: Stopwatch
@@ -156,20 +161,23 @@ class HypersegStages:
         """`decode` of a video frame: also makes the latents of the next frame (hyperseg-spec 7)."""
         tokens = hidden_states.shape[1]
         memory = np.stack([pick_rows(p.spans(SlotKind.PERCEIVER), tokens) for p in prompts])
-        return self._decode(features, hidden_states, prompts, memory, stopwatch)
+        return self._decode(features, hidden_states, prompts, 0, memory, stopwatch)
 
     def _decode(
         self,
         features: ImageFeatures,
         hidden_states: Buffer,
         prompts: Sequence[Prompt],
+        first_row: int,
         memory_pooling: np.ndarray,
         stopwatch: Stopwatch,
     ) -> MaskOutputs:
         tokens = hidden_states.shape[1]
+        queries = [pick_rows(p.spans(SlotKind.MASK_QUERIES, first_row), tokens) for p in prompts]
+        conditions = [average_rows(p.spans(SlotKind.CONDITION, first_row), tokens) for p in prompts]
         pooling = {
-            "query_pooling": np.stack([pick_rows(p.spans(SlotKind.MASK_QUERIES), tokens) for p in prompts]),
-            "condition_pooling": np.stack([average_rows(p.spans(SlotKind.CONDITION), tokens) for p in prompts]),
+            "query_pooling": np.stack(queries),
+            "condition_pooling": np.stack(conditions),
             "memory_pooling": memory_pooling,
         }
         uploaded = {name: self._backend.upload(matrix) for name, matrix in pooling.items()}
@@ -178,7 +186,7 @@ class HypersegStages:
         return MaskOutputs(outputs["mask_logits"], outputs["score_logits"], outputs["memory"])
 
     def _run(self, graph: str, inputs: Mapping[str, Buffer], stopwatch: Stopwatch) -> dict[str, Buffer]:
-        opened = self._graphs[graph]  # opening, if it is the first use, is not the stage's time
+        opened = self._graphs[graph]  # opening, if this is the first use, is not the stage's time
         with stopwatch.span(graph):
             return opened.run(inputs)
 

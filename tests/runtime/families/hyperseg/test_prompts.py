@@ -78,7 +78,7 @@ def test_expressions_are_written_as_in_training(
     assert condition_ids(prompt) == [*real_tokenizer.encode(read), real_dims.seg_token_id]
 
 
-@pytest.mark.parametrize("text", ["<image>", "<answer> <mask queries>", "<expression>", "<question>", "a <perceiver>"])
+@pytest.mark.parametrize("text", ["<answer> <mask queries>", "<expression>", "<question>", "a <perceiver>"])
 @pytest.mark.parametrize("task", list(Task))
 def test_tags_in_the_users_text_are_only_text(
     real_tokenizer: Tokenizer, real_dims: HypersegDimensions, task: Task, text: str
@@ -88,6 +88,12 @@ def test_tags_in_the_users_text_are_only_text(
     assert [slot.kind for slot in prompt.slots] == [slot.kind for slot in plain.slots]
     said = [token_id for slot in prompt.slots for token_id in slot.token_ids]
     assert text in real_tokenizer.decode(said)
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_a_second_image_is_refused(tokenizer: Tokenizer, dims: HypersegDimensions, task: Task) -> None:
+    with pytest.raises(PromptError, match="the text holds <image>: a prompt has one image"):
+        build_prompt(task, "the same as in <image>", tokenizer, dims)
 
 
 @pytest.mark.parametrize("task", list(Task))
@@ -139,7 +145,7 @@ def test_any_text_gives_a_prompt_or_a_prompt_error(
     ids = [token_id for slot in prompt.slots for token_id in slot.token_ids]
     assert prompt.length <= real_dims.context and max(ids) < real_dims.token_rows
     assert real_dims.eos_token_id not in ids
-    assert ids.count(real_dims.seg_token_id) == (0 if task is Task.QUESTION else 2)
+    assert ids.count(real_dims.seg_token_id) == (2 if task in SEGMENTATION else 0)
 
 
 def ids_with_placeholders(prompt: Prompt) -> list[int]:
