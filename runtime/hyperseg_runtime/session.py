@@ -12,7 +12,7 @@ import numpy as np
 from hyperseg_runtime.answers import Answer
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.family_spec import FamilyModel, FamilySpec, ImageState
-from hyperseg_runtime.image_cache import ImageCache, image_key
+from hyperseg_runtime.image_cache import TEXT_ALONE, ImageCache, image_key
 from hyperseg_runtime.results import SegmentationResult
 from hyperseg_runtime.sampling import GREEDY, Sampling
 from hyperseg_runtime.timing import Stopwatch
@@ -60,6 +60,7 @@ class ImageSession:
         if task not in known:
             raise InputError(f"unknown task {task!r}; {self._shared.family.title} knows {', '.join(known)}")
         with self._in_use() as state:
+            self._need_image()
             return self._shared.model.segment(state, texts, task, Stopwatch())
 
     def name_then_segment(
@@ -70,6 +71,7 @@ class ImageSession:
         The released checkpoint was not trained for it. Raises PromptError if nothing was named.
         """
         with self._in_use() as state:
+            self._need_image()
             return self._shared.model.name_then_segment(state, instruction, max_tokens, Stopwatch())
 
     def ask(self, question: str, sampling: Sampling = GREEDY, max_tokens: int | None = None) -> Answer:
@@ -81,6 +83,10 @@ class ImageSession:
         with self._in_use() as state:
             answer = self._shared.model.ask(state, question, sampling, max_tokens)
         return answer.guarded(self._in_use)
+
+    def _need_image(self) -> None:
+        if self._key == TEXT_ALONE:
+            raise InputError("the session is about text alone: there is no image to segment")
 
     @contextmanager
     def _in_use(self) -> Iterator[ImageState]:

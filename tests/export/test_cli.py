@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from hyperseg_runtime.results import decode_rle
@@ -45,7 +46,7 @@ def test_run_writes_what_it_says(run_cli: RunCli, tiny_bundle: Path, coffee: Pat
     best = content["masks"][0]
     assert np.array_equal(decode_rle(best["segmentation"]), mask == 255)
     assert best["area_px"] == (mask == 255).sum()
-    stages = ["preprocess", "image_encoder", "clip_encoder", "fvp", "pixel_decoder", "assemble", "llm", "mask_decoder"]
+    stages = ["preprocess", "clip_encoder", "image_encoder", "fvp", "pixel_decoder", "assemble", "llm", "mask_decoder"]
     assert list(content["timings_ms"]) == [*stages, "best_mask"]
     overlay = np.asarray(Image.open(tmp_path / "coffee.overlay.png")).astype(int)
     changed = np.abs(overlay - np.asarray(Image.open(coffee)).astype(int)).sum(2) > 0
@@ -60,6 +61,58 @@ def test_run_tells_a_human(run_cli: RunCli, tiny_bundle: Path, coffee: Path, tmp
     unknown = run_cli("run", tiny_bundle, coffee, "the cup", "--out", tmp_path, "--task", "poetry")
     assert unknown.code == 2
     assert "unknown task 'poetry'; HyperSeg knows referring, reasoning" in unknown.err
+
+
+def test_several_texts_get_numbered_files(run_cli: RunCli, tiny_bundle: Path, coffee: Path, tmp_path: Path) -> None:
+    result = run_cli("run", tiny_bundle, coffee, "the cup", "a spoon", "--out", tmp_path, "--json")
+    assert result.code == 0, result.err
+    contents = json.loads(result.out)["results"]
+    assert [content["text"] for content in contents] == ["the cup", "a spoon"]
+    endings = ("mask.png", "overlay.png", "json")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f"coffee.{n}.{e}" for n in (1, 2) for e in endings)
+    for content in contents:
+        assert all(Path(path).is_file() for path in content["files"].values())
+    shown = run_cli("run", tiny_bundle, coffee, "the cup", "a spoon", "--out", tmp_path)
+    assert shown.code == 0 and shown.out.count("score ") == 2 and shown.out.count("Time per stage") == 1
+
+
+def test_names_first(run_cli: RunCli, tiny_bundle: Path, coffee: Path, tmp_path: Path) -> None:
+    result = run_cli("run", tiny_bundle, coffee, "Name the things.", "--name-first", "--out", tmp_path, "--json")
+    assert result.code == 0, result.err
+    content = json.loads(result.out)
+    assert {one["task"] for one in content.get("results", [content])} == {"naming"}
+    for arguments in (("a", "b"), ("a", "--task", "reasoning")):
+        refused = run_cli("run", tiny_bundle, coffee, *arguments, "--name-first", "--out", tmp_path)
+        assert refused.code == 2 and "--name-first takes one TEXT and no --task" in refused.err
+
+
+def test_chat_prints_the_answer(run_cli: RunCli, tiny_bundle: Path, coffee: Path) -> None:
+    result = run_cli("chat", tiny_bundle, coffee, "What is this?", "--max-tokens", 6)
+    assert result.code == 0 and result.out.strip()
+    assert "stopped after 6 tokens; --max-tokens allows more" in result.err
+    content = json.loads(run_cli("chat", tiny_bundle, coffee, "What is this?", "--max-tokens", 6, "--json").out)
+    assert content == {"text": result.out.strip(), "finish": "length", "tokens": 6}
+    drawn = ("--temperature", 5, "--top-p", 0.9, "--seed", 3, "--json", "--max-tokens", 6)
+    first, again = (run_cli("chat", tiny_bundle, "What is a cup?", *drawn).out for _ in range(2))
+    assert first == again
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("what", "is", "this"), "put a question of several words into quotes"),
+        (("what is <image>",), "a prompt has one image"),
+        (("",), "the text is empty"),
+        (("what?", "--temperature", -1), "temperature is -1.0, expected 0 (greedy) to 100"),
+        (("what?", "--top-p", 2), "top_p is 2.0"),
+        (("what?", "--max-tokens", 5000), "tokens and the answer up to 5000, the model was exported for 384"),
+        (("none.jpg", "what?"), "none.jpg"),
+    ],
+    ids=str,
+)
+def test_chat_refuses(run_cli: RunCli, tiny_bundle: Path, arguments: tuple[object, ...], message: str) -> None:
+    result = run_cli("chat", tiny_bundle, *arguments)
+    assert result.code == 2 and message in result.err and not result.out
 
 
 def test_inspect_is_readable(run_cli: RunCli, tiny_bundle: Path) -> None:

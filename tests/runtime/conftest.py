@@ -42,7 +42,8 @@ def tokenizer(tiny_bundle: Path) -> Tokenizer:
 
 @pytest.fixture(scope="session")
 def pipeline(tiny_bundle: Path) -> Iterator[Pipeline]:
-    with Pipeline.load(tiny_bundle, OnnxRuntimeBackend(threads=1)) as opened:
+    """One that remembers no image: every call computes everything."""
+    with Pipeline.load(tiny_bundle, OnnxRuntimeBackend(threads=1), cache_bytes=0) as opened:
         yield opened
 
 

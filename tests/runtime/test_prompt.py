@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperseg_runtime.errors import PromptError
-from hyperseg_runtime.prompt import Prompt, Slot, SlotKind, average_rows, pick_rows
+from hyperseg_runtime.prompt import Prompt, Row, Slot, SlotKind, average_rows, pick_rows
 
 PROMPT = Prompt(
     (
@@ -62,3 +62,38 @@ def test_picking_is_indexing_and_averaging_is_the_mean(spans: list[range], seed:
 
 MEAN = 1e-5
 """Sums of up to nine integers below ten, times a rounded float32 reciprocal."""
+
+
+def test_rows_name_what_fills_them() -> None:
+    image = [(SlotKind.IMAGE, index) for index in range(10)]
+    assert PROMPT.rows == (4, 5, 6, *image, 7, 1, 2, 8, 3, (SlotKind.END, 0))
+
+
+def test_rows_that_something_reads_are_not_reused() -> None:
+    assert PROMPT.reusable_length == 14  # the first condition
+    assert Prompt((Slot.text([1, 2, 3]),)).reusable_length == 2  # the newest token's hidden state is wanted
+    queries = Prompt((Slot.text([1]), Slot(SlotKind.MASK_QUERIES, 4), Slot.text([2], SlotKind.CONDITION)))
+    assert queries.reusable_length == 1
+
+
+@pytest.mark.parametrize(
+    ("held", "shared"), [((), 0), ((9,), 0), ((4, 5), 2), (PROMPT.rows[:9], 9), (PROMPT.rows, 14), ((4, 9, 6), 1)]
+)
+def test_shared_rows_are_the_equal_ones_before_anything_is_read(held: tuple[Row, ...], shared: int) -> None:
+    assert PROMPT.shared_length(held) == shared
+
+
+@pytest.mark.parametrize("row", [*range(4), *range(13, 20)])
+def test_the_rest_of_a_prompt_is_its_last_rows(row: int) -> None:
+    assert PROMPT.after(row).rows == PROMPT.rows[row:]
+
+
+def test_a_block_is_not_cut() -> None:
+    with pytest.raises(ValueError, match="row 5 lies inside the image slot"):
+        PROMPT.after(5)
+
+
+def test_two_images_are_refused() -> None:
+    image = Slot(SlotKind.IMAGE, 2)
+    with pytest.raises(PromptError, match="the prompt holds 2 images, the model reads one"):
+        Prompt((image, Slot.text([1]), image)).check(context=19, token_rows=9)
