@@ -21,7 +21,6 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -30,13 +29,11 @@ import numpy as np
 import onnxruntime as ort
 
 import measure
-from hyperseg_runtime.backends.onnxruntime import HostBuffer, OnnxRuntimeBackend, OnnxRuntimeGraph
 from hyperseg_runtime.families.hyperseg.spec import cache_names
 from hyperseg_runtime.graph_spec import GraphSpec
-from hyperseg_runtime.packing import PackedPrompts, pack
-from hyperseg_runtime.prompt import Prompt, Slot, SlotKind
+from hyperseg_runtime.packing import pack
+from llm_calls import SEED, GroupQueryLlm, Llm, decode_steps, graph_file, one, prompt
 
-SEED = 0
 FULL_LAYERS = 32
 EXPRESSION_TOKENS = (14, 9, 12)
 """With the closing [SEG]; 5 to 20 are usual (hyperseg-spec 4.5)."""
@@ -146,7 +143,7 @@ def rivals(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def reuse(llm: "Llm", rounds: int) -> dict[str, Any]:
+def reuse(llm: Llm, rounds: int) -> dict[str, Any]:
     first, second = prompt(EXPRESSION_TOKENS[0]), prompt(EXPRESSION_TOKENS[1])
     whole, rest = one(first, ()), one(second, first.rows)
     ours, theirs = measure.alternate((lambda: llm.call(rest), lambda: llm.call(whole)), rounds)
@@ -155,7 +152,7 @@ def reuse(llm: "Llm", rounds: int) -> dict[str, Any]:
     }
 
 
-def together(llm: "Llm", rounds: int) -> dict[str, Any]:
+def together(llm: Llm, rounds: int) -> dict[str, Any]:
     held = prompt(EXPRESSION_TOKENS[0]).rows
     prompts = [prompt(tokens) for tokens in EXPRESSION_TOKENS[1:]]
     (packed,) = pack(prompts, held, llm.context)
@@ -194,11 +191,11 @@ def cache_update(spec: GraphSpec, options: argparse.Namespace) -> dict[str, Any]
         binding.bind_ortvalue_output("present", result)
         return lambda: session.run_with_iobinding(binding)
 
-    ours, theirs = measure.alternate((updating(values["past"]), updating(other)), 50 * options.rounds, warm_up=20)
+    ours, theirs = measure.alternate((updating(values["past"]), updating(other)), 20 * options.rounds, warm_up=20)
     return compared(ours, theirs, "updated in place", "copied") | {"cache_mb": round(4 * np.prod(shape) / 1e6, 1)}
 
 
-def step_copied(llm: "Llm", rounds: int) -> dict[str, Any]:
+def step_copied(llm: Llm, rounds: int) -> dict[str, Any]:
     """A whole decode step, outputs bound to the inputs' memory or to other buffers."""
     step = next(iter(decode_steps(prompt(EXPRESSION_TOKENS[0]), 1)))
     others = {name: llm.backend.upload(cache.array.copy()) for name, cache in llm.caches.items()}
@@ -206,7 +203,7 @@ def step_copied(llm: "Llm", rounds: int) -> dict[str, Any]:
     return compared(ours, theirs, "in place", "copied")
 
 
-def form(llm: "Llm", folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+def form(llm: Llm, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Also compares the results of both forms."""
     asked = prompt(EXPRESSION_TOKENS[0])
     step = next(iter(decode_steps(asked, 1)))
@@ -217,101 +214,6 @@ def form(llm: "Llm", folder: Path, options: argparse.Namespace) -> dict[str, Any
     return compared(found[0], found[1], "TensorScatter + Attention", "GroupQueryAttention") | {
         "worst_difference": difference
     }
-
-
-class Llm:
-    """The exported graph on random embeddings."""
-
-    def __init__(self, folder: Path, threads: int) -> None:
-        self.backend = OnnxRuntimeBackend(threads)
-        self.spec = GraphSpec.model_validate_json((folder / "spec.json").read_text())
-        self.graph = self.backend.open(self.spec, graph_file(folder))
-        names = self.spec.in_place.values()
-        specs = {tensor.name: tensor for tensor in self.spec.inputs}
-        self.caches: dict[str, HostBuffer] = {n: self.backend.zeros(specs[n], {"batch": 1}) for n in names}
-        context = specs[cache_names(0)[0]].axes[2]
-        width = specs["inputs_embeds"].axes[2]
-        self.context, self.width = int(context), int(width)
-        self.table = np.random.default_rng(SEED).standard_normal((4096, self.width), np.float32)
-        self.finite = True
-
-    def inputs(self, packed: PackedPrompts) -> dict[str, HostBuffer]:
-        rows = [hash(row) % len(self.table) for row in packed.read().rows]
-        arrays = {
-            "inputs_embeds": self.table[rows][None],
-            "position_ids": packed.position_ids(),
-            "attention_mask": packed.attention_mask(self.context),
-            "write_indices": np.array([packed.first_slot], np.int64),
-        }
-        return {name: self.backend.upload(array) for name, array in arrays.items()}
-
-    def hidden(self, packed: PackedPrompts, keep: bool) -> np.ndarray:
-        found = self.graph.run({**self.inputs(packed), **self.caches})["hidden_states"].to_host()
-        return found.copy() if keep else found
-
-    def call(self, packed: PackedPrompts) -> float:
-        """Seconds of the graph call with everything around it."""
-        start = perf_counter()
-        found = self.hidden(packed, False)
-        seconds = perf_counter() - start
-        self.finite = self.finite and bool(np.isfinite(found).all())
-        return seconds
-
-    def call_into(self, packed: PackedPrompts, others: dict[str, HostBuffer]) -> None:
-        """As `call`, with the new caches in other memory, as plain calls would have it."""
-        apart = OnnxRuntimeGraph(self.spec.model_copy(update={"in_place": {}}), self.graph._session)
-        apart.run({**self.inputs(packed), **others})
-
-
-class GroupQueryLlm:
-    """The same weights behind ONNX Runtime's own operator, caches bound in place too."""
-
-    def __init__(self, folder: Path, llm: Llm, threads: int) -> None:
-        options = llm.backend._options()
-        self._session = ort.InferenceSession(graph_file(folder, "llm_gqa"), options, providers=["CPUExecutionProvider"])
-        self._llm = llm
-        self._caches = {name: llm.backend.upload(np.zeros_like(c.array)) for name, c in llm.caches.items()}
-
-    def hidden(self, packed: PackedPrompts, keep: bool) -> np.ndarray:
-        upload = self._llm.backend.upload
-        inputs = {
-            "inputs_embeds": self._llm.inputs(packed)["inputs_embeds"],
-            "seqlens_k": upload(np.array([packed.last_slot - 1], np.int32)),
-            "total_sequence_length": upload(np.array(packed.last_slot, np.int32)),
-            **self._caches,
-        }
-        binding = self._session.io_binding()
-        for name, buffer in inputs.items():
-            binding.bind_ortvalue_input(name, buffer.value)
-        binding.bind_output("hidden_states")
-        for new, old in self._llm.spec.in_place.items():
-            binding.bind_ortvalue_output(new, self._caches[old].value)
-        self._session.run_with_iobinding(binding)
-        found: np.ndarray = binding.get_outputs()[0].numpy()
-        return found.copy() if keep else found
-
-
-def prompt(expression_tokens: int) -> Prompt:
-    """The referring prompt's lengths (hyperseg-spec 4.5) with an expression of its own."""
-    ids = iter(range(10**6))
-
-    def text(count: int, kind: SlotKind = SlotKind.TEXT) -> Slot:
-        return Slot.text([next(ids) for _ in range(count)], kind)
-
-    before = (text(36), Slot(SlotKind.IMAGE, 729), text(1), Slot(SlotKind.PERCEIVER, 128), text(16))
-    own = Slot.text([expression_tokens * 1000 + i for i in range(expression_tokens)], SlotKind.CONDITION)
-    return Prompt((*before, own, text(15), Slot(SlotKind.MASK_QUERIES, 100)))
-
-
-def one(asked: Prompt, held: tuple[Any, ...]) -> PackedPrompts:
-    (packed,) = pack([asked], held, 10**6)
-    return packed
-
-
-def decode_steps(asked: Prompt, count: int) -> list[PackedPrompts]:
-    longer = [Prompt((*asked.slots, Slot.text(list(range(9, 9 + n))))) for n in range(count + 1)]
-    plain = [Prompt((Slot(SlotKind.IMAGE, p.length - n), *p.slots[len(asked.slots) :])) for n, p in enumerate(longer)]
-    return [one(new, old.rows) for old, new in pairwise(plain)]
 
 
 def compared(ours: list[float], theirs: list[float], our_name: str, their_name: str) -> dict[str, Any]:
@@ -327,10 +229,6 @@ def compared(ours: list[float], theirs: list[float], our_name: str, their_name: 
 
 def milliseconds(seconds: list[float]) -> float:
     return round(statistics.median(seconds) * 1000, 4)
-
-
-def graph_file(folder: Path, name: str = "llm") -> Path:
-    return folder / "graphs" / f"{name}.onnx"
 
 
 def markdown() -> str:
