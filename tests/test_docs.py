@@ -29,11 +29,11 @@ def test_the_commands_of_the_readme_run(
     write_checkpoint(Path("HyperSeg-3B"), SMALL, seed=0)
     shutil.copy(coffee, "photo.jpg")
     lines = [shlex.split(line, comments=True) for line in code_blocks("sh") if line.startswith("hyperseg-trt ")]
-    assert [line[1] for line in lines] == ["export", "run"]
+    assert [line[1] for line in lines] == ["export", "run", "chat"]
     for _, *arguments in lines:
         result = run_cli(*arguments)
         assert result.code == 0, result.err
-    assert Path("results/photo.mask.png").is_file()
+    assert Path("results/photo.1.mask.png").is_file()
     program = "\n".join(code_blocks("python"))
     exec(compile(program, "README.md", "exec"), {})
 
@@ -95,6 +95,11 @@ def test_tables_show_the_stored_results(document: str, size: str, monkeypatch: p
     bench = import_module("bench_graphs")
     content = json.loads((ROOT / "benchmarks" / "results" / "graphs.json").read_text())
     assert bench.markdown(content, size) in (ROOT / document).read_text()
+
+
+def test_the_cache_table_shows_the_stored_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    assert import_module("bench_llm").markdown() in README
 
 
 def code_blocks(language: str) -> list[str]:
