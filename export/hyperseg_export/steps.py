@@ -31,16 +31,17 @@ class StepResult:
 
 
 class Staging:
-    """A folder `.NAME.partial` beside the target, renamed to the target when all steps are done.
+    """A folder `.NAME.MARK` beside the target, renamed to the target when all steps are done.
 
     Steps run in a fixed order. A step whose key, files, sizes and hashes are as recorded is skipped; the
     first one that is not, and all after it, run again. A killed process leaves the folder for the next
-    try; an error removes it, because what failed once with this input would fail again.
+    try; an error removes it, because what failed once with this input would fail again. Different kinds of
+    work on one target need different marks: neither may find what the other left.
     """
 
-    def __init__(self, target: Path, overwrite: bool) -> None:
+    def __init__(self, target: Path, overwrite: bool, mark: str = "partial") -> None:
         self.target = target
-        self.directory = target.with_name(f".{target.name}.partial")
+        self.directory = target.with_name(f".{target.name}.{mark}")
         self._overwrite = overwrite
         self._replaying = True
         self._lock: TextIOWrapper | None = None
