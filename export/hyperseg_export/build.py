@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import math
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,7 +27,6 @@ from hyperseg_export.tokenizer_files import to_json
 from hyperseg_export.weight_store import Location, WeightStore
 from hyperseg_runtime.bundle import TOKENIZER_FILE, Bundle
 from hyperseg_runtime.embeddings import TABLES, table_path
-from hyperseg_runtime.errors import ResourceError
 from hyperseg_runtime.files import fsync_file, output_folder, write_atomically
 from hyperseg_runtime.graph_spec import GraphSpec
 from hyperseg_runtime.manifest import (
@@ -70,7 +68,7 @@ def export_bundle(
     kept = keep_apart(opened.model, opened.checkpoint) if options.keep_adapter else None
     needed = bundle_bytes(kept.model if kept else opened.model) + SPARE_BYTES
     with output_folder(target.parent), Staging(target, options.overwrite) as staging:
-        _check_room(staging, needed)
+        staging.require_room(needed)
         return _Export(opened, kept, staging, options, progress).run()
 
 
@@ -213,17 +211,6 @@ def bundle_bytes(model: PlannedModel) -> int:
         module = model.module(spec.name)
         total += sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
     return total + sum(4 * math.prod(shape) for shape in model.plan.tables.values())
-
-
-def _check_room(staging: Staging, needed: int) -> None:
-    """ResourceError before anything is written, if the disk cannot hold the bundle."""
-    present = sum(path.stat().st_size for path in staging.directory.rglob("*") if path.is_file())
-    free = shutil.disk_usage(staging.directory).free
-    if needed - present > free:
-        raise ResourceError(
-            f"{staging.target}: the bundle takes about {(needed - present) / 1e9:.1f} GB, "
-            f"the disk has {free / 1e9:.1f} GB free"
-        )
 
 
 def code_hash() -> str:

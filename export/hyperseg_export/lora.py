@@ -65,8 +65,8 @@ class Adapter:
 
     def delta(self) -> Tensor:
         """scale * B A in float32, (out, in)."""
-        down, up = self.holder.tensor(self.down).to(float32), self.holder.tensor(self.up).to(float32)
-        return self.scale * (up @ down)
+        down, up = self.factors()
+        return up @ down
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from hyperseg_export.parity.compare import worst_error
 from hyperseg_export.progress import Progress, Silent
 from hyperseg_export.safetensors_file import write_safetensors
 from hyperseg_export.steps import Staging, Work, content_key
-from hyperseg_runtime.errors import CheckpointError, InputError, ResourceError
+from hyperseg_runtime.errors import CheckpointError, InputError
 from hyperseg_runtime.files import fsync_file, output_folder, write_atomically
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".gguf")
@@ -46,8 +46,9 @@ def merge_checkpoint(
     One tensor is in memory at a time. `target` appears whole or not at all; a killed merge goes on where it
     stopped. Raises CheckpointError, InputError, OutputError or ResourceError.
     """
-    if target.resolve() == directory.resolve():
-        raise InputError(f"{target}: the merged checkpoint needs a folder of its own; it would replace the original")
+    for source in (directory, adapter or directory):
+        if source.resolve().is_relative_to(target.resolve()):
+            raise InputError(f"{target}: it would take the place of {source}; give the merged checkpoint a new folder")
     checkpoint = with_adapters(Checkpoint.open(directory), adapter)
     if not checkpoint.adapters:
         raise CheckpointError(f"checkpoint {directory}: no adapter was found to merge; name its folder with --adapter")
@@ -65,7 +66,7 @@ class _Merge:
             self.shards.setdefault(checkpoint.base.shards[stored].name, []).append(plain)
 
     def run(self) -> list[MergedWeight]:
-        self._check_room()
+        self.staging.require_room(sum(self.checkpoint.bytes_of(name) for name in self.checkpoint.names))
         self.progress.stage("checkpoint", 1, len(self.shards) + 1)
         origin = [self.checkpoint.base.fingerprint(), self.checkpoint.adapter_sha256, version("hyperseg-trt")]
         merged: list[MergedWeight] = []
@@ -127,13 +128,3 @@ class _Merge:
             write_atomically(folder / INDEX, (json.dumps(index, indent=2) + "\n").encode())
             written.append(INDEX)
         return written, {}
-
-    def _check_room(self) -> None:
-        needed = sum(self.checkpoint.bytes_of(name) for name in self.checkpoint.names)
-        free = shutil.disk_usage(self.staging.directory).free
-        present = sum(path.stat().st_size for path in self.staging.directory.rglob("*") if path.is_file())
-        if needed - present > free:
-            raise ResourceError(
-                f"{self.staging.target}: the checkpoint takes about {(needed - present) / 1e9:.1f} GB, "
-                f"the disk has {free / 1e9:.1f} GB free"
-            )

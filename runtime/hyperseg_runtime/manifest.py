@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any, Final, Literal, Self
 
@@ -74,6 +75,10 @@ class AdapterFactor(_Entry):
     def size_bytes(self) -> int:
         return 4 * self.shape[0] * self.shape[1]
 
+    @property
+    def end(self) -> int:
+        return self.offset + self.size_bytes
+
 
 class AdapterSlot(_Entry):
     """Room for the adapter of one published weight (outputs, inputs), which adds (x down) up to x's projection.
@@ -104,7 +109,7 @@ class AdapterEntry(_Entry):
 
     graph: str
     file: str
-    factors: tuple[AdapterFactor, ...]
+    factors: tuple[AdapterFactor, ...] = Field(min_length=1)
     slots: tuple[AdapterSlot, ...]
 
     @model_validator(mode="after")
@@ -114,6 +119,8 @@ class AdapterEntry(_Entry):
             raise ValueError("a factor or a slot is listed twice")
         if any(min(shape) < 1 for shape in shapes.values()):
             raise ValueError("a factor is empty")
+        if any(after.offset < before.end for before, after in pairwise(self.factors)):
+            raise ValueError("two factors overlap, or are not in the order of the file")
         taken: dict[str, int] = {}
         for slot in self.slots:
             if slot.down not in shapes or slot.up not in shapes:
@@ -165,8 +172,8 @@ class Manifest(_Entry):
         graph = next((graph for graph in self.graphs if graph.spec.name == self.adapter.graph), None)
         if graph is None or file not in graph.data_files:
             raise ValueError(f"the adapter lies in {file}, which graph {self.adapter.graph} does not read")
-        if any(factor.offset + factor.size_bytes > self.files[file].size_bytes for factor in self.adapter.factors):
-            raise ValueError(f"a factor of the adapter ends after the end of {file}")
+        if self.adapter.factors[-1].end != self.files[file].size_bytes:
+            raise ValueError(f"the adapter's factors end at byte {self.adapter.factors[-1].end}, {file} does not")
         return self
 
     @property

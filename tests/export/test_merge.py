@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from adapters import edit_factors
-from hyperseg_export import merge
+from hyperseg_export import merge, steps
 from hyperseg_export.build import write_graph
 from hyperseg_export.checkpoint import CONFIG, INDEX, SINGLE, Checkpoint
 from hyperseg_export.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, with_adapters
@@ -120,8 +120,9 @@ def test_bfloat16_stays_bfloat16(small_checkpoint: Path, adapters: Path, tmp_pat
 def test_what_cannot_be_merged(small_checkpoint: Path, adapters: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no adapter was found to merge; name its folder with --adapter"):
         merge_checkpoint(small_checkpoint, tmp_path / "merged")
-    with pytest.raises(InputError, match="needs a folder of its own"):
-        merge_checkpoint(small_checkpoint, small_checkpoint, adapters / "first", overwrite=True)
+    for target in (small_checkpoint, small_checkpoint.parent, adapters):
+        with pytest.raises(InputError, match=r"take the place of .*; give the merged checkpoint a new folder"):
+            merge_checkpoint(small_checkpoint, target, adapters / "first", overwrite=True)
     (tmp_path / "taken").mkdir()
     with pytest.raises(OutputError, match="--overwrite"):
         merge_checkpoint(small_checkpoint, tmp_path / "taken", adapters / "first")
@@ -135,8 +136,8 @@ def test_what_cannot_be_merged(small_checkpoint: Path, adapters: Path, tmp_path:
 def test_a_disk_that_is_too_small_is_noticed_before_the_work(
     small_checkpoint: Path, adapters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(merge.shutil, "disk_usage", lambda path: type("usage", (), {"free": 1000})())
-    with pytest.raises(ResourceError, match=r"the checkpoint takes about 0\.0 GB, the disk has 0\.0 GB free"):
+    monkeypatch.setattr(steps.shutil, "disk_usage", lambda path: type("usage", (), {"free": 1000})())
+    with pytest.raises(ResourceError, match=r"it takes about 0\.0 GB, the disk has 0\.0 GB free"):
         merge_checkpoint(small_checkpoint, tmp_path / "merged", adapters / "first")
     assert list(tmp_path.iterdir()) == []
 

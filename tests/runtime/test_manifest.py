@@ -151,8 +151,15 @@ ADAPTER: dict[str, Any] = {
 }
 
 
-def test_an_adapter_round_trips(valid: bytes) -> None:
-    manifest = parse_manifest(with_value(valid, ADAPTER, "adapter"))
+@pytest.fixture
+def with_adapter(valid: bytes) -> bytes:
+    """The manifest of a bundle whose language model reads a small adapter and nothing else."""
+    content = with_value(valid, 128 + 4 * 5 * 9, "files", "graphs/llm.data", "size_bytes")
+    return with_value(content, ADAPTER, "adapter")
+
+
+def test_an_adapter_round_trips(with_adapter: bytes) -> None:
+    manifest = parse_manifest(with_adapter)
     assert manifest.adapter is not None
     assert [slot.capacity for slot in manifest.adapter.slots] == [2, 3]
     assert [factor.size_bytes for factor in manifest.adapter.factors] == [120, 180]
@@ -171,7 +178,10 @@ def test_bundles_from_before_adapters_have_none(valid: bytes) -> None:
         (("graph",), "lm", "which graph lm does not read"),
         (("file",), "tokenizer.json", "the adapter lies in tokenizer.json, which graph llm does not read"),
         (("file",), "../x", "which graph llm does not read"),
-        (("factors", 1, "offset"), 10**12, "a factor of the adapter ends after the end of graphs/llm.data"),
+        (("factors", 1, "offset"), 132, "factors end at byte 312, graphs/llm.data does not"),
+        (("factors", 1, "offset"), 116, "two factors overlap"),
+        (("factors", 0, "offset"), 128, "two factors overlap, or are not in the order of the file"),
+        (("factors",), [], "factors"),
         (("factors", 1, "offset"), -1, "offset"),
         (("factors", 1, "name"), "down", "listed twice"),
         (("factors", 0, "shape"), [0, 5], "a factor is empty"),
@@ -190,10 +200,11 @@ def test_bundles_from_before_adapters_have_none(valid: bytes) -> None:
         (("slots", 0, "surprise"), 1, "Extra inputs are not permitted"),
     ],
 )
-def test_an_adapter_that_cannot_be(valid: bytes, place: tuple[str | int, ...], value: object, message: str) -> None:
-    content = with_value(valid, ADAPTER, "adapter")
+def test_an_adapter_that_cannot_be(
+    with_adapter: bytes, place: tuple[str | int, ...], value: object, message: str
+) -> None:
     with pytest.raises(BundleError, match=re.escape(message)):
-        parse_manifest(with_value(content, value, "adapter", *place))
+        parse_manifest(with_value(with_adapter, value, "adapter", *place))
 
 
 def test_a_kind_names_a_weight_of_every_layer() -> None:
