@@ -1,4 +1,4 @@
-"""Types that tests and fixtures share."""
+"""Types and helpers that tests and fixtures share."""
 
 import fcntl
 from collections.abc import Callable

@@ -37,7 +37,7 @@ def test_round_trip(valid: bytes) -> None:
 @given(st.data())
 def test_any_change_of_its_content_gives_a_manifest_or_a_bundle_error(tiny_bundle: Path, data: st.DataObject) -> None:
     valid = (tiny_bundle / FILE_NAME).read_bytes()
-    content = json.loads(valid)
+    content = json.loads(data.draw(st.sampled_from((valid, with_adapter(valid)))))
     for _ in range(data.draw(st.integers(1, 3))):
         change(content, data)
     check(json.dumps(content).encode())
@@ -151,15 +151,8 @@ ADAPTER: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def with_adapter(valid: bytes) -> bytes:
-    """The manifest of a bundle whose language model reads a small adapter and nothing else."""
-    content = with_value(valid, 128 + 4 * 5 * 9, "files", "graphs/llm.data", "size_bytes")
-    return with_value(content, ADAPTER, "adapter")
-
-
-def test_an_adapter_round_trips(with_adapter: bytes) -> None:
-    manifest = parse_manifest(with_adapter)
+def test_an_adapter_round_trips(valid: bytes) -> None:
+    manifest = parse_manifest(with_adapter(valid))
     assert manifest.adapter is not None
     assert [slot.capacity for slot in manifest.adapter.slots] == [2, 3]
     assert [factor.size_bytes for factor in manifest.adapter.factors] == [120, 180]
@@ -200,11 +193,9 @@ def test_bundles_from_before_adapters_have_none(valid: bytes) -> None:
         (("slots", 0, "surprise"), 1, "Extra inputs are not permitted"),
     ],
 )
-def test_an_adapter_that_cannot_be(
-    with_adapter: bytes, place: tuple[str | int, ...], value: object, message: str
-) -> None:
+def test_an_adapter_that_cannot_be(valid: bytes, place: tuple[str | int, ...], value: object, message: str) -> None:
     with pytest.raises(BundleError, match=re.escape(message)):
-        parse_manifest(with_value(with_adapter, value, "adapter", *place))
+        parse_manifest(with_value(with_adapter(valid), value, "adapter", *place))
 
 
 def test_a_kind_names_a_weight_of_every_layer() -> None:
@@ -229,6 +220,12 @@ def check(data: bytes) -> None:
         return
     assert isinstance(manifest, Manifest)
     assert parse_manifest(manifest.to_bytes()) == manifest
+
+
+def with_adapter(valid: bytes) -> bytes:
+    """The manifest of a bundle whose language model reads a small adapter and nothing else."""
+    content = with_value(valid, 128 + 4 * 5 * 9, "files", "graphs/llm.data", "size_bytes")
+    return with_value(content, ADAPTER, "adapter")
 
 
 def with_value(valid: bytes, value: object, *place: str | int) -> bytes:
