@@ -1,16 +1,14 @@
 """What tests share: golden arrays, one tiny checkpoint and bundle for the whole run, the command line."""
 
-import fcntl
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hyperseg_export import cli
 from hyperseg_runtime import console
-from support import CliResult, RunCli
+from support import CliResult, RunCli, made_once
 
 TESTS = Path(__file__).parent
 GOLDEN = TESTS / "golden" / "hyperseg"
@@ -36,15 +34,6 @@ def shared_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
     folder = base.parent / f"shared-{run}" if run else base / "shared"
     folder.mkdir(exist_ok=True)
-    return folder
-
-
-def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
-    """`folder`, made by the first worker that asks; the others wait."""
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            make(folder)
     return folder
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import math
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,9 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from hyperseg_export.adapter_slots import KeptAdapter, keep_apart, write_factors
 from hyperseg_export.onnx_lint import check_graph
 from hyperseg_export.onnx_writer import export_graph, save_graph
-from hyperseg_export.parity.bundle import measure_bundle
+from hyperseg_export.parity.bundle import measure_bundle, require_passed
 from hyperseg_export.planning import PlannedModel
 from hyperseg_export.progress import Progress, Silent
 from hyperseg_export.samples import sample_images
@@ -27,7 +27,6 @@ from hyperseg_export.tokenizer_files import to_json
 from hyperseg_export.weight_store import Location, WeightStore
 from hyperseg_runtime.bundle import TOKENIZER_FILE, Bundle
 from hyperseg_runtime.embeddings import TABLES, table_path
-from hyperseg_runtime.errors import ParityError, ResourceError
 from hyperseg_runtime.files import fsync_file, output_folder, write_atomically
 from hyperseg_runtime.graph_spec import GraphSpec
 from hyperseg_runtime.manifest import (
@@ -52,6 +51,8 @@ class ExportOptions:
     context: int | None = None
     overwrite: bool = False
     measure_parity: bool = True
+    keep_adapter: bool = False
+    """Keep the adapter apart from the weights, so that it can be swapped; else it is merged into them."""
 
 
 def export_bundle(
@@ -64,15 +65,20 @@ def export_bundle(
     """
     options, progress = options or ExportOptions(), progress or Silent()
     opened = open_checkpoint(checkpoint, options.adapter, options.context)
-    needed = bundle_bytes(opened.model) + SPARE_BYTES
+    kept = keep_apart(opened.model, opened.checkpoint) if options.keep_adapter else None
+    needed = bundle_bytes(kept.model if kept else opened.model) + SPARE_BYTES
     with output_folder(target.parent), Staging(target, options.overwrite) as staging:
-        _check_room(staging, needed)
-        return _Export(opened, staging, options, progress).run()
+        staging.require_room(needed)
+        return _Export(opened, kept, staging, options, progress).run()
 
 
 class _Export:
-    def __init__(self, opened: CheckpointModel, staging: Staging, options: ExportOptions, progress: Progress) -> None:
+    def __init__(
+        self, opened: CheckpointModel, kept: KeptAdapter | None, staging: Staging, options: ExportOptions,
+        progress: Progress,
+    ) -> None:  # fmt: skip
         self.opened = opened
+        self.kept = kept
         self.staging = staging
         self.options = options
         self.progress = progress
@@ -107,6 +113,7 @@ class _Export:
                 created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
             ),
             parity=None,
+            adapter=self.kept.entry if self.kept else None,
         )
         if self.options.measure_parity:
             manifest = manifest.model_copy(update={"parity": self._measure(manifest)})
@@ -116,9 +123,10 @@ class _Export:
 
     def _graph(self, spec: GraphSpec, known: dict[str, Location]) -> tuple[GraphEntry, StepResult]:
         def write(directory: Path) -> tuple[Iterable[str], dict[str, Any]]:
-            return write_graph(self.opened.model, spec, directory, known)
+            return write_graph(self.opened.model, spec, directory, known, self.kept)
 
-        result = self._step(spec.name, write, spec.model_dump(mode="json"))
+        slots = self.kept.entry.model_dump(mode="json") if self.kept else None
+        result = self._step(spec.name, write, spec.model_dump(mode="json"), slots)
         known.update({digest: Location(*place) for digest, place in result.facts["tensors"].items()})
         entry = GraphEntry(
             spec=spec,
@@ -148,13 +156,7 @@ class _Export:
     def _measure(self, manifest: Manifest) -> tuple[ParityEntry, ...]:
         bundle = Bundle(self.staging.directory, manifest)
         entries = measure_bundle(bundle, self.opened.model, sample_images(), self.progress)
-        failed = [entry for entry in entries if not entry.passed]
-        if failed:
-            worst = max(failed, key=lambda entry: entry.worst_error)
-            raise ParityError(
-                f"graph {worst.graph}: output {worst.output} differs from its module by {worst.worst_error:.1e} of "
-                f"its range, allowed {worst.tolerance:.0e} ({len(failed)} outputs fail); no bundle was written"
-            )
+        require_passed(entries, "no bundle was written")
         return entries
 
     def _step(self, name: str, work: Work, *parts: object) -> StepResult:
@@ -170,25 +172,33 @@ class _Export:
 
 
 def write_graph(
-    model: PlannedModel, spec: GraphSpec, directory: Path, known: Mapping[str, Location]
-) -> tuple[list[str], dict[str, Any]]:
+    model: PlannedModel, spec: GraphSpec, directory: Path, known: Mapping[str, Location],
+    kept: KeptAdapter | None = None,
+) -> tuple[list[str], dict[str, Any]]:  # fmt: skip
     """Export, save and lint one graph under `directory`/graphs; returns files and facts of the step.
 
-    `known` are tensors that earlier graphs have already stored, by content hash.
+    `known` are tensors that earlier graphs have already stored, by content hash; `kept` is an adapter to
+    keep apart.
     """
     folder = directory / GRAPHS
     folder.mkdir(exist_ok=True)
+    apart = kept.placed(spec.name) if kept else {}
+    model = kept.model if kept else model
     module = model.module(spec.name)
-    graph = export_graph(module, spec, model.weights.of_module(module))
+    graph = export_graph(module, spec, model.weights.of_module(module), apart)
+    written, data_files = [f"{GRAPHS}/{spec.name}.onnx"], set[str]()
+    if kept and apart:
+        write_factors(directory / kept.entry.file, kept.entry, kept.adapters)
+        written.append(kept.entry.file)
+        data_files.add(kept.entry.file)
     with WeightStore(folder, known).open(f"{spec.name}.data") as weights:
-        save_graph(graph, folder / f"{spec.name}.onnx", weights)
+        save_graph(graph, folder / f"{spec.name}.onnx", weights, apart)
     check_graph(folder / f"{spec.name}.onnx", spec)
-    written = [f"{GRAPHS}/{spec.name}.onnx"]
     if weights.added:
         written.append(f"{GRAPHS}/{spec.name}.data")
     facts = {
         "tensors": {digest: dataclasses.astuple(place) for digest, place in weights.added.items()},
-        "data_files": sorted(f"{GRAPHS}/{file}" for file in weights.files),
+        "data_files": sorted(data_files | {f"{GRAPHS}/{file}" for file in weights.files}),
         "parameters": sum(parameter.numel() for parameter in module.parameters()),
     }
     return written, facts
@@ -201,17 +211,6 @@ def bundle_bytes(model: PlannedModel) -> int:
         module = model.module(spec.name)
         total += sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
     return total + sum(4 * math.prod(shape) for shape in model.plan.tables.values())
-
-
-def _check_room(staging: Staging, needed: int) -> None:
-    """ResourceError before anything is written, if the disk cannot hold the bundle."""
-    present = sum(path.stat().st_size for path in staging.directory.rglob("*") if path.is_file())
-    free = shutil.disk_usage(staging.directory).free
-    if needed - present > free:
-        raise ResourceError(
-            f"{staging.target}: the bundle takes about {(needed - present) / 1e9:.1f} GB, "
-            f"the disk has {free / 1e9:.1f} GB free"
-        )
 
 
 def code_hash() -> str:

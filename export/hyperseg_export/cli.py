@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
+from hyperseg_export import lora_cli
 from hyperseg_export.console import ExportProgress
 from hyperseg_runtime import cli, console
 from hyperseg_runtime.errors import InputError
 
 app = cli.app
+app.add_typer(lora_cli.app, name="lora")
 EXTRA = "export"
 
 CheckpointArgument = Annotated[
@@ -49,6 +51,9 @@ def export(
     skip_parity: Annotated[
         bool, typer.Option("--skip-parity", help="Do not compare graphs with modules; recorded as not measured.")
     ] = False,
+    keep_adapter: Annotated[
+        bool, typer.Option("--keep-adapter", help="Keep the adapter apart from the weights; `lora swap` replaces it.")
+    ] = False,
     as_json: cli.JsonOption = False,
 ) -> None:
     """Turn CHECKPOINT into BUNDLE: seven ONNX graphs, checked against their modules on photographs.
@@ -56,7 +61,7 @@ def export(
     BUNDLE appears whole or not at all. A killed export continues when called again.
     """
     build = console.load_extra("hyperseg_export.build", EXTRA)
-    options = build.ExportOptions(adapter, context, overwrite, not skip_parity)
+    options = build.ExportOptions(adapter, context, overwrite, not skip_parity, keep_adapter)
     with ExportProgress() as progress:
         manifest = build.export_bundle(checkpoint, bundle, options, progress)
     if as_json:

@@ -1,4 +1,4 @@
-"""LoRA adapters (arXiv 2106.09685) in peft's layout, merged while tensors are read: W + scale * B A."""
+"""LoRA adapters (arXiv 2106.09685) in peft's layout, and checkpoints that come out merged: W + scale * B A."""
 
 import hashlib
 import json
@@ -53,10 +53,38 @@ class Adapter:
     def rank(self) -> int:
         return self.holder.shapes[self.down][0]
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the weight it belongs to: (out, in)."""
+        return self.holder.shapes[self.up][0], self.holder.shapes[self.down][1]
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """A (rank, in) and scale * B (out, rank), float32."""
+        down, up = self.holder.tensor(self.down).to(float32), self.holder.tensor(self.up).to(float32)
+        return down, self.scale * up
+
     def delta(self) -> Tensor:
         """scale * B A in float32, (out, in)."""
-        down, up = self.holder.tensor(self.down).to(float32), self.holder.tensor(self.up).to(float32)
-        return self.scale * (up @ down)
+        down, up = self.factors()
+        return up @ down
+
+
+@dataclass(frozen=True)
+class AdapterFolder:
+    """An adapter on its own, as peft saves it."""
+
+    adapters: Mapping[str, Adapter]
+    """plain name of the adapted weight -> adapter"""
+    sha256: str
+
+    @classmethod
+    def open(cls, folder: Path) -> "AdapterFolder":
+        """Raises CheckpointError for what is no plain LoRA adapter; whether it fits a model is not asked here."""
+        settings = _Settings.read(folder)
+        holder = Checkpoint(folder, dict(settings.config))  # the fingerprint covers the settings
+        holder.add_file(folder / ADAPTER_WEIGHTS)
+        adapters = _paired(holder, {_plain_name(name): name for name in holder.shapes}, settings)
+        return cls(adapters, holder.fingerprint())
 
 
 @dataclass
@@ -102,15 +130,14 @@ def with_adapters(checkpoint: Checkpoint, adapter_directory: Path | None = None)
     folder = adapter_directory or _find_adapter(checkpoint.directory)
     if wrapped and folder and (folder / ADAPTER_WEIGHTS).is_file():
         raise CheckpointError(f"checkpoint: adapters both in the shards and in {folder}; keep one of them")
-    settings = _Settings.read(folder) if folder else _Settings({})
     if wrapped:
-        _add(merged, checkpoint, wrapped, settings)
+        settings = _Settings.read(folder) if folder else _Settings({})
+        merged.adapters = _paired(checkpoint, wrapped, settings)
         merged.adapter_sha256 = settings.sha256()  # the factors are part of the checkpoint's own fingerprint
     elif folder:
-        holder = Checkpoint(folder, dict(settings.config))  # the fingerprint covers the settings
-        holder.add_file(folder / ADAPTER_WEIGHTS)
-        _add(merged, holder, {_plain_name(name): name for name in holder.shapes}, settings)
-        merged.adapter_sha256 = holder.fingerprint()
+        opened = AdapterFolder.open(folder)
+        merged.adapters, merged.adapter_sha256 = dict(opened.adapters), opened.sha256
+    _check_fit(merged)
     return merged
 
 
@@ -150,8 +177,8 @@ class _Settings:
         return alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
 
 
-def _add(merged: MergedCheckpoint, holder: Checkpoint, names: Mapping[str, str], settings: _Settings) -> None:
-    """Pair the factors in `names` (plain -> stored in `holder`) and check them against their weights."""
+def _paired(holder: Checkpoint, names: Mapping[str, str], settings: _Settings) -> dict[str, Adapter]:
+    """Adapters by weight from the factors in `names` (plain -> stored in `holder`)."""
     factors: dict[str, dict[str, str]] = {}
     for plain, stored in names.items():
         factor = _factor(plain)
@@ -161,16 +188,25 @@ def _add(merged: MergedCheckpoint, holder: Checkpoint, names: Mapping[str, str],
         factors.setdefault(plain.removesuffix(ending) + ".weight", {})[letter] = stored
     if not factors:
         raise CheckpointError(f"adapter {holder.directory}: it holds no tensors")
+    adapters = {}
     for target, pair in sorted(factors.items()):
-        if target not in merged.names:
-            raise CheckpointError(f"adapter: it changes {target}, which the checkpoint does not have")
         if set(pair) != {"A", "B"}:
             raise CheckpointError(f"adapter: {target} has factor {'/'.join(sorted(pair))} only, needs A and B")
         down, up = holder.shapes[pair["A"]], holder.shapes[pair["B"]]
+        if len(down) != 2 or len(up) != 2 or up[1] != down[0] or 0 in (*down, *up):
+            raise CheckpointError(f"adapter: factors A {down} and B {up} do not fit each other ({target})")
+        adapters[target] = Adapter(holder, pair["A"], pair["B"], settings.scale(down[0]))
+    return adapters
+
+
+def _check_fit(merged: MergedCheckpoint) -> None:
+    for target, adapter in merged.adapters.items():
+        if target not in merged.names:
+            raise CheckpointError(f"adapter: it changes {target}, which the checkpoint does not have")
         weight = merged.base.shapes[merged.names[target]]
-        if len(down) != 2 or len(up) != 2 or (up[0], down[1]) != weight or up[1] != down[0]:
+        if adapter.shape != weight:
+            down, up = adapter.holder.shapes[adapter.down], adapter.holder.shapes[adapter.up]
             raise CheckpointError(f"adapter: factors A {down} and B {up} do not fit {target} {weight}")
-        merged.adapters[target] = Adapter(holder, pair["A"], pair["B"], settings.scale(down[0]))
 
 
 def _plain_name(stored: str) -> str:

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from onnxscript import optimizer
 from torch import Tensor, nn
 
 from hyperseg_export.modules import cache_op  # noqa: F401  (registers an op translated below)
-from hyperseg_export.weight_store import WeightFile
+from hyperseg_export.weight_store import Location, WeightFile
 from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION
 from hyperseg_kernels.deformable_attention import onnx_op, torch_op  # noqa: F401  (likewise)
 from hyperseg_runtime.errors import ExportError
@@ -42,11 +42,14 @@ class Values(Protocol):
     def __getitem__(self, name: str) -> Tensor: ...
 
 
-def export_graph(module: nn.Module, spec: GraphSpec, values: Values) -> ir.Model:
+def export_graph(
+    module: nn.Module, spec: GraphSpec, values: Values, replaceable: Container[str] = frozenset()
+) -> ir.Model:
     """The graph of `module` with the names, types and axes of `spec`.
 
     `module` lives on the meta device; `values` are asked for when the model is saved, one tensor at a
-    time, so the memory needed does not grow with the model. Raises ExportError when torch cannot export
+    time, so the memory needed does not grow with the model. Parameters named in `replaceable` get no value
+    here, so nothing can be folded into them or merged with them. Raises ExportError when torch cannot export
     it; whether the result is what the spec says is for `onnx_lint.check_graph` to find out.
     """
     onnx_op.register_schema()
@@ -70,7 +73,7 @@ def export_graph(module: nn.Module, spec: GraphSpec, values: Values) -> ir.Model
     if program is None:
         raise ExportError(f"graph {spec.name} cannot be exported: the exporter returned nothing")
     model = program.model
-    _attach(model, values)
+    _attach(model, values, replaceable)
     with _quiet():
         optimizer.optimize_ir(model, input_size_limit=FOLD_ELEMENTS, output_size_limit=FOLD_ELEMENTS)
     _name_and_clean(model, spec)
@@ -78,27 +81,39 @@ def export_graph(module: nn.Module, spec: GraphSpec, values: Values) -> ir.Model
     return model
 
 
-def save_graph(model: ir.Model, path: Path, weights: WeightFile) -> None:
-    """Write `path` and put its large tensors into `weights`, read one at a time."""
+def save_graph(model: ir.Model, path: Path, weights: WeightFile, placed: Mapping[str, Location] | None = None) -> None:
+    """Write `path` and put its large tensors into `weights`, read one at a time.
+
+    `placed` says where the tensors without a value lie; they stay outside however small they are.
+    """
+    placed = placed or {}
     for name, value in model.graph.initializers.items():
-        tensor = value.const_value
-        if tensor is None:
+        if name in placed:
+            value.const_value = _external(value, placed[name], path)
+            continue
+        if value.const_value is None:
             raise ExportError(f"graph {model.graph.name}: initializer {name} has no value")
-        array = tensor.numpy()
+        array = value.const_value.numpy()
         if array.nbytes < INLINE_BYTES:
             value.const_value = ir.Tensor(array, name=name)
-            continue
-        location = weights.add(array)
-        value.const_value = ir.ExternalTensor(
-            location.file,
-            location.offset,
-            location.length,
-            tensor.dtype,
-            shape=ir.Shape(array.shape),
-            name=name,
-            base_dir=path.parent,
-        )
+        else:
+            value.const_value = _external(value, weights.add(array), path)
     ir.save(model, path)
+
+
+def _external(value: ir.Value, location: Location, path: Path) -> ir.ExternalTensor:
+    """The promise of a tensor's data in a file beside `path`."""
+    if value.name is None or value.dtype is None or value.shape is None:
+        raise ExportError(f"{path.name}: initializer {value.name} has no type")
+    return ir.ExternalTensor(
+        location.file,
+        location.offset,
+        location.length,
+        value.dtype,
+        shape=value.shape,
+        name=value.name,
+        base_dir=path.parent,
+    )
 
 
 def _example(tensor: TensorSpec, spec: GraphSpec) -> Tensor:
@@ -139,11 +154,14 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     }
 
 
-def _attach(model: ir.Model, values: Values) -> None:
+def _attach(model: ir.Model, values: Values, replaceable: Container[str]) -> None:
     """Replace the meta tensors by promises of the real ones."""
     for name, value in model.graph.initializers.items():
         if value.dtype is None or value.shape is None:
             raise ExportError(f"initializer {name} has no type")
+        if name in replaceable:
+            value.const_value = None
+            continue
 
         def read(name: str = name) -> ir.TensorProtocol:
             return ir.tensor(values[name].numpy(), name=name)
@@ -185,16 +203,18 @@ def _first_lines(error: Exception) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter warns about packages it would use and about its own deprecations; neither is ours."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """The exporter warns about packages it would use, its own deprecations and values it lacks; none is ours."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def initializer_sizes(model: ir.Model) -> Mapping[str, int]:

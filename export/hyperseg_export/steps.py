@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from hyperseg_runtime.bundle import describe_file
-from hyperseg_runtime.errors import HypersegError, OutputError
+from hyperseg_runtime.errors import HypersegError, OutputError, ResourceError
 from hyperseg_runtime.files import explained, fsync_directory, replace_folder, write_atomically
 from hyperseg_runtime.manifest import FileEntry
 
@@ -31,16 +31,17 @@ class StepResult:
 
 
 class Staging:
-    """A folder `.NAME.partial` beside the target, renamed to the target when all steps are done.
+    """A folder `.NAME.MARK` beside the target, renamed to the target when all steps are done.
 
     Steps run in a fixed order. A step whose key, files, sizes and hashes are as recorded is skipped; the
     first one that is not, and all after it, run again. A killed process leaves the folder for the next
-    try; an error removes it, because what failed once with this input would fail again.
+    try; an error removes it, because what failed once with this input would fail again. Different kinds of
+    work on one target need different marks: neither may find what the other left.
     """
 
-    def __init__(self, target: Path, overwrite: bool) -> None:
+    def __init__(self, target: Path, overwrite: bool, mark: str = "partial") -> None:
         self.target = target
-        self.directory = target.with_name(f".{target.name}.partial")
+        self.directory = target.with_name(f".{target.name}.{mark}")
         self._overwrite = overwrite
         self._replaying = True
         self._lock: TextIOWrapper | None = None
@@ -67,6 +68,16 @@ class Staging:
             shutil.rmtree(self.directory, ignore_errors=True)
         if self._lock is not None:
             self._lock.close()
+
+    def require_room(self, needed_bytes: int) -> None:
+        """ResourceError before anything is written, if the disk cannot hold the result."""
+        present = sum(path.stat().st_size for path in self.directory.rglob("*") if path.is_file())
+        free = shutil.disk_usage(self.directory).free
+        if needed_bytes - present > free:
+            raise ResourceError(
+                f"{self.target}: it takes about {(needed_bytes - present) / 1e9:.1f} GB, "
+                f"the disk has {free / 1e9:.1f} GB free"
+            )
 
     def run(self, name: str, key: str, work: Work) -> StepResult:
         """The recorded result of step `name`, or that of doing `work` now."""

@@ -31,13 +31,19 @@ def verify_bundle(
             "verify BUNDLE needs --checkpoint: the modules to compare with are built from it "
             "(`inspect BUNDLE` checks the files alone)"
         )
-    bundle = Bundle.open(directory)
+    return compare_with_checkpoint(Bundle.open(directory), checkpoint, adapter, images, progress)
+
+
+def compare_with_checkpoint(
+    bundle: Bundle, checkpoint: Path, adapter: Path | None, images: list[Path], progress: Progress
+) -> tuple[ParityEntry, ...]:
+    """Raises CheckpointError if the bundle was not made from this checkpoint and adapter."""
     opened = open_checkpoint(checkpoint, adapter, bundle.manifest.dimensions.get("context"))
     origin = bundle.manifest.provenance
     found = (opened.checkpoint.base.fingerprint(), opened.checkpoint.adapter_sha256)
     if found != (origin.checkpoint_sha256, origin.adapter_sha256):
         raise CheckpointError(
-            f"{checkpoint} is not what {directory} was made from: expected checkpoint sha256 "
+            f"{checkpoint} is not what the bundle was made from: expected checkpoint sha256 "
             f"{origin.checkpoint_sha256[:16]}..., adapter {origin.adapter_sha256 or 'none'}; found {found[0][:16]}..., "
             f"{found[1] or 'none'}"
         )

@@ -22,6 +22,11 @@ class Location:
     length: int
 
 
+def aligned(position: int, length: int) -> int:
+    """The first offset from `position` on where a tensor of `length` bytes may start."""
+    return position + -position % (PAGE_BYTES if length >= PAGE_BYTES else LINE_BYTES)
+
+
 class WeightStore:
     """Knows where every tensor written so far lies, by the hash of its bytes."""
 
@@ -74,7 +79,7 @@ class WeightFile:
             if self._file is None:
                 self._file = (self._store.directory / self._name).open("wb")
             start = self._file.tell()
-            offset = start + -start % (PAGE_BYTES if len(data) >= PAGE_BYTES else LINE_BYTES)
+            offset = aligned(start, len(data))
             self._file.write(bytes(offset - start))
             self._file.write(data)
             location = Location(self._name, offset, len(data))

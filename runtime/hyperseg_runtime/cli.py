@@ -169,6 +169,7 @@ def print_manifest(manifest: Manifest) -> None:
     console.out.print(f"family      {manifest.family}")
     console.out.print(f"size        {megabytes(manifest.size_bytes)} in {len(manifest.files)} files, all hashes match")
     console.out.print(f"checkpoint  sha256 {origin.checkpoint_sha256[:16]}..., exported {origin.created_utc}")
+    console.out.print(adapter_line(manifest))
     console.out.print(f"made with   {', '.join(f'{name} {v}' for name, v in origin.versions.items())}")
     console.out.print()
     console.print_rows(
@@ -214,6 +215,15 @@ def print_parity(manifest: Manifest) -> None:
             for e in worst
         ],
     )
+
+
+def adapter_line(manifest: Manifest) -> str:
+    """Which adapter a bundle holds, and how."""
+    sha256, entry = manifest.provenance.adapter_sha256, manifest.adapter
+    if sha256 is None or entry is None:
+        return "adapter     " + ("none" if sha256 is None else f"sha256 {sha256[:16]}..., merged into the weights")
+    used = sum(slot.rank > 0 for slot in entry.slots)
+    return f"adapter     sha256 {sha256[:16]}..., kept apart: in {used} of {len(entry.slots)} slots of {entry.graph}"
 
 
 def megabytes(size_bytes: int) -> str:

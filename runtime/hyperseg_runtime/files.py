@@ -1,5 +1,6 @@
 """Writing files so that a crash, a full disk or a reader at the wrong moment never sees half of one."""
 
+import ctypes
 import errno
 import os
 import secrets
@@ -71,17 +72,33 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def replace_folder(source: Path, target: Path) -> None:
-    """Rename a folder to `target`; an old folder there stays complete until the new one can take its name."""
+    """Rename a folder to `target`, where an old one may be.
+
+    The two are exchanged in one step where the system can do that, so that `target` is complete at every
+    instant. Elsewhere it is absent between two renames, and the old one comes back if the second fails.
+    """
     if target.is_symlink() or not target.is_dir():
         target.unlink(missing_ok=True)  # a file or a link in the way
         source.rename(target)
         return
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
-    target.rename(old)
-    try:
-        source.rename(target)
-    except BaseException:
-        old.rename(target)
-        raise
+    if _exchange(source, target):
+        source.rename(old)
+    else:
+        target.rename(old)
+        try:
+            source.rename(target)
+        except BaseException:
+            old.rename(target)
+            raise
     shutil.rmtree(old)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders swap names (Linux's renameat2); False where system or file system cannot."""
+    call = getattr(ctypes.CDLL(None), "renameat2", None)
+    if call is None:
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(call(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)

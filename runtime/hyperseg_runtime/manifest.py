@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any, Final, Literal, Self
 
@@ -12,6 +14,7 @@ from hyperseg_runtime.graph_spec import GraphSpec
 
 FORMAT_VERSION: Final = 1
 FILE_NAME = "manifest.json"
+LAYER_NUMBER = re.compile(r"\.\d+\.")
 
 
 class _Entry(BaseModel):
@@ -61,6 +64,80 @@ class ParityEntry(_Entry):
     passed: bool
 
 
+class AdapterFactor(_Entry):
+    """One initializer of an adapter's data file: float32 rows, from byte `offset`."""
+
+    name: str
+    shape: tuple[int, int]
+    offset: int = Field(ge=0)
+
+    @property
+    def size_bytes(self) -> int:
+        return 4 * self.shape[0] * self.shape[1]
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.size_bytes
+
+
+class AdapterSlot(_Entry):
+    """Room for the adapter of one published weight (outputs, inputs), which adds (x down) up to x's projection.
+
+    Columns `ranks` of `down` (inputs, all ranks) hold A transposed, rows `ranks` and columns `outputs` of `up`
+    (all ranks, all outputs) hold B transposed times the adapter's scale; several slots may share a pair. `rank`
+    of the ranks are in use, the others are zero.
+    """
+
+    weight: str
+    down: str
+    up: str
+    ranks: tuple[int, int]
+    outputs: tuple[int, int]
+    rank: int
+
+    @property
+    def capacity(self) -> int:
+        return self.ranks[1] - self.ranks[0]
+
+
+class AdapterEntry(_Entry):
+    """A LoRA adapter (`provenance.adapter_sha256`) kept apart from the weights of one graph.
+
+    `file` holds its factors and nothing else. Factor names are those of initializers of the graph, and so of
+    the weights to refit in an engine built from it.
+    """
+
+    graph: str
+    file: str
+    factors: tuple[AdapterFactor, ...] = Field(min_length=1)
+    slots: tuple[AdapterSlot, ...]
+
+    @model_validator(mode="after")
+    def _slots_fit(self) -> Self:
+        shapes = {factor.name: factor.shape for factor in self.factors}
+        if len(shapes) < len(self.factors) or len({slot.weight for slot in self.slots}) < len(self.slots):
+            raise ValueError("a factor or a slot is listed twice")
+        if any(min(shape) < 1 for shape in shapes.values()):
+            raise ValueError("a factor is empty")
+        if any(after.offset < before.end for before, after in pairwise(self.factors)):
+            raise ValueError("two factors overlap, or are not in the order of the file")
+        taken: dict[str, int] = {}
+        for slot in self.slots:
+            if slot.down not in shapes or slot.up not in shapes:
+                raise ValueError(f"the slot of {slot.weight} needs {slot.down} and {slot.up}, which are no factors")
+            (_, ranks), (rows, outputs) = shapes[slot.down], shapes[slot.up]
+            inside = 0 <= slot.rank <= slot.capacity and 0 <= slot.outputs[0] < slot.outputs[1] <= outputs
+            if not inside or not taken.get(slot.down, 0) <= slot.ranks[0] < slot.ranks[1] <= ranks == rows:
+                raise ValueError(f"the slot of {slot.weight} does not fit its factors")
+            taken[slot.down] = slot.ranks[1]
+        return self
+
+
+def kind_of(weight: str) -> str:
+    """A weight's name with {i} in place of its layer, the first number in it."""
+    return LAYER_NUMBER.sub(".{i}.", weight, count=1)
+
+
 class Manifest(_Entry):
     format_version: Literal[1]
     family: str
@@ -71,6 +148,8 @@ class Manifest(_Entry):
     provenance: Provenance
     parity: tuple[ParityEntry, ...] | None
     """None means not measured, which is not a pass."""
+    adapter: AdapterEntry | None = None
+    """None: there is no adapter, or it is merged into the weights."""
 
     @model_validator(mode="after")
     def _files_exist(self) -> Self:
@@ -83,6 +162,18 @@ class Manifest(_Entry):
         names = [graph.spec.name for graph in self.graphs]
         if len(set(names)) != len(names):
             raise ValueError("a graph is listed twice")
+        return self
+
+    @model_validator(mode="after")
+    def _adapter_lies_in_its_file(self) -> Self:
+        if self.adapter is None:
+            return self
+        file = self.adapter.file
+        graph = next((graph for graph in self.graphs if graph.spec.name == self.adapter.graph), None)
+        if graph is None or file not in graph.data_files:
+            raise ValueError(f"the adapter lies in {file}, which graph {self.adapter.graph} does not read")
+        if self.adapter.factors[-1].end != self.files[file].size_bytes:
+            raise ValueError(f"the adapter's factors end at byte {self.adapter.factors[-1].end}, {file} does not")
         return self
 
     @property

@@ -1,10 +1,57 @@
-"""How the exporter's tests use the machine."""
+"""How the exporter's tests use the machine, and a small model with adapters for it."""
+
+from pathlib import Path
 
 import pytest
 import torch
+
+from support import made_once
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_torch_thread() -> None:
     """Two workers with two spinning threads each make small operations a hundred times slower on two cores."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(shared_dir: Path) -> Path:
+    """A checkpoint that exports in a few seconds; read only."""
+    from adapters import SMALL
+    from hyperseg_export.families.hyperseg.tiny import write_checkpoint
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        write_checkpoint(folder, SMALL, seed=1)
+
+    return made_once(shared_dir / "small", make)
+
+
+@pytest.fixture(scope="session")
+def adapters(shared_dir: Path) -> Path:
+    """A folder with one adapter for `small_checkpoint` per entry of ADAPTERS; read only."""
+    from adapters import ADAPTERS, write_adapter
+
+    def make(folder: Path) -> None:
+        for seed, (name, options) in enumerate(ADAPTERS.items()):
+            write_adapter(folder / name, seed, options)
+
+    return made_once(shared_dir / "adapters", make)
+
+
+@pytest.fixture(scope="session")
+def kept_bundle(shared_dir: Path, small_checkpoint: Path, adapters: Path) -> Path:
+    """The bundle of `small_checkpoint` with the adapter "first" kept apart, parity measured; read only."""
+    from hyperseg_export.build import ExportOptions, export_bundle
+
+    options = ExportOptions(adapter=adapters / "first", keep_adapter=True)
+    return made_once(shared_dir / "kept", lambda folder: export_bundle(small_checkpoint, folder, options))
+
+
+@pytest.fixture(scope="session")
+def merged_bundle(shared_dir: Path, small_checkpoint: Path, adapters: Path) -> Path:
+    """The same with the adapter merged, parity not measured; read only."""
+    from hyperseg_export.build import ExportOptions, export_bundle
+
+    options = ExportOptions(adapter=adapters / "first", measure_parity=False)
+    return made_once(shared_dir / "merged", lambda folder: export_bundle(small_checkpoint, folder, options))

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 
-from hyperseg_export import build
+from hyperseg_export import steps
 from hyperseg_export.build import ExportOptions, export_bundle
 from hyperseg_export.checkpoint import Checkpoint
 from hyperseg_export.families.hyperseg.tiny import TINY, write_checkpoint
@@ -113,7 +113,7 @@ def test_a_disk_that_fills_up_leaves_nothing(nano: Path, tmp_path: Path) -> None
 def test_a_disk_that_is_too_small_is_noticed_before_the_work(
     nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build.shutil, "disk_usage", lambda path: usage(free=1_000_000))
+    monkeypatch.setattr(steps.shutil, "disk_usage", lambda path: usage(free=1_000_000))
     with pytest.raises(ResourceError, match=r"takes about 0\.1 GB, the disk has 0\.0 GB free"):
         export_bundle(nano, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []

@@ -30,7 +30,7 @@ from hyperseg_export.onnx_writer import (
 from hyperseg_export.parity.compare import worst_error
 from hyperseg_export.parity.tolerances import FEATURE
 from hyperseg_export.source import open_checkpoint
-from hyperseg_export.weight_store import WeightStore
+from hyperseg_export.weight_store import Location, WeightStore
 from hyperseg_export.weights import transposed_names
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle import Bundle
@@ -178,6 +178,24 @@ def test_one_file_runs_at_every_size_of_its_axes(tmp_path: Path, batch: int) -> 
     assert worst_error(found, expected.numpy()) < FEATURE
 
 
+@pytest.mark.parametrize("module", [Dense, Foldable])
+def test_a_replaceable_weight_is_read_from_where_it_is_placed(tmp_path: Path, module: type[nn.Module]) -> None:
+    """Another file under the same name is another weight, and nothing of the first is left in the graph."""
+    bias = Values({"layer.bias": torch.zeros(WIDTH)})
+    model = export_graph(on_meta(module), small_spec(), bias, replaceable={"layer.weight"})
+    with pytest.raises(ExportError, match=r"initializer layer\.weight has no value"):
+        save(model, tmp_path)
+    placed = {"layer.weight": Location("own.data", 64, 4 * WIDTH**2)}
+    x = torch.randn(2, WIDTH)
+    for weight in (torch.randn(WIDTH, WIDTH), torch.zeros(WIDTH, WIDTH)):
+        (tmp_path / "own.data").write_bytes(bytes(64) + weight.numpy().tobytes())
+        path = save(model, tmp_path, placed)
+        with OnnxRuntimeBackend() as backend:
+            found = backend.open(small_spec(), path).run({"x": backend.upload(x.numpy())})["y"].to_host()
+        expected = x @ (weight if module is Dense else weight.exp())
+        assert worst_error(found, expected.numpy()) < FEATURE
+
+
 def test_a_variadic_forward_takes_the_last_inputs_together(tmp_path: Path) -> None:
     spec = small_spec(inputs=("x", "a", "b"), outputs=("xa", "xb"))
     path = save(export_graph(Variadic(), spec, {}), tmp_path)
@@ -287,10 +305,10 @@ def small_spec(inputs: tuple[str, ...] = ("x",), outputs: tuple[str, ...] = ("y"
     )
 
 
-def save(model: object, folder: Path) -> Path:
+def save(model: object, folder: Path, placed: Mapping[str, Location] | None = None) -> Path:
     path = folder / "small.onnx"
     with WeightStore(folder, {}).open("small.data") as weights:
-        save_graph(model, path, weights)
+        save_graph(model, path, weights, placed)
     return path
 
 

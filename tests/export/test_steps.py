@@ -115,3 +115,16 @@ def writes(name: str, content: str) -> Any:
 
 def names(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_other_work_on_the_same_target_finds_nothing_of_it(tmp_path: Path) -> None:
+    target = tmp_path / "bundle"
+    with pytest.raises(KeyboardInterrupt), Staging(target, overwrite=False) as staging:
+        staging.run("one", "key", writes("a.txt", "export"))
+        raise KeyboardInterrupt
+    with Staging(target, overwrite=False, mark="swap") as staging:
+        result = staging.run("one", "key", writes("a.txt", "swap"))
+        staging.commit(result.files)
+        assert not staging.resumed
+    assert (target / "a.txt").read_text() == "swap"
+    assert (tmp_path / ".bundle.partial" / "a.txt").read_text() == "export"

@@ -153,12 +153,38 @@ def test_what_an_earlier_crash_left_is_in_nobodys_way(folders: tuple[Path, Path]
     assert content(target.parent) == ["target", "target/file"] and (target / "file").read_text() == "new"
 
 
+def test_folders_swap_names_in_one_step(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the first rename, the one that cleans up, the new folder is already in place."""
+    new, target = folders
+    monkeypatch.setattr(Path, "rename", failing(DENIED))
+    with pytest.raises(PermissionError):
+        replace_folder(new, target)
+    assert (target / "file").read_text() == "new" and (new / "file").read_text() == "old"
+
+
+@pytest.mark.parametrize("leftover", [False, True])
+def test_where_folders_cannot_be_exchanged_they_are_renamed(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, leftover: bool
+) -> None:
+    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+    new, target = folders
+    if leftover:
+        target.with_name(".target.old").mkdir()
+    replace_folder(new, target)
+    assert content(target.parent) == ["target", "target/file"] and (target / "file").read_text() == "new"
+
+
+def test_a_system_that_cannot_exchange_says_so(tmp_path: Path) -> None:
+    assert not files._exchange(tmp_path / "absent", tmp_path)
+
+
 @pytest.mark.parametrize("renames", [0, 1])
 def test_a_fault_while_replacing_leaves_the_old_folder(
     folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, renames: int
 ) -> None:
-    """The fault comes after so many renames that went well."""
+    """The fault comes after so many renames that went well; exchanging in one step is not possible."""
     new, target = folders
+    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
     monkeypatch.setattr(Path, "rename", failing(DENIED, Path.rename, renames))
     with pytest.raises(PermissionError):
         replace_folder(new, target)

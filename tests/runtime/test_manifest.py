@@ -1,6 +1,7 @@
 """The manifest is read from disk and nothing in it is trusted."""
 
 import json
+import re
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperseg_runtime.errors import BundleError
-from hyperseg_runtime.manifest import FILE_NAME, FORMAT_VERSION, Manifest, parse_manifest
+from hyperseg_runtime.manifest import FILE_NAME, FORMAT_VERSION, Manifest, kind_of, parse_manifest
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=8),
@@ -36,7 +37,7 @@ def test_round_trip(valid: bytes) -> None:
 @given(st.data())
 def test_any_change_of_its_content_gives_a_manifest_or_a_bundle_error(tiny_bundle: Path, data: st.DataObject) -> None:
     valid = (tiny_bundle / FILE_NAME).read_bytes()
-    content = json.loads(valid)
+    content = json.loads(data.draw(st.sampled_from((valid, with_adapter(valid)))))
     for _ in range(data.draw(st.integers(1, 3))):
         change(content, data)
     check(json.dumps(content).encode())
@@ -139,6 +140,70 @@ def test_parity_may_be_not_measured(valid: bytes) -> None:
     assert parse_manifest(with_value(valid, None, "parity")).parity is None
 
 
+ADAPTER: dict[str, Any] = {
+    "graph": "llm",
+    "file": "graphs/llm.data",
+    "factors": [{"name": "down", "shape": [6, 5], "offset": 0}, {"name": "up", "shape": [5, 9], "offset": 128}],
+    "slots": [
+        {"weight": "q", "down": "down", "up": "up", "ranks": [0, 2], "outputs": [0, 3], "rank": 2},
+        {"weight": "v", "down": "down", "up": "up", "ranks": [2, 5], "outputs": [6, 9], "rank": 0},
+    ],
+}
+
+
+def test_an_adapter_round_trips(valid: bytes) -> None:
+    manifest = parse_manifest(with_adapter(valid))
+    assert manifest.adapter is not None
+    assert [slot.capacity for slot in manifest.adapter.slots] == [2, 3]
+    assert [factor.size_bytes for factor in manifest.adapter.factors] == [120, 180]
+    assert parse_manifest(manifest.to_bytes()) == manifest
+
+
+def test_bundles_from_before_adapters_have_none(valid: bytes) -> None:
+    content = json.loads(valid)
+    del content["adapter"]
+    assert parse_manifest(json.dumps(content).encode()).adapter is None
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("graph",), "lm", "which graph lm does not read"),
+        (("file",), "tokenizer.json", "the adapter lies in tokenizer.json, which graph llm does not read"),
+        (("file",), "../x", "which graph llm does not read"),
+        (("factors", 1, "offset"), 132, "factors end at byte 312, graphs/llm.data does not"),
+        (("factors", 1, "offset"), 116, "two factors overlap"),
+        (("factors", 0, "offset"), 128, "two factors overlap, or are not in the order of the file"),
+        (("factors",), [], "factors"),
+        (("factors", 1, "offset"), -1, "offset"),
+        (("factors", 1, "name"), "down", "listed twice"),
+        (("factors", 0, "shape"), [0, 5], "a factor is empty"),
+        (("factors", 0, "shape"), [6, 4], "the slot of q does not fit"),
+        (("factors", 0, "shape"), [6], "shape"),
+        (("slots", 1, "weight"), "q", "listed twice"),
+        (("slots", 0, "up"), "upper", "needs down and upper, which are no factors"),
+        (("slots", 0, "ranks"), [0, 0], "the slot of q does not fit"),
+        (("slots", 0, "ranks"), [0, 3], "the slot of v does not fit"),  # they overlap
+        (("slots", 1, "ranks"), [2, 6], "the slot of v does not fit"),
+        (("slots", 1, "outputs"), [6, 10], "the slot of v does not fit"),
+        (("slots", 1, "outputs"), [-1, 3], "the slot of v does not fit"),
+        (("slots", 0, "rank"), 3, "the slot of q does not fit"),
+        (("slots", 0, "rank"), -1, "the slot of q does not fit"),
+        (("surprise",), 1, "Extra inputs are not permitted"),
+        (("slots", 0, "surprise"), 1, "Extra inputs are not permitted"),
+    ],
+)
+def test_an_adapter_that_cannot_be(valid: bytes, place: tuple[str | int, ...], value: object, message: str) -> None:
+    with pytest.raises(BundleError, match=re.escape(message)):
+        parse_manifest(with_value(with_adapter(valid), value, "adapter", *place))
+
+
+def test_a_kind_names_a_weight_of_every_layer() -> None:
+    assert kind_of("model.layers.31.mlp.fc1.weight") == "model.layers.{i}.mlp.fc1.weight"
+    assert kind_of("a.3.b.4.weight") == "a.{i}.b.4.weight"
+    assert kind_of("lm_head.weight") == "lm_head.weight"
+
+
 def test_an_absent_graph_is_named_with_those_there_are(valid: bytes) -> None:
     manifest = parse_manifest(valid)
     assert manifest.graph("llm").spec.name == "llm"
@@ -155,6 +220,12 @@ def check(data: bytes) -> None:
         return
     assert isinstance(manifest, Manifest)
     assert parse_manifest(manifest.to_bytes()) == manifest
+
+
+def with_adapter(valid: bytes) -> bytes:
+    """The manifest of a bundle whose language model reads a small adapter and nothing else."""
+    content = with_value(valid, 128 + 4 * 5 * 9, "files", "graphs/llm.data", "size_bytes")
+    return with_value(content, ADAPTER, "adapter")
 
 
 def with_value(valid: bytes, value: object, *place: str | int) -> bytes:

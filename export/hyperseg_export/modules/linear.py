@@ -1,6 +1,6 @@
 """The dense layers everything else is made of."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import torch
@@ -22,6 +22,37 @@ class Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x @ self.weight
         return y if self.bias is None else y + self.bias
+
+
+class AdaptedLinear(Linear):
+    """A linear layer with a low-rank branch beside it: `x @ weight + bias + (x @ down) @ up`.
+
+    down (in, ranks) and up (ranks, out) hold LoRA factors (arXiv 2106.09685). Several adapters of parts of
+    one packed projection lie side by side in `ranks`; zeros in `up` keep each to its own outputs.
+    """
+
+    def __init__(self, in_features: int, out_features: int, ranks: int, bias: bool = True) -> None:
+        super().__init__(in_features, out_features, bias)
+        self.down = nn.Parameter(torch.empty(in_features, ranks))
+        self.up = nn.Parameter(torch.empty(ranks, out_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + (x @ self.down) @ self.up
+
+
+def adapt(module: nn.Module, ranks: Mapping[str, int]) -> nn.Module:
+    """Put an `AdaptedLinear` of so many ranks in place of each linear layer named. Returns the same module.
+
+    Meant for modules without weights: the new layers start empty, on the device of the old ones.
+    """
+    for path, count in ranks.items():
+        plain = module.get_submodule(path)
+        if not isinstance(plain, Linear):
+            raise TypeError(f"{path} is {type(plain).__name__}, not Linear")
+        with plain.weight.device:
+            adapted = AdaptedLinear(plain.weight.shape[0], plain.weight.shape[1], count, plain.bias is not None)
+        module.set_submodule(path, adapted)
+    return module
 
 
 class Mlp(nn.Module):

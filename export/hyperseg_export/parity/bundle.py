@@ -13,6 +13,7 @@ from hyperseg_export.progress import Progress
 from hyperseg_export.weights import materialise
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle import Bundle
+from hyperseg_runtime.errors import ParityError
 from hyperseg_runtime.image_io import load_image
 from hyperseg_runtime.manifest import ParityEntry
 from hyperseg_runtime.pipeline import OpenedGraphs, family_of
@@ -34,6 +35,17 @@ def measure_bundle(
         progress.stage(f"parity: {graph.spec.name}", index, count)
         entries += _compare(model, graph.spec.name, calls[graph.spec.name])
     return tuple(entries)
+
+
+def require_passed(entries: Sequence[ParityEntry], consequence: str) -> None:
+    """Raise ParityError naming the worst of the outputs that differ too much, and what that means."""
+    failed = [entry for entry in entries if not entry.passed]
+    if failed:
+        worst = max(failed, key=lambda entry: entry.worst_error)
+        raise ParityError(
+            f"graph {worst.graph}: output {worst.output} differs from its module by {worst.worst_error:.1e} of "
+            f"its range, allowed {worst.tolerance:.0e} ({len(failed)} outputs fail); {consequence}"
+        )
 
 
 def _record(bundle: Bundle, images: Sequence[Path]) -> dict[str, list[Call]]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import linear
 
-from hyperseg_export.modules.linear import Linear, Mlp, gelu, gelu_tanh
+from hyperseg_export.modules.linear import AdaptedLinear, Linear, Mlp, adapt, gelu, gelu_tanh
 
 DOUBLE = 1e-12
 """Float64 on both sides, a few operations."""
@@ -47,6 +47,31 @@ def test_mlp_without_bias_has_matrices_only() -> None:
         "layers.0.weight",
         "layers.1.weight",
     ]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 7), st.integers(1, 7), st.integers(1, 3), st.booleans())
+def test_an_adapted_layer_is_the_merged_one(inputs: int, outputs: int, ranks: int, bias: bool) -> None:
+    ours = randomised(AdaptedLinear(inputs, outputs, ranks, bias))
+    x = torch.randn(2, 3, inputs, dtype=torch.float64)
+    merged = ours.weight + ours.down @ ours.up
+    assert torch.allclose(ours(x), linear(x, merged.t(), ours.bias), rtol=0, atol=DOUBLE)
+
+
+def test_adapting_replaces_the_layers_named_and_no_others() -> None:
+    with torch.device("meta"):
+        mlp = Mlp((3, 7, 5), gelu, bias=False)
+    assert adapt(mlp, {"layers.1": 2}) is mlp
+    shapes = {name: tuple(parameter.shape) for name, parameter in mlp.named_parameters()}
+    assert shapes == {
+        "layers.0.weight": (3, 7),
+        "layers.1.weight": (7, 5),
+        "layers.1.down": (7, 2),
+        "layers.1.up": (2, 5),
+    }
+    assert all(parameter.is_meta for parameter in mlp.parameters())
+    with pytest.raises(TypeError, match="layers is ModuleList, not Linear"):
+        adapt(mlp, {"layers": 2})
 
 
 def exact_gelu(x: float) -> float:
