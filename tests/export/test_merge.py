@@ -72,7 +72,7 @@ def test_the_report_is_the_rounding(small_checkpoint: Path, adapters: Path, tmp_
     half_step = torch.finfo(torch.float16).eps / 2  # of the largest value, which the range exceeds
     for row in rows:
         found, expected = merged.tensor(row.weight).float().numpy(), exact.tensor(row.weight).numpy()
-        assert row.worst_error == worst_error(found, expected)
+        assert row.worst_error == pytest.approx(worst_error(found, expected))
         assert 0 < row.worst_error < half_step
         assert (row.rank, row.dtype) == (4, "float16")
 
