@@ -38,8 +38,9 @@ def next_token(logits: np.ndarray, sampling: Sampling, generator: np.random.Gene
     """An id for logits (V,) float32; -inf is never chosen."""
     if sampling.temperature == 0:
         return int(logits.argmax())
-    scaled = logits.astype(np.float64) / sampling.temperature
-    weights = np.exp(scaled - scaled.max())
+    below = logits.astype(np.float64) - logits.max()
+    with np.errstate(over="ignore"):  # a temperature near 0 may give -inf: weight 0, as it should
+        weights = np.exp(below / sampling.temperature)
     likeliest = np.argsort(-weights, kind="stable")
     mass = np.cumsum(weights[likeliest]) / weights.sum()
     nucleus = likeliest[: int(np.searchsorted(mass, sampling.top_p)) + 1]
