@@ -1,0 +1,82 @@
+// Bilinear sampling as every compiled form of the operator does it: CUDA kernels, TensorRT plugin, CPU op.
+//
+// Needs no other header on a GPU, so that NVRTC compiles it without an include path. Semantics are those of
+// reference.py: zeros outside, pixel centres at +0.5, NaN and infinite coordinates contribute nothing.
+// Coordinates, weights and sums are float32 whatever the type of the values.
+#pragma once
+
+#ifdef __CUDACC__
+#define HYPERSEG_INLINE __device__ __forceinline__
+#else
+#include <cmath>
+#include <cstring>
+#define HYPERSEG_INLINE inline __attribute__((always_inline))
+#endif
+
+namespace hyperseg {
+
+constexpr int kMaxLevels = 32;
+
+// Feature maps of different sizes whose rows lie one after another.
+struct Levels {
+  int count;
+  int height[kMaxLevels];
+  int width[kMaxLevels];
+  int first_row[kMaxLevels];
+};
+
+// The two pixels beside a coordinate along one axis: `low` has share 1 - high_share, `low + 1` has high_share.
+struct Neighbours {
+  int low;
+  float high_share;
+  bool any_inside;
+};
+
+// The coordinate is location * size + shift_px - 0.5 pixels. The product is taken twice: rounded, to find the
+// pixel, and inside an fma that subtracts that pixel, so the share keeps full precision however large the map.
+HYPERSEG_INLINE Neighbours neighbours(float location, int size, float shift_px) {
+  const float extent = static_cast<float>(size);
+  const float coordinate = fmaf(location, extent, shift_px - 0.5f);
+  if (!(coordinate > -1.0f && coordinate < extent)) return {0, 0.0f, false};  // NaN fails both
+  float low = floorf(coordinate);
+  float share = fmaf(location, extent, -(low + 0.5f)) + shift_px;
+  if (share < 0.0f) {  // the coordinate had been rounded up to a whole pixel
+    low -= 1.0f;
+    share += 1.0f;
+  }
+  return {static_cast<int>(low), share, true};
+}
+
+// Rows and weights of the four pixels around a sample; row -1 marks a pixel outside the map.
+struct Corners {
+  int row[4];
+  float weight[4];
+};
+
+HYPERSEG_INLINE Corners corners(const Neighbours& x, const Neighbours& y, int height, int width) {
+  const bool left = x.low >= 0, right = x.low + 1 < width;
+  const bool upper = y.low >= 0, lower = y.low + 1 < height;
+  const int row = y.low * width + x.low;
+  const float x_low = 1.0f - x.high_share, y_low = 1.0f - y.high_share;
+  return {{upper && left ? row : -1, upper && right ? row + 1 : -1, lower && left ? row + width : -1,
+           lower && right ? row + width + 1 : -1},
+          {y_low * x_low, y_low * x.high_share, y.high_share * x_low, y.high_share * x.high_share}};
+}
+
+// Where the samples of one query and head lie and what they weigh, when both are given:
+// locations (L, P, 2) in units of the level's size, weights (L, P).
+struct GivenSamples {
+  const float* locations;
+  const float* weights;
+
+  HYPERSEG_INLINE float weight(int sample) const { return weights[sample]; }
+  HYPERSEG_INLINE float scale() const { return 1.0f; }
+  HYPERSEG_INLINE Neighbours x(int, int sample, int width) const {
+    return neighbours(locations[2 * sample], width, 0.0f);
+  }
+  HYPERSEG_INLINE Neighbours y(int, int sample, int height) const {
+    return neighbours(locations[2 * sample + 1], height, 0.0f);
+  }
+};
+
+}  // namespace hyperseg
