@@ -22,6 +22,10 @@ BODY = 2e-5
 """Float32 coordinates up to 32 px are 4e-6 px apart, neighbouring pixels differ by up to 2."""
 NATIVE = 1e-6
 """Shares are exact to float32 whatever the size of the map; what is left are sums of at most 256 products."""
+ROUNDED = {"float32": NATIVE, "float16": 5e-4, "bfloat16": 4e-3}
+"""Sums are float32; a 16-bit result is rounded once, by at most half a unit of its 11 or 8 bits."""
+PROJECTED = {"float32": 2e-6, "float16": 5e-4, "bfloat16": 4e-3}
+"""As `ROUNDED`; the exponentials and their sum add two roundings each."""
 
 
 def check(
@@ -88,10 +92,10 @@ def run(session: ort.InferenceSession, value: Tensor, locations: Tensor, weights
 
 
 def random_call(
-    batch: int, queries: int, heads: int, channels: int, points: int, shapes: list[tuple[int, int]]
+    batch: int, queries: int, heads: int, channels: int, points: int, shapes: list[tuple[int, int]], seed: int = 0
 ) -> Call:
     """Values in -1..1, locations up to half a map outside."""
-    random = torch.Generator().manual_seed(batch * queries + channels)
+    random = torch.Generator().manual_seed(seed)
     rows, levels = sum(height * width for height, width in shapes), len(shapes)
     value = 2 * torch.rand(batch, rows, heads, channels, generator=random) - 1
     locations = 2 * torch.rand(batch, queries, heads, levels, points, 2, generator=random) - 0.5

@@ -15,20 +15,22 @@ class NativeBuildError(RuntimeError):
     """No library could be made; the message is one line that says why and what to do."""
 
 
-def build_library(source: Path, headers: Sequence[Path] = ()) -> Path:
+def build_library(source: Path, include: Path) -> Path:
     """The shared library of one C++ file, compiled on the first call and found in the cache on later ones.
+
+    `include` is the folder of the headers it may use.
 
     The name of the cached file is a hash of the sources, the flags and the compiler's version, so a change of
     any makes a new one. Raises NativeBuildError.
     """
     compiler = find_compiler()
     identity = hashlib.sha256()
-    for part in (compiler_version(compiler), *FLAGS, *(path.read_text() for path in (source, *headers))):
+    for part in (compiler_version(compiler), *FLAGS, *map(Path.read_text, (source, *sorted(include.glob("*.h"))))):
         identity.update(part.encode() + b"\0")
     library = cache_folder() / f"{source.stem}-{identity.hexdigest()[:16]}.so"
     if not library.is_file():
         try:
-            compile_into(library, [compiler, *FLAGS, str(source)])
+            compile_into(library, [compiler, *FLAGS, f"-I{include}", str(source)])
         except OSError as error:
             raise NativeBuildError(
                 f"{library.parent} cannot be written: {error.strerror}; set XDG_CACHE_HOME"

@@ -19,8 +19,7 @@ def library() -> Path:
 
     Raises native.NativeBuildError.
     """
-    headers = [SOURCES / name for name in ("sampling.h", "cpu_attention.h", "ort_abi.h")]
-    return native.build_library(SOURCES / "cpu_op.cpp", headers)
+    return native.build_library(SOURCES / "cpu_op.cpp", SOURCES)
 
 
 def libraries_if_possible() -> list[Path]:

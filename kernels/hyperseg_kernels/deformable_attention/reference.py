@@ -48,6 +48,28 @@ def deformable_attention(
     return total.permute(0, 2, 1, 3).flatten(2)
 
 
+def projected_attention(
+    value: Tensor, references: Tensor, offsets: Tensor, logits: Tensor, level_shapes: LevelShapes
+) -> Tensor:
+    """The same from the raw projections of a network (Deformable DETR, appendix A.4).
+
+    value       (B, S, H, D)
+    references  (1 or B, Q, 1 or L, 2 or 4)  x, y or x, y, width, height of a box, in units of the map
+    offsets     (B, Q, H, L, P, 2)           pixels of the level around a point; for a box, units of half its
+                                             size over P
+    logits      (B, Q, H, L, P)              attention weights are their softmax over levels and points
+    returns     (B, Q, H * D)
+    """
+    reference = references[:, :, None, :, None]  # (1 or B, Q, 1, 1 or L, 1, 2 or 4)
+    if references.shape[-1] == 2:
+        extents = offsets.new_tensor([(width, height) for height, width in level_shapes])
+        locations = reference + offsets / extents[:, None]
+    else:
+        locations = reference[..., :2] + offsets / offsets.shape[4] * reference[..., 2:] * 0.5
+    weights = logits.flatten(3).softmax(-1).view_as(logits)
+    return deformable_attention(value, locations, weights, level_shapes)
+
+
 def bilinear_corners(location: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Rows and weights of the four pixels around each location.
 

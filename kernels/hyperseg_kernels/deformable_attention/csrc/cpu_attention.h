@@ -57,20 +57,19 @@ HYPERSEG_PER_CPU inline void attend_queries(const CpuProblem& problem, const flo
   const int64_t samples = levels.count * problem.points, width = problem.heads * problem.channels;
   std::vector<Corner> buffer(4 * samples);
   for (int64_t item = first * problem.heads; item < last * problem.heads; ++item) {
-    const GivenSamples given{locations + item * samples * 2, weights + item * samples};
+    const float *location = locations + item * samples * 2, *weight = weights + item * samples;
     const float* head = value + item % problem.heads * problem.channels;
     Corner* end = buffer.data();
-    int sample = 0;
     for (int level = 0; level < levels.count; ++level) {
       const int height = levels.height[level], level_width = levels.width[level];
       const float* map = head + levels.first_row[level] * width;
-      for (int64_t point = 0; point < problem.points; ++point, ++sample) {
-        const Neighbours x = given.x(level, sample, level_width), y = given.y(level, sample, height);
+      for (int64_t point = 0; point < problem.points; ++point, location += 2, ++weight) {
+        const Neighbours x = neighbours(location[0], level_width, 0.0f), y = neighbours(location[1], height, 0.0f);
         if (!x.any_inside || !y.any_inside) continue;
         const Corners found = corners(x, y, height, level_width);
         for (int corner = 0; corner < 4; ++corner)
           if (found.row[corner] >= 0)
-            *end++ = {map + found.row[corner] * width, found.weight[corner] * given.weight(sample)};
+            *end++ = {map + found.row[corner] * width, found.weight[corner] * *weight};
       }
     }
     float* sum = output + item * problem.channels;

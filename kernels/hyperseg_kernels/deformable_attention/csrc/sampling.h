@@ -63,20 +63,4 @@ HYPERSEG_INLINE Corners corners(const Neighbours& x, const Neighbours& y, int he
           {y_low * x_low, y_low * x.high_share, y.high_share * x_low, y.high_share * x.high_share}};
 }
 
-// Where the samples of one query and head lie and what they weigh, when both are given:
-// locations (L, P, 2) in units of the level's size, weights (L, P).
-struct GivenSamples {
-  const float* locations;
-  const float* weights;
-
-  HYPERSEG_INLINE float weight(int sample) const { return weights[sample]; }
-  HYPERSEG_INLINE float scale() const { return 1.0f; }
-  HYPERSEG_INLINE Neighbours x(int, int sample, int width) const {
-    return neighbours(locations[2 * sample], width, 0.0f);
-  }
-  HYPERSEG_INLINE Neighbours y(int, int sample, int height) const {
-    return neighbours(locations[2 * sample + 1], height, 0.0f);
-  }
-};
-
 }  // namespace hyperseg
