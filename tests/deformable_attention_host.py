@@ -51,11 +51,16 @@ class HostKernels:
         value_type = next(name for name, dtype in TORCH_TYPES.items() if dtype == value.dtype)
         output = value.new_full((len(value), queries, layer.heads * layer.channels), torch.nan)
         aligned = [aligned_copy(tensor) for tensor in (*tensors, output)]
-        function = getattr(self._library, f"{kind}_{value_type}_{layer.lane_channels(value_type)}")
         lanes = layer.lanes(value_type, len(value), queries)
-        pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in aligned)
-        function(ctypes.byref(host_layer(layer)), lanes, queries, *numbers, *pointers)
+        pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in aligned]
+        self.launch(kind, layer, value_type, [lanes, queries, *numbers], pointers)
         return aligned[-1]
+
+    def launch(
+        self, kind: str, layer: Layer, value_type: ValueType, numbers: list[int], pointers: list[ctypes.c_void_p]
+    ) -> None:
+        function = getattr(self._library, f"{kind}_{value_type}_{layer.lane_channels(value_type)}")
+        function(ctypes.byref(host_layer(layer)), *numbers, *pointers)
 
 
 def aligned_copy(tensor: Tensor) -> Tensor:

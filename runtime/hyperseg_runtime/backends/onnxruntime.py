@@ -87,7 +87,7 @@ class OnnxRuntimeBackend:
 
     def open(self, spec: GraphSpec, path: Path) -> OnnxRuntimeGraph:
         try:
-            session = ort.InferenceSession(path, self._options(), providers=PROVIDERS)
+            session = ort.InferenceSession(path, self.session_options(), providers=PROVIDERS)
         except Exception as error:  # the library raises several unrelated types
             raise BundleError(f"{path.name}: ONNX Runtime {ort.__version__} cannot open it: {error}") from error
         _compare(spec, session)
@@ -116,7 +116,8 @@ class OnnxRuntimeBackend:
     ) -> None:
         self.close()
 
-    def _options(self) -> ort.SessionOptions:
+    def session_options(self) -> ort.SessionOptions:
+        """What every session of this backend is opened with."""
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = self.threads or 0
