@@ -1,10 +1,10 @@
 // ONNX Runtime custom operator hyperseg::MultiScaleDeformableAttention for the CPU provider, float32.
 #include <algorithm>
 #include <array>
-#include <string>
 #include <vector>
 
 #include "cpu_attention.h"
+#include "levels.h"
 #include "ort_abi.h"
 
 namespace hyperseg {
@@ -26,25 +26,13 @@ struct Tensor {
   float* data = nullptr;
 };
 
-Status* read_levels(const Api& api, const ort::KernelInfo* info, Levels* levels) {
+Status* read_attributes(const Api& api, const ort::KernelInfo* info, Levels* levels) {
   size_t size = 0;
   if (Status* status = api.ints(info, "level_shapes", nullptr, &size)) return status;
   std::vector<int64_t> extents(size);
   if (Status* status = api.ints(info, "level_shapes", extents.data(), &size)) return status;
-  const std::string limit = std::to_string(kMaxLevels);
-  if (size == 0 || size % 2 || size / 2 > kMaxLevels)
-    return api.error(ErrorCode::kInvalidArgument, ("level_shapes needs 1 to " + limit + " pairs of height, width").c_str());
-  levels->count = static_cast<int>(size / 2);
-  int64_t first_row = 0;
-  for (int level = 0; level < levels->count; ++level) {
-    const int64_t height = extents[2 * level], width = extents[2 * level + 1];
-    if (height <= 0 || width <= 0 || first_row + height * width > INT32_MAX)
-      return api.error(ErrorCode::kInvalidArgument, "level_shapes has an extent that is no size of a map");
-    levels->height[level] = static_cast<int>(height);
-    levels->width[level] = static_cast<int>(width);
-    levels->first_row[level] = static_cast<int>(first_row);
-    first_row += height * width;
-  }
+  if (const char* wrong = hyperseg::read_levels(extents.data(), size, levels))
+    return api.error(ErrorCode::kInvalidArgument, wrong);
   return nullptr;
 }
 
@@ -92,13 +80,12 @@ Status* compute(void* kernel_pointer, ort::KernelContext* context) {
                                                   "attention_weights (B, Q, H, L, P)");
   const int64_t batch = value.shape[0], rows = value.shape[1], heads = value.shape[2], channels = value.shape[3];
   const int64_t queries = weights.shape[1], points = weights.shape[4];
-  const int last = levels.count - 1;
   const std::vector<int64_t> weights_shape = {batch, queries, heads, levels.count, points};
   std::vector<int64_t> locations_shape = weights_shape;
   locations_shape.push_back(2);
   if (weights.shape != weights_shape || locations.shape != locations_shape)
     return api.error(ErrorCode::kInvalidArgument, "value, sampling_locations and attention_weights do not fit together");
-  if (rows != levels.first_row[last] + int64_t{levels.height[last]} * levels.width[last])
+  if (rows != levels.rows())
     return api.error(ErrorCode::kInvalidArgument, "level_shapes do not cover the rows of value");
 
   const std::array<int64_t, 3> shape = {batch, queries, heads * channels};
@@ -115,7 +102,7 @@ Status* compute(void* kernel_pointer, ort::KernelContext* context) {
 Status* create_kernel(const ort::CustomOp*, const void* table, const ort::KernelInfo* info, void** kernel) {
   const Api api(table);
   Levels levels = {};
-  if (Status* status = read_levels(api, info, &levels)) return status;
+  if (Status* status = read_attributes(api, info, &levels)) return status;
   *kernel = new Kernel{api, levels};
   return nullptr;
 }

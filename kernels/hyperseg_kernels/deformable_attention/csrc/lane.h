@@ -63,10 +63,6 @@ struct Layer {
   Levels levels;
 
   HYPERSEG_INLINE int samples() const { return levels.count * points; }
-  HYPERSEG_INLINE int rows() const {
-    const int last = levels.count - 1;
-    return levels.first_row[last] + levels.height[last] * levels.width[last];
-  }
 };
 
 // What one lane works on. `item` counts (image, query, head), row-major.
@@ -150,26 +146,26 @@ HYPERSEG_INLINE void attend(const Layer& layer, const T* value, Samples samples,
   const int stride = layer.heads * layer.channels;
   float sums[kLane] = {};
   int sample = 0;
-#pragma unroll
+HYPERSEG_UNROLL
   for (int level = 0; level < layer.levels.count; ++level) {
     const int height = layer.levels.height[level], width = layer.levels.width[level];
     const T* map = value + static_cast<long long>(layer.levels.first_row[level]) * stride;
-#pragma unroll
+HYPERSEG_UNROLL
     for (int point = 0; point < layer.points; ++point, ++sample) {
       const float weight = samples.weight(sample);
       const Neighbours x = samples.x(level, sample, width), y = samples.y(level, sample, height);
       if (!x.any_inside || !y.any_inside) continue;
       const Corners found = corners(x, y, height, width);
       Lane pixels[4];  // all four loads are under way before the first is needed
-#pragma unroll
+HYPERSEG_UNROLL
       for (int corner = 0; corner < 4; ++corner) {
         pixels[corner] = {};
         if (found.row[corner] >= 0) pixels[corner] = *reinterpret_cast<const Lane*>(map + found.row[corner] * stride);
       }
-#pragma unroll
+HYPERSEG_UNROLL
       for (int corner = 0; corner < 4; ++corner) {
         const float share = weight * found.weight[corner];
-#pragma unroll
+HYPERSEG_UNROLL
         for (int channel = 0; channel < kLane; ++channel)
           sums[channel] = fmaf(share, to_float(pixels[corner].channel[channel]), sums[channel]);
       }
@@ -177,14 +173,14 @@ HYPERSEG_INLINE void attend(const Layer& layer, const T* value, Samples samples,
   }
   const float scale = samples.scale();
   Lane result;
-#pragma unroll
+HYPERSEG_UNROLL
   for (int channel = 0; channel < kLane; ++channel) from_float(scale * sums[channel], result.channel[channel]);
   *reinterpret_cast<Lane*>(output) = result;
 }
 
 template <class T, int kLane>
 HYPERSEG_INLINE const T* head_of(const Layer& layer, const Place<kLane>& place, const T* value) {
-  const long long row = static_cast<long long>(place.image) * layer.rows() * layer.heads + place.head;
+  const long long row = static_cast<long long>(place.image) * layer.levels.rows() * layer.heads + place.head;
   return value + row * layer.channels + place.channel;
 }
 

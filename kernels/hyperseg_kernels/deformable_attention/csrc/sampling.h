@@ -7,10 +7,12 @@
 
 #ifdef __CUDACC__
 #define HYPERSEG_INLINE __device__ __forceinline__
+#define HYPERSEG_UNROLL _Pragma("unroll")
 #else
 #include <cmath>
 #include <cstring>
 #define HYPERSEG_INLINE inline __attribute__((always_inline))
+#define HYPERSEG_UNROLL
 #endif
 
 namespace hyperseg {
@@ -23,6 +25,10 @@ struct Levels {
   int height[kMaxLevels];
   int width[kMaxLevels];
   int first_row[kMaxLevels];
+
+  HYPERSEG_INLINE int rows() const {
+    return first_row[count - 1] + height[count - 1] * width[count - 1];
+  }
 };
 
 // The two pixels beside a coordinate along one axis: `low` has share 1 - high_share, `low + 1` has high_share.
