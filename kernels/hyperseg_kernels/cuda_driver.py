@@ -8,6 +8,7 @@ from typing import Any
 from hyperseg_kernels.native import NativeBuildError
 
 DRIVER = "libcuda.so.1"
+CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76  # of CUdevice_attribute in cuda.h
 
 
 class CudaError(RuntimeError):
@@ -34,6 +35,21 @@ class Kernel:
             self._function, *grid, *block, shared_bytes, ctypes.c_void_p(stream), pointers, None
         )
         check(self._driver, status)
+
+
+def architecture() -> str:
+    """Of the first GPU that this process sees, like "sm_90"."""
+    driver, device = load(), ctypes.c_int()
+    check(driver, driver.cuInit(0))
+    check(driver, driver.cuDeviceGet(ctypes.byref(device), 0))
+    major, minor = (attribute(driver, device, number) for number in (CAPABILITY_MAJOR, CAPABILITY_MINOR))
+    return f"sm_{major}{minor}"
+
+
+def attribute(driver: ctypes.CDLL, device: ctypes.c_int, number: int) -> int:
+    value = ctypes.c_int()
+    check(driver, driver.cuDeviceGetAttribute(ctypes.byref(value), number, device))
+    return value.value
 
 
 @cache

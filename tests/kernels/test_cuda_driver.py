@@ -33,6 +33,18 @@ class Driver:
         self.launches.append((function.value, sizes, stream.value, number, address, extra))
         return 0
 
+    def cuInit(self, flags: int) -> int:  # noqa: N802
+        return flags
+
+    def cuDeviceGet(self, device: Any, ordinal: int) -> int:  # noqa: N802
+        device._obj.value = 7 + ordinal
+        return 0
+
+    def cuDeviceGetAttribute(self, value: Any, number: int, device: ctypes.c_int) -> int:  # noqa: N802
+        assert device.value == 7
+        value._obj.value = {75: 12, 76: 1}[number]  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
+        return 0
+
     def cuGetErrorName(self, status: int, name: Any) -> int:  # noqa: N802
         name._obj.value = f"CUDA_ERROR_{status}".encode()
         return 0
@@ -54,3 +66,8 @@ def test_a_launch_passes_grid_stream_and_arguments(driver: Driver) -> None:
 def test_a_refusal_has_the_drivers_name_for_it(driver: Driver) -> None:
     with pytest.raises(CudaError, match="CUDA_ERROR_200"):
         Kernel(b"damaged", "kernel")
+
+
+@pytest.mark.usefixtures("driver")
+def test_the_architecture_is_that_of_the_first_gpu() -> None:
+    assert cuda_driver.architecture() == "sm_121"
