@@ -33,7 +33,15 @@ struct Registry final : IPluginRegistry {
   void setParentSearchEnabled(bool) override {}
   PluginLibraryHandle loadLibrary(const char*) noexcept override { return nullptr; }
   void deregisterLibrary(PluginLibraryHandle) noexcept override {}
-  bool deregisterCreator(const IPluginCreatorInterface&) noexcept override { return false; }
+  bool deregisterCreator(const IPluginCreatorInterface& creator) noexcept override {
+    for (size_t index = 0; index < creators.size(); ++index)
+      if (creators[index] == &creator) {
+        creators.erase(creators.begin() + index);
+        namespaces.erase(namespaces.begin() + index);
+        return true;
+      }
+    return false;
+  }
   IPluginResource* acquirePluginResource(const char*, IPluginResource*) noexcept override { return nullptr; }
   int32_t releasePluginResource(const char*) noexcept override { return 0; }
 };
@@ -100,6 +108,14 @@ const char* registered() {
     text += "\n";
   }
   return text.c_str();
+}
+
+// As TensorRT loads a library; true if it had no creator registered by then.
+bool load_library(IPluginCreatorInterface* const* (*get_creators)(int32_t&)) {
+  int32_t count = 0;
+  IPluginCreatorInterface* const* creators = get_creators(count);
+  if (count != 1 || !registry.creators.empty()) return false;
+  return registry.registerCreator(*creators[0], static_cast<IPluginCreatorV3One*>(creators[0])->getPluginNamespace());
 }
 
 // A plugin as a parser makes it, then a copy as an engine makes it from serialised fields.

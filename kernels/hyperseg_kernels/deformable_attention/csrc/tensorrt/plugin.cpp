@@ -180,21 +180,30 @@ DeformableAttentionCreator& creator() {
 
 // Triton, polygraphy and LD_PRELOAD only load the library: it registers itself, under the namespace that the
 // ONNX node names (the macro of NvInfer.h would leave the namespace empty).
-struct Registration {
+class Registration {
+ public:
   Registration() {
     nvinfer1::IPluginRegistry* registry = getPluginRegistry();
-    if (registry && !registry->getCreator(kPluginName, kPluginVersion, kPluginNamespace))
-      registry->registerCreator(creator(), kPluginNamespace);
+    done_ = registry && registry->registerCreator(creator(), kPluginNamespace);
   }
+  void undo() {
+    if (done_) getPluginRegistry()->deregisterCreator(creator());
+    done_ = false;
+  }
+
+ private:
+  bool done_;
 };
-const Registration registration;
+Registration registration;
 
 }  // namespace
 }  // namespace hyperseg
 
-// IPluginRegistry::loadLibrary, trtexec --dynamicPlugins and plugins_to_serialize ask for these.
+// IPluginRegistry::loadLibrary, trtexec --dynamicPlugins and plugins_to_serialize ask for the creators and register
+// them as the library's; they fail on one that is registered already.
 extern "C" __attribute__((visibility("default"))) nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& count) {
   static nvinfer1::IPluginCreatorInterface* const creators[] = {&hyperseg::creator()};
+  hyperseg::registration.undo();
   count = 1;
   return creators;
 }
