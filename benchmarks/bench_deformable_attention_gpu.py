@@ -121,7 +121,7 @@ def measure_type(value_type: ValueType, rounds: int, bandwidth: float) -> dict[s
         times[name] = statistics.median(graph_times_ms(partial(run_all, run, layers), rounds))
     unique = sum(first[name].numel() * first[name].element_size() for name in ("value", "locations", "weights"))
     unique += first["value"].numel() * first["value"].element_size()  # the output
-    gathered = 4 * first["weights"].numel() * LAYER.channels * value_type.bytes
+    gathered = 4 * first["weights"].numel() * LAYER.channels * value_type.size_bytes
     return {
         "value_type": value_type,
         "six_layers_ms": {name: round(time, 4) for name, time in times.items()},

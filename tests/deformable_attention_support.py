@@ -44,7 +44,12 @@ def check(
 
 
 def model_of(
-    shapes: Sequence[tuple[int, int]], heads: int, channels: int, points: int, body: FunctionProto | None = None
+    shapes: Sequence[tuple[int, int]],
+    heads: int,
+    channels: int,
+    points: int,
+    body: FunctionProto | None = None,
+    value_type: int = TensorProto.FLOAT,
 ) -> onnx.ModelProto:
     """One node with its body; batch and queries are free."""
     onnx_op.register_schema()
@@ -55,7 +60,11 @@ def model_of(
         "weights": ["B", "Q", heads, levels, points],
         "output": ["B", "Q", heads * channels],
     }
-    infos = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in axes.items()}
+    types = {"value": value_type, "output": value_type}
+    infos = {
+        name: helper.make_tensor_value_info(name, types.get(name, TensorProto.FLOAT), shape)
+        for name, shape in axes.items()
+    }
     output = infos.pop("output")
     node = helper.make_node(
         DEFORMABLE_ATTENTION.name,
@@ -67,7 +76,7 @@ def model_of(
     )
     return helper.make_model(
         helper.make_graph([node], "g", list(infos.values()), [output]),
-        functions=[body or onnx_op.function_body(levels, OPSET)],
+        functions=[body or onnx_op.function_body(levels, OPSET, value_type)],
         opset_imports=[
             helper.make_opsetid("", OPSET),
             helper.make_opsetid(DEFORMABLE_ATTENTION.domain, DEFORMABLE_ATTENTION.version),

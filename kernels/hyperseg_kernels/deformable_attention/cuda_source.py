@@ -31,7 +31,7 @@ class ValueType(StrEnum):
         return {"float32": "float", "float16": "Half", "bfloat16": "BFloat16"}[self]
 
     @property
-    def bytes(self) -> int:
+    def size_bytes(self) -> int:
         return 4 if self is ValueType.FLOAT32 else 2
 
 
@@ -61,7 +61,7 @@ class Layer:
 
     def lane_channels(self, value_type: ValueType) -> int:
         """Channels that one thread makes: as many as one load brings, if they divide the head."""
-        widest = LOAD_BYTES // value_type.bytes
+        widest = LOAD_BYTES // value_type.size_bytes
         return next(count for count in (8, 4, 2, 1) if count <= widest and self.channels % count == 0)
 
     def lanes(self, value_type: ValueType, batch: int, queries: int) -> int:

@@ -61,7 +61,7 @@ def test_any_sizes_compile(layer: Layer) -> None:
 def test_a_lane_takes_one_load_of_at_most_16_bytes(channels: int, value_type: ValueType, expected: int) -> None:
     layer = Layer(2, channels, 4, ((3, 4),))
     assert layer.lane_channels(value_type) == expected
-    assert layer.lane_channels(value_type) * value_type.bytes <= 16 and channels % expected == 0
+    assert layer.lane_channels(value_type) * value_type.size_bytes <= 16 and channels % expected == 0
 
 
 def test_launch_covers_every_channel_once() -> None:
