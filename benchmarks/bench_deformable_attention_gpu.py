@@ -49,8 +49,8 @@ extern "C" __global__ void baseline(
       if (!x.any_inside || !y.any_inside) continue;
       const Corners found = corners(x, y, height, width);
       for (int corner = 0; corner < 4; ++corner)
-        if (found.row[corner] >= 0) {{
-          const long long row = (long long)image * rows + first_row + found.row[corner];
+        if (found.inside[corner]) {{
+          const long long row = (long long)image * rows + first_row + found.row + corner_offset(corner, width);
           sum += weights[sample] * found.weight[corner] * to_float(value[(row * heads + head) * channels + channel]);
         }}
     }}

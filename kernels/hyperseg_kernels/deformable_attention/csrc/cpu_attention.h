@@ -68,8 +68,8 @@ HYPERSEG_PER_CPU inline void attend_queries(const CpuProblem& problem, const flo
         if (!x.any_inside || !y.any_inside) continue;
         const Corners found = corners(x, y, height, level_width);
         for (int corner = 0; corner < 4; ++corner)
-          if (found.row[corner] >= 0)
-            *end++ = {map + found.row[corner] * width, found.weight[corner] * *weight};
+          if (found.inside[corner])
+            *end++ = {map + (found.row + corner_offset(corner, level_width)) * width, found.weight[corner] * *weight};
       }
     }
     float* sum = output + item * problem.channels;

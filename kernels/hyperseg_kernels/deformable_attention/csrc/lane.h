@@ -17,17 +17,19 @@ struct BFloat16 {
   unsigned short bits;
 };
 
-HYPERSEG_INLINE float to_float(float value) { return value; }
-HYPERSEG_INLINE float to_float(BFloat16 value) {
-  const unsigned bits = static_cast<unsigned>(value.bits) << 16;
-  float result;
-  memcpy(&result, &bits, sizeof(result));
-  return result;
+template <class To, class From>
+HYPERSEG_INLINE To bits_as(From from) {
+  static_assert(sizeof(To) == sizeof(From), "the bits are copied");
+  To to;
+  memcpy(&to, &from, sizeof(to));
+  return to;
 }
+
+HYPERSEG_INLINE float to_float(float value) { return value; }
+HYPERSEG_INLINE float to_float(BFloat16 value) { return bits_as<float>(static_cast<unsigned>(value.bits) << 16); }
 HYPERSEG_INLINE void from_float(float value, float& result) { result = value; }
 HYPERSEG_INLINE void from_float(float value, BFloat16& result) {  // to nearest, ties to even
-  unsigned bits;
-  memcpy(&bits, &value, sizeof(bits));
+  const unsigned bits = bits_as<unsigned>(value);
   const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
   result.bits = static_cast<unsigned short>(nan ? 0x7fc0u : (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
@@ -41,21 +43,55 @@ HYPERSEG_INLINE void from_float(float value, Half& result) {
   asm("cvt.rn.f16.f32 %0, %1;" : "=h"(result.bits) : "f"(value));
 }
 #else
-HYPERSEG_INLINE float to_float(Half value) {
-  _Float16 half;
-  std::memcpy(&half, &value, sizeof(half));
-  return static_cast<float>(half);
-}
-HYPERSEG_INLINE void from_float(float value, Half& result) {
-  const _Float16 half = static_cast<_Float16>(value);
-  std::memcpy(&result, &half, sizeof(half));
-}
+HYPERSEG_INLINE float to_float(Half value) { return static_cast<float>(bits_as<_Float16>(value)); }
+HYPERSEG_INLINE void from_float(float value, Half& result) { result = bits_as<Half>(static_cast<_Float16>(value)); }
 #endif
 
 template <class T, int kLane>
 struct alignas(sizeof(T) * kLane) Pack {
   T channel[kLane];
 };
+
+// A pack as registers hold it, two 16-bit channels in each. Loaded as this, a pack that may be zero costs one
+// instruction per register, and a channel is widened straight out of its half.
+template <class T, int kLane>
+struct alignas(sizeof(T) * kLane) Words {
+  unsigned word[sizeof(T) * kLane / 4];
+};
+template <>
+struct Words<Half, 1> {
+  Half channel;
+};
+template <>
+struct Words<BFloat16, 1> {
+  BFloat16 channel;
+};
+
+HYPERSEG_INLINE float channel_of(const Words<Half, 1>& words, int) { return to_float(words.channel); }
+HYPERSEG_INLINE float channel_of(const Words<BFloat16, 1>& words, int) { return to_float(words.channel); }
+template <int kLane>
+HYPERSEG_INLINE float channel_of(const Words<float, kLane>& words, int channel) {
+  return bits_as<float>(words.word[channel]);
+}
+template <int kLane>
+HYPERSEG_INLINE float channel_of(const Words<BFloat16, kLane>& words, int channel) {
+  const unsigned word = words.word[channel / 2];
+  return bits_as<float>(channel % 2 ? word & 0xffff0000u : word << 16);
+}
+template <int kLane>
+HYPERSEG_INLINE float channel_of(const Words<Half, kLane>& words, int channel) {
+  const unsigned word = words.word[channel / 2];
+#ifdef __CUDACC__
+  float result;
+  if (channel % 2)
+    asm("{ .reg .b16 low, high; mov.b32 {low, high}, %1; cvt.f32.f16 %0, high; }" : "=f"(result) : "r"(word));
+  else
+    asm("{ .reg .b16 low, high; mov.b32 {low, high}, %1; cvt.f32.f16 %0, low; }" : "=f"(result) : "r"(word));
+  return result;
+#else
+  return to_float(Half{static_cast<unsigned short>(word >> 16 * (channel % 2))});
+#endif
+}
 
 // What is fixed for one layer of a network.
 struct Layer {
@@ -143,31 +179,33 @@ struct ProjectedSamples {
 template <class T, int kLane, class Samples>
 HYPERSEG_INLINE void attend(const Layer& layer, const T* value, Samples samples, T* output) {
   using Lane = Pack<T, kLane>;
-  const int stride = layer.heads * layer.channels;
+  using LaneWords = Words<T, kLane>;
+  const int stride = layer.heads * layer.channels / kLane;  // of rows, in packs
   float sums[kLane] = {};
   int sample = 0;
 HYPERSEG_UNROLL
   for (int level = 0; level < layer.levels.count; ++level) {
     const int height = layer.levels.height[level], width = layer.levels.width[level];
-    const T* map = value + static_cast<long long>(layer.levels.first_row[level]) * stride;
+    const LaneWords* map = reinterpret_cast<const LaneWords*>(value) + layer.levels.first_row[level] * stride;
 HYPERSEG_UNROLL
     for (int point = 0; point < layer.points; ++point, ++sample) {
       const float weight = samples.weight(sample);
       const Neighbours x = samples.x(level, sample, width), y = samples.y(level, sample, height);
       if (!x.any_inside || !y.any_inside) continue;
       const Corners found = corners(x, y, height, width);
-      Lane pixels[4];  // all four loads are under way before the first is needed
-HYPERSEG_UNROLL
+      const LaneWords* pixel = map + found.row * stride;
+      LaneWords pixels[4];  // all four loads are under way before the first is needed
+      HYPERSEG_UNROLL
       for (int corner = 0; corner < 4; ++corner) {
         pixels[corner] = {};
-        if (found.row[corner] >= 0) pixels[corner] = *reinterpret_cast<const Lane*>(map + found.row[corner] * stride);
+        if (found.inside[corner]) pixels[corner] = pixel[corner_offset(corner, width) * stride];
       }
-HYPERSEG_UNROLL
+      HYPERSEG_UNROLL
       for (int corner = 0; corner < 4; ++corner) {
         const float share = weight * found.weight[corner];
-HYPERSEG_UNROLL
+        HYPERSEG_UNROLL
         for (int channel = 0; channel < kLane; ++channel)
-          sums[channel] = fmaf(share, to_float(pixels[corner].channel[channel]), sums[channel]);
+          sums[channel] = fmaf(share, channel_of(pixels[corner], channel), sums[channel]);
       }
     }
   }

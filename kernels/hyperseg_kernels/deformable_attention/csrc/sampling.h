@@ -43,30 +43,32 @@ struct Neighbours {
 HYPERSEG_INLINE Neighbours neighbours(float location, int size, float shift_px) {
   const float extent = static_cast<float>(size);
   const float coordinate = fmaf(location, extent, shift_px - 0.5f);
-  if (!(coordinate > -1.0f && coordinate < extent)) return {0, 0.0f, false};  // NaN fails both
-  float low = floorf(coordinate);
+  const bool any_inside = coordinate > -1.0f && coordinate < extent;  // NaN is not
+  float low = any_inside ? floorf(coordinate) : 0.0f;
   float share = fmaf(location, extent, -(low + 0.5f)) + shift_px;
-  if (share < 0.0f) {  // the coordinate had been rounded up to a whole pixel
-    low -= 1.0f;
-    share += 1.0f;
-  }
-  return {static_cast<int>(low), share, true};
+  const bool rounded_up = share < 0.0f;  // the coordinate, to a whole pixel
+  low = rounded_up ? low - 1.0f : low;
+  share = rounded_up ? share + 1.0f : share;
+  return {static_cast<int>(low), share, any_inside};
 }
 
-// Rows and weights of the four pixels around a sample; row -1 marks a pixel outside the map.
+// The four pixels around a sample: rows `row`, `row + 1`, `row + width` and `row + width + 1` of the map.
 struct Corners {
-  int row[4];
+  int row;
+  bool inside[4];
   float weight[4];
 };
 
 HYPERSEG_INLINE Corners corners(const Neighbours& x, const Neighbours& y, int height, int width) {
   const bool left = x.low >= 0, right = x.low + 1 < width;
   const bool upper = y.low >= 0, lower = y.low + 1 < height;
-  const int row = y.low * width + x.low;
   const float x_low = 1.0f - x.high_share, y_low = 1.0f - y.high_share;
-  return {{upper && left ? row : -1, upper && right ? row + 1 : -1, lower && left ? row + width : -1,
-           lower && right ? row + width + 1 : -1},
+  return {y.low * width + x.low,
+          {upper && left, upper && right, lower && left, lower && right},
           {y_low * x_low, y_low * x.high_share, y.high_share * x_low, y.high_share * x.high_share}};
 }
+
+// Rows between the first corner and another.
+HYPERSEG_INLINE int corner_offset(int corner, int width) { return corner % 2 + corner / 2 * width; }
 
 }  // namespace hyperseg
