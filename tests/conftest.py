@@ -53,6 +53,21 @@ def tiny_bundle(shared_dir: Path, tiny_checkpoint: Path) -> Path:
     return made_once(shared_dir / "bundle", lambda folder: export_bundle(tiny_checkpoint, folder))
 
 
+@pytest.fixture(scope="session")
+def cpu_op_library(shared_dir: Path) -> Path:
+    """The native deformable attention for ONNX Runtime, compiled for this run."""
+    from hyperseg_kernels import native
+    from hyperseg_kernels.deformable_attention import cpu_op
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(shared_dir))
+        try:
+            native.find_compiler()
+        except native.NativeBuildError as error:
+            pytest.skip(str(error))
+        return cpu_op.library()
+
+
 @pytest.fixture
 def checkpoint_copy(tiny_checkpoint: Path, tmp_path: Path) -> Path:
     """A checkpoint to break."""

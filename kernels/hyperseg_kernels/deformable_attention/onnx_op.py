@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import onnx.defs
 import onnx.parser
+from onnx import TensorProto
 
 from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION
 
@@ -32,11 +33,11 @@ def register_schema() -> None:
             doc="Multi-scale deformable attention (arXiv 2010.04159, equation 3).",
             inputs=[
                 param("value", "T", "(B, S, H, D)"),
-                param("sampling_locations", "T", "(B, Q, H, L, P, 2)"),
-                param("attention_weights", "T", "(B, Q, H, L, P)"),
+                param("sampling_locations", "tensor(float)", "(B, Q, H, L, P, 2)"),
+                param("attention_weights", "tensor(float)", "(B, Q, H, L, P)"),
             ],
             outputs=[param("output", "T", "(B, Q, H * D)")],
-            type_constraints=[("T", ["tensor(float)"], "")],
+            type_constraints=[("T", ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"], "")],
             attributes=[
                 onnx.defs.OpSchema.Attribute(
                     "level_shapes", onnx.defs.OpSchema.AttrType.INTS, "h0, w0, h1, w1, ...", required=True
@@ -50,21 +51,28 @@ def register_schema() -> None:
     )
 
 
-def function_body(level_count: int, opset: int) -> "FunctionProto":
-    """The body for `level_count` levels, as in `reference.deformable_attention`; float32 in and out.
+def function_body(level_count: int, opset: int, value_type: int = TensorProto.FLOAT) -> "FunctionProto":
+    """The body for `level_count` levels, as in `reference.deformable_attention`.
+
+    `value_type` is the ONNX type of value and output: FLOAT, FLOAT16 or BFLOAT16. Everything inside is float32,
+    as are locations and weights: a 16-bit coordinate is off by up to 1/32 pixel on a map 128 wide.
 
     Every level gets a border of zeros and every sample is moved onto the bordered map, so no corner needs a
     validity test of its own: a sample outside lands on zeros, and so does NaN.
     """
-    lines = [_HEADER]
+    wide = value_type == TensorProto.FLOAT
+    lines = [_HEADER] if wide else ["  value_f32 = Cast <to = 1> (value)", _HEADER]
+    value = "value" if wide else "value_f32"
     for level in range(level_count):
         axes = {axis: _AXIS.format(l=level, a=axis) for axis in ("x", "y")}
-        lines.append(_LEVEL.format(l=level, next=level + 1, h=2 * level, w=2 * level + 1, **axes))
+        lines.append(_LEVEL.format(l=level, next=level + 1, h=2 * level, w=2 * level + 1, value=value, **axes))
     total = "sampled_0"
     for level in range(1, level_count):
         lines.append(f"  total_{level} = Add ({total}, sampled_{level})")
         total = f"total_{level}"
-    lines.append(_FOOTER.format(total=total))
+    lines.append(_FOOTER.format(total=total, output="output" if wide else "output_f32"))
+    if not wide:
+        lines.append(f"  output = Cast <to = {value_type}> (output_f32)")
     signature = _SIGNATURE.format(domain=DEFORMABLE_ATTENTION.domain, name=DEFORMABLE_ATTENTION.name, opset=opset)
     return onnx.parser.parse_function(signature + "{\n" + "\n".join(lines) + "\n}")
 
@@ -115,7 +123,7 @@ _LEVEL = """
   width_{l} = Gather (shapes, w_index_{l})
   area_{l} = Mul (height_{l}, width_{l})
   start_{next} = Add (start_{l}, area_{l})
-  level_rows_{l} = Slice (value, start_{l}, start_{next}, one)
+  level_rows_{l} = Slice ({value}, start_{l}, start_{next}, one)
   shape_map_{l} = Concat <axis = 0> (B, height_{l}, width_{l}, minus_one)
   map_{l} = Reshape (level_rows_{l}, shape_map_{l})
   padded_{l} = Pad (map_{l}, border_pads)
@@ -164,4 +172,4 @@ _AXIS = """
   {a}_cell_{l} = Cast <to = 7> ({a}_floor_{l})"""
 _FOOTER = """
   total_bqh1d = Transpose <perm = [0, 2, 1, 3, 4]> ({total})
-  output = Reshape (total_bqh1d, shape_bqc)"""
+  {output} = Reshape (total_bqh1d, shape_bqc)"""

@@ -1,6 +1,6 @@
 """ONNX Runtime on the CPU: the default backend and the one every other backend is compared with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -74,17 +74,20 @@ class OnnxRuntimeGraph:
 class OnnxRuntimeBackend:
     """Sessions on the CPU provider.
 
-    `threads` bounds the threads of one graph, None takes every core.
+    `threads` bounds the threads of one graph, None takes every core. `custom_op_libraries` hold native
+    kernels for operators of our own (`hyperseg_kernels.deformable_attention.cpu_op`); without them a graph
+    runs by its function bodies, exactly as every other runtime sees it.
     """
 
     name = "onnxruntime"
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(self, threads: int | None = None, custom_op_libraries: Sequence[Path] = ()) -> None:
         self.threads = threads
+        self.custom_op_libraries = tuple(custom_op_libraries)
 
     def open(self, spec: GraphSpec, path: Path) -> OnnxRuntimeGraph:
         try:
-            session = ort.InferenceSession(path, self._options(), providers=PROVIDERS)
+            session = ort.InferenceSession(path, self.session_options(), providers=PROVIDERS)
         except Exception as error:  # the library raises several unrelated types
             raise BundleError(f"{path.name}: ONNX Runtime {ort.__version__} cannot open it: {error}") from error
         _compare(spec, session)
@@ -113,7 +116,8 @@ class OnnxRuntimeBackend:
     ) -> None:
         self.close()
 
-    def _options(self) -> ort.SessionOptions:
+    def session_options(self) -> ort.SessionOptions:
+        """What every session of this backend is opened with."""
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = self.threads or 0
@@ -121,6 +125,8 @@ class OnnxRuntimeBackend:
         options.enable_mem_pattern = False
         # Graphs run one after another: a session's threads must not spin while the next one works.
         options.add_session_config_entry("session.force_spinning_stop", "1")
+        for library in self.custom_op_libraries:
+            options.register_custom_ops_library(str(library))
         return options
 
 

@@ -1,12 +1,17 @@
-"""Random calls of deformable attention, with locations no network should produce but a fault can."""
+"""Random calls of deformable attention, with locations no network should produce but a fault can; host kernels."""
+
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
-from torch import Tensor
 
-Call = tuple[Tensor, Tensor, Tensor, list[tuple[int, int]]]
+from deformable_attention_host import HostKernels
+from deformable_attention_support import Call
+from hyperseg_kernels import native
+
 STRANGE = (float("nan"), float("inf"), float("-inf"), 3e38, -3e38, 1e30, -1e10)
 
 
@@ -20,6 +25,26 @@ def calls() -> SearchStrategy[Call]:
 def finite_calls() -> SearchStrategy[Call]:
     """The same with locations between one level left of the map and one right of it."""
     return draw_call(strange=False)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Thousands of small tensors: threads of torch would wait for each other most of the time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def host_kernels(shared_dir: Path) -> HostKernels:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(shared_dir))
+        try:
+            native.find_compiler()
+        except native.NativeBuildError as error:
+            pytest.skip(str(error))
+        return HostKernels()
 
 
 @st.composite

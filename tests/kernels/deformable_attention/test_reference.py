@@ -62,6 +62,14 @@ def test_a_location_without_a_corner_inside_counts_nothing(coordinate: float, ax
     assert torch.equal(found, torch.zeros(1, 1, 4))
 
 
+def test_what_the_map_holds_elsewhere_does_not_matter() -> None:
+    value = torch.full((1, 6, 1, 4), math.nan)
+    value[:, 4] = 1.0  # row 1, column 1 of 2 x 3
+    locations = torch.tensor([[-1.0, 0.5], [0.5, 2.0], [math.nan, 0.5]]).reshape(1, 3, 1, 1, 1, 2)
+    found = deformable_attention(value, locations, torch.ones(1, 3, 1, 1, 1), [(2, 3)])
+    assert torch.equal(found, torch.zeros(1, 3, 4))
+
+
 def test_corners_and_weights_in_the_documented_order() -> None:
     row, weight = bilinear_corners(torch.tensor([[1.25 / 4, 1.0 / 3]], dtype=torch.float64), 3, 4)  # x 0.75, y 0.5 px
     assert row.tolist() == [[0, 1, 4, 5]]

@@ -1,0 +1,150 @@
+"""CUDA source of the operator for one layer of a network, and the arithmetic of its launch.
+
+Everything that is fixed for a layer is a constant in its source, so the compiler unrolls levels and points and
+folds every size. The arithmetic itself stands in csrc/lane.h and csrc/sampling.h.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+SOURCES = Path(__file__).parent / "csrc"
+THREADS_PER_BLOCK = 256
+BLOCKS_PER_MULTIPROCESSOR = 3
+"""At least; leaves a thread up to 80 registers, so the compiler neither spills nor delays loads to save some."""
+LOAD_BYTES = 16
+"""The widest load of a GPU thread."""
+MAX_LEVELS = 32
+INDEX_LIMIT = 2**31
+
+
+class ValueType(StrEnum):
+    """Type of values, projections and output. Locations, weights and sums are float32 in all kernels."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+
+    @property
+    def cpp(self) -> str:
+        return {"float32": "float", "float16": "Half", "bfloat16": "BFloat16"}[self]
+
+    @property
+    def size_bytes(self) -> int:
+        return 4 if self is ValueType.FLOAT32 else 2
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Sizes of one layer: level_shapes are (height, width) in the order of the value rows, channels are per head."""
+
+    heads: int
+    channels: int
+    points: int
+    level_shapes: tuple[tuple[int, int], ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.level_shapes) <= MAX_LEVELS:
+            raise ValueError(f"deformable attention takes 1 to {MAX_LEVELS} levels, not {len(self.level_shapes)}")
+        if (
+            min(self.heads, self.channels, self.points, *(extent for shape in self.level_shapes for extent in shape))
+            < 1
+        ):
+            raise ValueError(f"deformable attention: every size must be at least 1: {self}")
+        if self.rows * self.heads * self.channels >= INDEX_LIMIT:
+            raise ValueError(f"deformable attention: one image has 2**31 values or more: {self}")
+
+    @property
+    def rows(self) -> int:
+        return sum(height * width for height, width in self.level_shapes)
+
+    def lane_channels(self, value_type: ValueType) -> int:
+        """Channels that one thread makes: as many as one load brings, if they divide the head."""
+        widest = LOAD_BYTES // value_type.size_bytes
+        return next(count for count in (8, 4, 2, 1) if count <= widest and self.channels % count == 0)
+
+    def lanes(self, value_type: ValueType, batch: int, queries: int) -> int:
+        """Threads with work. Raises ValueError beyond what one launch can count."""
+        lanes = batch * queries * self.heads * self.channels // self.lane_channels(value_type)
+        if lanes >= INDEX_LIMIT:
+            raise ValueError(f"deformable attention: a batch of {batch} with {queries} queries needs several launches")
+        return lanes
+
+    def cpp(self) -> str:
+        """Initialiser of `hyperseg::Layer` in csrc/lane.h."""
+        areas = [height * width for height, width in self.level_shapes]
+        heights, widths = zip(*self.level_shapes, strict=True)
+        columns = (heights, widths, [sum(areas[:level]) for level in range(len(areas))])
+        levels = ", ".join("{" + ", ".join(map(str, column)) + "}" for column in columns)
+        return f"{{{self.heads}, {self.channels}, {self.points}, {{{len(areas)}, {levels}}}}}"
+
+
+def blocks(lanes: int) -> int:
+    return (lanes + THREADS_PER_BLOCK - 1) // THREADS_PER_BLOCK
+
+
+def headers() -> dict[str, str]:
+    """Name -> text of every file that a kernel includes."""
+    return {name: (SOURCES / name).read_text() for name in ("lane.h", "sampling.h")}
+
+
+def program(layer: Layer, kernels: Sequence[str]) -> str:
+    """A translation unit with these kernels (see `given_kernel`, `projected_kernel`) for one layer."""
+    head = f'#include "lane.h"\nusing namespace hyperseg;\n__device__ constexpr Layer layer = {layer.cpp()};\n'
+    return head + "".join(kernels)
+
+
+def given_name(value_type: ValueType) -> str:
+    return f"deformable_attention_{value_type}"
+
+
+def given_kernel(layer: Layer, value_type: ValueType) -> str:
+    """Arguments: value, locations, weights, int32 lanes, int32 queries, output; layouts as in `reference`."""
+    return _GIVEN.format(
+        name=given_name(value_type),
+        value=value_type.cpp,
+        lane_channels=layer.lane_channels(value_type),
+        threads=THREADS_PER_BLOCK,
+        blocks=BLOCKS_PER_MULTIPROCESSOR,
+    )
+
+
+def projected_name(value_type: ValueType, reference_size: int) -> str:
+    return f"projected_deformable_attention_{value_type}_{'box' if reference_size == 4 else 'point'}"
+
+
+def projected_kernel(layer: Layer, value_type: ValueType, reference_size: int) -> str:
+    """The fused form. Arguments: value, references, offsets, logits, int32 lanes, queries, image_stride,
+    level_stride, output; strides count the floats between the references of two images and two levels, 0 when
+    they share one. reference_size is 2 (x, y) or 4 (x, y, width, height)."""
+    return _PROJECTED.format(
+        name=projected_name(value_type, reference_size),
+        value=value_type.cpp,
+        reference_size=reference_size,
+        lane_channels=layer.lane_channels(value_type),
+        threads=THREADS_PER_BLOCK,
+        blocks=BLOCKS_PER_MULTIPROCESSOR,
+    )
+
+
+# __restrict__ lets the compiler load through the read-only path.
+_GIVEN = """
+extern "C" __global__ void __launch_bounds__({threads}, {blocks}) {name}(
+    const {value}* __restrict__ value, const float* __restrict__ locations, const float* __restrict__ weights,
+    int lanes, int queries, {value}* __restrict__ output) {{
+  const int lane = blockIdx.x * {threads} + threadIdx.x;
+  if (lane < lanes) attend_given<{value}, {lane_channels}>(layer, queries, lane, value, locations, weights, output);
+}}
+"""
+_PROJECTED = """
+extern "C" __global__ void __launch_bounds__({threads}, {blocks}) {name}(
+    const {value}* __restrict__ value, const float* __restrict__ references, const {value}* __restrict__ offsets,
+    const {value}* __restrict__ logits, int lanes, int queries, int image_stride, int level_stride,
+    {value}* __restrict__ output) {{
+  const int lane = blockIdx.x * {threads} + threadIdx.x;
+  if (lane < lanes)
+    attend_projected<{value}, {lane_channels}, {reference_size}>(
+        layer, queries, lane, image_stride, level_stride, value, references, offsets, logits, output);
+}}
+"""
