@@ -65,7 +65,7 @@ class GroupQueryLlm:
     """The same weights behind ONNX Runtime's own operator, caches bound in place too."""
 
     def __init__(self, folder: Path, llm: Llm, threads: int) -> None:
-        options = llm.backend._options()
+        options = llm.backend.session_options()
         self._session = ort.InferenceSession(graph_file(folder, "llm_gqa"), options, providers=["CPUExecutionProvider"])
         self._llm = llm
         self._caches = {name: llm.backend.upload(np.zeros_like(c.array)) for name, c in llm.caches.items()}
