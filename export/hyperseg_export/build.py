@@ -5,7 +5,7 @@ import hashlib
 import math
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.resources import files as package_files
@@ -19,6 +19,8 @@ from hyperseg_export.onnx_lint import check_graph
 from hyperseg_export.onnx_writer import export_graph, save_graph
 from hyperseg_export.parity.bundle import measure_bundle
 from hyperseg_export.planning import PlannedModel
+from hyperseg_export.precision import PrecisionPlan, make_plan, typed_model
+from hyperseg_export.precision_lint import check_precision
 from hyperseg_export.progress import Progress, Silent
 from hyperseg_export.samples import sample_images
 from hyperseg_export.source import CheckpointModel, open_checkpoint
@@ -38,6 +40,7 @@ from hyperseg_runtime.manifest import (
     ParityEntry,
     Provenance,
 )
+from hyperseg_runtime.precision import Precision
 
 GRAPHS = "graphs"
 LIBRARIES = ("hyperseg-trt", "torch", "onnx", "onnxscript", "onnx-ir", "onnxruntime")
@@ -52,6 +55,9 @@ class ExportOptions:
     context: int | None = None
     overwrite: bool = False
     measure_parity: bool = True
+    precision: str = "fp32"
+    precision_of: Mapping[str, str] = field(default_factory=dict)
+    """Graph name -> precision, where it differs from the preset `precision`."""
 
 
 def export_bundle(
@@ -64,20 +70,32 @@ def export_bundle(
     """
     options, progress = options or ExportOptions(), progress or Silent()
     opened = open_checkpoint(checkpoint, options.adapter, options.context)
-    needed = bundle_bytes(opened.model) + SPARE_BYTES
+    plan = make_plan(opened.model.specs, options.precision, options.precision_of)
+    model = typed_model(opened.model, plan)
+    needed = bundle_bytes(model) + SPARE_BYTES
     with output_folder(target.parent), Staging(target, options.overwrite) as staging:
         _check_room(staging, needed)
-        return _Export(opened, staging, options, progress).run()
+        return _Export(opened, model, plan, staging, options, progress).run()
 
 
 class _Export:
-    def __init__(self, opened: CheckpointModel, staging: Staging, options: ExportOptions, progress: Progress) -> None:
-        self.opened = opened
+    def __init__(
+        self,
+        opened: CheckpointModel,
+        model: PlannedModel,
+        plan: PrecisionPlan,
+        staging: Staging,
+        options: ExportOptions,
+        progress: Progress,
+    ) -> None:
+        self.opened = opened  # opened.model is float32, `model` the same in the precision of the plan
+        self.model = model
+        self.plan = plan
         self.staging = staging
         self.options = options
         self.progress = progress
         self.stage = 0
-        self.stages = len(opened.model.specs) + 3
+        self.stages = len(model.specs) + 3
         self.versions = {name: version(name) for name in LIBRARIES}
 
     def run(self) -> Manifest:
@@ -85,7 +103,7 @@ class _Export:
         self.fingerprint = self.opened.checkpoint.base.fingerprint()
         self.origin = [self.fingerprint, self.opened.checkpoint.adapter_sha256, self.versions, code_hash()]
         known: dict[str, Location] = {}
-        graphs = [self._graph(spec, known) for spec in self.opened.model.specs]
+        graphs = [self._graph(spec, known) for spec in self.model.specs]
         tables = self._step("embeddings", self._write_tables)
         tokenizer = self._step("tokenizer", self._write_tokenizer, self.opened.tokenizer.to_str())
         files = {
@@ -115,16 +133,18 @@ class _Export:
         return manifest
 
     def _graph(self, spec: GraphSpec, known: dict[str, Location]) -> tuple[GraphEntry, StepResult]:
-        def write(directory: Path) -> tuple[Iterable[str], dict[str, Any]]:
-            return write_graph(self.opened.model, spec, directory, known)
+        precision = self.plan.graphs[spec.name]
 
-        result = self._step(spec.name, write, spec.model_dump(mode="json"))
+        def write(directory: Path) -> tuple[Iterable[str], dict[str, Any]]:
+            return write_graph(self.model, spec, directory, known, precision)
+
+        result = self._step(spec.name, write, spec.model_dump(mode="json"), precision)
         known.update({digest: Location(*place) for digest, place in result.facts["tensors"].items()})
         entry = GraphEntry(
             spec=spec,
             file=f"{GRAPHS}/{spec.name}.onnx",
             data_files=tuple(result.facts["data_files"]),
-            precision="fp32",
+            precision=precision,
             parameters=result.facts["parameters"],
         )
         return entry, result
@@ -152,8 +172,9 @@ class _Export:
         if failed:
             worst = max(failed, key=lambda entry: entry.worst_error)
             raise ParityError(
-                f"graph {worst.graph}: output {worst.output} differs from its module by {worst.worst_error:.1e} of "
-                f"its range, allowed {worst.tolerance:.0e} ({len(failed)} outputs fail); no bundle was written"
+                f"graph {worst.graph}: output {worst.output} differs from its module, {worst.measure} is "
+                f"{worst.worst_error:.1e}, allowed {worst.tolerance:.0e} ({len(failed)} outputs fail); "
+                "no bundle was written"
             )
         return entries
 
@@ -170,7 +191,11 @@ class _Export:
 
 
 def write_graph(
-    model: PlannedModel, spec: GraphSpec, directory: Path, known: Mapping[str, Location]
+    model: PlannedModel,
+    spec: GraphSpec,
+    directory: Path,
+    known: Mapping[str, Location],
+    precision: Precision = Precision.FP32,
 ) -> tuple[list[str], dict[str, Any]]:
     """Export, save and lint one graph under `directory`/graphs; returns files and facts of the step.
 
@@ -183,6 +208,7 @@ def write_graph(
     with WeightStore(folder, known).open(f"{spec.name}.data") as weights:
         save_graph(graph, folder / f"{spec.name}.onnx", weights)
     check_graph(folder / f"{spec.name}.onnx", spec)
+    check_precision(folder / f"{spec.name}.onnx", module, precision)
     written = [f"{GRAPHS}/{spec.name}.onnx"]
     if weights.added:
         written.append(f"{GRAPHS}/{spec.name}.data")
@@ -195,7 +221,7 @@ def write_graph(
 
 
 def bundle_bytes(model: PlannedModel) -> int:
-    """What the tensors of a bundle take: graphs in float32, tables as stored. Shared ones count twice."""
+    """What the tensors of a bundle take: graphs in their types, tables as stored. Shared ones count twice."""
     total = 0
     for spec in model.specs:
         module = model.module(spec.name)

@@ -45,6 +45,14 @@ def export(
     context: Annotated[
         int | None, typer.Option(min=1, help="Longest prompt plus answer in tokens; default 1280.")
     ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(help="fp32, fp16, bf16, or mixed: language model in bf16, everything else in fp16."),
+    ] = "fp32",
+    precision_of: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GRAPH=PRECISION", help="Another precision for one graph (repeatable)."),
+    ] = None,
     overwrite: OverwriteOption = False,
     skip_parity: Annotated[
         bool, typer.Option("--skip-parity", help="Do not compare graphs with modules; recorded as not measured.")
@@ -56,7 +64,7 @@ def export(
     BUNDLE appears whole or not at all. A killed export continues when called again.
     """
     build = console.load_extra("hyperseg_export.build", EXTRA)
-    options = build.ExportOptions(adapter, context, overwrite, not skip_parity)
+    options = build.ExportOptions(adapter, context, overwrite, not skip_parity, precision, pairs(precision_of))
     with ExportProgress() as progress:
         manifest = build.export_bundle(checkpoint, bundle, options, progress)
     if as_json:
@@ -92,6 +100,17 @@ def verify(
         checks.print_golden(report, as_json)
     else:
         checks.print_bundle(entries, as_json)
+
+
+def pairs(options: list[str] | None) -> dict[str, str]:
+    """NAME=VALUE options as a mapping."""
+    found: dict[str, str] = {}
+    for option in options or []:
+        name, equals, value = option.partition("=")
+        if not equals:
+            raise InputError(f"expected NAME=VALUE, got {option!r}")
+        found[name] = value
+    return found
 
 
 def main() -> None:

@@ -126,12 +126,20 @@ def print_parity(manifest: Manifest) -> None:
         console.out.print("Parity: not measured (run: hyperseg-trt verify BUNDLE --checkpoint CHECKPOINT)")
         return
     by_graph = [[e for e in manifest.parity if e.graph == graph.spec.name] for graph in manifest.graphs]
-    worst = [max(entries, key=lambda e: (not e.passed, e.worst_error)) for entries in by_graph if entries]
+    worst = [max(entries, key=lambda e: (not e.passed, e.worst_error / e.tolerance)) for entries in by_graph if entries]
     console.print_rows(
         "Parity of ONNX graphs with their modules on photographs, worst output of each",
-        ("graph", "output", ">error / range", ">allowed", "verdict"),
+        ("graph", "output", "measure", ">worst", ">allowed", "run by", "verdict"),
         [
-            (e.graph, e.output, f"{e.worst_error:.1e}", f"{e.tolerance:.0e}", "passed" if e.passed else "FAILED")
+            (
+                e.graph,
+                e.output,
+                e.measure,
+                f"{e.worst_error:.1e}",
+                f"{e.tolerance:.0e}",
+                e.engine,
+                "passed" if e.passed else "FAILED",
+            )
             for e in worst
         ],
     )

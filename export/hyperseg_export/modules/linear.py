@@ -24,6 +24,13 @@ class Linear(nn.Module):
         return y if self.bias is None else y + self.bias
 
 
+class RowPooling(nn.Module):
+    """Weighted sums of rows: weights (B, R, T), rows (B, T, D) -> (B, R, D)."""
+
+    def forward(self, weights: Tensor, rows: Tensor) -> Tensor:
+        return weights @ rows
+
+
 class Mlp(nn.Module):
     """Linear layers of the given widths with `activation` between them, none after the last."""
 
