@@ -8,6 +8,7 @@ HypersegError                     exit 1   unexpected
 │   └── OutputError                        the place to write to cannot be written
 ├── EnvironmentMissingError       exit 3   a package or device that the verb needs is not there
 ├── ExportError                   exit 4   a graph could not be made, or failed its lint
+│   └── EngineError                        TensorRT could not make an engine of a graph
 ├── ParityError                   exit 5   results differ more than the tolerance allows
 ├── NumericsError                 exit 5   a network produced NaN or infinite values
 ├── BundleError                   exit 6   a bundle is damaged, too new, or does not fit this program
@@ -47,6 +48,10 @@ class EnvironmentMissingError(HypersegError):
 
 class ExportError(HypersegError):
     exit_code = 4
+
+
+class EngineError(ExportError):
+    pass
 
 
 class ParityError(HypersegError):
