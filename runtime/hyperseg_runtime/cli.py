@@ -17,7 +17,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 
 EXIT_CODES = """Exit codes: 0 done; 1 unexpected error; 2 unusable input (arguments, image, text, checkpoint);
 3 a package or device is missing; 4 export failed; 5 results differ too much or are not
-numbers; 6 bundle damaged or incompatible; 7 disk or memory ran out; 130 interrupted."""
+numbers; 6 bundle damaged or incompatible; 7 disk or memory ran out; 8 an engine is not what
+was planned; 130 interrupted."""
 
 app = typer.Typer(
     name="hyperseg-trt",
@@ -83,6 +84,27 @@ def inspect(bundle: BundleArgument, as_json: JsonOption = False) -> None:
         console.print_json(manifest.model_dump(mode="json"))
     else:
         print_manifest(manifest)
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Show what this machine has of what the verbs need, and how to get the rest."""
+    from dataclasses import asdict
+
+    from hyperseg_runtime.doctor import examine
+
+    findings = examine(Path.cwd())
+    if as_json:
+        console.print_json({"findings": [asdict(finding) for finding in findings]})
+        return
+    console.print_rows(
+        "This machine",
+        ("part", "state", "found", "needed for"),
+        [(f.part, "ok" if f.works else "missing", f.found, f.needed_for) for f in findings],
+    )
+    for finding in findings:
+        if finding.advice:
+            console.out.print(f"{finding.part}: {finding.advice}", markup=False)
 
 
 def print_manifest(manifest: Manifest) -> None:

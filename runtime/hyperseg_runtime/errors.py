@@ -12,7 +12,8 @@ HypersegError                     exit 1   unexpected
 ├── ParityError                   exit 5   results differ more than the tolerance allows
 ├── NumericsError                 exit 5   a network produced NaN or infinite values
 ├── BundleError                   exit 6   a bundle is damaged, too new, or does not fit this program
-└── ResourceError                 exit 7   disk or memory ran out
+├── ResourceError                 exit 7   disk or memory ran out
+└── AuditError                    exit 8   an engine is not what was planned
 
 A message says what was expected, what was found, what is available and what to do.
 """
@@ -68,3 +69,7 @@ class BundleError(HypersegError):
 
 class ResourceError(HypersegError):
     exit_code = 7
+
+
+class AuditError(HypersegError):
+    exit_code = 8

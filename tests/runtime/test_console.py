@@ -26,6 +26,7 @@ DOCUMENTED = {
     errors.NumericsError: 5,
     errors.BundleError: 6,
     errors.ResourceError: 7,
+    errors.AuditError: 8,
 }
 
 
