@@ -187,15 +187,17 @@ def markdown(content: dict[str, Any], size: str) -> str:
         "| graph | profiles | fp32 MB | s | fp16 MB | s | bf16 MB | s |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    rows = [row for row in content["rows"] if row["size"] == size]
-    for graph, profiles in dict.fromkeys((row["graph"], row["profiles"]) for row in rows):
-        cells = []
-        for precision in Precision:
-            row = next(r for r in rows if (r["graph"], r["profiles"], r["precision"]) == (graph, profiles, precision))
-            built = row["built"]
-            cells += [f"{row['plan_bytes'] / 1e6:.1f}", f"{row['seconds']:.1f}"] if built else ["FAILED", ""]
+    rows = {(r["graph"], r["profiles"], r["precision"]): r for r in content["rows"] if r["size"] == size}
+    for graph, profiles in dict.fromkeys((graph, profiles) for graph, profiles, _ in rows):
+        cells = [cell for precision in Precision for cell in cells_of(rows.get((graph, profiles, precision)))]
         lines.append(f"| `{graph}` | {profiles} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def cells_of(row: dict[str, Any] | None) -> tuple[str, str]:
+    if row is None:
+        return "not measured", ""
+    return (f"{row['plan_bytes'] / 1e6:.1f}", f"{row['seconds']:.1f}") if row["built"] else ("FAILED", "")
 
 
 def line(row: dict[str, Any]) -> str:

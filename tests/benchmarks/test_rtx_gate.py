@@ -1,5 +1,6 @@
 """Small graphs through the gate, in fp32 and mixed; the script itself does every graph in every precision."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -75,8 +76,15 @@ def test_a_crash_is_a_result(tmp_path: Path) -> None:
 
 def test_the_table_has_a_row_per_graph() -> None:
     built = {"size": "tiny", "graph": "llm", "profiles": 1, "built": True, "plan_bytes": 2_000_000, "seconds": 1.5}
-    rows = [{**built, "precision": "fp32"}, {**built, "precision": "fp16"}]
-    failed = {"size": "tiny", "graph": "llm", "profiles": 1, "precision": "bf16", "built": False}
-    assert rtx_gate.markdown({"rows": [*rows, failed]}, "tiny").splitlines()[2:] == [
-        "| `llm` | 1 | 2.0 | 1.5 | 2.0 | 1.5 | FAILED |  |"
+    failed = {"size": "tiny", "graph": "llm", "profiles": 1, "precision": "fp16", "built": False}
+    assert rtx_gate.markdown({"rows": [{**built, "precision": "fp32"}, failed]}, "tiny").splitlines()[2:] == [
+        "| `llm` | 1 | 2.0 | 1.5 | FAILED |  | not measured |  |"
     ]
+
+
+@pytest.mark.parametrize("size", ["tiny", "full"])
+def test_the_readme_shows_the_stored_results(size: str) -> None:
+    folder = Path(rtx_gate.__file__).parent
+    content = json.loads((folder / "results" / "rtx_gate.json").read_text())
+    assert rtx_gate.markdown(content, size) in (folder / "README.md").read_text()
+    assert all(row["built"] for row in content["rows"])
