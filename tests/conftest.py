@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,27 @@ def cpu_op_library(shared_dir: Path) -> Path:
         except native.NativeBuildError as error:
             pytest.skip(str(error))
         return cpu_op.library()
+
+
+@pytest.fixture(scope="session")
+def mixed_bundle(shared_dir: Path) -> Path:
+    """A bundle of the smallest graphs in the preset "mixed", parity measured; read only.
+
+    Head widths are multiples of 8 from 16 on, as in the published model: others have no fused bf16 kernel.
+    """
+    from hyperseg_export.build import ExportOptions, export_bundle
+    from hyperseg_export.families.hyperseg.tiny import TINY, write_checkpoint
+
+    shallow = {"layers": 1, "clip_layers": 2, "swin_depths": (1, 1, 1, 1), "mask_layers": 1, "pixel_layers": 1}
+    sizes = replace(TINY, image_px=64, heads=5, clip_heads=3, **shallow)
+
+    def make(folder: Path) -> None:
+        checkpoint = folder.with_name("mixed-checkpoint")
+        checkpoint.mkdir()
+        write_checkpoint(checkpoint, sizes, seed=0)
+        export_bundle(checkpoint, folder, ExportOptions(precision="mixed"))
+
+    return made_once(shared_dir / "mixed", make)
 
 
 @pytest.fixture

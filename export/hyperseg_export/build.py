@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.resources import files as package_files
@@ -19,6 +19,8 @@ from hyperseg_export.onnx_lint import check_graph
 from hyperseg_export.onnx_writer import export_graph, save_graph
 from hyperseg_export.parity.bundle import measure_bundle, require_passed
 from hyperseg_export.planning import PlannedModel
+from hyperseg_export.precision import PrecisionPlan, make_plan, typed_model
+from hyperseg_export.precision_lint import check_precision
 from hyperseg_export.progress import Progress, Silent
 from hyperseg_export.samples import sample_images
 from hyperseg_export.source import CheckpointModel, open_checkpoint
@@ -27,6 +29,7 @@ from hyperseg_export.tokenizer_files import to_json
 from hyperseg_export.weight_store import Location, WeightStore
 from hyperseg_runtime.bundle import TOKENIZER_FILE, Bundle
 from hyperseg_runtime.embeddings import TABLES, table_path
+from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.files import fsync_file, output_folder, write_atomically
 from hyperseg_runtime.graph_spec import GraphSpec
 from hyperseg_runtime.manifest import (
@@ -37,6 +40,7 @@ from hyperseg_runtime.manifest import (
     ParityEntry,
     Provenance,
 )
+from hyperseg_runtime.precision import Precision
 
 GRAPHS = "graphs"
 LIBRARIES = ("hyperseg-trt", "torch", "onnx", "onnxscript", "onnx-ir", "onnxruntime")
@@ -53,6 +57,9 @@ class ExportOptions:
     measure_parity: bool = True
     keep_adapter: bool = False
     """Keep the adapter apart from the weights, so that it can be swapped; else it is merged into them."""
+    precision: str = "fp32"
+    precision_of: Mapping[str, str] = field(default_factory=dict)
+    """Graph name -> precision, where it differs from the preset `precision`."""
 
 
 def export_bundle(
@@ -65,25 +72,40 @@ def export_bundle(
     """
     options, progress = options or ExportOptions(), progress or Silent()
     opened = open_checkpoint(checkpoint, options.adapter, options.context)
-    kept = keep_apart(opened.model, opened.checkpoint) if options.keep_adapter else None
-    needed = bundle_bytes(kept.model if kept else opened.model) + SPARE_BYTES
+    plan = make_plan(opened.model.specs, options.precision, options.precision_of)
+    kept = _kept_apart(opened, plan) if options.keep_adapter else None
+    model = kept.model if kept else typed_model(opened.model, plan)
     with output_folder(target.parent), Staging(target, options.overwrite) as staging:
-        staging.require_room(needed)
-        return _Export(opened, kept, staging, options, progress).run()
+        staging.require_room(bundle_bytes(model) + SPARE_BYTES)
+        return _Export(opened, model, plan, kept, staging, options, progress).run()
+
+
+def _kept_apart(opened: CheckpointModel, plan: PrecisionPlan) -> KeptAdapter:
+    if any(precision is not Precision.FP32 for precision in plan.graphs.values()):
+        raise InputError("--keep-adapter keeps float32 factors; leave --precision out, or let the adapter be merged")
+    return keep_apart(opened.model, opened.checkpoint)
 
 
 class _Export:
     def __init__(
-        self, opened: CheckpointModel, kept: KeptAdapter | None, staging: Staging, options: ExportOptions,
+        self,
+        opened: CheckpointModel,
+        model: PlannedModel,
+        plan: PrecisionPlan,
+        kept: KeptAdapter | None,
+        staging: Staging,
+        options: ExportOptions,
         progress: Progress,
-    ) -> None:  # fmt: skip
-        self.opened = opened
+    ) -> None:
+        self.opened = opened  # opened.model is float32, `model` the same in the precision of the plan
+        self.model = model
+        self.plan = plan
         self.kept = kept
         self.staging = staging
         self.options = options
         self.progress = progress
         self.stage = 0
-        self.stages = len(opened.model.specs) + 3
+        self.stages = len(model.specs) + 3
         self.versions = {name: version(name) for name in LIBRARIES}
 
     def run(self) -> Manifest:
@@ -91,7 +113,7 @@ class _Export:
         self.fingerprint = self.opened.checkpoint.base.fingerprint()
         self.origin = [self.fingerprint, self.opened.checkpoint.adapter_sha256, self.versions, code_hash()]
         known: dict[str, Location] = {}
-        graphs = [self._graph(spec, known) for spec in self.opened.model.specs]
+        graphs = [self._graph(spec, known) for spec in self.model.specs]
         tables = self._step("embeddings", self._write_tables)
         tokenizer = self._step("tokenizer", self._write_tokenizer, self.opened.tokenizer.to_str())
         files = {
@@ -122,17 +144,19 @@ class _Export:
         return manifest
 
     def _graph(self, spec: GraphSpec, known: dict[str, Location]) -> tuple[GraphEntry, StepResult]:
+        precision = self.plan.graphs[spec.name]
+
         def write(directory: Path) -> tuple[Iterable[str], dict[str, Any]]:
-            return write_graph(self.opened.model, spec, directory, known, self.kept)
+            return write_graph(self.model, spec, directory, known, precision, self.kept)
 
         slots = self.kept.entry.model_dump(mode="json") if self.kept else None
-        result = self._step(spec.name, write, spec.model_dump(mode="json"), slots)
+        result = self._step(spec.name, write, spec.model_dump(mode="json"), precision, slots)
         known.update({digest: Location(*place) for digest, place in result.facts["tensors"].items()})
         entry = GraphEntry(
             spec=spec,
             file=f"{GRAPHS}/{spec.name}.onnx",
             data_files=tuple(result.facts["data_files"]),
-            precision="fp32",
+            precision=precision,
             parameters=result.facts["parameters"],
         )
         return entry, result
@@ -172,9 +196,13 @@ class _Export:
 
 
 def write_graph(
-    model: PlannedModel, spec: GraphSpec, directory: Path, known: Mapping[str, Location],
+    model: PlannedModel,
+    spec: GraphSpec,
+    directory: Path,
+    known: Mapping[str, Location],
+    precision: Precision = Precision.FP32,
     kept: KeptAdapter | None = None,
-) -> tuple[list[str], dict[str, Any]]:  # fmt: skip
+) -> tuple[list[str], dict[str, Any]]:
     """Export, save and lint one graph under `directory`/graphs; returns files and facts of the step.
 
     `known` are tensors that earlier graphs have already stored, by content hash; `kept` is an adapter to
@@ -183,7 +211,6 @@ def write_graph(
     folder = directory / GRAPHS
     folder.mkdir(exist_ok=True)
     apart = kept.placed(spec.name) if kept else {}
-    model = kept.model if kept else model
     module = model.module(spec.name)
     graph = export_graph(module, spec, model.weights.of_module(module), apart)
     written, data_files = [f"{GRAPHS}/{spec.name}.onnx"], set[str]()
@@ -194,6 +221,7 @@ def write_graph(
     with WeightStore(folder, known).open(f"{spec.name}.data") as weights:
         save_graph(graph, folder / f"{spec.name}.onnx", weights, apart)
     check_graph(folder / f"{spec.name}.onnx", spec)
+    check_precision(folder / f"{spec.name}.onnx", module, precision)
     if weights.added:
         written.append(f"{GRAPHS}/{spec.name}.data")
     facts = {
@@ -205,7 +233,7 @@ def write_graph(
 
 
 def bundle_bytes(model: PlannedModel) -> int:
-    """What the tensors of a bundle take: graphs in float32, tables as stored. Shared ones count twice."""
+    """What the tensors of a bundle take: graphs in their types, tables as stored. Shared ones count twice."""
     total = 0
     for spec in model.specs:
         module = model.module(spec.name)

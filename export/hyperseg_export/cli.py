@@ -47,6 +47,14 @@ def export(
     context: Annotated[
         int | None, typer.Option(min=1, help="Longest prompt plus answer in tokens; default 1280.")
     ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(help="fp32, fp16, bf16, or mixed: language model in bf16, everything else in fp16."),
+    ] = "fp32",
+    precision_of: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GRAPH=PRECISION", help="Another precision for one graph (repeatable)."),
+    ] = None,
     overwrite: OverwriteOption = False,
     skip_parity: Annotated[
         bool, typer.Option("--skip-parity", help="Do not compare graphs with modules; recorded as not measured.")
@@ -61,7 +69,9 @@ def export(
     BUNDLE appears whole or not at all. A killed export continues when called again.
     """
     build = console.load_extra("hyperseg_export.build", EXTRA)
-    options = build.ExportOptions(adapter, context, overwrite, not skip_parity, keep_adapter)
+    options = build.ExportOptions(
+        adapter, context, overwrite, not skip_parity, keep_adapter, precision, pairs(precision_of)
+    )
     with ExportProgress() as progress:
         manifest = build.export_bundle(checkpoint, bundle, options, progress)
     if as_json:
@@ -97,6 +107,78 @@ def verify(
         checks.print_golden(report, as_json)
     else:
         checks.print_bundle(entries, as_json)
+
+
+@app.command()
+def build(
+    bundle: cli.BundleArgument,
+    graph: Annotated[list[str] | None, typer.Option(help="Build only this graph (repeatable).")] = None,
+    profile: Annotated[
+        str,
+        typer.Option(
+            help="latency: batch 1. throughput: tuned for the largest batch, slower at 1. video: batch 1 with memory. "
+            "The language model gets three profiles each time; TensorRT may store its weights once per profile."
+        ),
+    ] = "latency",
+    level: Annotated[
+        int,
+        typer.Option(min=0, max=5, help="How long TensorRT searches; 5 can take hours, below 3 engines are slower."),
+    ] = 3,
+    workspace_gb: Annotated[
+        float | None, typer.Option(help="GPU memory for trying kernels; a small cap excludes fast ones. Default: all.")
+    ] = None,
+    version_compatible: Annotated[
+        bool,
+        typer.Option("--version-compatible", help="Runs on later releases of TensorRT; slower, larger by a runtime."),
+    ] = False,
+    hardware_compatible: Annotated[
+        bool, typer.Option("--hardware-compatible", help="Runs on Ampere and later GPUs; not the fastest on any.")
+    ] = False,
+    weight_streaming: Annotated[
+        bool, typer.Option("--weight-streaming", help="Weights may stay on the host; each call then waits for them.")
+    ] = False,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Weights can be exchanged later; TensorRT folds none of them.")
+    ] = False,
+    stripped: Annotated[
+        bool, typer.Option("--stripped", help="Plans without weights; they must be refitted from the ONNX files.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; needs neither GPU nor TensorRT.")] = False,
+    as_json: cli.JsonOption = False,
+) -> None:
+    """Build TensorRT engines of BUNDLE for this machine's GPU and read each one back.
+
+    Engines go to BUNDLE/engines/TARGET, one folder per GPU architecture and TensorRT release. A build that was
+    stopped goes on when called again.
+    """
+    verb = console.load_extra("hyperseg_export.engine.verb", EXTRA)
+    options = verb.BuildOptions(
+        profile=profile,
+        level=level,
+        workspace_bytes=None if workspace_gb is None else int(workspace_gb * 1e9),
+        version_compatible=version_compatible,
+        hardware_compatible=hardware_compatible,
+        weight_streaming=weight_streaming,
+        refit=refit,
+        stripped=stripped,
+    )
+    if dry_run:
+        verb.print_plan(bundle, graph, options, as_json)
+        return
+    with ExportProgress() as progress:
+        manifest = verb.build_engines(bundle, options, graph, progress)
+    verb.print_engines(manifest, as_json)
+
+
+def pairs(options: list[str] | None) -> dict[str, str]:
+    """NAME=VALUE options as a mapping."""
+    found: dict[str, str] = {}
+    for option in options or []:
+        name, equals, value = option.partition("=")
+        if not equals:
+            raise InputError(f"expected NAME=VALUE, got {option!r}")
+        found[name] = value
+    return found
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Progress of an export as lines and a spinner on stderr."""
+"""Progress of an export or a build as lines and a spinner on stderr."""
 
 import time
 from types import TracebackType
@@ -26,6 +26,10 @@ class ExportProgress:
 
     def note(self, text: str) -> None:
         err.print(f"  {text}", markup=False)
+
+    def phase(self, name: str, step: int, steps: int) -> None:
+        if self._status is not None:
+            self._status.update(f"{self._stage}: {name} {step}/{steps}")
 
     def __enter__(self) -> Self:
         return self

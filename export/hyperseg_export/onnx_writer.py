@@ -1,5 +1,6 @@
 """Module and GraphSpec -> ONNX file. The only place that calls torch.onnx.export."""
 
+import ast
 import logging
 import warnings
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -26,6 +27,9 @@ INLINE_BYTES = 1024
 """Tensors smaller than this stay inside the ONNX file."""
 FOLD_ELEMENTS = 1024
 """Constants larger than this are not computed at export: folding reads them, and results lose their names."""
+
+SCOPES = "pkg.torch.onnx.name_scopes"
+NO_MODULE = "_empty_nn_module_stack"
 
 TORCH_DTYPES = {
     DType.FLOAT32: torch.float32,
@@ -164,7 +168,7 @@ def _attach(model: ir.Model, values: Values, replaceable: Container[str]) -> Non
             continue
 
         def read(name: str = name) -> ir.TensorProtocol:
-            return ir.tensor(values[name].numpy(), name=name)
+            return ir.tensor(values[name].detach(), name=name)  # bfloat16 has no numpy type
 
         value.const_value = ir.LazyTensor(read, dtype=value.dtype, shape=value.shape, name=name)
 
@@ -183,13 +187,22 @@ def _add_function_bodies(model: ir.Model) -> None:
         model.functions[body.identifier()] = body
 
 
+def module_path(node: ir.Node) -> str:
+    """Path of the module that a node of a written graph comes from; empty for the graph's own module."""
+    return (node.name or "").rpartition("/")[0]
+
+
 def _name_and_clean(model: ir.Model, spec: GraphSpec) -> None:
-    """Name the graph; drop what the exporter notes about its own source (paths, stack traces)."""
+    """Name graph and nodes, these after their modules; drop the exporter's notes (source paths, stack traces)."""
     model.graph.name = spec.name
     model.producer_name, model.producer_version = "hyperseg-trt", ""
     model.metadata_props.clear()
     model.graph.metadata_props.clear()
     for node in model.graph:
+        # The outer modules of the node and the node itself; paths of modules are complete.
+        module = ["", "", *ast.literal_eval(node.metadata_props.get(SCOPES, "[]"))][-2]
+        if module and not module.startswith(NO_MODULE):
+            node.name = f"{module}/{node.name}"
         node.metadata_props.clear()
         for output in node.outputs:
             output.metadata_props.clear()

@@ -38,6 +38,9 @@ class PlannedModel:
     key_map: KeyMap
     weights: Weights
 
+    def spec(self, graph: str) -> GraphSpec:
+        return next(spec for spec in self.specs if spec.name == graph)
+
     def module(self, graph: str) -> nn.Module:
         """A graph's module without values, on the meta device."""
         return self.plan.build_graph(graph)

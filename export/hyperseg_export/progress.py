@@ -12,10 +12,17 @@ class Progress(Protocol):
         """Something worth a line."""
         ...
 
+    def phase(self, name: str, step: int, steps: int) -> None:
+        """Inside a stage: step `step` of `steps` of a phase is done."""
+        ...
+
 
 class Silent:
     def stage(self, name: str, index: int, count: int) -> None:
         pass
 
     def note(self, text: str) -> None:
+        pass
+
+    def phase(self, name: str, step: int, steps: int) -> None:
         pass

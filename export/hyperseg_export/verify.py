@@ -83,8 +83,11 @@ def print_bundle(entries: tuple[ParityEntry, ...], as_json: bool) -> None:
     else:
         console.print_rows(
             "ONNX graphs against their modules",
-            ("graph", "output", ">error / range", ">allowed", "verdict"),
-            [(e.graph, e.output, f"{e.worst_error:.1e}", f"{e.tolerance:.0e}", verdict(e.passed)) for e in entries],
+            ("graph", "output", "measure", ">worst", ">allowed", "verdict"),
+            [
+                (e.graph, e.output, e.measure, f"{e.worst_error:.1e}", f"{e.tolerance:.0e}", verdict(e.passed))
+                for e in entries
+            ],
         )
     if failed:
         raise ParityError(f"{len(failed)} graph outputs differ more than allowed")

@@ -1,4 +1,4 @@
-"""Our tensors out of a checkpoint: renamed, packed, transposed and widened to float32, one at a time."""
+"""Our tensors out of a checkpoint: renamed, packed, transposed and given the module's type, one at a time."""
 
 from collections.abc import Iterable, Mapping
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from hyperseg_export.key_map import KeyMap, Shape, TensorSource
 from hyperseg_export.modules.constants import constants_of
 from hyperseg_export.modules.linear import Linear
+from hyperseg_runtime.errors import ExportError
 
 
 def transposed_names(module: nn.Module) -> set[str]:
@@ -47,17 +48,24 @@ class Weights:
 
 
 class ModuleWeights:
-    """Values of one module's parameters and computed tables, float32 (integers stay), contiguous."""
+    """Values of one module's parameters, in the types the module has, and its computed tables; contiguous.
+
+    Raises ExportError for a value that the type cannot hold.
+    """
 
     def __init__(self, weights: Weights, module: nn.Module) -> None:
         self._weights = weights
         self._swapped = transposed_names(module)
         self._constants = constants_of(module)
+        self._types = {name: parameter.dtype for name, parameter in module.named_parameters()}
 
     def __getitem__(self, name: str) -> Tensor:
         if name in self._constants:
             return self._constants[name]().contiguous()
-        value = self._weights.stored(name).to(torch.float32)
+        stored = self._weights.stored(name)
+        value = stored.to(self._types[name])
+        if value.dtype is torch.float16 and not value.isfinite().all():
+            raise ExportError(f"{name} holds {stored.abs().max():.3g}, too large for float16; use bf16 for its graph")
         return (value.t() if name in self._swapped else value).contiguous()
 
 

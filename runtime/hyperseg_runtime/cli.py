@@ -26,7 +26,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 
 EXIT_CODES = """Exit codes: 0 done; 1 unexpected error; 2 unusable input (arguments, image, text, checkpoint);
 3 a package or device is missing; 4 export failed; 5 results differ too much or are not
-numbers; 6 bundle damaged or incompatible; 7 disk or memory ran out; 130 interrupted."""
+numbers; 6 bundle damaged or incompatible; 7 disk or memory ran out; 8 an engine is not what
+was planned; 130 interrupted."""
 
 app = typer.Typer(
     name="hyperseg-trt",
@@ -164,6 +165,27 @@ def inspect(bundle: BundleArgument, as_json: JsonOption = False) -> None:
         print_manifest(manifest)
 
 
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Show what this machine has of what the verbs need, and how to get the rest."""
+    from dataclasses import asdict
+
+    from hyperseg_runtime.doctor import examine
+
+    findings = examine(Path.cwd())
+    if as_json:
+        console.print_json({"findings": [asdict(finding) for finding in findings]})
+        return
+    console.print_rows(
+        "This machine",
+        ("part", "state", "found", "needed for"),
+        [(f.part, "ok" if f.works else "missing", f.found, f.needed_for) for f in findings],
+    )
+    for finding in findings:
+        if finding.advice:
+            console.out.print(f"{finding.part}: {finding.advice}", markup=False)
+
+
 def print_manifest(manifest: Manifest) -> None:
     origin = manifest.provenance
     console.out.print(f"family      {manifest.family}")
@@ -206,12 +228,20 @@ def print_parity(manifest: Manifest) -> None:
         console.out.print("Parity: not measured (run: hyperseg-trt verify BUNDLE --checkpoint CHECKPOINT)")
         return
     by_graph = [[e for e in manifest.parity if e.graph == graph.spec.name] for graph in manifest.graphs]
-    worst = [max(entries, key=lambda e: (not e.passed, e.worst_error)) for entries in by_graph if entries]
+    worst = [max(entries, key=lambda e: (not e.passed, e.worst_error / e.tolerance)) for entries in by_graph if entries]
     console.print_rows(
         "Parity of ONNX graphs with their modules on photographs, worst output of each",
-        ("graph", "output", ">error / range", ">allowed", "verdict"),
+        ("graph", "output", "measure", ">worst", ">allowed", "run by", "verdict"),
         [
-            (e.graph, e.output, f"{e.worst_error:.1e}", f"{e.tolerance:.0e}", "passed" if e.passed else "FAILED")
+            (
+                e.graph,
+                e.output,
+                e.measure,
+                f"{e.worst_error:.1e}",
+                f"{e.tolerance:.0e}",
+                e.engine,
+                "passed" if e.passed else "FAILED",
+            )
             for e in worst
         ],
     )

@@ -8,10 +8,12 @@ HypersegError                     exit 1   unexpected
 │   └── OutputError                        the place to write to cannot be written
 ├── EnvironmentMissingError       exit 3   a package or device that the verb needs is not there
 ├── ExportError                   exit 4   a graph could not be made, or failed its lint
+│   └── EngineError                        TensorRT could not make an engine of a graph
 ├── ParityError                   exit 5   results differ more than the tolerance allows
 ├── NumericsError                 exit 5   a network produced NaN or infinite values
 ├── BundleError                   exit 6   a bundle is damaged, too new, or does not fit this program
-└── ResourceError                 exit 7   disk or memory ran out
+├── ResourceError                 exit 7   disk or memory ran out
+└── AuditError                    exit 8   an engine is not what was planned
 
 A message says what was expected, what was found, what is available and what to do.
 """
@@ -49,6 +51,10 @@ class ExportError(HypersegError):
     exit_code = 4
 
 
+class EngineError(ExportError):
+    pass
+
+
 class ParityError(HypersegError):
     exit_code = 5
 
@@ -63,3 +69,7 @@ class BundleError(HypersegError):
 
 class ResourceError(HypersegError):
     exit_code = 7
+
+
+class AuditError(HypersegError):
+    exit_code = 8

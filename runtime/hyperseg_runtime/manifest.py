@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from hyperseg_runtime.errors import BundleError
 from hyperseg_runtime.graph_spec import GraphSpec
+from hyperseg_runtime.precision import Precision
 
+Measure = Literal["error / range", "cosine distance", "1 - mask IoU"]
 FORMAT_VERSION: Final = 1
 FILE_NAME = "manifest.json"
 LAYER_NUMBER = re.compile(r"\.\d+\.")
@@ -32,7 +34,7 @@ class GraphEntry(_Entry):
     spec: GraphSpec
     file: str
     data_files: tuple[str, ...]
-    precision: Literal["fp32"]
+    precision: Precision
     parameters: int = Field(ge=0)
 
 
@@ -55,10 +57,17 @@ class Coverage(_Entry):
 
 
 class ParityEntry(_Entry):
-    """Worst difference of one output between module and ONNX graph, relative to the output's range."""
+    """Worst difference of one output between the float32 module and what was made of it.
+
+    Float32 graphs are judged by the largest difference relative to the output's range, others by cosine distance
+    and, for mask logits, by 1 - IoU of the masks. `engine` ran the graph; graphs that no engine of the exporting
+    machine can run are torch modules in the same types.
+    """
 
     graph: str
     output: str
+    measure: Measure = "error / range"
+    engine: Literal["onnxruntime", "torch"] = "onnxruntime"
     worst_error: float
     tolerance: float
     passed: bool

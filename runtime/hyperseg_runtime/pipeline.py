@@ -14,6 +14,7 @@ from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.family_spec import FamilySpec
 from hyperseg_runtime.image_cache import ImageCache
 from hyperseg_runtime.image_io import MAX_PIXELS, ImageSource, load_image
+from hyperseg_runtime.precision import Precision, typed_spec
 from hyperseg_runtime.results import SegmentationResult
 from hyperseg_runtime.session import ImageSession, Shared
 
@@ -120,7 +121,8 @@ def family_of(bundle: Bundle) -> FamilySpec:
     except ValidationError as error:
         raise BundleError(f"the bundle's dimensions are not those of {family.title}: {error}") from error
     found = {entry.spec.name: entry.spec for entry in bundle.manifest.graphs}
-    wanted = {spec.name: spec for spec in expected}
+    precisions = {entry.spec.name: entry.precision for entry in bundle.manifest.graphs}
+    wanted = {spec.name: typed_spec(spec, precisions.get(spec.name, Precision.FP32)) for spec in expected}
     for name in sorted(wanted.keys() | found.keys()):
         if found.get(name) != wanted.get(name):
             raise BundleError(f"graph {name} of the bundle has another contract than this program; export it again")

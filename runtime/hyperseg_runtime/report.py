@@ -60,13 +60,14 @@ def _parity(manifest: Manifest) -> str:
         (
             escape(entry.graph),
             escape(entry.output),
+            escape(entry.measure),
             _number(f"{entry.worst_error:.1e}"),
             _number(f"{entry.tolerance:.0e}"),
             "passed" if entry.passed else '<span class="fail">FAILED</span>',
         )
         for entry in manifest.parity
     ]
-    return _table(("graph", "output", "worst error / range", "allowed", "verdict"), rows)
+    return _table(("graph", "output", "measure", "worst", "allowed", "verdict"), rows)
 
 
 def _bundle(manifest: Manifest) -> str:

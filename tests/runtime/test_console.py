@@ -21,10 +21,12 @@ DOCUMENTED = {
     errors.OutputError: 2,
     EnvironmentMissingError: 3,
     errors.ExportError: 4,
+    errors.EngineError: 4,
     errors.ParityError: 5,
     errors.NumericsError: 5,
     errors.BundleError: 6,
     errors.ResourceError: 7,
+    errors.AuditError: 8,
 }
 
 

@@ -55,6 +55,13 @@ def adapt(module: nn.Module, ranks: Mapping[str, int]) -> nn.Module:
     return module
 
 
+class RowPooling(nn.Module):
+    """Weighted sums of rows: weights (B, R, T), rows (B, T, D) -> (B, R, D)."""
+
+    def forward(self, weights: Tensor, rows: Tensor) -> Tensor:
+        return weights @ rows
+
+
 class Mlp(nn.Module):
     """Linear layers of the given widths with `activation` between them, none after the last."""
 

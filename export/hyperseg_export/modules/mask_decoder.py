@@ -36,6 +36,13 @@ def mask_feature_pyramid(mask_features: Tensor, shapes: Sequence[MapShape]) -> l
     return [interpolate(mask_features, shape, mode="bilinear", align_corners=False) for shape in shapes]
 
 
+class MaskLogits(nn.Module):
+    """Mask embeddings (B, Q, C) and features (B, C, h, w) -> logits (B, Q, h * w)."""
+
+    def forward(self, embeddings: Tensor, features: Tensor) -> Tensor:
+        return embeddings @ features.flatten(2)
+
+
 class AttentionMask(nn.Module):
     """Logits (B, Q, h * w) -> bool (B, 1, Q, h * w), True = may attend.
 
@@ -107,6 +114,7 @@ class MaskDecoder(ConstantModule):
         self.layers = nn.ModuleList(MaskDecoderLayer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width, config.norm_eps)
         self.mask_embed = Mlp([config.width] * 4, relu)
+        self.logits_of = MaskLogits()
         self.attention_mask = AttentionMask()
         for level, (height, width) in enumerate(self.shapes):
             self.register_constant(f"sine_{level}", partial(sine_positions, height, width, config.width))
@@ -117,16 +125,15 @@ class MaskDecoder(ConstantModule):
         x, normed = queries, self.norm(queries)
         for index, layer in enumerate(self.layers):
             level = index % len(memories)
-            logits = self.mask_embed(normed) @ pyramid[level].flatten(2)  # (B, Q, h_l * w_l)
+            logits = self.logits_of(self.mask_embed(normed), pyramid[level])  # (B, Q, h_l * w_l)
             x = layer(x, self.query_embed, memories[level], positions[level], self.attention_mask(logits))
             normed = self.norm(x)
         return x, normed
 
     def mask_logits(self, normed: Tensor, mask_features: Tensor) -> Tensor:
         """Normed states (B, Q, C) and mask features (B, C, h, w) -> mask logits (B, Q, h, w)."""
-        height, width = mask_features.shape[-2:]
-        logits = self.mask_embed(normed) @ mask_features.flatten(2)
-        return logits.unflatten(2, (height, width))
+        logits = self.logits_of(self.mask_embed(normed), mask_features)
+        return logits.unflatten(2, mask_features.shape[-2:])
 
 
 class ConditionScore(nn.Module):

@@ -12,6 +12,10 @@ from hyperseg_export.modules.attention import merge_heads, split_heads
 from hyperseg_export.modules.constants import ConstantModule
 from hyperseg_export.modules.linear import Linear, Mlp, gelu_tanh
 from hyperseg_export.modules.positions import rotary_tables
+from hyperseg_export.modules.residual import ResidualStream
+
+MASKED_SCORE = -1e30
+"""Finite, so that a row of masked scores alone would still be a number; exp() of it is zero."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +35,56 @@ class PhiConfig:
         return self.width // self.heads
 
 
+class RotaryEmbedding(nn.Module):
+    """Rotates the leading `rotary_width` dims of every head: x (B, H, T, d), tables (S, rotary_width / 2)."""
+
+    def __init__(self, rotary_width: int) -> None:
+        super().__init__()
+        self.rotary_width = rotary_width
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, position_ids: Tensor) -> Tensor:
+        rotated: Tensor = torch.onnx.ops.rotary_embedding(
+            x, cos, sin, position_ids, rotary_embedding_dim=self.rotary_width
+        )
+        return rotated
+
+
+class CacheAttention(nn.Module):
+    """query (B, H, T, d) over all slots of a cache (B, cache heads, S, d) -> (B, H, T, d).
+
+    mask (B, 1, T, S) bool, True = may attend.
+    """
+
+    def __init__(self, shared: bool) -> None:
+        super().__init__()
+        self.shared = shared  # several query heads per key/value head
+
+    def forward(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+        return scaled_dot_product_attention(query, keys, values, attn_mask=mask, enable_gqa=self.shared)
+
+
+class WrittenOutAttention(CacheAttention):
+    """The same in elementary steps, for where the fused node cannot be used."""
+
+    def forward(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+        group = query.shape[1] // keys.shape[1]
+        keys, values = (x.repeat_interleave(group, 1) if self.shared else x for x in (keys, values))
+        scores = (query * query.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
+        return torch.where(mask, scores, MASKED_SCORE).softmax(-1) @ values
+
+
 class PhiLayer(nn.Module):
     """Attention and MLP in parallel behind one norm: x + out(attention(y)) + mlp(y), y = norm(x)."""
 
     def __init__(self, config: PhiConfig) -> None:
         super().__init__()
         self.heads, self.cache_heads = config.heads, config.cache_heads
-        self.rotary_width = config.rotary_width
         cache_width = config.cache_heads * config.head_width
         self.widths = [config.width, cache_width, cache_width]
         self.norm = nn.LayerNorm(config.width, config.norm_eps)
         self.qkv = Linear(config.width, sum(self.widths))
+        self.rotary = RotaryEmbedding(config.rotary_width)
+        self.attention = CacheAttention(shared=config.heads != config.cache_heads)
         self.out = Linear(config.width, config.width)
         self.mlp = Mlp((config.width, config.mlp_width, config.width), gelu_tanh)
 
@@ -51,20 +94,12 @@ class PhiLayer(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         y = self.norm(x)
         query, key, value = self.qkv(y).split(self.widths, dim=-1)
-        query = self._rotate(split_heads(query, self.heads), rotary)
-        key = self._rotate(split_heads(key, self.cache_heads), rotary)
+        query = self.rotary(split_heads(query, self.heads), *rotary)
+        key = self.rotary(split_heads(key, self.cache_heads), *rotary)
         keys = cache_op.cache_update(cache[0], key, write_indices)  # (B, cache heads, S, d)
         values = cache_op.cache_update(cache[1], split_heads(value, self.cache_heads), write_indices)
-        shared = self.heads != self.cache_heads
-        attended = scaled_dot_product_attention(query, keys, values, attn_mask=mask, enable_gqa=shared)
+        attended = self.attention(query, keys, values, mask)
         return x + self.out(merge_heads(attended)) + self.mlp(y), keys, values
-
-    def _rotate(self, x: Tensor, rotary: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        cos, sin, position_ids = rotary
-        rotated: Tensor = torch.onnx.ops.rotary_embedding(
-            x, cos, sin, position_ids, rotary_embedding_dim=self.rotary_width
-        )
-        return rotated
 
 
 class PhiDecoder(ConstantModule):
@@ -77,6 +112,7 @@ class PhiDecoder(ConstantModule):
 
     def __init__(self, config: PhiConfig) -> None:
         super().__init__()
+        self.stream = ResidualStream()
         self.layers = nn.ModuleList(PhiLayer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width, config.norm_eps)
         table = (config.context, config.rotary_width, config.rope_theta)
@@ -91,7 +127,7 @@ class PhiDecoder(ConstantModule):
         write_indices: Tensor,
         caches: Sequence[tuple[Tensor, Tensor]],
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        x = inputs_embeds
+        x = self.stream(inputs_embeds)
         rotary = (self.get_buffer("rotary_cos"), self.get_buffer("rotary_sin"), position_ids)
         updated = []
         for layer, cache in zip(self.layers, caches, strict=True):

@@ -40,6 +40,17 @@ class ProjectedMap(nn.Module):
         return self.norm(self.conv(x))
 
 
+class DeformableSampling(nn.Module):
+    """The operator itself; see `hyperseg_kernels.deformable_attention.reference` for shapes."""
+
+    def __init__(self, shapes: Sequence[MapShape]) -> None:
+        super().__init__()
+        self.flat_shapes = [extent for shape in shapes for extent in shape]
+
+    def forward(self, value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
+        return deformable_attention(value, locations, weights, self.flat_shapes)
+
+
 class DeformableSelfAttention(ConstantModule):
     """Every token samples `points` places on every level around its own position.
 
@@ -55,6 +66,7 @@ class DeformableSelfAttention(ConstantModule):
         self.offsets = Linear(config.width, 2 * samples)
         self.weights = Linear(config.width, samples)
         self.out = Linear(config.width, config.width)
+        self.sampling = DeformableSampling(shapes)
         self.register_constant("reference_points", lambda: token_centres(self.shapes))
         self.register_constant("level_size", lambda: torch.tensor(self.shapes, dtype=torch.float32).flip(1))
 
@@ -66,8 +78,7 @@ class DeformableSelfAttention(ConstantModule):
         reference = self.get_buffer("reference_points")[None, :, None, None, None]  # (1, S, 1, 1, 1, 2)
         locations = reference + offsets / self.get_buffer("level_size")[:, None]  # level_size is (width, height)
         value = self.value(x).unflatten(-1, (self.heads, -1))
-        flat_shapes = [extent for shape in self.shapes for extent in shape]
-        return self.out(deformable_attention(value, locations, weights, flat_shapes))
+        return self.out(self.sampling(value, locations, weights))
 
 
 def token_centres(shapes: Sequence[MapShape]) -> Tensor:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from hyperseg_export.modules.attention import attend
-from hyperseg_export.modules.linear import Linear, Mlp, gelu_tanh
+from hyperseg_export.modules.linear import Linear, Mlp
+from hyperseg_export.modules.residual import ResidualStream
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class SiglipLayer(nn.Module):
         self.qkv = Linear(config.width, 3 * config.width)
         self.out = Linear(config.width, config.width)
         self.norm2 = nn.LayerNorm(config.width, config.norm_eps)
-        self.mlp = Mlp((config.width, config.mlp_width, config.width), gelu_tanh)
+        self.mlp = Mlp((config.width, config.mlp_width, config.width), nn.GELU("tanh"))
 
     def forward(self, x: Tensor) -> Tensor:
         query, key, value = self.qkv(self.norm1(x)).chunk(3, dim=-1)
@@ -50,6 +51,7 @@ class SiglipTower(nn.Module):
         super().__init__()
         self.patch_embed = nn.Conv2d(3, config.width, config.patch_px, stride=config.patch_px)
         self.position_embed = nn.Parameter(torch.empty(config.tokens, config.width))
+        self.stream = ResidualStream()
         self.layers = nn.ModuleList(SiglipLayer(config) for _ in range(config.layers))
 
     def embed(self, images: Tensor) -> Tensor:
@@ -58,7 +60,7 @@ class SiglipTower(nn.Module):
         return patches + self.position_embed
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.embed(images)
+        x = self.stream(self.embed(images))
         for layer in self.layers:
             x = layer(x)
         return x

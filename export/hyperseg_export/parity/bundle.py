@@ -1,22 +1,29 @@
-"""Level "module": every ONNX graph of a bundle against the module it was exported from."""
+"""Level "module": every ONNX graph of a bundle against the float32 module it was exported from."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
+from torch import nn
 
-from hyperseg_export.parity.compare import worst_error
-from hyperseg_export.parity.recording import Call, RecordingGraphs
-from hyperseg_export.parity.tolerances import tolerance_of
+from hyperseg_export.onnx_writer import TORCH_DTYPES
+from hyperseg_export.parity.compare import cosine_distance, mask_disagreement, worst_error
+from hyperseg_export.parity.module_graph import ModuleGraph
+from hyperseg_export.parity.recording import Arrays, Call, RecordingGraphs
+from hyperseg_export.parity.tolerances import COSINE, MASK_IOU, MASK_NAMES, tolerance_of
 from hyperseg_export.planning import PlannedModel
+from hyperseg_export.precision import make_plan, typed_model
 from hyperseg_export.progress import Progress
 from hyperseg_export.weights import materialise
+from hyperseg_runtime.backends.base import Backend, Graph
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle import Bundle
 from hyperseg_runtime.errors import ParityError
 from hyperseg_runtime.image_io import load_image
-from hyperseg_runtime.manifest import ParityEntry
+from hyperseg_runtime.manifest import Measure, ParityEntry
 from hyperseg_runtime.pipeline import OpenedGraphs, family_of
+from hyperseg_runtime.precision import Precision
 
 
 def measure_bundle(
@@ -24,16 +31,27 @@ def measure_bundle(
 ) -> tuple[ParityEntry, ...]:
     """Run the real pipeline on photographs, then each module on the very inputs its graph got.
 
-    All graphs of the bundle are used at least once. Modules are built one at a time, after the sessions
-    are gone, so memory never holds the model twice.
+    `model` is the float32 model, whatever the precision of the bundle. All graphs are used at least once.
+    Modules are built one at a time, after the sessions are gone, so memory never holds the model twice. ONNX
+    Runtime's CPU provider has no bf16: such graphs are stood for by their modules, and what is compared is the
+    module in bf16.
     """
     count = len(bundle.manifest.graphs)
     progress.stage("parity: pipeline on photographs", 0, count)
-    calls = _record(bundle, images)
+    calls = _record(bundle, model, images)
     entries: list[ParityEntry] = []
     for index, graph in enumerate(bundle.manifest.graphs, 1):
-        progress.stage(f"parity: {graph.spec.name}", index, count)
-        entries += _compare(model, graph.spec.name, calls[graph.spec.name])
+        name, precision = graph.spec.name, graph.precision
+        progress.stage(f"parity: {name}", index, count)
+        reference = _run_module(model, name, calls[name])
+        if precision is Precision.FP32:
+            entries += _compare(name, [call.outputs for call in calls[name]], reference)
+        elif precision is Precision.BF16:
+            typed = typed_model(model, make_plan(model.specs, Precision.FP32, {name: precision}))
+            entries += _compare_typed(name, precision, _run_module(typed, name, calls[name]), reference, "torch")
+        else:
+            made = [call.outputs for call in calls[name]]
+            entries += _compare_typed(name, precision, made, reference, "onnxruntime")
     return tuple(entries)
 
 
@@ -43,33 +61,90 @@ def require_passed(entries: Sequence[ParityEntry], consequence: str) -> None:
     if failed:
         worst = max(failed, key=lambda entry: entry.worst_error)
         raise ParityError(
-            f"graph {worst.graph}: output {worst.output} differs from its module by {worst.worst_error:.1e} of "
-            f"its range, allowed {worst.tolerance:.0e} ({len(failed)} outputs fail); {consequence}"
+            f"graph {worst.graph}: output {worst.output} differs from its module, {worst.measure} is "
+            f"{worst.worst_error:.1e}, allowed {worst.tolerance:.0e} ({len(failed)} outputs fail); {consequence}"
         )
 
 
-def _record(bundle: Bundle, images: Sequence[Path]) -> dict[str, list[Call]]:
+def _record(bundle: Bundle, model: PlannedModel, images: Sequence[Path]) -> dict[str, list[Call]]:
     with OnnxRuntimeBackend() as backend:
-        graphs = RecordingGraphs(OpenedGraphs(bundle, backend))
-        model = family_of(bundle).open_model(bundle, graphs, backend)
+        graphs = RecordingGraphs(_Runnable(bundle, model, backend))
+        opened = family_of(bundle).open_model(bundle, graphs, backend)
         for image in images:
-            model.exercise(load_image(image))
+            opened.exercise(load_image(image))
         return graphs.calls
 
 
-def _compare(model: PlannedModel, graph: str, calls: Sequence[Call]) -> Iterator[ParityEntry]:
+class _Runnable(Mapping[str, Graph]):
+    """The bundle's graphs; the float32 module in place of a graph that ONNX Runtime's CPU provider cannot run."""
+
+    def __init__(self, bundle: Bundle, model: PlannedModel, backend: Backend) -> None:
+        self._opened = OpenedGraphs(bundle, backend)
+        self._stand_ins = {
+            spec.name: ModuleGraph(spec, module_of(model, spec.name), backend)
+            for spec in model.specs
+            if bundle.manifest.graph(spec.name).precision is Precision.BF16
+        }
+
+    def __getitem__(self, name: str) -> Graph:
+        return self._stand_ins[name] if name in self._stand_ins else self._opened[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._opened)
+
+    def __len__(self) -> int:
+        return len(self._opened)
+
+
+def module_of(model: PlannedModel, graph: str) -> nn.Module:
+    """A graph's module with its weights."""
     module = model.module(graph)
-    materialise(module, model.weights.of_module(module))
-    spec = next(spec for spec in model.specs if spec.name == graph)
-    worst = dict.fromkeys(spec.output_names(), 0.0)
+    return materialise(module, model.weights.of_module(module))
+
+
+def _run_module(model: PlannedModel, graph: str, calls: Sequence[Call]) -> list[Arrays]:
+    """Outputs of a graph's module on recorded inputs, in types that numpy has."""
+    module, spec = module_of(model, graph), model.spec(graph)
+    results = []
     for call in calls:
-        inputs = [torch.from_numpy(call.inputs[name]) for name in spec.input_names()]
+        inputs = [torch.from_numpy(call.inputs[t.name]).to(TORCH_DTYPES[t.dtype]) for t in spec.inputs]
         with torch.inference_mode():
             outputs = module(*inputs)
         tensors = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
-        for name, tensor in zip(spec.output_names(), tensors, strict=True):
-            error = worst_error(call.outputs[name], tensor.numpy())
-            worst[name] = max(worst[name], error)
-    for name, error in worst.items():
+        results.append(
+            {name: tensor.float().numpy() for name, tensor in zip(spec.output_names(), tensors, strict=True)}
+        )
+    return results
+
+
+def _compare(graph: str, found: Sequence[Arrays], expected: Sequence[Arrays]) -> Iterator[ParityEntry]:
+    for name in expected[0]:
+        error = max(worst_error(made[name], wanted[name]) for made, wanted in zip(found, expected, strict=True))
         tolerance = tolerance_of(name)
         yield ParityEntry(graph=graph, output=name, worst_error=error, tolerance=tolerance, passed=error <= tolerance)
+
+
+def _compare_typed(
+    graph: str,
+    precision: Precision,
+    found: Sequence[Arrays],
+    expected: Sequence[Arrays],
+    engine: Literal["onnxruntime", "torch"],
+) -> Iterator[ParityEntry]:
+    pairs = list(zip(found, expected, strict=True))
+    for name in expected[0]:
+        distance = max(cosine_distance(made[name], wanted[name]) for made, wanted in pairs)
+        rows: list[tuple[Measure, float, float]] = [("cosine distance", distance, COSINE[precision])]
+        if name in MASK_NAMES:
+            disagreement = max(mask_disagreement(made[name], wanted[name]) for made, wanted in pairs)
+            rows.append(("1 - mask IoU", disagreement, MASK_IOU[precision]))
+        for measure, error, tolerance in rows:
+            yield ParityEntry(
+                graph=graph,
+                output=name,
+                measure=measure,
+                engine=engine,
+                worst_error=error,
+                tolerance=tolerance,
+                passed=error <= tolerance,
+            )

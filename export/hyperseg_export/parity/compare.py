@@ -1,4 +1,4 @@
-"""How far two arrays are apart, as one number."""
+"""How far two arrays are apart, as one number: 0 is equal, infinite is no number at all."""
 
 import numpy as np
 
@@ -22,3 +22,23 @@ def worst_error(found: np.ndarray, expected: np.ndarray) -> float:
     wide = expected.astype(np.float64)
     extent = float(wide.max() - wide.min()) or float(np.abs(wide).max()) or 1.0
     return float(np.abs(found.astype(np.float64) - wide).max()) / extent
+
+
+def cosine_distance(found: np.ndarray, expected: np.ndarray) -> float:
+    """1 - cosine of the angle between two arrays seen as vectors; for arrays of different precision."""
+    if found.shape != expected.shape or not (np.isfinite(found).all() and np.isfinite(expected).all()):
+        return float("inf")
+    a, b = found.astype(np.float64).ravel(), expected.astype(np.float64).ravel()
+    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
+    if lengths == 0:
+        return 0.0 if not (a.any() or b.any()) else 1.0
+    return max(0.0, 1.0 - float(a @ b) / lengths)
+
+
+def mask_disagreement(found: np.ndarray, expected: np.ndarray) -> float:
+    """1 - intersection over union of the masks that two arrays of mask logits stand for, all masks together."""
+    if found.shape != expected.shape or not (np.isfinite(found).all() and np.isfinite(expected).all()):
+        return float("inf")
+    a, b = found >= 0, expected >= 0
+    union = int(np.count_nonzero(a | b))
+    return 1.0 - int(np.count_nonzero(a & b)) / union if union else 0.0

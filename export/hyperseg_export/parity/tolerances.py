@@ -16,6 +16,14 @@ SCORE = 1e-4
 LORA = 1e-5
 """Merged weights: one float32 matrix product of rank 8."""
 
+COSINE = {"fp16": 1e-3, "bf16": 5e-3}
+"""Cosine distance of a typed graph from its float32 module. Rounding alone gives 5e-5 (fp16) and 5e-4 (bf16) on the
+tiny model, more where layers are deeper; a wrong cast, scale or mask gives more than 1e-2."""
+
+MASK_IOU = {"fp16": 1e-2, "bf16": 5e-2}
+"""1 - IoU of the masks of all queries: pixels whose logit lies within the rounding error of zero change sides.
+Random weights put many there (8e-4 for fp16, 9e-3 for bf16 on the tiny model)."""
+
 MASK_NAMES = ("mask_logits", "pred_masks", "aux_pred_masks")
 
 INPUT_NAMES = ("in_images", "in_images_clip", "_swin_sub8", "_swin_corner", "_siglip_sub4", "_siglip_corner")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from hyperseg_export.parity.compare import worst_error
+from hyperseg_export.parity.compare import cosine_distance, mask_disagreement, worst_error
 
 NAN, INF = math.nan, math.inf
 FINITE = st.floats(-1e6, 1e6, width=32)
@@ -84,3 +84,26 @@ def test_far_integers_are_no_worse_than_near_ones() -> None:
 def test_float16_is_compared_without_overflow() -> None:
     expected = np.array([-60000, 60000], np.float16)
     assert worst_error(np.array([-60000, 59968], np.float16), expected) == pytest.approx(32 / 120000)
+
+
+def test_cosine_distance_grows_with_the_angle() -> None:
+    x = np.array([[3.0, 4.0]], np.float32)
+    assert cosine_distance(x, x) == pytest.approx(0.0, abs=1e-12)
+    assert cosine_distance(2 * x, x) == pytest.approx(0.0, abs=1e-12)
+    assert cosine_distance(np.array([[-4.0, 3.0]]), x) == pytest.approx(1.0)
+    assert cosine_distance(-x, x) == pytest.approx(2.0)
+
+
+def test_cosine_distance_of_zeros_and_of_no_numbers() -> None:
+    zeros, ones = np.zeros(3), np.ones(3)
+    assert cosine_distance(zeros, zeros) == 0.0
+    assert cosine_distance(ones, zeros) == cosine_distance(zeros, ones) == 1.0
+    assert cosine_distance(np.full(3, np.nan), ones) == cosine_distance(ones, np.ones(4)) == float("inf")
+
+
+def test_mask_disagreement_counts_pixels_that_change_sides() -> None:
+    expected = np.array([[1.0, 1.0, -1.0, 0.0]])
+    assert mask_disagreement(expected, expected) == 0.0
+    assert mask_disagreement(np.array([[1.0, -1.0, -1.0, 0.0]]), expected) == pytest.approx(1 / 3)
+    assert mask_disagreement(-np.ones(4), -np.ones(4)) == 0.0
+    assert mask_disagreement(np.full((1, 4), np.inf), expected) == float("inf")

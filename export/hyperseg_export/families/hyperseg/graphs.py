@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperseg_export.families.hyperseg.config import HypersegConfig
-from hyperseg_export.modules.linear import Linear, Mlp, gelu
+from hyperseg_export.modules.linear import Linear, Mlp, RowPooling, gelu
 from hyperseg_export.modules.mask_decoder import ConditionScore, MaskDecoder, mask_feature_pyramid
 from hyperseg_export.modules.phi import PhiDecoder
 from hyperseg_export.modules.pixel_decoder import PixelDecoder
@@ -91,6 +91,7 @@ class MaskDecoderGraph(nn.Module):
     def __init__(self, config: HypersegConfig) -> None:
         super().__init__()
         width = config.mask_decoder.width
+        self.pooling = RowPooling()
         self.query_projector = Linear(config.phi.width, width)
         self.condition_projector = Linear(config.phi.width, width)
         self.memory_projector = Linear(config.phi.width, config.fvp.width)
@@ -111,9 +112,9 @@ class MaskDecoderGraph(nn.Module):
         condition_pooling: Tensor,
         memory_pooling: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        queries = self.query_projector(query_pooling @ hidden_states)
-        conditions = self.condition_projector(condition_pooling @ hidden_states)
-        memory = self.memory_projector(memory_pooling @ hidden_states)
+        queries = self.query_projector(self.pooling(query_pooling, hidden_states))
+        conditions = self.condition_projector(self.pooling(condition_pooling, hidden_states))
+        memory = self.memory_projector(self.pooling(memory_pooling, hidden_states))
         _, normed = self.mask_decoder(
             queries,
             (encoded_s32, encoded_s16, encoded_s8),

@@ -1,0 +1,90 @@
+"""ONNX file -> TensorRT network definition, with everything the parser reports turned into one error."""
+
+from pathlib import Path
+from typing import Any
+
+from hyperseg_export.engine.profiles import Profile
+from hyperseg_runtime.errors import EngineError
+from hyperseg_runtime.graph_spec import GraphSpec
+
+FUSED_HEAD_WIDTHS = range(16, 257, 8)
+
+
+def make_logger(trt: Any) -> Any:
+    """A logger that keeps warnings and errors in `.messages`: a failed build returns None and says why only here."""
+
+    class Messages(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.messages: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
+                self.messages.append(message)
+
+    return Messages()
+
+
+def parse(trt: Any, builder: Any, logger: Any, path: Path, spec: GraphSpec) -> Any:
+    """The network of one ONNX file. Raises EngineError with the parser's findings.
+
+    The network must outlive the parser: the bindings of 11.4 keep no reference to it.
+    """
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(path)):
+        found = [parser.get_error(index) for index in range(parser.num_errors)]
+        lines = [f"{e.node_operator()} ({e.node_name()}): {e.desc()}" for e in found] or logger.messages
+        raise EngineError(f"graph {spec.name}: TensorRT {trt.__version__} cannot read it:\n  " + "\n  ".join(lines))
+    _check_tensors(trt, network, spec)
+    return network
+
+
+def decompose_attention(trt: Any, network: Any) -> list[str]:
+    """Let attention without a fused kernel run as separate layers; returns the names of those layers.
+
+    TensorRT refuses to build float32 attention and some head widths otherwise. ONNX Runtime rejects the
+    equivalent node attribute, so it is set here and not in the file.
+    """
+    marked = []
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        if layer.type != trt.LayerType.ATTENTION_INPUT:
+            continue
+        query = layer.get_input(0)
+        if query.dtype == trt.DataType.FLOAT or query.shape[-1] not in FUSED_HEAD_WIDTHS:
+            # get_layer gives the base class; TensorRT's own tools reach a layer's settings the same way.
+            layer.__class__ = trt.IAttentionInputLayer
+            attention_input = layer
+            attention = attention_input.attention
+            attention.decomposable = True
+            marked.append(layer.name)
+    return marked
+
+
+def add_profile(builder: Any, config: Any, spec: GraphSpec, profile: Profile) -> None:
+    """Register `profile`. Raises EngineError where TensorRT finds it inconsistent."""
+    ranges = builder.create_optimization_profile()
+    for tensor in spec.inputs:
+        ranges.set_shape(tensor.name, *profile.shapes(tensor))
+    if config.add_optimization_profile(ranges) < 0:
+        raise EngineError(f"graph {spec.name}: TensorRT refuses the profile {profile.name}")
+
+
+def tensor_type(trt: Any, dtype: str) -> Any:
+    """TensorRT's name for a DType."""
+    names = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16", "int64": "INT64", "bool": "BOOL"}
+    return getattr(trt.DataType, names[dtype])
+
+
+def _check_tensors(trt: Any, network: Any, spec: GraphSpec) -> None:
+    """The network's inputs and outputs are the contract's: names, order and types."""
+    for count, get, tensors in (
+        (network.num_inputs, network.get_input, spec.inputs),
+        (network.num_outputs, network.get_output, spec.outputs),
+    ):
+        found = [(get(index).name, get(index).dtype) for index in range(count)]
+        wanted = [(tensor.name, tensor_type(trt, tensor.dtype)) for tensor in tensors]
+        if found != wanted:
+            different = [f"{f} instead of {w}" for f, w in zip(found, wanted, strict=False) if f != w]
+            raise EngineError(f"graph {spec.name}: TensorRT reads {'; '.join(different) or f'{count} tensors'}")

@@ -1,0 +1,77 @@
+"""What the `build` verb runs and prints."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hyperseg_export.engine.build import build_engines
+from hyperseg_export.engine.options import BuildOptions, EnginePlan, plan_engines
+from hyperseg_runtime import console
+from hyperseg_runtime.bundle import read_manifest
+from hyperseg_runtime.cli import megabytes
+from hyperseg_runtime.engines import EngineManifest
+
+__all__ = ["BuildOptions", "build_engines", "print_engines", "print_plan"]
+
+
+def print_plan(bundle: Path, graphs: Sequence[str] | None, options: BuildOptions, as_json: bool) -> None:
+    """What a build would make, from the bundle's manifest alone."""
+    plans = plan_engines(read_manifest(bundle), graphs, options)
+    if as_json:
+        console.print_json({"options": options.model_dump(), "engines": [_plan_json(plan) for plan in plans]})
+        return
+    console.print_rows(
+        f"Engines of {bundle}, profile {options.profile}, level {options.level}",
+        ("graph", "precision", "profiles", ">plan size", ">host memory"),
+        [(plan.graph, plan.precision, _profiles(plan), _size(plan), megabytes(plan.host_bytes)) for plan in plans],
+    )
+    console.out.print("Sizes are forecasts from the weights; build time is not known before a build (not measured).")
+
+
+def print_engines(manifest: EngineManifest, as_json: bool) -> None:
+    if as_json:
+        console.print_json(manifest.model_dump(mode="json"))
+        return
+    machine = manifest.machine
+    console.print_rows(
+        f"Engines for {machine.target} ({machine.gpu}, TensorRT {machine.tensorrt})",
+        ("graph", "precision", ">size", ">seconds", "layers by output type", "parity"),
+        [
+            (
+                entry.graph,
+                entry.precision,
+                megabytes(entry.file.size_bytes),
+                f"{entry.build_seconds:.1f}",
+                ", ".join(f"{count} {kind}" for kind, count in entry.layer_types.items()),
+                "not measured",
+            )
+            for entry in manifest.engines
+        ],
+    )
+
+
+def _profiles(plan: EnginePlan) -> str:
+    """Each profile with the ranges of its axes."""
+    return "; ".join(
+        f"{profile.name} ({', '.join(f'{a} {r.minimum}..{r.typical}..{r.maximum}' for a, r in profile.axes.items())})"
+        for profile in plan.profiles
+    )
+
+
+def _size(plan: EnginePlan) -> str:
+    smallest, largest = plan.plan_bytes
+    return megabytes(smallest) if smallest == largest else f"{megabytes(smallest)} to {megabytes(largest)}"
+
+
+def _plan_json(plan: EnginePlan) -> dict[str, Any]:
+    return {
+        "graph": plan.graph,
+        "precision": plan.precision,
+        "profiles": [
+            {"name": profile.name, "axes": {axis: limits.model_dump() for axis, limits in profile.axes.items()}}
+            for profile in plan.profiles
+        ],
+        "weight_bytes": plan.weight_bytes,
+        "plan_bytes": plan.plan_bytes,
+        "host_bytes": plan.host_bytes,
+    }

@@ -1,0 +1,73 @@
+"""Which names of TensorRT a source uses, and which of them a list of the real module's names lacks."""
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+MODULE = "trt"
+"""What our sources call the library, wherever it comes from."""
+
+VARIABLES = {
+    "builder": "Builder",
+    "config": "IBuilderConfig",
+    "network": "INetworkDefinition",
+    "parser": "OnnxParser",
+    "ranges": "IOptimizationProfile",
+    "layer": "ILayer",
+    "attention_input": "IAttentionInputLayer",
+    "attention": "IAttention",
+    "query": "ITensor",
+    "cache": "ITimingCache",
+    "runtime": "Runtime",
+    "engine": "ICudaEngine",
+    "context": "IExecutionContext",
+    "inspector": "EngineInspector",
+    "refitter": "Refitter",
+}
+"""What our sources call objects of the library."""
+
+ALWAYS = {"__version__", "__init__", "__class__"}
+
+
+def names(library: str) -> dict[str, Any]:
+    """Public names of one library ("tensorrt", "tensorrt_rtx"), each with its members and enum values."""
+    content = json.loads((Path(__file__).parent / "tensorrt_api_names.json").read_text())
+    found: dict[str, Any] = next(value for key, value in content.items() if key.split()[0] == library)
+    return found
+
+
+def unknown_names(source: str, known: dict[str, Any]) -> Iterator[str]:
+    """Uses in `source` that `known` lacks: `trt.Name`, `trt.Name.member` and members of `VARIABLES`.
+
+    The list has no parameter names, so arguments given by name cannot be checked and count as unknown.
+    """
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.keywords:
+            called = node.func.value
+            if isinstance(called, ast.Name) and called.id in {MODULE, *VARIABLES}:
+                yield f"line {node.lineno}: {node.func.attr} with arguments by name; pass them by position"
+        if not isinstance(node, ast.Attribute) or node.attr in ALWAYS:
+            continue
+        owner = node.value
+        if isinstance(owner, ast.Name) and owner.id == MODULE and node.attr not in known:
+            yield f"line {node.lineno}: {MODULE}.{node.attr}"
+        elif (
+            isinstance(owner, ast.Name)
+            and owner.id in VARIABLES
+            and node.attr not in members(known, VARIABLES[owner.id])
+        ):
+            yield f"line {node.lineno}: {VARIABLES[owner.id]}.{node.attr}"
+        elif (
+            isinstance(owner, ast.Attribute)
+            and isinstance(owner.value, ast.Name)
+            and owner.value.id == MODULE
+            and node.attr not in members(known, owner.attr)
+        ):
+            yield f"line {node.lineno}: {MODULE}.{owner.attr}.{node.attr}"
+
+
+def members(known: dict[str, Any], name: str) -> set[str]:
+    entry = known.get(name) or {}
+    return {*entry.get("members", ()), *entry.get("enum", ())}

@@ -1,0 +1,1 @@
+"""Stands for cuda-python on a machine without a GPU."""

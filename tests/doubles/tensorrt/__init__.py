@@ -1,0 +1,298 @@
+"""Stands for TensorRT on a machine without a GPU: builder, parser and inspector, no execution.
+
+No public name exists here that the list of TensorRT 11.4's names lacks. Its rules are the real ones as far as our
+builder depends on them: float32 attention needs to be decomposable, profiles lie within a network's shapes,
+a failed build gives None and the reason goes to the logger. DOUBLE_FAULT in the environment asks for a failure.
+"""
+
+import enum
+import json
+import os
+import signal
+from typing import Any
+
+import onnx
+
+from api_contract import members, names
+
+__version__ = os.environ.get("DOUBLE_VERSION", "11.4.0.106")
+FAULT = os.environ.get("DOUBLE_FAULT", "")
+_KNOWN = names("tensorrt")
+
+
+def __getattr__(name: str) -> Any:
+    """Enums come from the list."""
+    if name in _KNOWN and "enum" in (_KNOWN[name] or {}):
+        return enum.IntEnum(name, _KNOWN[name]["enum"], module=__name__)
+    raise AttributeError(f"the double of TensorRT has no {name}")
+
+
+class _Listed:
+    """Subclasses may only have public attributes that the list gives them."""
+
+    def __init_subclass__(cls) -> None:
+        if cls.__module__ == __name__:
+            cls._allowed = members(_KNOWN, cls.__name__)
+            public = {name for name in vars(cls) if not name.startswith("_")}
+            assert public <= cls._allowed, f"{cls.__name__} lacks {public - cls._allowed}"
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if type(self).__module__ == __name__ and not name.startswith("_") and name not in self._allowed:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name}")
+        object.__setattr__(self, name, value)
+
+
+def _enum(name: str) -> Any:
+    return _ENUMS.setdefault(name, __getattr__(name))
+
+
+_ENUMS: dict[str, Any] = {}
+for _name in (
+    "BuilderFlag DataType HardwareCompatibilityLevel LayerInformationFormat LayerType MemoryPoolType "
+    "ProfilingVerbosity TensorIOMode"
+).split():
+    globals()[_name] = _enum(_name)
+_TYPES = {1: DataType.FLOAT, 10: DataType.HALF, 16: DataType.BF16, 7: DataType.INT64, 9: DataType.BOOL}  # noqa: F821
+_INSPECTOR = {1: "Float", 10: "Half", 16: "BFloat16", 7: "Int64", 9: "Bool", 6: "Int32"}
+
+
+class ILogger(_Listed):
+    INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
+
+    def log(self, severity: int, message: str) -> None: ...
+
+
+class IProgressMonitor(_Listed):
+    def phase_start(self, phase: str, parent: str | None, steps: int) -> None: ...
+    def step_complete(self, phase: str, step: int) -> bool: ...
+    def phase_finish(self, phase: str) -> None: ...
+
+
+class ITensor(_Listed):
+    def __init__(self, value: onnx.ValueInfoProto) -> None:
+        kind = value.type.tensor_type
+        self.name = value.name
+        self.dtype = _TYPES[kind.elem_type]
+        self.shape = tuple(dim.dim_value or -1 for dim in kind.shape.dim)
+
+
+class IAttention(_Listed):
+    def __init__(self) -> None:
+        self.decomposable = False
+
+
+class ILayer(_Listed):
+    def __init__(self, name: str, query: ITensor) -> None:
+        self.name, self.type = name, LayerType.ATTENTION_INPUT  # noqa: F821
+        self._query, self._attention = query, IAttention()
+
+    def get_input(self, index: int) -> ITensor:
+        return self._query
+
+
+class IAttentionInputLayer(ILayer):
+    @property
+    def attention(self) -> IAttention:
+        return self._attention
+
+
+class INetworkDefinition(_Listed):
+    def __init__(self) -> None:
+        self._model: onnx.ModelProto | None = None
+        self._layers: list[ILayer] = []
+
+    def _read(self, model: onnx.ModelProto) -> None:
+        self._model = model
+        values = {v.name: v for v in (*model.graph.input, *model.graph.value_info)}
+        self._layers = [
+            ILayer(node.name, ITensor(values[node.input[0]]))
+            for node in model.graph.node
+            if node.op_type == "Attention"
+        ]
+
+    num_inputs = property(lambda self: len(self._model.graph.input))
+    num_outputs = property(lambda self: len(self._model.graph.output))
+    num_layers = property(lambda self: len(self._layers))
+
+    def get_input(self, index: int) -> ITensor:
+        return ITensor(self._model.graph.input[index])
+
+    def get_output(self, index: int) -> ITensor:
+        return ITensor(self._model.graph.output[index])
+
+    def get_layer(self, index: int) -> ILayer:
+        return self._layers[index]
+
+
+class ParserError(_Listed):
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def desc(self) -> str:
+        return self._text
+
+    def node_name(self) -> str:
+        return "graph"
+
+    def node_operator(self) -> str:
+        return "Graph"
+
+
+class OnnxParser(_Listed):
+    def __init__(self, network: INetworkDefinition, logger: ILogger) -> None:
+        self._network = network
+        self._errors: list[ParserError] = []
+
+    num_errors = property(lambda self: len(self._errors))
+
+    def get_error(self, index: int) -> ParserError:
+        return self._errors[index]
+
+    def parse_from_file(self, path: str) -> bool:
+        try:
+            self._network._read(onnx.load(path, load_external_data=False))
+        except Exception as error:
+            self._errors.append(ParserError(f"cannot be decoded: {error}"))
+            return False
+        return True
+
+
+class IOptimizationProfile(_Listed):
+    def __init__(self) -> None:
+        self._shapes: dict[str, list[tuple[int, ...]]] = {}
+
+    def set_shape(self, name: str, smallest: Any, typical: Any, largest: Any) -> None:
+        self._shapes[name] = [tuple(smallest), tuple(typical), tuple(largest)]
+
+
+class ITimingCache(_Listed):
+    def __init__(self, known: bytes) -> None:
+        self._known = known
+
+    def serialize(self) -> bytes:
+        return self._known + b"timed "
+
+
+class IBuilderConfig(_Listed):
+    def __init__(self) -> None:
+        self._flags = {BuilderFlag.TF32}  # noqa: F821
+        self._profiles: list[IOptimizationProfile] = []
+
+    def set_flag(self, flag: Any) -> None:
+        self._flags.add(flag)
+
+    def clear_flag(self, flag: Any) -> None:
+        self._flags.discard(flag)
+
+    def set_memory_pool_limit(self, pool: Any, size: int) -> None:
+        assert isinstance(size, int)
+
+    def create_timing_cache(self, known: bytes) -> ITimingCache:
+        return ITimingCache(known)
+
+    def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:
+        self._cache = cache
+        return True
+
+    def get_timing_cache(self) -> ITimingCache:
+        return self._cache
+
+    def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
+        ordered = all(a <= b <= c for shapes in profile._shapes.values() for a, b, c in zip(*shapes, strict=True))
+        self._profiles.append(profile)
+        return len(self._profiles) - 1 if ordered else -1
+
+
+class Builder(_Listed):
+    def __init__(self, logger: ILogger) -> None:
+        self._logger = logger
+
+    def create_network(self, flags: int) -> INetworkDefinition:
+        return INetworkDefinition()
+
+    def create_builder_config(self) -> IBuilderConfig:
+        return IBuilderConfig()
+
+    def create_optimization_profile(self) -> IOptimizationProfile:
+        return IOptimizationProfile()
+
+    def build_serialized_network(self, network: INetworkDefinition, config: IBuilderConfig) -> bytes | None:
+        name = network._model.graph.name
+        if f"killed at {name}" == FAULT:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if FAULT == "out of memory":
+            return self._fail("Error Code 2: OutOfMemory (requested size was 123 bytes)")
+        for layer in network._layers:
+            if layer.get_input(0).dtype == DataType.FLOAT and not layer._attention.decomposable:  # noqa: F821
+                return self._fail(f"{layer.name} not supported by a dedicated kernel")
+        assert BuilderFlag.TF32 not in config._flags  # noqa: F821
+        config.progress_monitor.phase_start("Building", None, 2)
+        for step in range(2):
+            config.progress_monitor.step_complete("Building", step)
+        config.progress_monitor.phase_finish("Building")
+        return json.dumps(_describe(network._model, len(config._profiles))).encode()
+
+    def _fail(self, reason: str) -> None:
+        self._logger.log(ILogger.ERROR, reason)
+
+
+class EngineInspector(_Listed):
+    def __init__(self, plan: dict[str, Any]) -> None:
+        self._plan = plan
+
+    def get_engine_information(self, form: Any) -> str:
+        return json.dumps({"Layers": self._plan["layers"], "Bindings": []})
+
+
+class ICudaEngine(_Listed):
+    def __init__(self, plan: dict[str, Any]) -> None:
+        self._plan = plan
+        self._tensors = {name: (mode, kind) for name, mode, kind in plan["tensors"]}
+
+    num_io_tensors = property(lambda self: len(self._tensors))
+    num_optimization_profiles = property(lambda self: self._plan["profiles"])
+
+    def get_tensor_name(self, index: int) -> str:
+        return list(self._tensors)[index]
+
+    def get_tensor_mode(self, name: str) -> Any:
+        return TensorIOMode(self._tensors[name][0])  # noqa: F821
+
+    def get_tensor_dtype(self, name: str) -> Any:
+        return DataType(self._tensors[name][1])  # noqa: F821
+
+    def get_aliased_input_tensor(self, name: str) -> str | None:
+        return self._plan["aliases"].get(name)
+
+    def create_engine_inspector(self) -> EngineInspector:
+        return EngineInspector(self._plan)
+
+
+class Runtime(_Listed):
+    def __init__(self, logger: ILogger) -> None:
+        self._logger = logger
+
+    engine_host_code_allowed = False
+
+    def deserialize_cuda_engine(self, plan: bytes) -> ICudaEngine:
+        return ICudaEngine(json.loads(plan))
+
+
+def _describe(model: onnx.ModelProto, profiles: int) -> dict[str, Any]:
+    """What the double's engine knows of itself: tensors, caches in place, layers with their types."""
+    graph = model.graph
+    kinds = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.output)}
+    layers = []
+    for node in graph.node:
+        kind = _INSPECTOR.get(kinds.get(node.output[0], 0), "Int64")
+        kind = "Float" if FAULT == "float32 instead" and kind in ("Half", "BFloat16") else kind
+        layers.append({"Name": node.name, "LayerType": node.op_type, "Outputs": [{"Format/Datatype": kind}]})
+    sides = [(TensorIOMode.INPUT, graph.input), (TensorIOMode.OUTPUT, graph.output)]  # noqa: F821
+    copies = FAULT == "copied cache"
+    scatters = [node for node in graph.node if node.op_type == "TensorScatter" and not copies]
+    return {
+        "profiles": profiles,
+        "layers": layers,
+        "tensors": [(v.name, int(mode), int(_TYPES[v.type.tensor_type.elem_type])) for mode, vs in sides for v in vs],
+        "aliases": {node.output[0]: node.input[0] for node in scatters},
+    }
