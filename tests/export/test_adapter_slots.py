@@ -114,7 +114,7 @@ def test_factors_are_initializers_of_their_own(
     edit_factors(folder, lambda name, tensor: (name, scale * tensor))
     kept = kept_adapter(small_checkpoint, folder)
     spec = next(spec for spec in kept.model.specs if spec.name == "llm")
-    files, facts = write_graph(open_checkpoint(small_checkpoint).model, spec, tmp_path, {}, kept)
+    files, facts = write_graph(kept.model, spec, tmp_path, {}, kept=kept)
     assert files == ["graphs/llm.onnx", "graphs/llm.adapter.data", "graphs/llm.data"]
     assert facts["data_files"] == ["graphs/llm.adapter.data", "graphs/llm.data"]
     proto = onnx.load(tmp_path / "graphs" / "llm.onnx", load_external_data=False)
@@ -243,7 +243,7 @@ def with_llm(bundle: Path, target: Path, model: PlannedModel, kept: KeptAdapter 
     shutil.copytree(bundle, target)
     manifest = read_manifest(target)
     graph = manifest.graph("llm")
-    files, facts = write_graph(model, graph.spec, target, {}, kept)
+    files, facts = write_graph(kept.model if kept else model, graph.spec, target, {}, kept=kept)
     entry = graph.model_copy(update={"data_files": tuple(facts["data_files"])})
     graphs = tuple(entry if other is graph else other for other in manifest.graphs)
     described = {**manifest.files, **{name: describe_file(target / name) for name in files}}

@@ -57,6 +57,15 @@ def test_export_keeps_and_swap_replaces(
     assert json.loads(verified.out)["parity"] == content["parity"]
 
 
+def test_an_adapter_is_kept_apart_in_float32_only(
+    run_cli: RunCli, small_checkpoint: Path, adapters: Path, tmp_path: Path
+) -> None:
+    options = ("--adapter", adapters / "first", "--keep-adapter", "--precision", "mixed")
+    result = run_cli("export", small_checkpoint, tmp_path / "bundle", *options)
+    assert result.code == 2 and "--keep-adapter keeps float32 factors" in result.err
+    assert not list(tmp_path.iterdir())
+
+
 def test_merge_reports_the_rounding(run_cli: RunCli, small_checkpoint: Path, adapters: Path, tmp_path: Path) -> None:
     out = tmp_path / "merged"
     result = run_cli("lora", "merge", small_checkpoint, out, "--adapter", adapters / "first")

@@ -51,7 +51,7 @@ def test_a_swap_gives_what_an_export_gives(
     swapped = swap_adapter(bundle, adapters / "second")
     opened = open_checkpoint(small_checkpoint, adapters / "second")
     kept = keep_apart(opened.model, opened.checkpoint)
-    files, _ = write_graph(opened.model, swapped.graph("llm").spec, tmp_path, {}, kept)
+    files, _ = write_graph(kept.model, swapped.graph("llm").spec, tmp_path, {}, kept=kept)
     assert {name: describe_file(tmp_path / name) for name in files} == {name: swapped.files[name] for name in files}
     assert ADAPTER_DATA in files
     assert swapped.adapter == kept.entry
