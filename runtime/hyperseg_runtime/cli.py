@@ -1,6 +1,6 @@
 """Verbs that need only a bundle: `run`, `chat` and `inspect`. The exporter's command line adds its own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from hyperseg_kernels.deformable_attention import cpu_op
 from hyperseg_runtime import console
 from hyperseg_runtime.answers import Finish
 from hyperseg_runtime.bundle import Bundle, read_manifest
@@ -59,6 +60,10 @@ def run(
         ),
     ] = False,
     threads: ThreadsOption = None,
+    native: Annotated[
+        bool,
+        typer.Option("--native", help="Our C++ kernel for deformable attention: quicker; needs g++ or clang++ once."),
+    ] = False,
     report: Annotated[bool, typer.Option("--report", help="Also write an HTML page of each result.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -70,7 +75,8 @@ def run(
         raise InputError("--name-first takes one TEXT and no --task")
     pixels = load_image(image)
     with output_folder(out):
-        with _opened(bundle, threads) as pipeline, pipeline.open(pixels) as session:
+        libraries = cpu_op.libraries_if_possible() if native else ()
+        with _opened(bundle, threads, libraries) as pipeline, pipeline.open(pixels) as session:
             results = session.name_then_segment(texts[0]) if name_first else session.segment_many(texts, task)
             manifest = pipeline.bundle.manifest if report else None
         stems = [f"{image.stem}.{number}" for number in range(1, len(results) + 1)]
@@ -125,13 +131,13 @@ def chat(
 
 
 @contextmanager
-def _opened(directory: Path, threads: int | None) -> Iterator["Pipeline"]:
+def _opened(directory: Path, threads: int | None, custom_op_libraries: Sequence[Path] = ()) -> Iterator["Pipeline"]:
     from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
     from hyperseg_runtime.pipeline import Pipeline
 
     with (
         console.byte_progress("checking the bundle", read_manifest(directory).size_bytes) as on_bytes,
-        Pipeline.load(directory, OnnxRuntimeBackend(threads), on_bytes) as pipeline,
+        Pipeline.load(directory, OnnxRuntimeBackend(threads, custom_op_libraries), on_bytes) as pipeline,
     ):
         yield pipeline
 

@@ -76,6 +76,40 @@ def test_several_texts_get_numbered_files(run_cli: RunCli, tiny_bundle: Path, co
     assert shown.code == 0 and shown.out.count("score ") == 2 and shown.out.count("Time per stage") == 1
 
 
+def test_the_native_kernel_gives_the_same_mask(
+    run_cli: RunCli,
+    tiny_bundle: Path,
+    coffee: Path,
+    tmp_path: Path,
+    cpu_op_library: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hyperseg_kernels.deformable_attention.cpu_op.library", lambda: cpu_op_library)
+    contents = []
+    for options in ((), ("--native",)):
+        result = run_cli("run", tiny_bundle, coffee, "the cup", "--out", tmp_path, "--json", *options)
+        assert result.code == 0, result.err
+        contents.append(json.loads(result.out))
+    plain, native = (content["masks"][0] for content in contents)
+    assert native["segmentation"] == plain["segmentation"] and abs(native["score"] - plain["score"]) <= 2e-6
+
+
+def test_without_a_compiler_native_says_so_and_runs(
+    run_cli: RunCli,
+    tiny_bundle: Path,
+    coffee: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    result = run_cli("run", tiny_bundle, coffee, "the cup", "--out", tmp_path, "--native")
+    assert result.code == 0 and "Traceback" not in result.err
+    assert "the ONNX body runs instead" in caplog.text
+
+
 def test_names_first(run_cli: RunCli, tiny_bundle: Path, coffee: Path, tmp_path: Path) -> None:
     result = run_cli("run", tiny_bundle, coffee, "Name the things.", "--name-first", "--out", tmp_path, "--json")
     assert result.code == 0, result.err
