@@ -24,7 +24,7 @@ from hyperseg_export.precision_lint import check_precision
 from hyperseg_export.progress import Progress, Silent
 from hyperseg_export.samples import sample_images
 from hyperseg_export.source import CheckpointModel, open_checkpoint
-from hyperseg_export.steps import Staging, StepResult, Work, content_key
+from hyperseg_export.steps import Staging, StepResult, Work, content_key, require_apart
 from hyperseg_export.tokenizer_files import to_json
 from hyperseg_export.weight_store import Location, WeightStore
 from hyperseg_runtime.bundle import TOKENIZER_FILE, Bundle
@@ -71,6 +71,7 @@ def export_bundle(
     call goes on where it stopped.
     """
     options, progress = options or ExportOptions(), progress or Silent()
+    require_apart(target, checkpoint, options.adapter or checkpoint)
     opened = open_checkpoint(checkpoint, options.adapter, options.context)
     plan = make_plan(opened.model.specs, options.precision, options.precision_of)
     kept = _kept_apart(opened, plan) if options.keep_adapter else None

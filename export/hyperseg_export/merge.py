@@ -15,8 +15,8 @@ from hyperseg_export.checkpoint import INDEX, Checkpoint
 from hyperseg_export.lora import ADAPTER_CONFIG, MergedCheckpoint, with_adapters
 from hyperseg_export.progress import Progress, Silent
 from hyperseg_export.safetensors_file import write_safetensors
-from hyperseg_export.steps import Staging, Work, content_key
-from hyperseg_runtime.errors import CheckpointError, InputError
+from hyperseg_export.steps import Staging, Work, content_key, require_apart
+from hyperseg_runtime.errors import CheckpointError
 from hyperseg_runtime.files import fsync_file, output_folder, write_atomically
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".gguf")
@@ -45,9 +45,7 @@ def merge_checkpoint(
     Memory holds one tensor at a time, in a few forms. `target` appears whole or not at all; a killed merge
     goes on where it stopped. Raises CheckpointError, InputError, OutputError or ResourceError.
     """
-    for source in (directory, adapter or directory):
-        if source.resolve().is_relative_to(target.resolve()):
-            raise InputError(f"{target}: it would take the place of {source}; give the merged checkpoint a new folder")
+    require_apart(target, directory, adapter or directory)
     checkpoint = with_adapters(Checkpoint.open(directory), adapter)
     if not checkpoint.adapters:
         raise CheckpointError(f"checkpoint {directory}: no adapter was found to merge; name its folder with --adapter")

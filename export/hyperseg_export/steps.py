@@ -12,11 +12,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from hyperseg_runtime.bundle import describe_file
-from hyperseg_runtime.errors import HypersegError, OutputError, ResourceError
+from hyperseg_runtime.errors import HypersegError, InputError, OutputError, ResourceError
 from hyperseg_runtime.files import explained, fsync_directory, replace_folder, write_atomically
-from hyperseg_runtime.manifest import FileEntry
+from hyperseg_runtime.manifest import FILE_NAME, FileEntry
 
 RECORDS = ".steps"
+REPLACEABLE = (FILE_NAME, "config.json")
+"""A folder with one of these is a bundle or a checkpoint; no other is replaced, whatever --overwrite says."""
 
 Work = Callable[[Path], tuple[Iterable[str], dict[str, Any]]]
 """Does a step inside the given folder; returns the files it wrote and facts to remember."""
@@ -30,6 +32,17 @@ class StepResult:
     facts: dict[str, Any]
 
 
+def require_apart(target: Path, *sources: Path) -> None:
+    """InputError if writing `target` would take the place of a folder that is read."""
+    for source in sources:
+        if source.resolve().is_relative_to(target.resolve()):
+            raise InputError(f"{target}: it would take the place of {source}; give a new folder")
+
+
+def _is_ours(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in REPLACEABLE)
+
+
 class Staging:
     """A folder `.NAME.MARK` beside the target, renamed to the target when all steps are done.
 
@@ -40,6 +53,7 @@ class Staging:
     """
 
     def __init__(self, target: Path, overwrite: bool, mark: str = "partial") -> None:
+        target = target.absolute()  # "." has no name
         self.target = target
         self.directory = target.with_name(f".{target.name}.{mark}")
         self._overwrite = overwrite
@@ -50,6 +64,8 @@ class Staging:
     def __enter__(self) -> Self:
         if self.target.exists() and not self._overwrite:
             raise OutputError(f"{self.target} exists; give another name, or --overwrite to replace it")
+        if self.target.is_dir() and any(self.target.iterdir()) and not _is_ours(self.target):
+            raise OutputError(f"{self.target} holds neither a bundle nor a checkpoint; it is not replaced")
         with explained(self.target):
             self.directory.mkdir(parents=True, exist_ok=True)
             (self.directory / RECORDS).mkdir(exist_ok=True)

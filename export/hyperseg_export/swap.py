@@ -46,7 +46,8 @@ def swap_adapter(
         progress.stage("bundle", 1, 2)
         old = Bundle.open(directory).manifest
         entry = filled(slots_of(directory, old), opened.adapters)
-        _link(directory, staging.directory, set(old.files) - {entry.file})
+        kept = [name for name in _files(directory) if name not in (entry.file, FILE_NAME)]
+        _link(directory, staging.directory, kept)
 
         def write(folder: Path) -> tuple[Iterable[str], dict[str, Any]]:
             write_factors(folder / entry.file, entry, opened.adapters)
@@ -64,8 +65,13 @@ def swap_adapter(
             require_passed(parity, "the bundle keeps its old adapter")
             manifest = manifest.model_copy(update={"parity": parity})
         write_atomically(staging.directory / FILE_NAME, manifest.to_bytes())
-        staging.commit([*files, FILE_NAME])
+        staging.commit([*kept, entry.file, FILE_NAME])
     return manifest
+
+
+def _files(folder: Path) -> list[str]:
+    """Everything in it: engines built for the bundle lie there too."""
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
 
 
 def _link(source: Path, target: Path, names: Iterable[str]) -> None:

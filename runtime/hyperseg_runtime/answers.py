@@ -31,6 +31,7 @@ class Answer(Iterator[str]):
         self._pieces = tokenizer.stream()
         self._eos = eos_token_id
         self._guard: Guard = nullcontext
+        self._failure: BaseException | None = None
 
     def guarded(self, guard: Guard) -> Self:
         """Enter `guard()` around the work of every token. Returns itself."""
@@ -46,8 +47,14 @@ class Answer(Iterator[str]):
         """One token's text; empty inside a character of several tokens."""
         if self.finish:
             raise StopIteration
-        with self._guard():
-            token_id = next(self._tokens, None)
+        if self._failure:
+            raise self._failure  # the tokens end here, the answer does not
+        try:
+            with self._guard():
+                token_id = next(self._tokens, None)
+        except BaseException as error:
+            self._failure = error
+            raise
         if token_id is None or token_id == self._eos:
             self.finish = Finish.LENGTH if token_id is None else Finish.END_OF_TEXT
             self.token_ids += [] if token_id is None else [token_id]

@@ -112,6 +112,8 @@ def chat(
     if len(words) > 2:
         raise InputError("chat takes IMAGE and QUESTION; put a question of several words into quotes")
     image, question = (Path(words[0]) if len(words) == 2 else None), words[-1]
+    if image is None and Path(question).is_file():
+        raise InputError(f"{question} is a file: what is the question about it?")
     sampling = Sampling(temperature, top_p, seed)
     pixels = None if image is None else load_image(image)
     with _opened(bundle, threads) as pipeline, pipeline.open(pixels) as session:
@@ -194,11 +196,15 @@ def doctor(as_json: JsonOption = False) -> None:
 
 def print_manifest(manifest: Manifest) -> None:
     origin = manifest.provenance
-    console.out.print(f"family      {manifest.family}")
-    console.out.print(f"size        {megabytes(manifest.size_bytes)} in {len(manifest.files)} files, all hashes match")
-    console.out.print(f"checkpoint  sha256 {origin.checkpoint_sha256[:16]}..., exported {origin.created_utc}")
+    console.out.print(f"family      {manifest.family}", markup=False)
+    console.out.print(
+        f"size        {megabytes(manifest.size_bytes)} in {len(manifest.files)} files, all hashes match", markup=False
+    )
+    console.out.print(
+        f"checkpoint  sha256 {origin.checkpoint_sha256[:16]}..., exported {origin.created_utc}", markup=False
+    )
     console.out.print(adapter_line(manifest))
-    console.out.print(f"made with   {', '.join(f'{name} {v}' for name, v in origin.versions.items())}")
+    console.out.print(f"made with   {', '.join(f'{name} {v}' for name, v in origin.versions.items())}", markup=False)
     console.out.print()
     console.print_rows(
         "Graphs",

@@ -27,8 +27,8 @@ INTERRUPTED = 130
 PIPED_WIDTH = 200
 """Columns when the output is no terminal; rich would fold tables at 80."""
 
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPED_WIDTH)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 def run_app(app: typer.Typer) -> None:
@@ -86,7 +86,7 @@ def print_json(content: Any) -> None:
 
 def table(title: str, *columns: str) -> Table:
     """An empty table; columns whose name starts with > are right-aligned."""
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    made = Table(title=Text(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
         made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
     return made

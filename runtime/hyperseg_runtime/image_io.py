@@ -83,7 +83,7 @@ def _from_array(array: np.ndarray, max_pixels: int) -> np.ndarray:
     _check_size(array.shape[1], array.shape[0], "image array", max_pixels)
     if array.ndim == 2:
         array = np.repeat(array[:, :, None], 3, axis=2)
-    return np.ascontiguousarray(array[:, :, :3])
+    return np.array(array[:, :, :3], order="C")  # a copy: the caller may reuse its buffer, a session reads later
 
 
 def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:

@@ -33,6 +33,10 @@ class OpenedGraphs(Mapping[str, Graph]):
             self._opened[name] = self._backend.open(entry.spec, self._bundle.path(entry.file))
         return self._opened[name]
 
+    def clear(self) -> None:
+        """Close all."""
+        self._opened.clear()
+
     def __iter__(self) -> Iterator[str]:
         return (entry.spec.name for entry in self._bundle.manifest.graphs)
 
@@ -54,7 +58,8 @@ class Pipeline:
         self.bundle = bundle
         self.family = family_of(bundle)
         self._backend = backend
-        model = self.family.open_model(bundle, OpenedGraphs(bundle, backend), backend)
+        self._graphs = OpenedGraphs(bundle, backend)
+        model = self.family.open_model(bundle, self._graphs, backend)
         self._shared = Shared(self.family, model, ImageCache(cache_bytes))
 
     @classmethod
@@ -99,6 +104,7 @@ class Pipeline:
         with self._shared.lock:
             self._shared.closed = True
             self._shared.images.clear()
+            self._graphs.clear()
             self._backend.close()
 
     def __enter__(self) -> Self:

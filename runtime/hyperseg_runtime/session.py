@@ -91,10 +91,11 @@ class ImageSession:
     @contextmanager
     def _in_use(self) -> Iterator[ImageState]:
         with self._shared.lock:
+            if self._shared.closed:
+                self._state = None
+                raise InputError("the pipeline of this session is closed; load the bundle again")
             if self._state is None:
                 raise InputError("the session is closed; open the image again")
-            if self._shared.closed:
-                raise InputError("the pipeline of this session is closed; load the bundle again")
             try:
                 yield self._state
             finally:

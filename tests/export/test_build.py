@@ -19,7 +19,7 @@ from hyperseg_export.checkpoint import Checkpoint
 from hyperseg_export.families.hyperseg.tiny import TINY, write_checkpoint
 from hyperseg_export.parity import bundle as parity_bundle
 from hyperseg_runtime.bundle import Bundle
-from hyperseg_runtime.errors import CheckpointError, HypersegError, OutputError, ParityError, ResourceError
+from hyperseg_runtime.errors import CheckpointError, HypersegError, InputError, OutputError, ParityError, ResourceError
 
 NANO = replace(
     TINY,
@@ -94,9 +94,20 @@ def test_an_overwritten_bundle_is_replaced_whole(nano: Path, tmp_path: Path) -> 
     target = tmp_path / "bundle"
     target.mkdir()
     (target / "stale.txt").write_text("old")
+    with pytest.raises(OutputError, match="holds neither a bundle nor a checkpoint; it is not replaced"):
+        export_bundle(nano, target, ExportOptions(overwrite=True))
+    (target / "manifest.json").write_text("{}")
     export_bundle(nano, target, ExportOptions(overwrite=True, measure_parity=False))
     assert not (target / "stale.txt").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+@pytest.mark.parametrize("place", [".", ".."])
+def test_a_checkpoint_is_not_replaced_by_its_bundle(checkpoint_copy: Path, place: str) -> None:
+    before = sorted(checkpoint_copy.iterdir())
+    with pytest.raises(InputError, match="it would take the place of"):
+        export_bundle(checkpoint_copy, checkpoint_copy / place, ExportOptions(overwrite=True))
+    assert sorted(checkpoint_copy.iterdir()) == before
 
 
 def test_a_disk_that_fills_up_leaves_nothing(nano: Path, tmp_path: Path) -> None:

@@ -141,6 +141,7 @@ def test_chat_prints_the_answer(run_cli: RunCli, tiny_bundle: Path, coffee: Path
         (("what?", "--top-p", 2), "top_p is 2.0"),
         (("what?", "--max-tokens", 5000), "tokens and the answer up to 5000, the model was exported for 384"),
         (("none.jpg", "what?"), "none.jpg"),
+        ((__file__,), "is a file: what is the question about it?"),
     ],
     ids=str,
 )

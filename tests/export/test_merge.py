@@ -121,7 +121,7 @@ def test_what_cannot_be_merged(small_checkpoint: Path, adapters: Path, tmp_path:
     with pytest.raises(CheckpointError, match="no adapter was found to merge; name its folder with --adapter"):
         merge_checkpoint(small_checkpoint, tmp_path / "merged")
     for target in (small_checkpoint, small_checkpoint.parent, adapters):
-        with pytest.raises(InputError, match=r"take the place of .*; give the merged checkpoint a new folder"):
+        with pytest.raises(InputError, match=r"take the place of .*; give a new folder"):
             merge_checkpoint(small_checkpoint, target, adapters / "first", overwrite=True)
     (tmp_path / "taken").mkdir()
     with pytest.raises(OutputError, match="--overwrite"):

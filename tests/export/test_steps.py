@@ -82,6 +82,9 @@ def test_an_existing_target_is_replaced_only_when_asked(tmp_path: Path) -> None:
     (target / "old.txt").write_text("old")
     with pytest.raises(OutputError, match="--overwrite"), Staging(target, overwrite=False):
         pass
+    with pytest.raises(OutputError, match="neither a bundle nor a checkpoint"), Staging(target, overwrite=True):
+        pass
+    (target / "config.json").write_text("{}")
     with Staging(target, overwrite=True) as staging:
         result = staging.run("one", "key", writes("a.txt", "new"))
         assert (target / "old.txt").exists()

@@ -61,6 +61,8 @@ def test_a_swap_gives_what_an_export_gives(
 
 
 def test_only_the_factors_and_the_manifest_change(bundle: Path, adapters: Path) -> None:
+    (bundle / "engines" / "sm90").mkdir(parents=True)
+    (bundle / "engines" / "sm90" / "llm.plan").write_bytes(b"what a build left here")
     before = contents(bundle)
     swap_adapter(bundle, adapters / "second")
     after = contents(bundle)

@@ -53,6 +53,19 @@ def test_nothing_is_computed_before_it_is_asked_for(real_tokenizer: Tokenizer) -
         next(answer)
 
 
+def test_an_answer_that_failed_is_not_complete(real_tokenizer: Tokenizer) -> None:
+    def tokens() -> Iterator[int]:
+        yield 64
+        raise KeyboardInterrupt
+
+    answer = Answer(tokens(), real_tokenizer, END)
+    next(answer)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            next(answer)
+    assert answer.finish is None and answer.token_ids == [64]
+
+
 def test_the_guard_is_held_for_each_token_only(real_tokenizer: Tokenizer) -> None:
     events: list[str] = []
 

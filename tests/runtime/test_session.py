@@ -1,6 +1,8 @@
 """Sessions as a user sees them, on the tiny bundle."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -170,6 +172,29 @@ def test_names_are_segmented_on_the_cache_of_the_answer(session: ImageSession) -
     assert all(result.mask.shape == (400, 600) for result in results)
     assert results[0].prompt_tokens - results[0].reused_tokens < 20 + 1 + 10 + 1  # the answer, [SEG], the queries
     assert len(asked.token_ids) == 1
+
+
+def test_the_callers_buffer_may_change(pipeline: Pipeline, alone: Callable[..., SegmentationResult]) -> None:
+    """As a camera's does; what was opened stays what it was."""
+    buffer = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    first = buffer.copy()
+    with pipeline.open(buffer) as session:
+        session.ask("What is this?", max_tokens=1).finished()
+        buffer[:] = 255 - buffer
+        found = session.segment("the cup")
+    expected = Pipeline(pipeline.bundle, OnnxRuntimeBackend(1), cache_bytes=0)(first, "the cup")
+    assert same(found, expected) and same(pipeline(first, "the cup"), expected)
+
+
+def test_a_closed_pipeline_lets_go_of_its_graphs(bundle: Bundle, coffee: Path) -> None:
+    with Pipeline(bundle, OnnxRuntimeBackend(1)) as pipeline:
+        session = pipeline.open(coffee)
+        graph = weakref.ref(pipeline._graphs["llm"])
+        assert graph() is not None
+    with pytest.raises(InputError, match="the pipeline of this session is closed"):
+        session.segment("the cup")
+    gc.collect()
+    assert graph() is None and session._state is None
 
 
 def test_a_closed_session_or_pipeline_says_so(pipeline: Pipeline, coffee: Path) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hyperseg_export.engine.machine import find_machine
-from hyperseg_export.engine.options import BuildOptions, plan_engine
+from hyperseg_export.engine.options import BuildOptions, EnginePlan, chosen_graphs, plan_engine
 from hyperseg_export.engine.worker import Built, Job
 from hyperseg_export.progress import Progress, Silent
 from hyperseg_export.steps import content_key
@@ -48,7 +48,7 @@ def build_engines(
     """
     machine = find_machine()
     bundle = Bundle.open(directory)
-    entries = [bundle.manifest.graph(name) for name in graphs or [g.spec.name for g in bundle.manifest.graphs]]
+    entries = chosen_graphs(bundle.manifest, graphs)
     plans = [plan_engine(entry, options) for entry in entries]
     folder = engine_folder(directory, machine.target)
     progress = progress or Silent()
@@ -56,7 +56,7 @@ def build_engines(
         manifest = _begin(folder, machine)
         for index, (entry, plan) in enumerate(zip(entries, plans, strict=True), 1):
             progress.stage(f"{plan.graph} ({plan.precision})", index, len(plans))
-            key = content_key(source_hashes(bundle, plan.graph), options.model_dump(), machine.model_dump(mode="json"))
+            key = _key(bundle, entry, plan, options, machine)
             if _is_there(folder, manifest, plan.graph, key):
                 progress.note(f"{plan.graph}: built earlier, kept")
                 continue
@@ -73,6 +73,13 @@ def build_engines(
             manifest = manifest.model_copy(update={"engines": (*others, engine)})
             write_atomically(folder / FILE_NAME, manifest.to_bytes())
     return manifest
+
+
+def _key(bundle: Bundle, entry: GraphEntry, plan: EnginePlan, options: BuildOptions, machine: Machine) -> str:
+    """Changes with everything an engine is made from: files, contract, profiles, options, target, this code."""
+    sources = "".join(path.read_text() for path in sorted(Path(__file__).parent.glob("*.py")))
+    parts = (entry.spec.model_dump(mode="json"), plan.precision, repr(plan.profiles), options.model_dump(), sources)
+    return content_key(source_hashes(bundle, plan.graph), machine.model_dump(mode="json"), *parts)
 
 
 def _begin(folder: Path, machine: Machine) -> EngineManifest:

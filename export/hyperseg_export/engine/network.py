@@ -30,7 +30,8 @@ def parse(trt: Any, builder: Any, logger: Any, path: Path, spec: GraphSpec) -> A
 
     The network must outlive the parser: the bindings of 11.4 keep no reference to it.
     """
-    network = builder.create_network(0)
+    # Without the flag TensorRT 10 would choose types itself; TensorRT 11 knows nothing else.
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(path)):
         found = [parser.get_error(index) for index in range(parser.num_errors)]

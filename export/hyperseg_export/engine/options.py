@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field
 
 from hyperseg_export.engine.profiles import Profile, make_profiles
+from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.manifest import GraphEntry, Manifest
 from hyperseg_runtime.precision import Precision
 
@@ -56,6 +57,14 @@ def plan_engine(entry: GraphEntry, options: BuildOptions) -> EnginePlan:
 
 
 def plan_engines(manifest: Manifest, graphs: Sequence[str] | None, options: BuildOptions) -> list[EnginePlan]:
-    """Plans of the named graphs, or of all. Raises BundleError for a graph that the bundle lacks."""
-    names = graphs or [entry.spec.name for entry in manifest.graphs]
-    return [plan_engine(manifest.graph(name), options) for name in names]
+    """Plans of the named graphs, or of all. Raises InputError for a graph that the bundle lacks."""
+    return [plan_engine(entry, options) for entry in chosen_graphs(manifest, graphs)]
+
+
+def chosen_graphs(manifest: Manifest, names: Sequence[str] | None) -> list[GraphEntry]:
+    """The named graphs, or all. Raises InputError for one that the bundle lacks."""
+    entries = {entry.spec.name: entry for entry in manifest.graphs}
+    for name in names or ():
+        if name not in entries:
+            raise InputError(f"the bundle has no graph {name}; it has {', '.join(entries)}")
+    return [entries[name] for name in names or entries]

@@ -49,6 +49,7 @@ def _enum(name: str) -> Any:
 _ENUMS: dict[str, Any] = {}
 for _name in (
     "BuilderFlag DataType HardwareCompatibilityLevel LayerInformationFormat LayerType MemoryPoolType "
+    "NetworkDefinitionCreationFlag "
     "ProfilingVerbosity TensorIOMode"
 ).split():
     globals()[_name] = _enum(_name)
@@ -208,6 +209,8 @@ class Builder(_Listed):
         self._logger = logger
 
     def create_network(self, flags: int) -> INetworkDefinition:
+        """Networks of TensorRT 10 are strongly typed only on request."""
+        assert flags == 1 << int(NetworkDefinitionCreationFlag.STRONGLY_TYPED)  # noqa: F821
         return INetworkDefinition()
 
     def create_builder_config(self) -> IBuilderConfig:

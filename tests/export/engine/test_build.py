@@ -211,7 +211,7 @@ def test_a_dry_run_needs_nothing(bundle: Path, run_cli: RunCli) -> None:
     ("arguments", "code", "message"),
     [
         (["--profile", "fast"], 2, "choose latency, throughput, video"),
-        (["--graph", "decoder"], 6, "has no graph decoder"),
+        (["--graph", "decoder"], 2, "has no graph decoder"),
     ],
 )
 def test_a_dry_run_of_what_does_not_exist(
