@@ -2,8 +2,10 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -11,6 +13,7 @@ from hyperseg_export import cli
 from hyperseg_runtime import console
 from support import CliResult, RunCli, made_once
 
+Compiled = TypeVar("Compiled")
 TESTS = Path(__file__).parent
 GOLDEN = TESTS / "golden" / "hyperseg"
 PHOTOS = TESTS.parent / "export" / "hyperseg_export" / "samples"
@@ -55,18 +58,28 @@ def tiny_bundle(shared_dir: Path, tiny_checkpoint: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def cpu_op_library(shared_dir: Path) -> Path:
-    """The native deformable attention for ONNX Runtime, compiled for this run."""
+def compiled(shared_dir: Path) -> Callable[[Callable[[], Compiled]], Compiled]:
+    """Calls what compiles C++, once for all workers of this run; skips where there is no compiler."""
     from hyperseg_kernels import native
+
+    def make(compile_it: Callable[[], Compiled]) -> Compiled:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_CACHE_HOME", str(shared_dir))
+            try:
+                native.find_compiler()
+            except native.NativeBuildError as error:
+                pytest.skip(str(error))
+            return compile_it()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def cpu_op_library(compiled: Callable[[Callable[[], Path]], Path]) -> Path:
+    """The native deformable attention for ONNX Runtime."""
     from hyperseg_kernels.deformable_attention import cpu_op
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(shared_dir))
-        try:
-            native.find_compiler()
-        except native.NativeBuildError as error:
-            pytest.skip(str(error))
-        return cpu_op.library()
+    return compiled(cpu_op.library)
 
 
 @pytest.fixture(scope="session")

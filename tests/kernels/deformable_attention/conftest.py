@@ -1,7 +1,6 @@
 """Random calls of deformable attention, with locations no network should produce but a fault can; host kernels."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -10,7 +9,6 @@ from hypothesis.strategies import SearchStrategy
 
 from deformable_attention_host import HostKernels
 from deformable_attention_support import Call
-from hyperseg_kernels import native
 
 STRANGE = (float("nan"), float("inf"), float("-inf"), 3e38, -3e38, 1e30, -1e10)
 
@@ -37,14 +35,8 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def host_kernels(shared_dir: Path) -> HostKernels:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(shared_dir))
-        try:
-            native.find_compiler()
-        except native.NativeBuildError as error:
-            pytest.skip(str(error))
-        return HostKernels()
+def host_kernels(compiled: Callable[[Callable[[], HostKernels]], HostKernels]) -> HostKernels:
+    return compiled(HostKernels)
 
 
 @st.composite
