@@ -3,7 +3,7 @@
     python benchmarks/bench_deformable_attention.py --rounds 7
 
 Two measurements: one call of the operator, and the whole six-layer pixel encoder. Three rivals run in turn in one
-process: the native kernel (`cpu_op`), the body that exported files carry (`onnx_op`, gathers corners) and a
+process: the native kernel (`cpu_ops`), the body that exported files carry (`onnx_op`, gathers corners) and a
 body on GridSample (`onnx_grid_sample`). Weights and inputs are random; offsets have a standard deviation of about
 2 pixels. The last line of output is the path of the JSON file.
 """
@@ -19,7 +19,8 @@ import numpy as np
 import onnxruntime as ort
 
 import measure
-from hyperseg_kernels.deformable_attention import cpu_op, onnx_grid_sample
+from hyperseg_kernels import cpu_ops
+from hyperseg_kernels.deformable_attention import onnx_grid_sample
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def race(
     """Milliseconds of each rival, ratios to the native kernel, and how far the rivals' results are apart."""
     model, inputs = make()
     sessions = {
-        "native": session(model, OnnxRuntimeBackend(threads, [cpu_op.library()])),
+        "native": session(model, OnnxRuntimeBackend(threads, [cpu_ops.library()])),
         "gather_body": session(model, OnnxRuntimeBackend(threads)),
         "grid_sample_body": session(with_grid_sample(model), OnnxRuntimeBackend(threads)),
     }

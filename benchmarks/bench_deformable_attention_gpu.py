@@ -16,8 +16,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import measure
+from hyperseg_kernels import torch_launch
+from hyperseg_kernels.cuda import ValueType, grid_of
 from hyperseg_kernels.deformable_attention import cuda_source
-from hyperseg_kernels.deformable_attention.cuda_source import Layer, ValueType
+from hyperseg_kernels.deformable_attention.cuda_source import Layer
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +100,7 @@ def measure_type(value_type: ValueType, rounds: int, bandwidth: float) -> dict[s
 
     from hyperseg_kernels.deformable_attention import reference, torch_cuda
 
-    dtype = {kind: name for name, kind in torch_cuda.VALUE_TYPES.items()}[value_type]
+    dtype = {kind: name for name, kind in torch_launch.VALUE_TYPES.items()}[value_type]
     layers = [random_layer(dtype, seed) for seed in range(LAYERS)]
     rivals: dict[str, Callable[[dict[str, Tensor]], Tensor]] = {
         "given": lambda x: torch_cuda.deformable_attention(x["value"], x["locations"], x["weights"], LAYER),
@@ -162,9 +164,8 @@ def random_layer(dtype: "torch.dtype", seed: int, device: str = "cuda") -> "dict
 def baseline(value_type: ValueType) -> "Callable[[dict[str, Tensor]], Tensor]":
     import torch
 
-    from hyperseg_kernels.deformable_attention import torch_cuda
-
-    kernel = torch_cuda.compiled(BASELINE.format(value=value_type.cpp), "baseline", torch.device("cuda", 0))
+    source = BASELINE.format(value=value_type.cpp)
+    kernel = torch_launch.compiled(source, cuda_source.headers(), "baseline", torch.device("cuda", 0))
     shapes = torch.tensor(LAYER.level_shapes, dtype=torch.int32, device="cuda")
 
     def run(layer: "dict[str, Tensor]") -> "Tensor":
@@ -178,8 +179,7 @@ def baseline(value_type: ValueType) -> "Callable[[dict[str, Tensor]], Tensor]":
             *(ctypes.c_int32(number) for number in (threads, *sizes)),
             ctypes.c_void_p(output.data_ptr()),
         ]
-        per_block = cuda_source.THREADS_PER_BLOCK
-        kernel.launch(cuda_source.blocks(threads), per_block, torch.cuda.current_stream().cuda_stream, arguments)
+        kernel.launch(grid_of(threads), torch.cuda.current_stream().cuda_stream, arguments)
         return output
 
     return run

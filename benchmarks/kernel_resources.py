@@ -10,8 +10,9 @@ from typing import Any
 
 import measure
 from hyperseg_kernels import nvrtc
+from hyperseg_kernels.cuda import THREADS_PER_BLOCK, ValueType
 from hyperseg_kernels.deformable_attention import cuda_source
-from hyperseg_kernels.deformable_attention.cuda_source import Layer, ValueType
+from hyperseg_kernels.deformable_attention.cuda_source import Layer
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
 FULL_SIZE = Layer(heads=8, channels=32, points=4, level_shapes=((32, 32), (64, 64), (128, 128)))
@@ -21,7 +22,7 @@ def main() -> None:
     content = {
         "compiler": f"NVRTC {nvrtc.version()}",
         "layer": asdict(FULL_SIZE),
-        "threads_per_block": cuda_source.THREADS_PER_BLOCK,
+        "threads_per_block": THREADS_PER_BLOCK,
         "kernels": {arch: resources(compiled(arch)) for arch in ARCHITECTURES},
     }
     print(measure.write_results("kernel_resources", content))

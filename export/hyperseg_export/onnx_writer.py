@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hyperseg_export.modules import cache_op  # noqa: F401  (registers an op translated below)
 from hyperseg_export.weight_store import Location, WeightFile
-from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION
+from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, PLUGIN_ATTRIBUTES
 from hyperseg_kernels.deformable_attention import onnx_op, torch_op  # noqa: F401  (likewise)
 from hyperseg_runtime.errors import ExportError
 from hyperseg_runtime.graph_spec import DType, GraphSpec, TensorSpec
@@ -150,7 +150,7 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 
     def deformable_attention(value: Any, locations: Any, weights: Any, level_shapes: Sequence[int]) -> Any:
         node = getattr(own, DEFORMABLE_ATTENTION.name)
-        return node(value, locations, weights, level_shapes=level_shapes, **onnx_op.PLUGIN_ATTRIBUTES)
+        return node(value, locations, weights, level_shapes=level_shapes, **PLUGIN_ATTRIBUTES)
 
     return {
         torch.ops.hyperseg.cache_update.default: cache_update,

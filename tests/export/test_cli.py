@@ -84,7 +84,7 @@ def test_the_native_kernel_gives_the_same_mask(
     cpu_op_library: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hyperseg_kernels.deformable_attention.cpu_op.library", lambda: cpu_op_library)
+    monkeypatch.setattr("hyperseg_kernels.cpu_ops.library", lambda: cpu_op_library)
     contents = []
     for options in ((), ("--native",)):
         result = run_cli("run", tiny_bundle, coffee, "the cup", "--out", tmp_path, "--json", *options)

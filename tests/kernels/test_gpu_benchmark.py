@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from hyperseg_kernels import nvrtc
+from hyperseg_kernels.cuda import ValueType
 from hyperseg_kernels.deformable_attention import cuda_source
-from hyperseg_kernels.deformable_attention.cuda_source import ValueType
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

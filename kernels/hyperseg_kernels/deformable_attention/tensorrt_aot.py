@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from hyperseg_kernels import cuda_driver, nvrtc
 from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION
+from hyperseg_kernels.cuda import THREADS_PER_BLOCK, ValueType
 from hyperseg_kernels.deformable_attention import cuda_source
-from hyperseg_kernels.deformable_attention.cuda_source import Layer, ValueType
+from hyperseg_kernels.deformable_attention.cuda_source import Layer
 
 TYPES = "FP32|FP16|BF16, FP32|FP32|FP32, FP32|FP32|FP32, FP32|FP16|BF16"
 """Of value, locations, weights and output: value and output are alike, the others float32."""
@@ -63,7 +64,7 @@ def register() -> None:
         batch, queries = attention_weights.shape_expr[0], attention_weights.shape_expr[1]
         lanes_per_query = layer.heads * layer.channels // layer.lane_channels(value_type)
         lanes = batch * queries * lanes_per_query
-        threads = cuda_source.THREADS_PER_BLOCK
+        threads = THREADS_PER_BLOCK
         launch = trtp.KernelLaunchParams(grid_x=trtp.cdiv(lanes, threads), block_x=threads)
         numbers = trtp.SymIntExprs.from_tuple([trtp.SymInt32(lanes), trtp.SymInt32(queries)])
         return cuda_source.given_name(value_type), machine_code(layer, value_type), launch, numbers

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from hyperseg_kernels import native
-from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION
-from hyperseg_kernels.deformable_attention.onnx_op import PLUGIN_ATTRIBUTES
+from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, PLUGIN_ATTRIBUTES
 
 PROBE = Path(__file__).parent / "aot_probe.py"
 STUBS = {  # what the bindings ask of each library

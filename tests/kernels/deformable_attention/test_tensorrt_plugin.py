@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION
+from hyperseg_kernels import cuda
+from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, PLUGIN_ATTRIBUTES
 from hyperseg_kernels.deformable_attention import cuda_source
-from hyperseg_kernels.deformable_attention.onnx_op import PLUGIN_ATTRIBUTES
 
 PLUGIN = cuda_source.SOURCES / "tensorrt"
 FLOAT32, FLOAT16, INT8, BFLOAT16 = 0, 1, 2, 7  # nvinfer1::DataType
@@ -30,9 +30,9 @@ def test_the_parser_finds_the_plugin_by_what_the_node_says() -> None:
 
 def test_block_sizes_are_those_of_the_generated_kernels() -> None:
     text = (PLUGIN / "kernels.cu").read_text()
-    assert f"kThreads = {cuda_source.THREADS_PER_BLOCK}" in text
+    assert f"kThreads = {cuda.THREADS_PER_BLOCK}" in text
     assert f"kBlocksPerMultiprocessor = {cuda_source.BLOCKS_PER_MULTIPROCESSOR}" in text
-    assert f"kWidestLoadBytes = {cuda_source.LOAD_BYTES}" in text
+    assert f"kWidestLoadBytes = {cuda.LOAD_BYTES}" in text
 
 
 def test_without_headers_cmake_says_how_to_get_them(tmp_path: Path) -> None:
