@@ -4,6 +4,7 @@ A block reads one query of one image, either for its statistics or for its pixel
 keeps the row's line of source values in shared memory.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from hyperseg_kernels.cuda import Grid, ValueType, header_texts
@@ -17,19 +18,21 @@ MAX_WIDTH_PX = SHARED_BYTES // 4
 INDEX_LIMIT = 2**31
 
 
-def threads(width_px: int) -> int:
-    """Whole warps, as many as have room for a line of float32 each. Raises ValueError where not one has."""
-    if not 1 <= width_px <= MAX_WIDTH_PX:
-        raise ValueError(f"mask readout takes logits 1 to {MAX_WIDTH_PX} px wide, not {width_px}")
-    return min(MAX_THREADS, WARP * (SHARED_BYTES // (4 * width_px)))
-
-
 def grid(images: int, queries: int, masks: int, width_px: int) -> Grid:
-    """Raises ValueError beyond what one launch can count."""
-    blocks, per_block = images * (queries + masks), threads(width_px)
+    """A block for every query and every mask. Raises ValueError beyond what one launch can count."""
+    blocks = images * (queries + masks)
     if blocks >= INDEX_LIMIT:
         raise ValueError(f"mask readout of {blocks} masks needs several launches")
-    return Grid(blocks, per_block, per_block // WARP * 4 * width_px)
+    return replace(block(width_px), blocks=blocks)
+
+
+def block(width_px: int) -> Grid:
+    """One block of whole warps, as many as have room for a line of float32 each. Raises ValueError where not one
+    has."""
+    if not 1 <= width_px <= MAX_WIDTH_PX:
+        raise ValueError(f"mask readout takes logits 1 to {MAX_WIDTH_PX} px wide, not {width_px}")
+    warps = min(MAX_THREADS // WARP, SHARED_BYTES // (4 * width_px))
+    return Grid(1, WARP * warps, warps * 4 * width_px)
 
 
 def headers() -> dict[str, str]:
