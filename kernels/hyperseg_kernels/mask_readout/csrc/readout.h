@@ -78,20 +78,24 @@ HYPERSEG_UNROLL
   return logit;
 }
 
-// Adds what this lane finds on the row. A row has few enough pixels for a float sum.
+// Adds what this lane finds on the row; float sums are kept short, where many equal terms would lean one way.
 template <int kLanes>
 HYPERSEG_INLINE void count(const float* line, const Axis& columns, int lane, Statistics& statistics) {
-  float sum = 0.0f;
-  int area = 0;
-  HYPERSEG_SIMD("omp simd reduction(+ : sum, area)")
-  for (int column = lane; column < columns.size; column += kLanes) {
-    const float logit = resampled(line, columns, column);
-    const bool inside = logit > 0.0f;  // NaN is not
-    sum += inside ? sigmoid_of_positive(logit) : 0.0f;
-    area += inside;
+  constexpr int kTerms = 128;
+  for (int first = lane; first < columns.size; first += kTerms * kLanes) {
+    const int end = first + kTerms * kLanes < columns.size ? first + kTerms * kLanes : columns.size;
+    float sum = 0.0f;
+    int area = 0;
+    HYPERSEG_SIMD("omp simd reduction(+ : sum, area)")
+    for (int column = first; column < end; column += kLanes) {
+      const float logit = resampled(line, columns, column);
+      const bool inside = logit > 0.0f;  // NaN is not
+      sum += inside ? sigmoid_of_positive(logit) : 0.0f;
+      area += inside;
+    }
+    statistics.sum += sum;
+    statistics.area += area;
   }
-  statistics.sum += sum;
-  statistics.area += area;
 }
 
 template <int kLanes>
