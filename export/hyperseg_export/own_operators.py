@@ -1,6 +1,7 @@
 """Operators that ONNX does not have, or that torch's exporter does not know: their nodes and their bodies."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import onnx
@@ -9,7 +10,7 @@ import onnxscript
 import torch
 
 from hyperseg_export.modules import cache_op  # noqa: F401  (registers an op translated below)
-from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, PLUGIN_ATTRIBUTES, PROJECTED_ATTENTION, OperatorName
+from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, PLUGIN_ATTRIBUTES, PROJECTED_ATTENTION
 from hyperseg_kernels.deformable_attention import onnx_op, onnx_projected, torch_op  # noqa: F401  (likewise)
 from hyperseg_runtime.errors import ExportError
 
@@ -48,36 +49,44 @@ def add_function_bodies(model: ir.Model, opset: int) -> None:
 
     Raises ExportError where nodes of one operator would need different bodies: a file holds one each.
     """
-    projected = list(_nodes(model, PROJECTED_ATTENTION))
-    sizes = {_reference_size(model, node) for node in projected}
-    forms = {_form(node) for node in (*_nodes(model, DEFORMABLE_ATTENTION), *projected)}
-    if len(forms) > 1 or len(sizes) > 1:
-        different = sorted(f"{levels} levels of {onnx.TensorProto.DataType.Name(kind)}" for levels, kind in forms)
-        raise ExportError(
-            f"graph {model.graph.name}: one body cannot serve all nodes: {', '.join(different)}"
-            + (f", references of {sorted(sizes)} coordinates" if sizes else "")
-        )
-    bodies = [onnx_op.function_body(levels, opset, value_type) for levels, value_type in forms]
-    bodies += [onnx_projected.function_body(size, opset) for size in sizes]
-    for body in map(ir.serde.deserialize_function, bodies):
-        model.functions[body.identifier()] = body
+    for operator in (DEFORMABLE_ATTENTION, PROJECTED_ATTENTION):
+        forms = {_form(node) for node in model.graph if (node.domain, node.op_type) == (operator.domain, operator.name)}
+        if len(forms) > 1:
+            raise ExportError(
+                f"graph {model.graph.name}: one body of {operator} cannot serve {' and '.join(sorted(map(str, forms)))}"
+            )
+        for form in forms:
+            body = ir.serde.deserialize_function(form.body(opset))
+            model.functions[body.identifier()] = body
 
 
-def _nodes(model: ir.Model, operator: OperatorName) -> Iterator[ir.Node]:
-    return (node for node in model.graph if (node.domain, node.op_type) == (operator.domain, operator.name))
+@dataclass(frozen=True)
+class Form:
+    """What a body of deformable attention is made for."""
+
+    levels: int
+    value_type: ir.DataType
+    reference_size: int | None  # None: the plain operator
+
+    def __str__(self) -> str:
+        references = f" with references of {self.reference_size} coordinates" if self.reference_size else ""
+        return f"{self.levels} levels of {self.value_type}{references}"
+
+    def body(self, opset: int) -> onnx.FunctionProto:
+        value_type = self.value_type.value
+        if self.reference_size is None:
+            return onnx_op.function_body(self.levels, opset, value_type)
+        return onnx_projected.function_body(self.reference_size, self.levels, opset, value_type)
 
 
-def _form(node: ir.Node) -> tuple[int, int]:
-    """Number of levels and ONNX type of the values: what a body is made for."""
-    value = node.inputs[0]
-    if value is None or value.dtype is None:
-        raise ExportError(f"{node.name} has values of unknown type")
-    return len(node.attributes["level_shapes"].as_ints()) // 2, value.dtype.value
-
-
-def _reference_size(model: ir.Model, node: ir.Node) -> int:
-    references = node.inputs[1]
-    size = references.shape[-1] if references is not None and references.shape is not None else None
+def _form(node: ir.Node) -> Form:
+    value, references = node.inputs[:2]
+    if value is None or value.dtype is None or references is None or references.shape is None:
+        raise ExportError(f"{node.name} has inputs of unknown type or shape")
+    levels = len(node.attributes["level_shapes"].as_ints()) // 2
+    if node.op_type == DEFORMABLE_ATTENTION.name:
+        return Form(levels, value.dtype, None)
+    size = references.shape[-1]
     if not isinstance(size, int):
-        raise ExportError(f"graph {model.graph.name}: references must have 2 or 4 coordinates, known at export")
-    return size
+        raise ExportError(f"{node.name}: references must have 2 or 4 coordinates, known at export")
+    return Form(levels, value.dtype, size)

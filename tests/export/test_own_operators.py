@@ -73,7 +73,7 @@ def test_the_body_of_bfloat16_values_is_of_that_type(tmp_path: Path) -> None:
 
 
 def test_one_body_cannot_serve_two_types(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="one body cannot serve all nodes: 2 levels of FLOAT, 2 levels of FLOAT16"):
+    with pytest.raises(ExportError, match="cannot serve 2 levels of FLOAT and 2 levels of FLOAT16"):
         written(BothTypes, DType.FLOAT16, tmp_path)
 
 

@@ -1,5 +1,6 @@
 """The GPU benchmarks where there is no GPU: they say so, and what they compare is the same."""
 
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -17,7 +18,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 @pytest.mark.parametrize("script", ["bench_deformable_attention_gpu.py", "bench_mask_readout_gpu.py"])
 def test_without_a_gpu_it_says_not_measured(script: str) -> None:
-    environment = {"CUDA_VISIBLE_DEVICES": "", "PATH": ""}
+    environment = {"CUDA_VISIBLE_DEVICES": "", "PATH": "", "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, BENCHMARKS / script]
     finished = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert finished.stdout.startswith("not measured: no GPU")

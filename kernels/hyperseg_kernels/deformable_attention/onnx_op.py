@@ -40,6 +40,12 @@ def function_body(level_count: int, opset: int, value_type: int = TensorProto.FL
     Every level gets a border of zeros and every sample is moved onto the bordered map, so no corner needs a
     validity test of its own: a sample outside lands on zeros, and so does NaN.
     """
+    signature = _SIGNATURE.format(domain=DEFORMABLE_ATTENTION.domain, name=DEFORMABLE_ATTENTION.name, opset=opset)
+    return onnx.parser.parse_function(signature + "{\n" + body_text(level_count, value_type) + "\n}")
+
+
+def body_text(level_count: int, value_type: int) -> str:
+    """The body alone: from value, sampling_locations, attention_weights and the attribute level_shapes to output."""
     wide = value_type == TensorProto.FLOAT
     lines = [_HEADER] if wide else ["  value_f32 = Cast <to = 1> (value)", _HEADER]
     value = "value" if wide else "value_f32"
@@ -53,8 +59,7 @@ def function_body(level_count: int, opset: int, value_type: int = TensorProto.FL
     lines.append(_FOOTER.format(total=total, output="output" if wide else "output_f32"))
     if not wide:
         lines.append(f"  output = Cast <to = {value_type}> (output_f32)")
-    signature = _SIGNATURE.format(domain=DEFORMABLE_ATTENTION.domain, name=DEFORMABLE_ATTENTION.name, opset=opset)
-    return onnx.parser.parse_function(signature + "{\n" + "\n".join(lines) + "\n}")
+    return "\n".join(lines)
 
 
 _SIGNATURE = """<domain: "{domain}", opset_import: ["" : {opset}]>

@@ -1,15 +1,18 @@
-"""The fused form in ONNX: a node that takes raw projections, and a body that hands samples to the plain operator.
+"""The fused form in ONNX: a node that takes raw projections, and a body that makes samples of them first.
 
-A runtime that knows this operator never makes the tensor of locations; one that knows the plain operator alone
-finds it in the body; every other finds that one's body. A model with this node therefore needs both bodies.
+A runtime that knows this operator never makes the tensor of locations. The plain operator's body is written out here
+and not called: TensorRT-RTX 1.7.1's parser loses an attribute that one body hands on to the next ("Invalid Node ...
+indices.empty()"). The text is the same, so nothing else differs; can go when a model with the call parses.
 """
 
 from typing import TYPE_CHECKING
 
 import onnx.parser
+from onnx import TensorProto
 
 from hyperseg_kernels import onnx_schema
-from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, PLUGIN_ATTRIBUTES, PROJECTED_ATTENTION
+from hyperseg_kernels.catalog import PROJECTED_ATTENTION
+from hyperseg_kernels.deformable_attention import onnx_op
 
 if TYPE_CHECKING:
     from onnx import FunctionProto
@@ -30,51 +33,52 @@ def register_schema() -> None:
     )
 
 
-def function_body(reference_size: int, opset: int) -> "FunctionProto":
+def function_body(
+    reference_size: int, level_count: int, opset: int, value_type: int = TensorProto.FLOAT
+) -> "FunctionProto":
     """The body, as in `reference.projected_attention`; `reference_size` is 2 (points) or 4 (boxes).
 
-    Locations and weights are float32 whatever the type of the rest.
+    Everything inside is float32, as in the plain operator's body; `value_type` is the type of all but the references.
     """
-    plugin = ", ".join(f'{name} = "{value}"' for name, value in PLUGIN_ATTRIBUTES.items())
     locations = _BOXES if reference_size == 4 else _POINTS
-    text = _BODY.format(opset=opset, own=PROJECTED_ATTENTION, plain=DEFORMABLE_ATTENTION, plugin=plugin)
-    return onnx.parser.parse_function(text.replace("LOCATIONS", locations))
+    signature = _SIGNATURE.format(operator=PROJECTED_ATTENTION, opset=opset)
+    sampling = onnx_op.body_text(level_count, value_type)
+    return onnx.parser.parse_function(f"{signature}{{\n{_WEIGHTS}{locations}\n{sampling}\n}}")
 
 
-_BODY = """<domain: "{own.domain}", opset_import: ["" : {opset}, "{plain.domain}" : {plain.version}]>
-{own.name} <level_shapes> (value, references, offsets, logits) => (output) {{
+_SIGNATURE = """<domain: "{operator.domain}", opset_import: ["" : {opset}]>
+{operator.name} <level_shapes> (value, references, offsets, logits) => (output)
+"""
+_WEIGHTS = """
   shifts = Cast <to = 1> (offsets)
   scores = Cast <to = 1> (logits)
   scores_shape = Shape (logits)
   per_head = Constant <value_ints = [0, 0, 0, -1]> ()
   flat_scores = Reshape (scores, per_head)
   shares = Softmax <axis = -1> (flat_scores)
-  weights = Reshape (shares, scores_shape)
+  attention_weights = Reshape (shares, scores_shape)
   heads_and_points = Constant <value_ints = [2, 4]> ()
-  reference = Unsqueeze (references, heads_and_points)
-LOCATIONS
-  output = {plain.domain}.{plain.name} <level_shapes: ints = @level_shapes, {plugin}> (value, locations, weights)
-}}"""
+  reference = Unsqueeze (references, heads_and_points)"""
 
 # An offset is in pixels of its level.
 _POINTS = """
-  shapes = Constant <value_ints: ints = @level_shapes> ()
+  extents_flat = Constant <value_ints: ints = @level_shapes> ()
   in_pairs = Constant <value_ints = [-1, 1, 2]> ()
-  height_width = Reshape (shapes, in_pairs)
+  height_width = Reshape (extents_flat, in_pairs)
   swapped = Constant <value_ints = [1, 0]> ()
   width_height = Gather <axis = 2> (height_width, swapped)
   extents = Cast <to = 1> (width_height)
   moved = Div (shifts, extents)
-  locations = Add (reference, moved)"""
+  sampling_locations = Add (reference, moved)"""
 
 # An offset is in units of half the box over the number of points.
 _BOXES = """
-  half = Constant <value_float = 0.5> ()
+  half_unit = Constant <value_float = 0.5> ()
   two_two = Constant <value_ints = [2, 2]> ()
   centre, size = Split <axis = -1> (reference, two_two)
   P = Shape <start = 4, end = 5> (offsets)
   points = Cast <to = 1> (P)
   per_point = Div (shifts, points)
-  half_size = Mul (size, half)
+  half_size = Mul (size, half_unit)
   moved = Mul (per_point, half_size)
-  locations = Add (centre, moved)"""
+  sampling_locations = Add (centre, moved)"""

@@ -1,4 +1,4 @@
-"""The fused node: by its body, by the native kernel of the plain operator in its body, and by its own."""
+"""The fused node in ONNX Runtime: by its body and by the native kernel, against the reference."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +16,8 @@ from torch import Tensor
 from deformable_attention_support import BODY, PROJECTED, Call, flat, random_call, session_of
 from hyperseg_export.onnx_lint import IMPORTABLE
 from hyperseg_export.onnx_writer import IR_VERSION, OPSET
-from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, PLUGIN_ATTRIBUTES, PROJECTED_ATTENTION
-from hyperseg_kernels.deformable_attention import onnx_op, onnx_projected, reference
+from hyperseg_kernels.catalog import PLUGIN_ATTRIBUTES, PROJECTED_ATTENTION
+from hyperseg_kernels.deformable_attention import onnx_projected, reference
 
 SHAPES = [(4, 5), (1, 1), (9, 11)]
 FORMS = pytest.mark.parametrize("native", [False, True], ids=["body", "native"])
@@ -102,21 +102,17 @@ def test_checker_and_shape_inference_accept_the_model(size: int, value_type: int
 
 
 @pytest.mark.parametrize("size", [2, 4])
-def test_body_hands_over_to_the_plain_operator(size: int) -> None:
-    """With what a parser needs to find that one's plugin; the rest are operators that engines import."""
-    body = onnx_projected.function_body(size, OPSET)
-    *nodes, last = body.node
-    assert (last.domain, last.op_type) == (DEFORMABLE_ATTENTION.domain, DEFORMABLE_ATTENTION.name)
-    assert {node.domain for node in nodes} == {""} and {node.op_type for node in nodes} <= IMPORTABLE
-    given_attributes = {attribute.name: attribute for attribute in last.attribute}
-    assert given_attributes.keys() == {"level_shapes", *PLUGIN_ATTRIBUTES}
-    assert given_attributes["level_shapes"].ref_attr_name == "level_shapes"
+def test_body_holds_only_operators_that_engines_import_and_no_grid_sample(size: int) -> None:
+    """And calls no other body, for the reason given in `onnx_projected`."""
+    body = onnx_projected.function_body(size, 3, OPSET)
+    assert {node.domain for node in body.node} == {""}
+    assert {node.op_type for node in body.node} <= IMPORTABLE - {"GridSample"}
 
 
 def test_body_and_schema_agree_on_names_and_order() -> None:
     onnx_projected.register_schema()
     schema = onnx.defs.get_schema(PROJECTED_ATTENTION.name, PROJECTED_ATTENTION.version, PROJECTED_ATTENTION.domain)
-    body = onnx_projected.function_body(2, OPSET)
+    body = onnx_projected.function_body(2, 3, OPSET)
     assert [parameter.name for parameter in schema.inputs] == list(body.input)
     assert [parameter.name for parameter in schema.outputs] == list(body.output)
 
@@ -138,8 +134,7 @@ def model_of(
     reference_size: int,
     value_type: int = TensorProto.FLOAT,
 ) -> onnx.ModelProto:
-    """One fused node with its body and that of the plain operator; batch and queries are free."""
-    onnx_op.register_schema()
+    """One fused node with its body; batch and queries are free."""
     onnx_projected.register_schema()
     levels, rows = len(shapes), sum(height * width for height, width in shapes)
     infos = [
@@ -159,10 +154,7 @@ def model_of(
     )
     return helper.make_model(
         helper.make_graph([node], "g", infos, [output]),
-        functions=[
-            onnx_projected.function_body(reference_size, OPSET),
-            onnx_op.function_body(levels, OPSET, value_type),
-        ],
+        functions=[onnx_projected.function_body(reference_size, levels, OPSET, value_type)],
         opset_imports=[
             helper.make_opsetid("", OPSET),
             helper.make_opsetid(PROJECTED_ATTENTION.domain, PROJECTED_ATTENTION.version),
