@@ -43,7 +43,8 @@ def test_launches_are_those_of_the_generated_kernels() -> None:
     assert f"kThreads = {cuda.THREADS_PER_BLOCK}" in attention
     assert f"kBlocksPerMultiprocessor = {attention_source.BLOCKS_PER_MULTIPROCESSOR}" in attention
     assert f"kWidestLoadBytes = {cuda.LOAD_BYTES}" in attention
-    assert f"kMaxThreads = {readout_source.MAX_THREADS}" in readout
+    assert f"kMaxThreads = {readout_source.MAX_THREADS}," in readout
+    assert f"kBlocksPerMultiprocessor = {readout_source.BLOCKS_PER_MULTIPROCESSOR}," in readout
     assert f"kSharedBytes = {readout_source.SHARED_BYTES // 1024} * 1024" in readout
     assert (
         f"kMaxReadoutWidth = {readout_source.SHARED_BYTES // 1024} * 1024 / 4"

@@ -7,11 +7,14 @@ extern "C" __attribute__((visibility("default"))) hyperseg::ort::Status* Registe
     hyperseg::ort::SessionOptions* options, const hyperseg::ort::ApiBase* base) {
   using namespace hyperseg;
   static const ort::CustomOp given = ort::description<GivenKernel<float>>(),
-                             given_half = ort::description<GivenKernel<Half>>(),
                              projected = ort::description<ProjectedKernel<float>>(),
+                             readout = ort::description<ReadoutKernel<float>>();
+  std::vector<const ort::CustomOp*> operators = {&given, &projected, &readout};
+#ifdef HYPERSEG_HOST_HALF
+  static const ort::CustomOp given_half = ort::description<GivenKernel<Half>>(),
                              projected_half = ort::description<ProjectedKernel<Half>>(),
-                             readout = ort::description<ReadoutKernel<float>>(),
                              readout_half = ort::description<ReadoutKernel<Half>>();
-  return ort::register_operators(options, base,
-                                 {&given, &given_half, &projected, &projected_half, &readout, &readout_half});
+  operators.insert(operators.end(), {&given_half, &projected_half, &readout_half});
+#endif
+  return ort::register_operators(options, base, operators);
 }

@@ -49,7 +49,8 @@ HYPERSEG_INLINE float to_float(Half value) {
 HYPERSEG_INLINE void from_float(float value, Half& result) {
   asm("cvt.rn.f16.f32 %0, %1;" : "=h"(result.bits) : "f"(value));
 }
-#else
+#elif defined(__FLT16_MANT_DIG__)
+#define HYPERSEG_HOST_HALF  // GCC before 12 does not know the type
 HYPERSEG_INLINE float to_float(Half value) { return static_cast<float>(bits_as<_Float16>(value)); }
 HYPERSEG_INLINE void from_float(float value, Half& result) { result = bits_as<Half>(static_cast<_Float16>(value)); }
 #endif

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <array>
-#include <initializer_list>
 #include <vector>
 
 #include "device.h"
@@ -105,7 +104,7 @@ inline CustomOp description() {
 // Adds operators to a session's options, in our domain. They live as long as the process, as does the domain:
 // sessions keep pointers to both.
 inline Status* register_operators(SessionOptions* options, const ApiBase* base,
-                                  std::initializer_list<const CustomOp*> operators) {
+                                  const std::vector<const CustomOp*>& operators) {
   const void* table = base->get_api(kVersion);
   if (table == nullptr) return Api(base->get_api(1)).error(ErrorCode::kFail, "needs ONNX Runtime 1.18 or later");
   const Api api(table);

@@ -12,6 +12,8 @@ from hyperseg_kernels.cuda import Grid, ValueType, header_texts
 SOURCES = Path(__file__).parent / "csrc"
 WARP = 32
 MAX_THREADS = 512
+BLOCKS_PER_MULTIPROCESSOR = 2
+"""At least; leaves a thread 64 registers, with which no architecture spills."""
 SHARED_BYTES = 47 * 1024
 """Of the 48 KB that every GPU gives a block unasked; the rest is for the sums of its warps."""
 MAX_WIDTH_PX = SHARED_BYTES // 4
@@ -48,12 +50,15 @@ def program(*value_types: ValueType) -> str:
     """A translation unit with one kernel per type. Arguments: mask_logits, shown, row_index, row_weight,
     column_index, column_weight, int32 queries, masks, height, width, image_height, image_width, then sums, areas,
     pixels; layouts as in `reference`."""
-    kernels = (_KERNEL.format(name=name(one), value=one.cpp, threads=MAX_THREADS) for one in value_types)
+    kernels = (
+        _KERNEL.format(name=name(one), value=one.cpp, threads=MAX_THREADS, blocks=BLOCKS_PER_MULTIPROCESSOR)
+        for one in value_types
+    )
     return '#include "block.h"\nusing namespace hyperseg;\n' + "".join(kernels)
 
 
 _KERNEL = """
-extern "C" __global__ void __launch_bounds__({threads}) {name}(
+extern "C" __global__ void __launch_bounds__({threads}, {blocks}) {name}(
     const {value}* __restrict__ logits, const int* __restrict__ shown, const int* __restrict__ row_index,
     const float* __restrict__ row_weight, const int* __restrict__ column_index,
     const float* __restrict__ column_weight, int queries, int masks, int height, int width, int image_height,

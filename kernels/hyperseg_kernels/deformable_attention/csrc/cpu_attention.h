@@ -17,14 +17,15 @@ struct Corner {
 
 constexpr int kVectorChannels = 8;
 using Vector = float __attribute__((vector_size(32)));  // the compiler splits it where registers are smaller
-using HalfVector = _Float16 __attribute__((vector_size(16)));
 
 HYPERSEG_INLINE void load(const float* from, Vector& to) { memcpy(&to, from, sizeof(to)); }
+#ifdef HYPERSEG_HOST_HALF
 HYPERSEG_INLINE void load(const Half* from, Vector& to) {
-  HalfVector halves;
+  _Float16 __attribute__((vector_size(16))) halves;
   memcpy(&halves, from, sizeof(halves));
   to = __builtin_convertvector(halves, Vector);
 }
+#endif
 
 // output[first..first + 8 * kVectors) = scale * sum of weight * row. The sums stay in registers.
 template <int kVectors, class T>

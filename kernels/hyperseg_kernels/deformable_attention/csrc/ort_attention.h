@@ -94,21 +94,19 @@ HYPERSEG_INLINE void run_projected(const ProjectedInputs<T>& inputs, int64_t tas
   });
 }
 
-// Templates have no versions per instruction set, so each task has plain functions.
-HYPERSEG_PER_CPU inline void given_task(const GivenInputs<float>& inputs, int64_t task) { run_given(inputs, task); }
-HYPERSEG_PER_CPU inline void given_task_half(const GivenInputs<Half>& inputs, int64_t task) { run_given(inputs, task); }
-HYPERSEG_PER_CPU inline void point_task(const ProjectedInputs<float>& inputs, int64_t task) {
-  run_projected<float, 2>(inputs, task);
-}
-HYPERSEG_PER_CPU inline void point_task_half(const ProjectedInputs<Half>& inputs, int64_t task) {
-  run_projected<Half, 2>(inputs, task);
-}
-HYPERSEG_PER_CPU inline void box_task(const ProjectedInputs<float>& inputs, int64_t task) {
-  run_projected<float, 4>(inputs, task);
-}
-HYPERSEG_PER_CPU inline void box_task_half(const ProjectedInputs<Half>& inputs, int64_t task) {
-  run_projected<Half, 4>(inputs, task);
-}
+// Templates have no versions per instruction set, so each type has plain functions.
+#define HYPERSEG_TASKS(T)                                                                                       \
+  HYPERSEG_PER_CPU inline void run_task(const GivenInputs<T>& inputs, int64_t task) { run_given(inputs, task); } \
+  HYPERSEG_PER_CPU inline void run_points(const ProjectedInputs<T>& inputs, int64_t task) {                      \
+    run_projected<T, 2>(inputs, task);                                                                          \
+  }                                                                                                             \
+  HYPERSEG_PER_CPU inline void run_boxes(const ProjectedInputs<T>& inputs, int64_t task) {                       \
+    run_projected<T, 4>(inputs, task);                                                                          \
+  }
+HYPERSEG_TASKS(float)
+#ifdef HYPERSEG_HOST_HALF
+HYPERSEG_TASKS(Half)
+#endif
 
 template <class T>
 struct GivenKernel {
@@ -137,10 +135,7 @@ struct GivenKernel {
     if (locations.shape != locations_shape) return invalid("shapes of the inputs do not fit together");
     const ort::Shape shape = {value.shape[0], weights.shape[1], value.shape[2] * value.shape[3]};
     if (ort::Status* status = ort::make_output(api, context, 0, shape, &work.output)) return status;
-    return ort::parallel_for(api, context, work.batch.tasks(), [&](int64_t task) {
-      if constexpr (kValue == kFloat) given_task(work, task);
-      else given_task_half(work, task);
-    });
+    return ort::parallel_for(api, context, work.batch.tasks(), [&](int64_t task) { run_task(work, task); });
   }
 
   ort::Status* invalid(const char* message) const { return api.error(ort::ErrorCode::kInvalidArgument, message); }
@@ -180,8 +175,8 @@ struct ProjectedKernel {
     const ort::Shape shape = {value.shape[0], logits.shape[1], value.shape[2] * value.shape[3]};
     if (ort::Status* status = ort::make_output(api, context, 0, shape, &work.output)) return status;
     return ort::parallel_for(api, context, work.batch.tasks(), [&](int64_t task) {
-      if constexpr (kValue == kFloat) size == 2 ? point_task(work, task) : box_task(work, task);
-      else size == 2 ? point_task_half(work, task) : box_task_half(work, task);
+      if (size == 2) run_points(work, task);
+      else run_boxes(work, task);
     });
   }
 

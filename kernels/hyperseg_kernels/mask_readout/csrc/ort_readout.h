@@ -23,8 +23,10 @@ HYPERSEG_INLINE void read_item(const Masks<T>& all, int64_t index) {
 }
 
 // Templates have no versions per instruction set, so each type has a plain function.
-HYPERSEG_PER_CPU inline void read_item_of(const Masks<float>& all, int64_t index) { read_item(all, index); }
-HYPERSEG_PER_CPU inline void read_item_of_half(const Masks<Half>& all, int64_t index) { read_item(all, index); }
+HYPERSEG_PER_CPU inline void run_item(const Masks<float>& all, int64_t index) { read_item(all, index); }
+#ifdef HYPERSEG_HOST_HALF
+HYPERSEG_PER_CPU inline void run_item(const Masks<Half>& all, int64_t index) { read_item(all, index); }
+#endif
 
 template <class T>
 struct ReadoutKernel {
@@ -52,10 +54,7 @@ struct ReadoutKernel {
     if (ort::Status* status = ort::make_output(api, context, 0, {images, queries}, &all.sums)) return status;
     if (ort::Status* status = ort::make_output(api, context, 1, {images, queries}, &all.areas)) return status;
     if (ort::Status* status = ort::make_output(api, context, 2, pixels, &all.pixels)) return status;
-    return ort::parallel_for(api, context, images * (queries + masks), [&](int64_t index) {
-      if constexpr (kInputs[0] == kFloat) read_item_of(all, index);
-      else read_item_of_half(all, index);
-    });
+    return ort::parallel_for(api, context, images * (queries + masks), [&](int64_t index) { run_item(all, index); });
   }
 
  private:

@@ -5,10 +5,11 @@
 namespace hyperseg {
 namespace {
 
-constexpr int kMaxThreads = 512, kSharedBytes = 47 * 1024;  // as in cuda_source.py
+constexpr int kMaxThreads = 512, kBlocksPerMultiprocessor = 2, kSharedBytes = 47 * 1024;  // as in cuda_source.py
 
 template <class T>
-__global__ void __launch_bounds__(kMaxThreads) readout(const __grid_constant__ Masks<T> all) {
+__global__ void __launch_bounds__(kMaxThreads, kBlocksPerMultiprocessor)
+    readout(const __grid_constant__ Masks<T> all) {
   read_block(all);
 }
 
