@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -11,11 +11,12 @@ import pytest
 
 from hyperseg_export import cli
 from hyperseg_runtime import console
-from support import CliResult, RunCli, made_once
+from support import CliResult, RunCli, forget_doubles, made_once
 
 Compiled = TypeVar("Compiled")
 TESTS = Path(__file__).parent
 GOLDEN = TESTS / "golden" / "hyperseg"
+DOUBLE_PATHS = [str(TESTS / "doubles"), str(TESTS)]
 PHOTOS = TESTS.parent / "export" / "hyperseg_export" / "samples"
 
 
@@ -101,6 +102,18 @@ def mixed_bundle(shared_dir: Path) -> Path:
         export_bundle(checkpoint, folder, ExportOptions(precision="mixed"))
 
     return made_once(shared_dir / "mixed", make)
+
+
+@pytest.fixture
+def tensorrt_double(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`import tensorrt` and `import cuda` give the doubles of tests/doubles, here and in processes started here."""
+    for path in reversed(DOUBLE_PATHS):
+        monkeypatch.syspath_prepend(path)
+    known = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*DOUBLE_PATHS, *([known] if known else [])]))
+    forget_doubles()
+    yield
+    forget_doubles()
 
 
 @pytest.fixture

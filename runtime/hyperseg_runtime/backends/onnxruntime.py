@@ -12,6 +12,7 @@ import onnxruntime as ort
 from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.errors import BundleError, InputError
 from hyperseg_runtime.graph_spec import DType, GraphSpec, TensorSpec
+from hyperseg_runtime.precision import Precision
 
 PROVIDERS = ["CPUExecutionProvider"]
 ONNX_TYPES = {
@@ -80,6 +81,7 @@ class OnnxRuntimeBackend:
     """
 
     name = "onnxruntime"
+    precisions = frozenset({Precision.FP32, Precision.FP16})
 
     def __init__(self, threads: int | None = None, custom_op_libraries: Sequence[Path] = ()) -> None:
         self.threads = threads
