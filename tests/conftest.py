@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -105,15 +106,37 @@ def mixed_bundle(shared_dir: Path) -> Path:
 
 
 @pytest.fixture
-def tensorrt_double(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def tensorrt_double() -> Iterator[None]:
+    """See `doubled`."""
+    with doubled():
+        yield
+
+
+@contextmanager
+def doubled() -> Iterator[None]:
     """`import tensorrt` and `import cuda` give the doubles of tests/doubles, here and in processes started here."""
-    for path in reversed(DOUBLE_PATHS):
-        monkeypatch.syspath_prepend(path)
-    known = os.environ.get("PYTHONPATH")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*DOUBLE_PATHS, *([known] if known else [])]))
-    forget_doubles()
-    yield
-    forget_doubles()
+    with pytest.MonkeyPatch.context() as patch:
+        for path in reversed(DOUBLE_PATHS):
+            patch.syspath_prepend(path)
+        known = os.environ.get("PYTHONPATH")
+        patch.setenv("PYTHONPATH", os.pathsep.join([*DOUBLE_PATHS, *([known] if known else [])]))
+        forget_doubles()
+        yield
+        forget_doubles()
+
+
+@pytest.fixture(scope="session")
+def engine_bundle(shared_dir: Path, tiny_bundle: Path) -> Path:
+    """`tiny_bundle` with engines of the double, compared with their graphs; read only."""
+    from hyperseg_export.engine.build import build_engines
+    from hyperseg_export.engine.options import BuildOptions
+
+    def make(folder: Path) -> None:
+        shutil.copytree(tiny_bundle, folder)
+        with doubled():
+            build_engines(folder, BuildOptions())
+
+    return made_once(shared_dir / "engines", make)
 
 
 @pytest.fixture

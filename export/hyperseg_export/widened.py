@@ -28,11 +28,11 @@ def widen(source: Path, target: Path) -> None:
     with data.open("wb") as file:
         for tensor in model.graph.initializer:
             values = numpy_helper.to_array(tensor, base_dir=str(source.parent))
-            wide = np.ascontiguousarray(values.astype(np.float32) if tensor.data_type in LOW else values)
+            wide = values.astype(np.float32) if tensor.data_type in LOW else values
             plain = numpy_helper.from_array(wide, tensor.name)
             if wide.nbytes >= INLINE_BYTES:
                 _move_out(plain, file.tell(), wide.nbytes, data.name)
-                file.write(wide.data)
+                file.write(np.ascontiguousarray(wide).data)
             tensor.CopyFrom(plain)
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         _widen_value(value)

@@ -57,6 +57,7 @@ class Kernels:
         names = list(self.outputs)
         for name, values in zip(names, self._opened().run(names, given), strict=True):
             made = values if spoil is None or values.dtype.kind != "f" else spoil(values)
+            assert made.shape == self.output_shape(name, shapes), f"{name} {made.shape}"
             bits = bfloat16.to_bits(made) if self.outputs[name] == BFLOAT16 else np.ascontiguousarray(made)
             GPU.bytes_at(addresses[name], bits.nbytes)[:] = bits.reshape(-1).view(np.uint8)
 

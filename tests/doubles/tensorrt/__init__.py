@@ -232,8 +232,7 @@ class Builder(_Listed):
         name = network._model.graph.name
         if f"killed at {name}" == _fault():
             os.kill(os.getpid(), signal.SIGKILL)
-        if _fault() == "disk full":
-            os.environ["DOUBLE_FAULT"] = ""
+        if _fault() == "no host memory":
             raise MemoryError
         if _fault() == "out of memory":
             return self._fail("Error Code 2: OutOfMemory (requested size was 123 bytes)")
