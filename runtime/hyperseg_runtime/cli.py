@@ -1,7 +1,8 @@
 """Verbs that need only a bundle: `run`, `chat` and `inspect`. The exporter's command line adds its own."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,19 +12,28 @@ import typer
 from hyperseg_kernels import cpu_ops
 from hyperseg_runtime import console
 from hyperseg_runtime.answers import Finish
+from hyperseg_runtime.backends.by_name import make_backend
 from hyperseg_runtime.bundle import Bundle, read_manifest
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.files import output_folder, write_atomically
 from hyperseg_runtime.image_io import load_image
 from hyperseg_runtime.manifest import Manifest
+from hyperseg_runtime.manifest_tables import print_manifest
 from hyperseg_runtime.results import SegmentationResult, encode_png
 
 if TYPE_CHECKING:
+    from hyperseg_runtime.backends.base import Backend
     from hyperseg_runtime.pipeline import Pipeline
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder written by export.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+BackendOption = Annotated[
+    str, typer.Option("--backend", help="onnxruntime (CPU), or tensorrt: engines made by build for this GPU.")
+]
+UnmeasuredOption = Annotated[
+    bool, typer.Option("--accept-unmeasured", help="Also run engines that were never compared with their graphs.")
+]
 
 EXIT_CODES = """Exit codes: 0 done; 1 unexpected error; 2 unusable input (arguments, image, text, checkpoint);
 3 a package or device is missing; 4 export failed; 5 results differ too much or are not
@@ -64,6 +74,8 @@ def run(
         bool,
         typer.Option("--native", help="Our C++ kernel for deformable attention: quicker; needs g++ or clang++ once."),
     ] = False,
+    backend: BackendOption = "onnxruntime",
+    accept_unmeasured: UnmeasuredOption = False,
     report: Annotated[bool, typer.Option("--report", help="Also write an HTML page of each result.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -76,7 +88,8 @@ def run(
     pixels = load_image(image)
     with output_folder(out):
         libraries = cpu_ops.libraries_if_possible() if native else ()
-        with _opened(bundle, threads, libraries) as pipeline, pipeline.open(pixels) as session:
+        engine_library = partial(make_backend, backend, bundle, threads, libraries, accept_unmeasured)
+        with opened_pipeline(bundle, engine_library) as pipeline, pipeline.open(pixels) as session:
             results = session.name_then_segment(texts[0]) if name_first else session.segment_many(texts, task)
             manifest = pipeline.bundle.manifest if report else None
         stems = [f"{image.stem}.{number}" for number in range(1, len(results) + 1)]
@@ -104,6 +117,8 @@ def chat(
     top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens with this much probability.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Same seed, same answer.")] = None,
     threads: ThreadsOption = None,
+    backend: BackendOption = "onnxruntime",
+    accept_unmeasured: UnmeasuredOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Answer QUESTION about IMAGE, or without one; the answer appears as it is made."""
@@ -116,7 +131,8 @@ def chat(
         raise InputError(f"{question} is a file: what is the question about it?")
     sampling = Sampling(temperature, top_p, seed)
     pixels = None if image is None else load_image(image)
-    with _opened(bundle, threads) as pipeline, pipeline.open(pixels) as session:
+    engine_library = partial(make_backend, backend, bundle, threads, accept_unmeasured=accept_unmeasured)
+    with opened_pipeline(bundle, engine_library) as pipeline, pipeline.open(pixels) as session:
         answer = session.ask(question, sampling, max_tokens)
         started = False
         for piece in answer:
@@ -129,17 +145,20 @@ def chat(
         return
     console.out.print()
     if answer.finish is Finish.LENGTH:
-        console.err.print(f"(stopped after {len(answer.token_ids)} tokens; --max-tokens allows more)")
+        console.err.print(
+            f"(stopped after {len(answer.token_ids)} tokens; --max-tokens allows more, as far as the context reaches)"
+        )
 
 
 @contextmanager
-def _opened(directory: Path, threads: int | None, custom_op_libraries: Sequence[Path] = ()) -> Iterator["Pipeline"]:
-    from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
+def opened_pipeline(directory: Path, engine_library: Callable[[], "Backend"]) -> Iterator["Pipeline"]:
     from hyperseg_runtime.pipeline import Pipeline
 
+    size_bytes = read_manifest(directory).size_bytes
     with (
-        console.byte_progress("checking the bundle", read_manifest(directory).size_bytes) as on_bytes,
-        Pipeline.load(directory, OnnxRuntimeBackend(threads, custom_op_libraries), on_bytes) as pipeline,
+        engine_library() as backend,
+        console.byte_progress("checking the bundle", size_bytes) as on_bytes,
+        Pipeline.load(directory, backend, on_bytes) as pipeline,
     ):
         yield pipeline
 
@@ -192,90 +211,6 @@ def doctor(as_json: JsonOption = False) -> None:
     for finding in findings:
         if finding.advice:
             console.out.print(f"{finding.part}: {finding.advice}", markup=False)
-
-
-def print_manifest(manifest: Manifest) -> None:
-    origin = manifest.provenance
-    console.out.print(f"family      {manifest.family}", markup=False)
-    console.out.print(
-        f"size        {megabytes(manifest.size_bytes)} in {len(manifest.files)} files, all hashes match", markup=False
-    )
-    console.out.print(
-        f"checkpoint  sha256 {origin.checkpoint_sha256[:16]}..., exported {origin.created_utc}", markup=False
-    )
-    console.out.print(adapter_line(manifest))
-    console.out.print(f"made with   {', '.join(f'{name} {v}' for name, v in origin.versions.items())}", markup=False)
-    console.out.print()
-    console.print_rows(
-        "Graphs",
-        ("graph", ">parameters", "precision", "reused per", "inputs", "outputs"),
-        [
-            (
-                graph.spec.name,
-                f"{graph.parameters:,}",
-                graph.precision,
-                graph.spec.reuse,
-                shorten(graph.spec.input_names()),
-                shorten(graph.spec.output_names()),
-            )
-            for graph in manifest.graphs
-        ],
-    )
-    coverage = manifest.coverage
-    console.print_rows(
-        f"Checkpoint: {coverage.tensors} tensors",
-        ("bytes", "what became of them"),
-        [
-            (f"{coverage.loaded_bytes:,}", "in the graphs and tables"),
-            (f"{coverage.checked_bytes:,}", "computed here, compared with the stored values"),
-            *((f"{count:,}", f"left out: {reason}") for reason, count in coverage.unused_bytes.items()),
-        ],
-    )
-    print_parity(manifest)
-
-
-def print_parity(manifest: Manifest) -> None:
-    """One row per graph: its worst output."""
-    if manifest.parity is None:
-        console.out.print("Parity: not measured (run: hyperseg-trt verify BUNDLE --checkpoint CHECKPOINT)")
-        return
-    by_graph = [[e for e in manifest.parity if e.graph == graph.spec.name] for graph in manifest.graphs]
-    worst = [max(entries, key=lambda e: (not e.passed, e.worst_error / e.tolerance)) for entries in by_graph if entries]
-    console.print_rows(
-        "Parity of ONNX graphs with their modules on photographs, worst output of each",
-        ("graph", "output", "measure", ">worst", ">allowed", "run by", "verdict"),
-        [
-            (
-                e.graph,
-                e.output,
-                e.measure,
-                f"{e.worst_error:.1e}",
-                f"{e.tolerance:.0e}",
-                e.engine,
-                "passed" if e.passed else "FAILED",
-            )
-            for e in worst
-        ],
-    )
-
-
-def adapter_line(manifest: Manifest) -> str:
-    """Which adapter a bundle holds, and how."""
-    sha256, entry = manifest.provenance.adapter_sha256, manifest.adapter
-    if sha256 is None or entry is None:
-        return "adapter     " + ("none" if sha256 is None else f"sha256 {sha256[:16]}..., merged into the weights")
-    used = sum(slot.rank > 0 for slot in entry.slots)
-    return f"adapter     sha256 {sha256[:16]}..., kept apart: in {used} of {len(entry.slots)} slots of {entry.graph}"
-
-
-def megabytes(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:,.1f} MB"
-
-
-def shorten(names: list[str], shown: int = 4) -> str:
-    """The first names and how many more there are."""
-    more = f" + {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
 
 
 def _print_result(result: SegmentationResult, written: dict[str, str]) -> None:
