@@ -143,6 +143,7 @@ def build(
     stripped: Annotated[
         bool, typer.Option("--stripped", help="Plans without weights; they must be refitted from the ONNX files.")
     ] = False,
+    plugin: cli.PluginOption = None,
     skip_parity: Annotated[
         bool,
         typer.Option("--skip-parity", help="Do not compare engines with graphs; run then wants --accept-unmeasured."),
@@ -170,7 +171,7 @@ def build(
         verb.print_plan(bundle, graph, options, as_json)
         return
     with ExportProgress() as progress:
-        manifest = verb.build_engines(bundle, options, graph, progress, not skip_parity)
+        manifest = verb.build_engines(bundle, options, graph, progress, not skip_parity, plugin or ())
     verb.print_engines(manifest, as_json)
 
 

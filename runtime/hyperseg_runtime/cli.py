@@ -30,6 +30,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 BackendOption = Annotated[
     str, typer.Option("--backend", help="onnxruntime (CPU), or tensorrt: engines made by build for this GPU.")
 ]
+PluginOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin", exists=True, dir_okay=False, help="Library of TensorRT plugins to build or run with (repeatable)."
+    ),
+]
 UnmeasuredOption = Annotated[
     bool, typer.Option("--accept-unmeasured", help="Also run engines that were never compared with their graphs.")
 ]
@@ -75,6 +81,7 @@ def run(
     ] = False,
     backend: BackendOption = "onnxruntime",
     accept_unmeasured: UnmeasuredOption = False,
+    plugin: PluginOption = None,
     report: Annotated[bool, typer.Option("--report", help="Also write an HTML page of each result.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -87,7 +94,7 @@ def run(
     pixels = load_image(image)
     with output_folder(out):
         libraries = cpu_op.libraries_if_possible() if native else ()
-        engine_library = partial(make_backend, backend, bundle, threads, libraries, accept_unmeasured)
+        engine_library = partial(make_backend, backend, bundle, threads, libraries, accept_unmeasured, plugin or ())
         with _opened(bundle, engine_library) as pipeline, pipeline.open(pixels) as session:
             results = session.name_then_segment(texts[0]) if name_first else session.segment_many(texts, task)
             manifest = pipeline.bundle.manifest if report else None
@@ -118,6 +125,7 @@ def chat(
     threads: ThreadsOption = None,
     backend: BackendOption = "onnxruntime",
     accept_unmeasured: UnmeasuredOption = False,
+    plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Answer QUESTION about IMAGE, or without one; the answer appears as it is made."""
@@ -130,7 +138,7 @@ def chat(
         raise InputError(f"{question} is a file: what is the question about it?")
     sampling = Sampling(temperature, top_p, seed)
     pixels = None if image is None else load_image(image)
-    engine_library = partial(make_backend, backend, bundle, threads, accept_unmeasured=accept_unmeasured)
+    engine_library = partial(make_backend, backend, bundle, threads, (), accept_unmeasured, plugin or ())
     with _opened(bundle, engine_library) as pipeline, pipeline.open(pixels) as session:
         answer = session.ask(question, sampling, max_tokens)
         started = False

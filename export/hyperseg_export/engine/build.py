@@ -44,9 +44,11 @@ def build_engines(
     graphs: Sequence[str] | None = None,
     progress: Progress | None = None,
     measure_parity: bool = True,
+    plugins: Sequence[Path] = (),
 ) -> EngineManifest:
     """Build, read back, compare and record engines of the named graphs (default: all). Returns all of the target.
 
+    `plugins` are libraries of TensorRT plugins to build with; whoever runs the engines needs them too.
     Each engine is recorded as soon as it is done; a later call skips those whose ONNX files, options and target
     are the same, and compares those that were not compared. Raises EnvironmentMissingError before anything is
     written, EngineError, AuditError, ParityError, NumericsError, ResourceError, BundleError or OutputError.
@@ -59,7 +61,7 @@ def build_engines(
     progress = progress or Silent()
     with output_folder(folder), _only_one(folder):
         _require_room(folder, plans, [entry.spec for entry in entries] if measure_parity else [])
-        with _Build(bundle, folder, options, machine, progress) as build:
+        with _Build(bundle, folder, options, machine, progress, plugins) as build:
             for index, (entry, plan) in enumerate(zip(entries, plans, strict=True), 1):
                 progress.stage(f"{plan.graph} ({plan.precision})", index, len(plans))
                 build.make(entry, plan)
@@ -73,7 +75,13 @@ class _Build:
     """One run of the verb; `manifest` is what the target has so far."""
 
     def __init__(
-        self, bundle: Bundle, folder: Path, options: BuildOptions, machine: Machine, progress: Progress
+        self,
+        bundle: Bundle,
+        folder: Path,
+        options: BuildOptions,
+        machine: Machine,
+        progress: Progress,
+        plugins: Sequence[Path],
     ) -> None:
         self.manifest = _begin(folder, machine)
         self._bundle = bundle
@@ -81,6 +89,7 @@ class _Build:
         self._options = options
         self._machine = machine
         self._progress = progress
+        self._plugins = tuple(path.resolve() for path in plugins)
         self._reference = folder / ".reference"
 
     def __enter__(self) -> "_Build":
@@ -131,6 +140,7 @@ class _Build:
             onnx=self._bundle.path(entry.file),
             version_compatible=engine.version_compatible,
             stripped=engine.stripped,
+            plugins=self._plugins,
             calls=self._reference,
         )
         try:
@@ -151,6 +161,7 @@ class _Build:
             options=self._options,
             timing_cache=self._folder / "timing.cache",
             plan=partial,
+            plugins=self._plugins,
         )
         try:
             built = run_worker(BUILDER, name, job, Built, self._progress)
@@ -180,7 +191,8 @@ class _Build:
         contract = (entry.spec.model_dump(mode="json"), plan.precision, repr(plan.profiles))
         target = (self._machine.target, self._machine.tensorrt)
         files = source_hashes(self._bundle.manifest, plan.graph)
-        return content_key(files, target, *contract, self._options.model_dump(), sources)
+        plugins = [describe_file(path).sha256 for path in self._plugins]
+        return content_key(files, target, *contract, self._options.model_dump(), plugins, sources)
 
     def _is_there(self, graph: str, key: str) -> bool:
         entry = self.manifest.engine(graph)

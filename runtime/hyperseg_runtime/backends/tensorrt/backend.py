@@ -9,7 +9,7 @@ import numpy as np
 
 from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.backends.tensorrt.device import Device, DeviceBuffer
-from hyperseg_runtime.backends.tensorrt.engine import EngineReader
+from hyperseg_runtime.backends.tensorrt.engine import EngineReader, contract_problems
 from hyperseg_runtime.backends.tensorrt.graph import TensorRTGraph
 from hyperseg_runtime.bundle import read_manifest
 from hyperseg_runtime.engines import EngineEntry, EngineManifest, engine_path, find_engines
@@ -81,7 +81,12 @@ class TensorRTBackend:
         changed = entry.changed_files(self._manifest)
         adapter = self._swapped_adapter(entry, changed)
         reader = self._reader
-        engine = reader.read(engine_path(self._folder, entry), spec, entry.version_compatible)
+        engine = reader.read(engine_path(self._folder, entry), entry.version_compatible)
+        problems = contract_problems(reader.trt, engine, spec)
+        if problems:
+            raise BundleError(
+                f"{spec.name}.plan is no engine of this graph; build it again:\n  " + "\n  ".join(problems)
+            )
         if entry.stripped:
             reader.fill(engine, spec.name, path)
         elif adapter:

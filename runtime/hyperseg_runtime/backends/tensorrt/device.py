@@ -72,7 +72,6 @@ class Device:
         buffer = self.empty(target, array.shape)
         staged = self._pinned.take(bits.nbytes)
         try:
-            staged.wait_until_idle()
             ctypes.memmove(staged.address, bits.ctypes.data, bits.nbytes)
             kind = self.cudart.cudaMemcpyKind.cudaMemcpyHostToDevice
             self._copy(self._uploads, buffer.block, 0, staged, 0, bits.nbytes, kind)

@@ -24,22 +24,16 @@ class EngineReader:
         for library in plugins:
             self._load_plugins(library)
 
-    def read(self, plan: Path, spec: GraphSpec, host_code: bool = False) -> Any:
+    def read(self, plan: Path, host_code: bool) -> Any:
         """The engine in `plan`. `host_code`: a version-compatible plan brings a runtime of its own, which is run.
 
-        Raises BundleError where TensorRT cannot read it or it is not an engine for `spec`, ResourceError where
-        memory runs out.
+        Raises BundleError where TensorRT cannot read it, ResourceError where memory runs out.
         """
         runtime = self._runtime
         runtime.engine_host_code_allowed = host_code
         engine = runtime.deserialize_cuda_engine(plan.read_bytes())
         if engine is None:
             raise self._unreadable(plan)
-        problems = list(contract_problems(self.trt, engine, spec))
-        if problems:
-            raise BundleError(
-                f"{plan.name} is no engine of graph {spec.name}; build it again:\n  " + "\n  ".join(problems)
-            )
         return engine
 
     def fill(self, engine: Any, name: str, onnx: Path) -> None:
@@ -87,7 +81,9 @@ class EngineReader:
         if any(sign in said.lower() for sign in OUT_OF_MEMORY):
             return ResourceError(f"{plan.name}: the GPU's memory ran out while it was read:\n  {said}")
         if "plugin" in said.lower():
-            return BundleError(f"{plan.name} needs a plugin that is not there; name its library:\n  {said}")
+            return BundleError(
+                f"{plan.name} needs a plugin that is not there; name its library (--plugin FILE):\n  {said}"
+            )
         return BundleError(
             f"{plan.name}: TensorRT {self.trt.__version__} cannot read it; build it again on this machine:\n  {said}"
         )

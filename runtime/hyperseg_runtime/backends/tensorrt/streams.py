@@ -7,6 +7,8 @@ from hyperseg_runtime.errors import HypersegError, ResourceError
 
 OUT_OF_MEMORY = 2
 """cudaErrorMemoryAllocation"""
+NOT_READY = 600
+"""cudaErrorNotReady"""
 
 
 def checked(cudart: Any, answer: tuple[Any, ...]) -> Any:
@@ -29,6 +31,14 @@ class Event:
         self.handle = checked(cudart, cudart.cudaEventCreateWithFlags(cudart.cudaEventDisableTiming))
         self._cudart = cudart
         checked(cudart, cudart.cudaEventRecord(self.handle, stream.handle))
+
+    @property
+    def reached(self) -> bool:
+        answer = self._cudart.cudaEventQuery(self.handle)
+        if int(answer[0]) == NOT_READY:
+            return False
+        checked(self._cudart, answer)
+        return True
 
     def wait(self) -> None:
         """Let the host wait."""
