@@ -1,4 +1,4 @@
-"""Which names of TensorRT a source uses, and which of them a list of the real module's names lacks."""
+"""Which names of TensorRT and CUDA a source uses, and which of them lists of the real modules' names lack."""
 
 import ast
 import json
@@ -66,6 +66,33 @@ def unknown_names(source: str, known: dict[str, Any]) -> Iterator[str]:
             and node.attr not in members(known, owner.attr)
         ):
             yield f"line {node.lineno}: {MODULE}.{owner.attr}.{node.attr}"
+
+
+def unknown_cuda(source: str, known: dict[str, Any]) -> Iterator[str]:
+    """Uses of `cudart.name` in `source` that cuda-python lacks: names, members of enums, numbers of arguments."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and (name := _cuda_name(node.func)) and isinstance(known.get(name), list):
+            wanted, found = len(known[name]), len(node.args)
+            if node.keywords or any(isinstance(argument, ast.Starred) for argument in node.args) or found != wanted:
+                yield f"line {node.lineno}: {name} takes {wanted} arguments by position"
+        if (name := _cuda_name(node)) and name not in known:
+            yield f"line {node.lineno}: cudart.{name}"
+        if isinstance(node, ast.Attribute) and (owner := _cuda_name(node.value)) and node.attr not in known[owner]:
+            yield f"line {node.lineno}: cudart.{owner}.{node.attr}"
+
+
+def _cuda_name(node: ast.AST) -> str | None:
+    """X of `cudart.X`, `self.cudart.X`, `self._cudart.X`."""
+    owner = node.value if isinstance(node, ast.Attribute) else None
+    called = owner.id if isinstance(owner, ast.Name) else owner.attr if isinstance(owner, ast.Attribute) else ""
+    return node.attr if isinstance(node, ast.Attribute) and called.lstrip("_") == "cudart" else None
+
+
+def cuda_names() -> dict[str, Any]:
+    """Names of cuda-python's runtime API: functions with their arguments, enums with their members, numbers."""
+    content = json.loads((Path(__file__).parent / "cuda_api_names.json").read_text())
+    found: dict[str, Any] = next(iter(content.values()))
+    return found
 
 
 def members(known: dict[str, Any], name: str) -> set[str]:

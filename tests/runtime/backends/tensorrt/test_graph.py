@@ -67,11 +67,13 @@ def test_other_caches_are_recorded_anew(backend: TensorRTBackend, open_graph: Op
     graph = open_graph(backend, "llm")
     first, second = new_caches(backend, graph), new_caches(backend, graph)
     results = {}
+    assert not first["past_key.0"].to_host().any()
     for caches in (first, second):
         for _ in range(3):
             inputs = step(backend, graph, 1, 0, seed=0 if caches is first else 1)
             results[id(caches)] = graph.run({**inputs, **caches})["hidden_states"].to_host()
     assert graph.replayed == 2 and not np.array_equal(*results.values())
+    assert first["past_key.0"].to_host().any()  # what was read before the call is not what there is now
     assert not np.array_equal(first["past_key.0"].to_host(), second["past_key.0"].to_host())
 
 
