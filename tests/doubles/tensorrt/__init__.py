@@ -240,10 +240,11 @@ class Builder(_Listed):
             if layer.get_input(0).dtype == DataType.FLOAT and not layer._attention.decomposable:  # noqa: F821
                 return self._fail(f"{layer.name} not supported by a dedicated kernel")
         assert BuilderFlag.TF32 not in config._flags  # noqa: F821
-        config.progress_monitor.phase_start("Building", None, 2)
-        for step in range(2):
-            config.progress_monitor.step_complete("Building", step)
-        config.progress_monitor.phase_finish("Building")
+        if monitor := getattr(config, "progress_monitor", None):
+            monitor.phase_start("Building", None, 2)
+            for step in range(2):
+                monitor.step_complete("Building", step)
+            monitor.phase_finish("Building")
         header = _describe(network._model, config)
         return pack_plan(header, network._model)
 
