@@ -25,6 +25,8 @@ from hyperseg_runtime.graph_spec import DType, GraphSpec, Reuse, TensorSpec
 
 TIMEOUT_S = 900
 ROUNDS = 200
+KEPT: list[Any] = []
+"""Engines need the library objects they came from, as long as this process lasts."""
 Arrays = dict[str, np.ndarray]
 
 
@@ -299,7 +301,8 @@ def read(plan: bytes) -> Any:
 
     path = Path(tempfile.mkdtemp()) / "check.plan"
     path.write_bytes(plan)
-    return EngineReader(trt).read(path, host_code=False)
+    KEPT.append(EngineReader(trt))
+    return KEPT[-1].read(path, host_code=False)
 
 
 def tried(path: Path, inputs: Arrays, expected: Arrays) -> dict[str, Any]:

@@ -25,6 +25,7 @@ VARIABLES = {
     "context": "IExecutionContext",
     "inspector": "EngineInspector",
     "refitter": "Refitter",
+    "onnx_refitter": "OnnxParserRefitter",
 }
 """What our sources call objects of the library."""
 

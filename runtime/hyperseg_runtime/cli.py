@@ -36,6 +36,10 @@ PluginOption = Annotated[
         "--plugin", exists=True, dir_okay=False, help="Library of TensorRT plugins to build or run with (repeatable)."
     ),
 ]
+EnginesOption = Annotated[
+    str | None,
+    typer.Option("--engines", metavar="TARGET", help="Engines built compatibly on another machine: a folder's name."),
+]
 UnmeasuredOption = Annotated[
     bool, typer.Option("--accept-unmeasured", help="Also run engines that were never compared with their graphs.")
 ]
@@ -82,6 +86,7 @@ def run(
     backend: BackendOption = "onnxruntime",
     accept_unmeasured: UnmeasuredOption = False,
     plugin: PluginOption = None,
+    engines: EnginesOption = None,
     report: Annotated[bool, typer.Option("--report", help="Also write an HTML page of each result.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -94,7 +99,9 @@ def run(
     pixels = load_image(image)
     with output_folder(out):
         libraries = cpu_op.libraries_if_possible() if native else ()
-        engine_library = partial(make_backend, backend, bundle, threads, libraries, accept_unmeasured, plugin or ())
+        engine_library = partial(
+            make_backend, backend, bundle, threads, libraries, accept_unmeasured, plugin or (), engines
+        )
         with _opened(bundle, engine_library) as pipeline, pipeline.open(pixels) as session:
             results = session.name_then_segment(texts[0]) if name_first else session.segment_many(texts, task)
             manifest = pipeline.bundle.manifest if report else None
@@ -126,6 +133,7 @@ def chat(
     backend: BackendOption = "onnxruntime",
     accept_unmeasured: UnmeasuredOption = False,
     plugin: PluginOption = None,
+    engines: EnginesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Answer QUESTION about IMAGE, or without one; the answer appears as it is made."""
@@ -138,7 +146,7 @@ def chat(
         raise InputError(f"{question} is a file: what is the question about it?")
     sampling = Sampling(temperature, top_p, seed)
     pixels = None if image is None else load_image(image)
-    engine_library = partial(make_backend, backend, bundle, threads, (), accept_unmeasured, plugin or ())
+    engine_library = partial(make_backend, backend, bundle, threads, (), accept_unmeasured, plugin or (), engines)
     with _opened(bundle, engine_library) as pipeline, pipeline.open(pixels) as session:
         answer = session.ask(question, sampling, max_tokens)
         started = False

@@ -114,6 +114,7 @@ class _Build:
                 precision=plan.precision,
                 profiles=tuple(profile.name for profile in plan.profiles),
                 version_compatible=self._options.version_compatible,
+                hardware_compatible=self._options.hardware_compatible,
                 stripped=self._options.stripped,
                 **made.model_dump(),
             )

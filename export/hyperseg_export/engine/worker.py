@@ -70,6 +70,7 @@ def build(job: Job) -> Built:
     with explained(job.plan), job.plan.open("wb") as file:
         file.write(memoryview(plan))
         fsync_file(file)
+    del plan  # it can take gigabytes
     _keep_timings(config, job.timing_cache)
     seconds = perf_counter() - start
     engine = reader.read(job.plan, job.options.version_compatible)

@@ -395,16 +395,16 @@ class Refitter(_Listed):
     def refit_cuda_engine(self) -> bool:
         assert self._engine.refittable and not self._engine._contexts
         self._engine._kernels.replace_weights(self._new)
+        self._engine._empty = False
         return True
 
 
 class OnnxParserRefitter(_Listed):
     def __init__(self, refitter: Refitter, logger: ILogger) -> None:
-        self._engine = refitter._engine
+        self._refitter = refitter
 
     def refit_from_file(self, path: str) -> bool:
-        self._engine._kernels = Kernels(onnx.load(path))
-        self._engine._empty = False
+        self._refitter._new = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
         return True
 
 

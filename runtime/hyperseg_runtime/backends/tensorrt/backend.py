@@ -34,7 +34,8 @@ class TensorRTBackend:
     the comparison never run. `weight_streaming_bytes` bounds the weights of each engine on the GPU, for engines
     built with --weight-streaming. `recordings` bounds the CUDA graphs per graph, 0 does without. `plugins` are
     libraries of TensorRT plugins that engines need. With `overlap` off every call waits until it is done: slower,
-    but then the time of a stage is that of its graph.
+    but then the time of a stage is that of its graph. `target` names the folder of another machine's engines, for those
+    built with --hardware-compatible or --version-compatible.
 
     Raises EnvironmentMissingError without TensorRT, cuda-python or a GPU, BundleError without engines for them.
     """
@@ -50,11 +51,12 @@ class TensorRTBackend:
         recordings: int = RECORDINGS,
         plugins: Iterable[Path] = (),
         overlap: bool = True,
+        target: str | None = None,
     ) -> None:
         trt, cudart = load_tensorrt(), load_cudart()
         self._bundle = Path(bundle)
         self._manifest = read_manifest(self._bundle)
-        self._folder, self._engines = find_engines(self._bundle, find_machine())
+        self._folder, self._engines = find_engines(self._bundle, find_machine(), target)
         self._accept_unmeasured = accept_unmeasured
         self._weight_streaming_bytes = weight_streaming_bytes
         self._recordings = recordings

@@ -39,8 +39,9 @@ class EngineReader:
     def fill(self, engine: Any, name: str, onnx: Path) -> None:
         """Give a plan that was built without weights those of the ONNX file."""
         trt = self.trt
-        filler = trt.OnnxParserRefitter(trt.Refitter(engine, self.logger), self.logger)
-        if not filler.refit_from_file(str(onnx)):
+        refitter = trt.Refitter(engine, self.logger)
+        onnx_refitter = trt.OnnxParserRefitter(refitter, self.logger)
+        if not (onnx_refitter.refit_from_file(str(onnx)) and refitter.refit_cuda_engine()):
             raise BundleError(f"engine {name}: the weights of {onnx.name} do not fit it:\n  {reason(self.logger)}")
 
     def refit(self, engine: Any, name: str, weights: Mapping[str, np.ndarray]) -> None:

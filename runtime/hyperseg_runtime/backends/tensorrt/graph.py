@@ -38,7 +38,7 @@ class TensorRTGraph:
         self._stream = Stream(device.cudart)
         self._profiles = read_profiles(engine, spec.input_names())
         self._contexts: dict[int, Any] = {}
-        self._caches = frozenset(spec.in_place.values())
+        self._caches = sorted(spec.in_place.values())
         self._made = [name for name in spec.output_names() if name not in spec.in_place]
         self._recordings = recordings
         self._replays: OrderedDict[Key, Replay] = OrderedDict()
@@ -76,7 +76,7 @@ class TensorRTGraph:
     def _key(self, given: Mapping[str, DeviceBuffer], caches: Mapping[str, DeviceBuffer]) -> Key:
         """Equal for calls that one recording serves. After memory went back to the system no old one is used."""
         shapes = tuple(given[name].shape for name in self.spec.input_names())
-        return (self._device.memory.epoch, shapes, *(caches[name].block.address for name in sorted(caches)))
+        return (self._device.memory.epoch, shapes, *(caches[name].block.address for name in self._caches))
 
     def _enqueue(self, given: Mapping[str, DeviceBuffer]) -> dict[str, DeviceBuffer]:
         context = self._prepared(given)

@@ -69,6 +69,8 @@ def using(stream: Stream, reads: Iterable[Block], writes: Sequence[Block]) -> It
 class Pool:
     """Blocks of one kind of memory, kept for the next taker: getting memory from the system stops all streams.
 
+    Blocks may come back at any time, also from Python's garbage collector in the middle of a call.
+
     A block goes to its next taker once no work uses it; one that is in use would chain streams to each other that
     have nothing to do with each other.
     """
@@ -85,17 +87,17 @@ class Pool:
 
     @property
     def used_bytes(self) -> int:
-        return sum(block.size_bytes for block in self._blocks) - self.idle_bytes
+        return sum(block.size_bytes for block in tuple(self._blocks)) - self.idle_bytes
 
     @property
     def idle_bytes(self) -> int:
-        return sum(block.size_bytes for blocks in self._idle.values() for block in blocks)
+        return sum(block.size_bytes for blocks in tuple(self._idle.values()) for block in tuple(blocks))
 
     def take(self, size_bytes: int) -> Block:
         """A block of at least this size. Raises ResourceError."""
         size = rounded(size_bytes)
         waiting = self._idle[size]
-        known = next((block for block in waiting if block.idle), None)
+        known = next((block for block in tuple(waiting) if block.idle), None)
         if known is not None:
             waiting.remove(known)
             return known
@@ -115,7 +117,7 @@ class Pool:
     def trim(self) -> None:
         """Give idle blocks back to the system; waits for the work that uses them."""
         self.epoch += 1
-        for blocks in self._idle.values():
+        for blocks in tuple(self._idle.values()):
             while blocks:
                 self._release(blocks.popleft())
 

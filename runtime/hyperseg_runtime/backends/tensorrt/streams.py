@@ -54,7 +54,7 @@ class Stream:
 
     def __init__(self, cudart: Any) -> None:
         self._cudart = cudart
-        self.handle = checked(cudart, cudart.cudaStreamCreateWithFlags(cudart.cudaStreamNonBlocking))
+        self.handle = int(checked(cudart, cudart.cudaStreamCreateWithFlags(cudart.cudaStreamNonBlocking)))
 
     def mark(self) -> Event:
         """The point after everything asked of it so far."""
@@ -62,7 +62,7 @@ class Stream:
 
     def wait_for(self, events: Iterable[Event]) -> None:
         """Later work waits for these points; the host does not."""
-        for event in {event.handle: event for event in events if event.stream is not self}.values():
+        for event in {event for event in events if event.stream is not self}:
             checked(self._cudart, self._cudart.cudaStreamWaitEvent(self.handle, event.handle, 0))
 
     def synchronise(self) -> None:

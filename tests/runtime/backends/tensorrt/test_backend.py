@@ -71,7 +71,9 @@ def test_a_graph_without_an_engine(bundle: Path) -> None:
     content = json.loads(path.read_bytes())
     content["engines"] = [entry for entry in content["engines"] if entry["graph"] != GRAPH]
     path.write_text(json.dumps(content))
-    with pytest.raises(BundleError, match=rf"graph lm_head has no engine for {TARGET} \(engines: image_encoder, .*\)"):
+    with pytest.raises(
+        BundleError, match=rf"graph lm_head has no engine of {TARGET} that runs here \(engines: image_encoder, .*\)"
+    ):
         opened(bundle)
 
 
@@ -79,6 +81,27 @@ def test_another_architecture_is_told_what_there_is(bundle: Path, monkeypatch: p
     monkeypatch.setenv("DOUBLE_CAPABILITY", "8.9")
     with pytest.raises(BundleError, match=rf"no engines for this machine, sm89-.* \(it has: {TARGET}\)"):
         opened(bundle)
+
+
+def test_engines_of_another_machine_run_where_they_were_built_for_that(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hyperseg_export.engine.build import build_engines
+    from hyperseg_export.engine.options import BuildOptions
+
+    build_engines(bundle, BuildOptions(hardware_compatible=True), [GRAPH])
+    monkeypatch.setenv("DOUBLE_CAPABILITY", "8.9")
+    with pytest.raises(BundleError, match="never compared"):
+        opened(bundle, target=TARGET)
+    opened(bundle, target=TARGET, accept_unmeasured=True)
+    entry = read_manifest(bundle).graph("fvp")
+    with (
+        TensorRTBackend(bundle, target=TARGET) as backend,
+        pytest.raises(BundleError, match=rf"graph fvp has no engine of {TARGET} that runs here \(engines: lm_head\)"),
+    ):
+        backend.open(entry.spec, bundle / entry.file)
+    with pytest.raises(BundleError, match=r"no engines for sm75-trt11\.4-old"):
+        opened(bundle, target="sm75-trt11.4-old")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +228,7 @@ def test_stage_times_can_be_those_of_the_graphs(bundle: Path, gpu: ModuleType) -
     [
         (["--backend", "tensorflow"], "unknown backend 'tensorflow'; choose onnxruntime, tensorrt"),
         (["--backend", "tensorrt", "--threads", "2"], "--threads and --native are for the backend onnxruntime"),
-        (["--accept-unmeasured"], "they go with --backend tensorrt"),
+        (["--accept-unmeasured"], "go with --backend tensorrt"),
     ],
 )
 def test_options_of_another_backend(
