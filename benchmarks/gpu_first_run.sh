@@ -5,7 +5,7 @@
 #
 # PYTHON names the interpreter (default: .venv/bin/python), SIZE the model: full (published widths, 2 of 32 layers of
 # the language model, random weights; needs about 30 GB of disk), tiny or small. A step that fails is reported and
-# the next one runs. Where there is no GPU or no TensorRT it says "not measured" and ends with 0.
+# the next one runs; then it ends with 1. Where there is no GPU or no TensorRT it says "not measured" and ends with 0.
 
 cd "$(dirname "$0")/.." || exit 1
 out=${1:-build/gpu_first_run}
@@ -24,6 +24,7 @@ if [ -n "$missing" ]; then
 fi
 
 mkdir -p "$out" || exit 1
+failed=
 echo "# First run on a GPU, $(date -u +%Y-%m-%d), size $size" > "$report"
 
 # step TITLE COMMAND...: run it, put verdict, time and the end of what it said into the report
@@ -34,6 +35,8 @@ step() {
     started=$(date +%s)
     "$@" > "$out/log" 2>&1
     code=$?
+    [ $code -eq 0 ] || failed="$failed
+  $title"
     { printf '\n## %s\n\nexit code %s, %s s\n\n```\n' "$title" "$code" "$(($(date +%s) - started))"
       tail -n 60 "$out/log"
       printf '```\n'; } >> "$report"
@@ -74,4 +77,6 @@ step "Open questions" "$python" benchmarks/gpu_checks.py --bundle "$out/mixed"
 step "Deformable attention: our CUDA kernels" "$python" benchmarks/bench_deformable_attention_gpu.py
 step "Typed graphs through PyTorch" "$python" benchmarks/typed_graphs_gpu.py --size "$size"
 rm -f "$out/log"
+[ -z "$failed" ] || echo "steps that failed:$failed"
 echo "$report"
+[ -z "$failed" ]
