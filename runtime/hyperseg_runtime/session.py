@@ -1,5 +1,6 @@
 """One image, many requests."""
 
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,7 +36,7 @@ class ImageSession:
     """Requests about one image (or about text alone); all but the first reuse what depends on the image.
 
     Made by `Pipeline.open`. Requests of several sessions and threads are served one after another. Close it,
-    or use it as a context manager.
+    or use it as a context manager; one that is merely dropped gives its image back at a later request.
     """
 
     def __init__(self, shared: Shared, image_hwc_u8: np.ndarray | None) -> None:
@@ -43,6 +44,7 @@ class ImageSession:
         self._key = image_key(image_hwc_u8)
         with shared.lock:
             self._state: ImageState | None = shared.images.acquire(self._key, lambda: shared.model.open(image_hwc_u8))
+        self._dropped = weakref.finalize(self, shared.images.abandon, self._key)
 
     def segment(self, text: str, task: str | None = None) -> SegmentationResult:
         """The best mask of what `text` names. Raises PromptError for text that cannot be used."""
@@ -62,6 +64,20 @@ class ImageSession:
         with self._in_use() as state:
             self._need_image()
             return self._shared.model.segment(state, texts, task, Stopwatch())
+
+    def segment_classes(self, class_names: Sequence[str], min_score: float = 0.0) -> list[SegmentationResult]:
+        """One result for each class whose score reaches `min_score`, best first; see `results.label_map`.
+
+        Each name is asked as an expression: the release has no way from a list of classes to masks
+        (hyperseg-spec 9). Raises PromptError for a name that cannot be used.
+        """
+        if isinstance(class_names, str):
+            raise InputError("segment_classes takes a list of names; for one text there is segment")
+        twice = sorted({name for name in class_names if list(class_names).count(name) > 1})
+        if twice:
+            raise InputError(f"the class list holds {', '.join(twice)} more than once")
+        found = [result for result in self.segment_many(class_names) if result.score >= min_score]
+        return sorted(found, key=lambda result: -result.score)
 
     def name_then_segment(
         self, instruction: str = NAMING_INSTRUCTION, max_tokens: int | None = None
@@ -106,6 +122,7 @@ class ImageSession:
         with self._shared.lock:
             if self._state is not None:
                 self._state = None
+                self._dropped.detach()
                 self._shared.images.release(self._key)
 
     def __enter__(self) -> Self:
