@@ -174,7 +174,7 @@ def build(
         return
     with ExportProgress() as progress:
         manifest = verb.build_engines(bundle, options, graph, progress, not skip_parity, plugin or ())
-    verb.print_engines(manifest, as_json)
+    verb.show_engines(manifest, as_json)
 
 
 def pairs(options: list[str] | None) -> dict[str, str]:

@@ -14,6 +14,7 @@ from hyperseg_runtime import console
 from hyperseg_runtime.answers import Finish
 from hyperseg_runtime.backends.by_name import make_backend
 from hyperseg_runtime.bundle import Bundle, read_manifest
+from hyperseg_runtime.engine_tables import print_all_engines
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.files import output_folder, write_atomically
 from hyperseg_runtime.image_io import load_image
@@ -206,6 +207,7 @@ def inspect(bundle: BundleArgument, as_json: JsonOption = False) -> None:
         console.print_json(manifest.model_dump(mode="json"))
     else:
         print_manifest(manifest)
+        print_all_engines(bundle)
 
 
 @app.command()

@@ -236,3 +236,9 @@ def test_options_of_another_backend(
 ) -> None:
     result = run_cli("run", engine_bundle, coffee, "it", "--out", tmp_path, *arguments)
     assert result.code == 2 and message in result.err
+
+
+def test_inspect_shows_the_engines(engine_bundle: Path, run_cli: RunCli) -> None:
+    shown = run_cli("inspect", engine_bundle).out
+    assert f"Engines for {TARGET} (Test GPU 80GB, TensorRT 11.4.0.106)" in shown
+    assert "error / range of logits 0.0e+00, allowed 1e-04" in shown

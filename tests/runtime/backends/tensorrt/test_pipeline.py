@@ -9,6 +9,7 @@ import pytest
 
 from hyperseg_runtime.backends.tensorrt import TensorRTBackend
 from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.image_io import load_image
 from hyperseg_runtime.pipeline import Pipeline
 from hyperseg_runtime.results import SegmentationResult
 from support import RunCli
@@ -40,10 +41,19 @@ def test_every_request_gives_what_onnx_runtime_gives(
         assert answers[0].token_ids == answers[1].token_ids
         assert gpu.GPU.launches > 0  # single tokens are replayed
         assert_same(ours.segment_many(TEXTS), theirs.segment_many(TEXTS))
+        assert_same(ours.segment_classes(TEXTS), theirs.segment_classes(TEXTS))
         assert_same([ours.segment(TEXTS[0], "reasoning")], [theirs.segment(TEXTS[0], "reasoning")])
     with engines.open(None) as ours, pipeline.open(None) as theirs:
         answers = [session.ask("Who are you?", max_tokens=3).finished() for session in (ours, theirs)]
         assert answers[0].token_ids == answers[1].token_ids
+
+
+def test_a_video_remembers_what_it_does_in_onnx_runtime(engines: Pipeline, pipeline: Pipeline, coffee: Path) -> None:
+    frame = load_image(coffee)
+    ours, theirs = engines.open_video(), pipeline.open_video()
+    for shift in (0, 40, 80):
+        moved = np.roll(frame, shift, axis=1)
+        assert_same([ours.segment(moved, TEXTS[0])], [theirs.segment(moved, TEXTS[0])])
 
 
 def test_features_are_never_brought_to_the_host(
