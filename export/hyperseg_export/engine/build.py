@@ -1,10 +1,9 @@
 """From a bundle to engines for the GPU of this machine, one process per graph. Goes on where it was stopped."""
 
 import fcntl
-import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from hyperseg_export.engine.options import BuildOptions, EnginePlan, chosen_grap
 from hyperseg_export.engine.process import run_worker
 from hyperseg_export.engine.worker import Built, Job
 from hyperseg_export.parity.engine import Measured, ParityJob
-from hyperseg_export.parity.reference import record_calls
+from hyperseg_export.parity.reference import record_calls, reference_bytes
 from hyperseg_export.progress import Progress, Silent
 from hyperseg_export.samples import sample_images
 from hyperseg_export.steps import content_key
@@ -29,13 +28,10 @@ from hyperseg_runtime.engines import (
 )
 from hyperseg_runtime.errors import BundleError, NumericsError, OutputError, ParityError, ResourceError
 from hyperseg_runtime.files import explained, output_folder, write_atomically
-from hyperseg_runtime.graph_spec import GraphSpec
 from hyperseg_runtime.machine import find_machine
 from hyperseg_runtime.manifest import GraphEntry, ParityEntry
 
 BUILDER, CHECKER = "hyperseg_export.engine.worker", "hyperseg_export.parity.engine"
-REFERENCE_CALLS = 5
-"""Calls of the language model per photograph; their caches are by far the largest of what is saved."""
 
 
 def build_engines(
@@ -60,7 +56,8 @@ def build_engines(
     folder = engine_folder(directory, machine.target)
     progress = progress or Silent()
     with output_folder(folder), _only_one(folder):
-        _require_room(folder, plans, [entry.spec for entry in entries] if measure_parity else [])
+        saved = reference_bytes(bundle.manifest, [plan.graph for plan in plans]) if measure_parity else 0
+        _require_room(folder, plans, saved)
         with _Build(bundle, folder, options, machine, progress, plugins) as build:
             for index, (entry, plan) in enumerate(zip(entries, plans, strict=True), 1):
                 progress.stage(f"{plan.graph} ({plan.precision})", index, len(plans))
@@ -125,8 +122,9 @@ class _Build:
         shutil.rmtree(self._reference, ignore_errors=True)
         with explained(self._reference):
             self._reference.mkdir()
+            self._progress.stage("parity: reference on a photograph", 0, len(entries))
             names = [entry.spec.name for entry in entries]
-            record_calls(self._bundle, names, sample_images(), self._reference, self._progress)
+            record_calls(self._bundle, names, sample_images()[0], self._reference)
         for index, entry in enumerate(entries, 1):
             self._progress.stage(f"parity: {entry.spec.name}", index, len(entries))
             engine = self.manifest.usable(entry.spec.name, True)
@@ -213,24 +211,16 @@ def _begin(folder: Path, machine: Machine) -> EngineManifest:
     return EngineManifest(machine=machine, engines=engines)
 
 
-def _require_room(folder: Path, plans: Sequence[EnginePlan], compared: Sequence[GraphSpec]) -> None:
+def _require_room(folder: Path, plans: Sequence[EnginePlan], saved_bytes: int) -> None:
     """ResourceError before the work, if the disk cannot hold the engines and the calls they are compared on."""
     present = sum(path.stat().st_size for path in folder.glob("*.plan"))
-    saved = REFERENCE_CALLS * len(sample_images()) * sum(map(call_bytes, compared))
-    needed = max(0, sum(plan.plan_bytes[0] for plan in plans) - present) + saved
+    needed = max(0, sum(plan.plan_bytes[0] for plan in plans) - present) + saved_bytes
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise ResourceError(
             f"{folder}: engines and the calls they are compared on take about {needed / 1e9:.1f} GB, the disk has "
             f"{free / 1e9:.1f} GB free; free some, build one graph at a time (--graph), or use --skip-parity"
         )
-
-
-def call_bytes(spec: GraphSpec) -> int:
-    """What the inputs and outputs of a typical call take, saved in float32."""
-    sizes: Mapping[str, int] = {axis: limits.typical for axis, limits in spec.axis_ranges.items()}
-    tensors = (*spec.inputs, *spec.outputs)
-    return sum(4 * math.prod(sizes[a] if isinstance(a, str) else a for a in tensor.axes) for tensor in tensors)
 
 
 @contextmanager

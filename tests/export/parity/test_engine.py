@@ -10,7 +10,6 @@ import pytest
 from hyperseg_export.engine.build import build_engines
 from hyperseg_export.engine.options import BuildOptions
 from hyperseg_export.parity.reference import read_calls, record_calls
-from hyperseg_export.progress import Silent
 from hyperseg_export.samples import sample_images
 from hyperseg_export.swap import swap_adapter
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
@@ -35,7 +34,7 @@ def left(bundle: Path) -> tuple[set[str], list[str]]:
 
 
 def test_the_reference_uses_every_profile(mixed_bundle: Path, tmp_path: Path) -> None:
-    record_calls(Bundle.open(mixed_bundle), ["llm"], sample_images()[:1], tmp_path, Silent())
+    record_calls(Bundle.open(mixed_bundle), ["llm"], sample_images()[0], tmp_path)
     calls = list(read_calls(tmp_path, "llm"))
     tokens = [call.inputs["inputs_embeds"].shape[1] for call in calls]
     written = [int(call.inputs["write_indices"][0]) for call in calls]
@@ -98,7 +97,7 @@ def test_an_adapter_is_swapped_without_a_build(kept_bundle: Path, adapters: Path
     """The engine gets the factors that lie in the bundle, by the names in its manifest."""
     bundle = Path(shutil.copytree(kept_bundle, tmp_path / "kept"))
     build_engines(bundle, BuildOptions(refit=True), ["llm"])
-    record_calls(Bundle.open(bundle), ["llm"], sample_images()[:1], tmp_path, Silent())
+    record_calls(Bundle.open(bundle), ["llm"], sample_images()[0], tmp_path)
     entry = swap_adapter(bundle, adapters / "second").graph("llm")
     call = next(read_calls(tmp_path, "llm"))
     path = bundle / entry.file
