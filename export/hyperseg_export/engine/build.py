@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from hyperseg_export.engine.options import BuildOptions, EnginePlan, chosen_graphs, plan_engine
 from hyperseg_export.engine.process import run_worker
@@ -89,7 +90,9 @@ class _Build:
         self._plugins = tuple(path.resolve() for path in plugins)
         self._reference = folder / ".reference"
 
-    def __enter__(self) -> "_Build":
+    def __enter__(self) -> Self:
+        for left in self._folder.glob(".*.partial"):  # by a build that was killed
+            left.unlink()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -152,7 +155,7 @@ class _Build:
     def _built(self, entry: GraphEntry) -> Built:
         """Run the worker; its plan takes its final name only after the audit."""
         name = entry.spec.name
-        partial = self._folder / f".{name}.plan.partial"
+        partial = self._folder / f".{name}.{os.getpid()}.plan.partial"  # a killed build's worker may still write
         job = Job(
             onnx=self._bundle.path(entry.file),
             spec=entry.spec,
