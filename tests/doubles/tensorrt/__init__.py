@@ -382,7 +382,7 @@ class Refitter(_Listed):
         return list(self._old)
 
     def get_missing_weights(self) -> list[str]:
-        return []
+        return [name for name in self._old if name not in self._new] if _fault() == "combined weights" else []
 
     def set_named_weights(self, name: str, weights: Weights) -> bool:
         known = self._old.get(name)
@@ -393,6 +393,8 @@ class Refitter(_Listed):
         return True
 
     def refit_cuda_engine(self) -> bool:
+        if self.get_missing_weights():
+            return False
         assert self._engine.refittable and not self._engine._contexts
         self._engine._kernels.replace_weights(self._new)
         self._engine._empty = False
@@ -410,6 +412,8 @@ class OnnxParserRefitter(_Listed):
 
 class IPluginRegistry(_Listed):
     def load_library(self, path: str) -> object:
+        if path in _LIBRARIES:
+            return None
         _LIBRARIES.append(path)
         return path
 

@@ -93,8 +93,11 @@ def test_a_plan_without_weights_gets_them_from_the_graph(bundle: Path) -> None:
 
 
 @pytest.mark.usefixtures("tensorrt_double")
-def test_an_adapter_is_swapped_without_a_build(kept_bundle: Path, adapters: Path, tmp_path: Path) -> None:
-    """The engine gets the factors that lie in the bundle, by the names in its manifest."""
+@pytest.mark.parametrize("fault", ["", "combined weights"])
+def test_an_adapter_is_swapped_without_a_build(
+    kept_bundle: Path, adapters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """The engine gets the factors that lie in the bundle, by the names in its manifest, and what belongs to them."""
     bundle = Path(shutil.copytree(kept_bundle, tmp_path / "kept"))
     build_engines(bundle, BuildOptions(refit=True), ["llm"])
     record_calls(Bundle.open(bundle), ["llm"], sample_images()[0], tmp_path)
@@ -111,6 +114,7 @@ def test_an_adapter_is_swapped_without_a_build(kept_bundle: Path, adapters: Path
         pytest.raises(BundleError, match=r"another adapter .*--accept-unmeasured"),
     ):
         backend.open(entry.spec, path)
+    monkeypatch.setenv("DOUBLE_FAULT", fault)
     with TensorRTBackend(bundle, accept_unmeasured=True) as backend, OnnxRuntimeBackend(threads=1) as reference:
         np.testing.assert_array_equal(hidden(backend), hidden(reference))
         assert not np.allclose(hidden(reference), call.outputs["hidden_states"], atol=1e-3)

@@ -92,7 +92,7 @@ class TensorRTBackend:
         if entry.stripped:
             reader.fill(engine, spec.name, path)
         elif adapter:
-            reader.refit(engine, spec.name, read_factors(self._bundle, adapter))
+            reader.refit(engine, spec.name, read_factors(self._bundle, adapter), path)
         reader.stream_weights(engine, spec.name, self._weight_streaming_bytes)
         graph = TensorRTGraph(spec, reader.trt, engine, self._device, reader.logger, self._recordings)
         self._graphs.append(graph)

@@ -188,7 +188,8 @@ def test_a_missing_plugin_and_its_library(bundle: Path, monkeypatch: pytest.Monk
         opened(bundle, accept_unmeasured=True)
     with pytest.raises(InputError, match=r"none.so: no library of TensorRT plugins"):
         opened(bundle, plugins=[tmp_path / "none.so"])
-    opened(bundle, accept_unmeasured=True, plugins=[library])
+    for _ in range(2):
+        opened(bundle, accept_unmeasured=True, plugins=[library])
 
 
 def test_a_graph_of_another_bundle_is_refused(bundle: Path, engine_bundle: Path) -> None:
