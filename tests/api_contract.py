@@ -3,6 +3,7 @@
 import ast
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def names(library: str) -> dict[str, Any]:
 def unknown_names(source: str, known: dict[str, Any]) -> Iterator[str]:
     """Uses in `source` that `known` lacks: `trt.Name`, `trt.Name.member` and members of `VARIABLES`.
 
-    The list has no parameter names, so arguments given by name cannot be checked and count as unknown.
+    Arguments given by name count as unknown: bindings rename them between releases.
     """
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.keywords:
@@ -67,6 +68,35 @@ def unknown_names(source: str, known: dict[str, Any]) -> Iterator[str]:
             and node.attr not in members(known, owner.attr)
         ):
             yield f"line {node.lineno}: {MODULE}.{owner.attr}.{node.attr}"
+
+
+def wrong_arguments(source: str) -> Iterator[str]:
+    """Calls of TensorRT in `source` with a number of arguments that no overload takes."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        owner, name = node.func.value, node.func.attr
+        if not isinstance(owner, ast.Name) or any(isinstance(argument, ast.Starred) for argument in node.args):
+            continue
+        called = (name, "__init__") if owner.id == MODULE else (VARIABLES.get(owner.id, ""), name)
+        if not takes(*called, len(node.args)):
+            yield f"line {node.lineno}: {'.'.join(called)} with {len(node.args)} arguments"
+
+
+def takes(owner: str, method: str, count: int) -> bool:
+    """Whether an overload of TensorRT's method takes so many; true of what the list does not have."""
+    overloads = tensorrt_arguments().get(owner, {}).get(method)
+    if overloads is None:
+        return True
+    return any(sum(not a.endswith("=") for a in overload) <= count <= len(overload) for overload in overloads)
+
+
+@cache
+def tensorrt_arguments() -> dict[str, dict[str, list[list[str]]]]:
+    """Class -> method -> its overloads, each a list of arguments; those with a default end with =."""
+    content = json.loads((Path(__file__).parent / "tensorrt_api_arguments.json").read_text())
+    found: dict[str, dict[str, list[list[str]]]] = next(iter(content.values()))
+    return found
 
 
 def unknown_cuda(source: str, known: dict[str, Any]) -> Iterator[str]:

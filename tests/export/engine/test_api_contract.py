@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from api_contract import cuda_names, names, unknown_cuda, unknown_names
+from api_contract import cuda_names, names, takes, unknown_cuda, unknown_names, wrong_arguments
 
 ROOT = Path(__file__).parents[3]
 SOURCES = sorted(
@@ -16,6 +16,8 @@ SOURCES = sorted(
 )
 
 
+CREATED = {"Builder", "OnnxParser", "Runtime", "Refitter", "OnnxParserRefitter", "Weights"}
+"""Classes that programs make objects of; the rest comes from the library."""
 CUDA_SOURCES = sorted(
     path for path in (ROOT / "runtime").rglob("*.py") if "cudart." in path.read_text(encoding="utf-8")
 )
@@ -62,6 +64,30 @@ def test_the_double_takes_the_arguments_of_cuda() -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_every_name_exists_in_tensorrt_11(path: Path) -> None:
     assert list(unknown_names(path.read_text(encoding="utf-8"), names("tensorrt"))) == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_every_call_has_as_many_arguments_as_tensorrt_takes(path: Path) -> None:
+    assert list(wrong_arguments(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    "wrong", ["context.execute_async_v3()", "trt.Runtime()", "engine.get_tensor_profile_shape('x')", "trt.Refitter(1)"]
+)
+def test_a_wrong_number_of_arguments_is_found(wrong: str) -> None:
+    assert len(list(wrong_arguments(wrong))) == 1
+
+
+@pytest.mark.usefixtures("tensorrt_double")
+def test_the_double_takes_the_arguments_of_tensorrt() -> None:
+    import tensorrt
+
+    for owner, kind in vars(tensorrt).items():
+        for name, method in vars(kind).items() if inspect.isclass(kind) else ():
+            if inspect.isfunction(method) and (name == "__init__" or not name.startswith("_")):
+                count = len(inspect.signature(method).parameters) - 1
+                made_by_us = name == "__init__" and owner not in CREATED
+                assert made_by_us or takes(owner, name, count), f"{owner}.{name}"
 
 
 def test_the_gate_uses_names_of_tensorrt_rtx() -> None:
