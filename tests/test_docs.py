@@ -22,16 +22,17 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SMALL = replace(TINY, image_px=64, layers=1, clip_layers=2, swin_depths=(1, 1, 1, 1), mask_layers=1, pixel_layers=1)
 
 
+@pytest.mark.usefixtures("tensorrt_double")
 def test_the_commands_of_the_readme_run(
     run_cli: RunCli, tmp_path: Path, coffee: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a small checkpoint under the published one's name."""
+    """With a small checkpoint under the published one's name, and doubles of TensorRT and the GPU."""
     monkeypatch.chdir(tmp_path)
     Path("HyperSeg-3B").mkdir()
     write_checkpoint(Path("HyperSeg-3B"), SMALL, seed=0)
     shutil.copy(coffee, "photo.jpg")
     lines = [shlex.split(line, comments=True) for line in code_blocks("sh") if line.startswith("hyperseg-trt ")]
-    assert [line[1] for line in lines] == ["export", "run", "chat"]
+    assert [line[1] for line in lines] == ["export", "run", "chat", "build", "run"]
     for _, *arguments in lines:
         result = run_cli(*arguments)
         assert result.code == 0, result.err

@@ -145,6 +145,7 @@ def build(
     stripped: Annotated[
         bool, typer.Option("--stripped", help="Plans without weights; they must be refitted from the ONNX files.")
     ] = False,
+    plugin: cli.PluginOption = None,
     skip_parity: Annotated[
         bool,
         typer.Option("--skip-parity", help="Do not compare engines with graphs; run then wants --accept-unmeasured."),
@@ -172,8 +173,8 @@ def build(
         verb.print_plan(bundle, graph, options, as_json)
         return
     with ExportProgress() as progress:
-        manifest = verb.build_engines(bundle, options, graph, progress, not skip_parity)
-    verb.print_engines(manifest, as_json)
+        manifest = verb.build_engines(bundle, options, graph, progress, not skip_parity, plugin or ())
+    verb.show_engines(manifest, as_json)
 
 
 def pairs(options: list[str] | None) -> dict[str, str]:

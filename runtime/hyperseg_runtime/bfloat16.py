@@ -5,7 +5,7 @@ import numpy as np
 
 def to_bits(values: np.ndarray) -> np.ndarray:
     """float32 -> uint16 of the same shape, rounded to the nearest, ties to even; NaN stays NaN."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    bits = np.asarray(values, np.float32).view(np.uint32)
     rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
     return np.where(np.isnan(values), 0x7FC0, rounded).astype(np.uint16)
 

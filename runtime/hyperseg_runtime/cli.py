@@ -14,6 +14,7 @@ from hyperseg_runtime import console
 from hyperseg_runtime.answers import Finish
 from hyperseg_runtime.backends.by_name import make_backend
 from hyperseg_runtime.bundle import Bundle, read_manifest
+from hyperseg_runtime.engine_tables import print_all_engines
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.files import output_folder, write_atomically
 from hyperseg_runtime.image_io import load_image
@@ -30,6 +31,16 @@ ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; def
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 BackendOption = Annotated[
     str, typer.Option("--backend", help="onnxruntime (CPU), or tensorrt: engines made by build for this GPU.")
+]
+PluginOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin", exists=True, dir_okay=False, help="Library of TensorRT plugins to build or run with (repeatable)."
+    ),
+]
+EnginesOption = Annotated[
+    str | None,
+    typer.Option("--engines", metavar="TARGET", help="Engines built compatibly on another machine: a folder's name."),
 ]
 UnmeasuredOption = Annotated[
     bool, typer.Option("--accept-unmeasured", help="Also run engines that were never compared with their graphs.")
@@ -76,6 +87,8 @@ def run(
     ] = False,
     backend: BackendOption = "onnxruntime",
     accept_unmeasured: UnmeasuredOption = False,
+    plugin: PluginOption = None,
+    engines: EnginesOption = None,
     report: Annotated[bool, typer.Option("--report", help="Also write an HTML page of each result.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -88,7 +101,9 @@ def run(
     pixels = load_image(image)
     with output_folder(out):
         libraries = cpu_ops.libraries_if_possible() if native else ()
-        engine_library = partial(make_backend, backend, bundle, threads, libraries, accept_unmeasured)
+        engine_library = partial(
+            make_backend, backend, bundle, threads, libraries, accept_unmeasured, plugin or (), engines
+        )
         with opened_pipeline(bundle, engine_library) as pipeline, pipeline.open(pixels) as session:
             results = session.name_then_segment(texts[0]) if name_first else session.segment_many(texts, task)
             manifest = pipeline.bundle.manifest if report else None
@@ -119,6 +134,8 @@ def chat(
     threads: ThreadsOption = None,
     backend: BackendOption = "onnxruntime",
     accept_unmeasured: UnmeasuredOption = False,
+    plugin: PluginOption = None,
+    engines: EnginesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Answer QUESTION about IMAGE, or without one; the answer appears as it is made."""
@@ -131,7 +148,7 @@ def chat(
         raise InputError(f"{question} is a file: what is the question about it?")
     sampling = Sampling(temperature, top_p, seed)
     pixels = None if image is None else load_image(image)
-    engine_library = partial(make_backend, backend, bundle, threads, accept_unmeasured=accept_unmeasured)
+    engine_library = partial(make_backend, backend, bundle, threads, (), accept_unmeasured, plugin or (), engines)
     with opened_pipeline(bundle, engine_library) as pipeline, pipeline.open(pixels) as session:
         answer = session.ask(question, sampling, max_tokens)
         started = False
@@ -190,6 +207,7 @@ def inspect(bundle: BundleArgument, as_json: JsonOption = False) -> None:
         console.print_json(manifest.model_dump(mode="json"))
     else:
         print_manifest(manifest)
+        print_all_engines(bundle)
 
 
 @app.command()

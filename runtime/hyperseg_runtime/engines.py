@@ -6,7 +6,7 @@ engines/sm90-trt11.4-nvidia-h200/GRAPH.plan
 
 import re
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -57,6 +57,7 @@ class EngineEntry(_Entry):
     file: FileEntry
     precision: Precision
     version_compatible: bool
+    hardware_compatible: bool
     stripped: bool
     """It has no weights; they come from the ONNX file when it is opened."""
     profiles: tuple[str, ...]
@@ -82,13 +83,24 @@ class EngineManifest(_Entry):
     def engine(self, graph: str) -> EngineEntry | None:
         return next((entry for entry in self.engines if entry.graph == graph), None)
 
+    def seen_from(self, machine: Machine) -> Self:
+        """What of it runs on another machine. There nothing was compared."""
+        same_gpu = self.machine.compute_capability == machine.compute_capability
+        same_release = self.machine.tensorrt == machine.tensorrt
+        runs = (
+            entry.model_copy(update={"parity": None})
+            for entry in self.engines
+            if (same_gpu or entry.hardware_compatible) and (same_release or entry.version_compatible)
+        )
+        return self.model_copy(update={"engines": tuple(runs)})
+
     def usable(self, graph: str, accept_unmeasured: bool = False) -> EngineEntry:
         """The engine of a graph. Raises BundleError if there is none or its parity says nothing good."""
         entry = self.engine(graph)
         if entry is None:
             built = ", ".join(entry.graph for entry in self.engines) or "none"
             raise BundleError(
-                f"graph {graph} has no engine for {self.machine.target} (engines: {built}); "
+                f"graph {graph} has no engine of {self.machine.target} that runs here (engines: {built}); "
                 "run: hyperseg-trt build BUNDLE"
             )
         if entry.parity is None and not accept_unmeasured:
@@ -118,7 +130,8 @@ def read_engines(folder: Path) -> EngineManifest | None:
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        raise BundleError(f"{path}: not a list of engines ({error}); delete the folder and build again") from error
+        said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
+        raise BundleError(f"{path}: not a list of engines ({said}); delete the folder and build again") from error
 
 
 def engine_path(folder: Path, entry: EngineEntry) -> Path:
@@ -135,16 +148,21 @@ def source_hashes(manifest: Manifest, graph: str) -> dict[str, str]:
     return {name: manifest.files[name].sha256 for name in (entry.file, *entry.data_files)}
 
 
-def find_engines(bundle: Path, machine: Machine) -> tuple[Path, EngineManifest]:
-    """Folder and list of the engines for `machine`. Raises BundleError where the bundle has none."""
-    folder = engine_folder(bundle, machine.target)
+def find_engines(bundle: Path, machine: Machine, target: str | None = None) -> tuple[Path, EngineManifest]:
+    """Folder and list of the engines for `machine`, or of those for another `target` that run on it too.
+
+    Raises BundleError where the bundle has none.
+    """
+    folder = engine_folder(bundle, target or machine.target)
     found = read_engines(folder)
     if found is None:
         others = ", ".join(sorted(path.name for path in (bundle / ENGINES).glob("*") if path.is_dir())) or "none"
         raise BundleError(
-            f"bundle {bundle} has no engines for this machine, {machine.target} (it has: {others}).\n"
+            f"bundle {bundle} has no engines for {target or f'this machine, {machine.target}'} (it has: {others}).\n"
             "Engines run on the GPU model and TensorRT release they were built with; run: hyperseg-trt build BUNDLE"
         )
+    if target not in (None, machine.target):
+        return folder, found.seen_from(machine)
     if not found.machine.fits(machine):
         raise BundleError(
             f"{folder}: built with TensorRT {found.machine.tensorrt} for {found.machine.gpu}, this machine has "

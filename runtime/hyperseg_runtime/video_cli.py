@@ -28,6 +28,8 @@ def video(
     threads: cli.ThreadsOption = None,
     backend: cli.BackendOption = "onnxruntime",
     accept_unmeasured: cli.UnmeasuredOption = False,
+    plugin: cli.PluginOption = None,
+    engines: cli.EnginesOption = None,
     as_json: cli.JsonOption = False,
 ) -> None:
     """Segment what TEXT names in each of FRAMES, seen with the memory of the frames before it.
@@ -35,7 +37,7 @@ def video(
     Writes FRAME.mask.png as frames are done, numbered where there are several TEXTs, and at the end video.json.
     """
     count = frame_count(frames)
-    engine_library = partial(make_backend, backend, bundle, threads, accept_unmeasured=accept_unmeasured)
+    engine_library = partial(make_backend, backend, bundle, threads, (), accept_unmeasured, plugin or (), engines)
     content: list[dict[str, Any]] = []
     with (
         output_folder(out),

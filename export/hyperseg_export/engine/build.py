@@ -1,18 +1,18 @@
 """From a bundle to engines for the GPU of this machine, one process per graph. Goes on where it was stopped."""
 
 import fcntl
-import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from hyperseg_export.engine.options import BuildOptions, EnginePlan, chosen_graphs, plan_engine
 from hyperseg_export.engine.process import run_worker
 from hyperseg_export.engine.worker import Built, Job
 from hyperseg_export.parity.engine import Measured, ParityJob
-from hyperseg_export.parity.reference import record_calls
+from hyperseg_export.parity.reference import record_calls, reference_bytes
 from hyperseg_export.progress import Progress, Silent
 from hyperseg_export.samples import sample_images
 from hyperseg_export.steps import content_key
@@ -29,13 +29,10 @@ from hyperseg_runtime.engines import (
 )
 from hyperseg_runtime.errors import BundleError, NumericsError, OutputError, ParityError, ResourceError
 from hyperseg_runtime.files import explained, output_folder, write_atomically
-from hyperseg_runtime.graph_spec import GraphSpec
 from hyperseg_runtime.machine import find_machine
 from hyperseg_runtime.manifest import GraphEntry, ParityEntry
 
 BUILDER, CHECKER = "hyperseg_export.engine.worker", "hyperseg_export.parity.engine"
-REFERENCE_CALLS = 5
-"""Calls of the language model per photograph; their caches are by far the largest of what is saved."""
 
 
 def build_engines(
@@ -44,9 +41,11 @@ def build_engines(
     graphs: Sequence[str] | None = None,
     progress: Progress | None = None,
     measure_parity: bool = True,
+    plugins: Sequence[Path] = (),
 ) -> EngineManifest:
     """Build, read back, compare and record engines of the named graphs (default: all). Returns all of the target.
 
+    `plugins` are libraries of TensorRT plugins to build with; whoever runs the engines needs them too.
     Each engine is recorded as soon as it is done; a later call skips those whose ONNX files, options and target
     are the same, and compares those that were not compared. Raises EnvironmentMissingError before anything is
     written, EngineError, AuditError, ParityError, NumericsError, ResourceError, BundleError or OutputError.
@@ -58,8 +57,9 @@ def build_engines(
     folder = engine_folder(directory, machine.target)
     progress = progress or Silent()
     with output_folder(folder), _only_one(folder):
-        _require_room(folder, plans, [entry.spec for entry in entries] if measure_parity else [])
-        with _Build(bundle, folder, options, machine, progress) as build:
+        saved = reference_bytes(bundle.manifest, [plan.graph for plan in plans]) if measure_parity else 0
+        _require_room(folder, plans, saved)
+        with _Build(bundle, folder, options, machine, progress, plugins) as build:
             for index, (entry, plan) in enumerate(zip(entries, plans, strict=True), 1):
                 progress.stage(f"{plan.graph} ({plan.precision})", index, len(plans))
                 build.make(entry, plan)
@@ -73,7 +73,13 @@ class _Build:
     """One run of the verb; `manifest` is what the target has so far."""
 
     def __init__(
-        self, bundle: Bundle, folder: Path, options: BuildOptions, machine: Machine, progress: Progress
+        self,
+        bundle: Bundle,
+        folder: Path,
+        options: BuildOptions,
+        machine: Machine,
+        progress: Progress,
+        plugins: Sequence[Path],
     ) -> None:
         self.manifest = _begin(folder, machine)
         self._bundle = bundle
@@ -81,9 +87,12 @@ class _Build:
         self._options = options
         self._machine = machine
         self._progress = progress
+        self._plugins = tuple(path.resolve() for path in plugins)
         self._reference = folder / ".reference"
 
-    def __enter__(self) -> "_Build":
+    def __enter__(self) -> Self:
+        for left in self._folder.glob(".*.partial"):  # by a build that was killed
+            left.unlink()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -105,6 +114,7 @@ class _Build:
                 precision=plan.precision,
                 profiles=tuple(profile.name for profile in plan.profiles),
                 version_compatible=self._options.version_compatible,
+                hardware_compatible=self._options.hardware_compatible,
                 stripped=self._options.stripped,
                 **made.model_dump(),
             )
@@ -115,8 +125,9 @@ class _Build:
         shutil.rmtree(self._reference, ignore_errors=True)
         with explained(self._reference):
             self._reference.mkdir()
+            self._progress.stage("parity: reference on a photograph", 0, len(entries))
             names = [entry.spec.name for entry in entries]
-            record_calls(self._bundle, names, sample_images(), self._reference, self._progress)
+            record_calls(self._bundle, names, sample_images()[0], self._reference)
         for index, entry in enumerate(entries, 1):
             self._progress.stage(f"parity: {entry.spec.name}", index, len(entries))
             engine = self.manifest.usable(entry.spec.name, True)
@@ -131,6 +142,7 @@ class _Build:
             onnx=self._bundle.path(entry.file),
             version_compatible=engine.version_compatible,
             stripped=engine.stripped,
+            plugins=self._plugins,
             calls=self._reference,
         )
         try:
@@ -143,7 +155,7 @@ class _Build:
     def _built(self, entry: GraphEntry) -> Built:
         """Run the worker; its plan takes its final name only after the audit."""
         name = entry.spec.name
-        partial = self._folder / f".{name}.plan.partial"
+        partial = self._folder / f".{name}.{os.getpid()}.plan.partial"  # a killed build's worker may still write
         job = Job(
             onnx=self._bundle.path(entry.file),
             spec=entry.spec,
@@ -151,6 +163,7 @@ class _Build:
             options=self._options,
             timing_cache=self._folder / "timing.cache",
             plan=partial,
+            plugins=self._plugins,
         )
         try:
             built = run_worker(BUILDER, name, job, Built, self._progress)
@@ -180,7 +193,8 @@ class _Build:
         contract = (entry.spec.model_dump(mode="json"), plan.precision, repr(plan.profiles))
         target = (self._machine.target, self._machine.tensorrt)
         files = source_hashes(self._bundle.manifest, plan.graph)
-        return content_key(files, target, *contract, self._options.model_dump(), sources)
+        plugins = [describe_file(path).sha256 for path in self._plugins]
+        return content_key(files, target, *contract, self._options.model_dump(), plugins, sources)
 
     def _is_there(self, graph: str, key: str) -> bool:
         entry = self.manifest.engine(graph)
@@ -200,24 +214,16 @@ def _begin(folder: Path, machine: Machine) -> EngineManifest:
     return EngineManifest(machine=machine, engines=engines)
 
 
-def _require_room(folder: Path, plans: Sequence[EnginePlan], compared: Sequence[GraphSpec]) -> None:
+def _require_room(folder: Path, plans: Sequence[EnginePlan], saved_bytes: int) -> None:
     """ResourceError before the work, if the disk cannot hold the engines and the calls they are compared on."""
     present = sum(path.stat().st_size for path in folder.glob("*.plan"))
-    saved = REFERENCE_CALLS * len(sample_images()) * sum(map(call_bytes, compared))
-    needed = max(0, sum(plan.plan_bytes[0] for plan in plans) - present) + saved
+    needed = max(0, sum(plan.plan_bytes[0] for plan in plans) - present) + saved_bytes
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise ResourceError(
             f"{folder}: engines and the calls they are compared on take about {needed / 1e9:.1f} GB, the disk has "
             f"{free / 1e9:.1f} GB free; free some, build one graph at a time (--graph), or use --skip-parity"
         )
-
-
-def call_bytes(spec: GraphSpec) -> int:
-    """What the inputs and outputs of a typical call take, saved in float32."""
-    sizes: Mapping[str, int] = {axis: limits.typical for axis, limits in spec.axis_ranges.items()}
-    tensors = (*spec.inputs, *spec.outputs)
-    return sum(4 * math.prod(sizes[a] if isinstance(a, str) else a for a in tensor.axes) for tensor in tensors)
 
 
 @contextmanager

@@ -9,11 +9,12 @@ from hyperseg_export.engine.build import build_engines
 from hyperseg_export.engine.options import BuildOptions, EnginePlan, plan_engines
 from hyperseg_runtime import console
 from hyperseg_runtime.bundle import read_manifest
-from hyperseg_runtime.engines import EngineEntry, EngineManifest
+from hyperseg_runtime.engine_tables import print_engines
+from hyperseg_runtime.engines import EngineManifest
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.manifest_tables import megabytes
 
-__all__ = ["BuildOptions", "build_engines", "print_engines", "print_plan", "workspace_bytes"]
+__all__ = ["BuildOptions", "build_engines", "print_plan", "show_engines", "workspace_bytes"]
 
 SMALLEST_WORKSPACE_GB = 0.001
 
@@ -32,34 +33,11 @@ def print_plan(bundle: Path, graphs: Sequence[str] | None, options: BuildOptions
     console.out.print("Sizes are forecasts from the weights; build time is not known before a build (not measured).")
 
 
-def print_engines(manifest: EngineManifest, as_json: bool) -> None:
+def show_engines(manifest: EngineManifest, as_json: bool) -> None:
     if as_json:
         console.print_json(manifest.model_dump(mode="json"))
-        return
-    machine = manifest.machine
-    console.print_rows(
-        f"Engines for {machine.target} ({machine.gpu}, TensorRT {machine.tensorrt})",
-        ("graph", "precision", ">size", ">seconds", "layers by output type", "parity"),
-        [
-            (
-                entry.graph,
-                entry.precision,
-                megabytes(entry.file.size_bytes),
-                f"{entry.build_seconds:.1f}",
-                ", ".join(f"{count} {kind}" for kind, count in entry.layer_types.items()),
-                _parity(entry),
-            )
-            for entry in manifest.engines
-        ],
-    )
-
-
-def _parity(entry: EngineEntry) -> str:
-    """The row closest to its tolerance."""
-    if not entry.parity:
-        return "not measured"
-    worst = max(entry.parity, key=lambda row: row.worst_error / row.tolerance)
-    return f"{worst.measure} of {worst.output} {worst.worst_error:.1e}, allowed {worst.tolerance:.0e}"
+    else:
+        print_engines(manifest)
 
 
 def workspace_bytes(gigabytes: float | None) -> int | None:

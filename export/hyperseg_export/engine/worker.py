@@ -18,8 +18,8 @@ from hyperseg_export.engine.audit import audit_engine
 from hyperseg_export.engine.network import add_profile, decompose_attention, parse
 from hyperseg_export.engine.options import BuildOptions
 from hyperseg_export.engine.profiles import make_profiles
-from hyperseg_runtime.backends.tensorrt.engine import OUT_OF_MEMORY
-from hyperseg_runtime.backends.tensorrt.logger import make_logger, reason
+from hyperseg_runtime.backends.tensorrt.engine import OUT_OF_MEMORY, EngineReader
+from hyperseg_runtime.backends.tensorrt.logger import reason
 from hyperseg_runtime.errors import EngineError, HypersegError, ResourceError
 from hyperseg_runtime.files import explained, fsync_file, write_atomically
 from hyperseg_runtime.graph_spec import GraphSpec
@@ -40,6 +40,7 @@ class Job(BaseModel):
     options: BuildOptions
     timing_cache: Path
     plan: Path
+    plugins: tuple[Path, ...]
 
 
 class Built(BaseModel):
@@ -57,7 +58,8 @@ def build(job: Job) -> Built:
     """Write `job.plan` and read it back. Raises EngineError, AuditError, ResourceError or OutputError."""
     trt = load_tensorrt()
     start = perf_counter()
-    logger = make_logger(trt)
+    reader = EngineReader(trt, job.plugins)
+    logger = reader.logger
     builder = trt.Builder(logger)
     network = parse(trt, builder, logger, job.onnx, job.spec)
     decomposed = decompose_attention(trt, network)
@@ -68,13 +70,10 @@ def build(job: Job) -> Built:
     with explained(job.plan), job.plan.open("wb") as file:
         file.write(memoryview(plan))
         fsync_file(file)
+    del plan  # it can take gigabytes
     _keep_timings(config, job.timing_cache)
     seconds = perf_counter() - start
-    runtime = trt.Runtime(logger)
-    runtime.engine_host_code_allowed = job.options.version_compatible
-    engine = runtime.deserialize_cuda_engine(plan)
-    if engine is None:
-        raise _failure(job, reason(logger))
+    engine = reader.read(job.plan, job.options.version_compatible)
     profiles = len(make_profiles(job.spec, job.options.profile))
     audit = audit_engine(trt, engine, job.spec, job.precision, profiles)
     return Built(

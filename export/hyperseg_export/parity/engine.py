@@ -39,6 +39,7 @@ class ParityJob(BaseModel):
     onnx: Path
     version_compatible: bool
     stripped: bool
+    plugins: tuple[Path, ...]
     calls: Path
 
 
@@ -51,8 +52,8 @@ class Measured(BaseModel):
 def measure_engine(job: ParityJob) -> Measured:
     """Run every saved call. Raises ParityError or NumericsError where the engine must not be used."""
     trt, cudart = load_tensorrt(), load_cudart()
-    reader = EngineReader(trt)
-    engine = reader.read(job.plan, job.spec, job.version_compatible)
+    reader = EngineReader(trt, job.plugins)
+    engine = reader.read(job.plan, job.version_compatible)
     if job.stripped:
         reader.fill(engine, job.spec.name, job.onnx)
     reader.stream_weights(engine, job.spec.name, None)

@@ -1,18 +1,20 @@
 """What the graphs of a bundle compute in ONNX Runtime on real requests, saved for engines to be compared with."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hyperseg_export.parity.recording import Arrays, Call
-from hyperseg_export.progress import Progress
 from hyperseg_export.widened import widen
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle import Bundle
+from hyperseg_runtime.graph_spec import GraphSpec
 from hyperseg_runtime.image_io import load_image
+from hyperseg_runtime.manifest import Manifest
 from hyperseg_runtime.pipeline import family_of
 from hyperseg_runtime.precision import Precision, typed_spec
 from hyperseg_runtime.sampling import GREEDY
@@ -21,28 +23,40 @@ from hyperseg_runtime.timing import Stopwatch
 QUESTION = "What is in the middle?"
 TEXTS = ("the object in the middle", "what is behind it")
 ANSWER_TOKENS = 2
+CALLS = 5
+"""Calls of the language model; no graph has more."""
 
 
-def record_calls(
-    bundle: Bundle, graphs: Collection[str], images: Sequence[Path], folder: Path, progress: Progress
-) -> None:
-    """Answer requests about photographs with ONNX Runtime; each call of the named `graphs` becomes a file in `folder`.
+def record_calls(bundle: Bundle, graphs: Collection[str], image: Path, folder: Path) -> None:
+    """Answer requests about a photograph with ONNX Runtime; each call of the named `graphs` becomes a file in `folder`.
 
     The requests make the language model read whole prompts, suffixes behind kept rows and single tokens, so that
     every profile of its engine is used. Typed graphs run in float32 arithmetic (see `widened`).
     """
-    progress.stage("parity: reference on photographs", 0, len(images))
     with OnnxRuntimeBackend() as backend:
         opened = _ReferenceGraphs(bundle, graphs, folder, backend)
-        model = family_of(bundle).open_model(bundle, opened, backend)
-        for index, image in enumerate(images, 1):
-            progress.stage("parity: reference on photographs", index, len(images))
-            pixels = load_image(image)
-            model.exercise(pixels)
-            state = model.open(pixels)
-            model.ask(state, QUESTION, GREEDY, ANSWER_TOKENS).finished()
-            for text in TEXTS:
-                model.segment(state, [text], family_of(bundle).segmentation_tasks[0], Stopwatch())
+        family = family_of(bundle)
+        model = family.open_model(bundle, opened, backend)
+        pixels = load_image(image)
+        model.exercise(pixels)
+        state = model.open(pixels)
+        model.ask(state, QUESTION, GREEDY, ANSWER_TOKENS).finished()
+        for text in TEXTS:
+            model.segment(state, [text], family.segmentation_tasks[0], Stopwatch())
+
+
+def reference_bytes(manifest: Manifest, graphs: Collection[str]) -> int:
+    """About what `record_calls` leaves in its folder: float32 copies of typed graphs, and calls, mostly caches."""
+    typed = (entry for entry in manifest.graphs if entry.precision is not Precision.FP32)
+    saved = (entry.spec for entry in manifest.graphs if entry.spec.name in graphs)
+    return sum(4 * entry.parameters for entry in typed) + CALLS * sum(map(_call_bytes, saved))
+
+
+def _call_bytes(spec: GraphSpec) -> int:
+    """Inputs and outputs of a typical call in float32."""
+    sizes: Mapping[str, int] = {axis: limits.typical for axis, limits in spec.axis_ranges.items()}
+    tensors = (*spec.inputs, *spec.outputs)
+    return sum(4 * math.prod(sizes[a] if isinstance(a, str) else a for a in tensor.axes) for tensor in tensors)
 
 
 def read_calls(folder: Path, graph: str) -> Iterator[Call]:

@@ -15,6 +15,8 @@ def make_backend(
     threads: int | None = None,
     custom_op_libraries: Sequence[Path] = (),
     accept_unmeasured: bool = False,
+    plugins: Sequence[Path] = (),
+    target: str | None = None,
     overlap: bool = False,
 ) -> Backend:
     """The backend `name` for a bundle. Raises InputError for an unknown name or options of another backend.
@@ -28,9 +30,9 @@ def make_backend(
 
         if threads is not None or custom_op_libraries:
             raise InputError("--threads and --native are for the backend onnxruntime; engines run on the GPU")
-        return TensorRTBackend(bundle, accept_unmeasured, overlap=overlap)
+        return TensorRTBackend(bundle, accept_unmeasured, plugins=plugins, overlap=overlap, target=target)
     from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 
-    if accept_unmeasured:
-        raise InputError("--accept-unmeasured is about engines; it goes with --backend tensorrt")
+    if accept_unmeasured or plugins or target:
+        raise InputError("--accept-unmeasured, --plugin and --engines go with --backend tensorrt")
     return OnnxRuntimeBackend(threads, custom_op_libraries)

@@ -240,10 +240,11 @@ class Builder(_Listed):
             if layer.get_input(0).dtype == DataType.FLOAT and not layer._attention.decomposable:  # noqa: F821
                 return self._fail(f"{layer.name} not supported by a dedicated kernel")
         assert BuilderFlag.TF32 not in config._flags  # noqa: F821
-        config.progress_monitor.phase_start("Building", None, 2)
-        for step in range(2):
-            config.progress_monitor.step_complete("Building", step)
-        config.progress_monitor.phase_finish("Building")
+        if monitor := getattr(config, "progress_monitor", None):
+            monitor.phase_start("Building", None, 2)
+            for step in range(2):
+                monitor.step_complete("Building", step)
+            monitor.phase_finish("Building")
         header = _describe(network._model, config)
         return pack_plan(header, network._model)
 
@@ -381,7 +382,7 @@ class Refitter(_Listed):
         return list(self._old)
 
     def get_missing_weights(self) -> list[str]:
-        return []
+        return [name for name in self._old if name not in self._new] if _fault() == "combined weights" else []
 
     def set_named_weights(self, name: str, weights: Weights) -> bool:
         known = self._old.get(name)
@@ -392,23 +393,27 @@ class Refitter(_Listed):
         return True
 
     def refit_cuda_engine(self) -> bool:
+        if self.get_missing_weights():
+            return False
         assert self._engine.refittable and not self._engine._contexts
         self._engine._kernels.replace_weights(self._new)
+        self._engine._empty = False
         return True
 
 
 class OnnxParserRefitter(_Listed):
     def __init__(self, refitter: Refitter, logger: ILogger) -> None:
-        self._engine = refitter._engine
+        self._refitter = refitter
 
     def refit_from_file(self, path: str) -> bool:
-        self._engine._kernels = Kernels(onnx.load(path))
-        self._engine._empty = False
+        self._refitter._new = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
         return True
 
 
 class IPluginRegistry(_Listed):
     def load_library(self, path: str) -> object:
+        if path in _LIBRARIES:
+            return None
         _LIBRARIES.append(path)
         return path
 

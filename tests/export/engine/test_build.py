@@ -85,8 +85,11 @@ def test_a_killed_build_goes_on(bundle: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ResourceError, match="graph lm_head: the build was killed, most likely because the host's"):
         build(bundle, BuildOptions(), FAST)
     assert {name for name in files(bundle) if name.endswith(".plan")} == {"fvp.plan", "llm.plan"}
+    (engine_folder(bundle, TARGET) / ".lm_head.123.plan.partial").touch()
+    (engine_folder(bundle, TARGET) / ".reference").mkdir()
     monkeypatch.delenv("DOUBLE_FAULT")
     assert len(build(bundle, BuildOptions(), FAST).engines) == 3
+    assert files(bundle) == {"engines.json", "timing.cache", *(f"{name}.plan" for name in FAST)}
 
 
 @pytest.mark.usefixtures("tensorrt_double")

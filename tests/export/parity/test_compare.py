@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from hyperseg_export.parity.compare import cosine_distance, mask_disagreement, worst_error
+from hyperseg_export.parity.compare import cosine_distance, decision_regret, mask_disagreement, worst_error
 
 NAN, INF = math.nan, math.inf
 FINITE = st.floats(-1e6, 1e6, width=32)
@@ -107,3 +107,17 @@ def test_mask_disagreement_counts_pixels_that_change_sides() -> None:
     assert mask_disagreement(np.array([[1.0, -1.0, -1.0, 0.0]]), expected) == pytest.approx(1 / 3)
     assert mask_disagreement(-np.ones(4), -np.ones(4)) == 0.0
     assert mask_disagreement(np.full((1, 4), np.inf), expected) == float("inf")
+
+
+def test_decision_regret_is_what_the_wrong_choice_loses() -> None:
+    expected = np.array([[0.0, 10.0, 9.0], [4.0, 0.0, 0.0]])
+    assert decision_regret(expected * 3 - 1, expected, axis=-1) == 0.0
+    assert decision_regret(np.array([[0.0, 1.0, 2.0], [4.0, 0.0, 0.0]]), expected, axis=-1) == pytest.approx(0.1)
+    assert decision_regret(np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 4.0]]), expected, axis=-1) == pytest.approx(0.4)
+    assert decision_regret(np.array([[0.0, 0.0, 9.0], [4.0, 1.0, 0.0]]), expected, axis=0) == pytest.approx(1.0)
+
+
+def test_decision_regret_of_ties_and_of_no_numbers() -> None:
+    assert decision_regret(np.array([0.0, 1.0]), np.array([2.0, 2.0]), axis=0) == 0.0
+    assert decision_regret(np.array([np.nan, 1.0]), np.array([0.0, 1.0]), axis=0) == float("inf")
+    assert decision_regret(np.zeros(2), np.zeros(3), axis=0) == float("inf")

@@ -9,7 +9,7 @@ import numpy as np
 
 from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.backends.tensorrt.device import Device, DeviceBuffer
-from hyperseg_runtime.backends.tensorrt.engine import EngineReader
+from hyperseg_runtime.backends.tensorrt.engine import EngineReader, contract_problems
 from hyperseg_runtime.backends.tensorrt.graph import TensorRTGraph
 from hyperseg_runtime.bundle import read_manifest
 from hyperseg_runtime.engines import EngineEntry, EngineManifest, engine_path, find_engines
@@ -34,7 +34,8 @@ class TensorRTBackend:
     the comparison never run. `weight_streaming_bytes` bounds the weights of each engine on the GPU, for engines
     built with --weight-streaming. `recordings` bounds the CUDA graphs per graph, 0 does without. `plugins` are
     libraries of TensorRT plugins that engines need. With `overlap` off every call waits until it is done: slower,
-    but then the time of a stage is that of its graph.
+    but then the time of a stage is that of its graph. `target` names the folder of another machine's engines, for those
+    built with --hardware-compatible or --version-compatible.
 
     Raises EnvironmentMissingError without TensorRT, cuda-python or a GPU, BundleError without engines for them.
     """
@@ -50,11 +51,12 @@ class TensorRTBackend:
         recordings: int = RECORDINGS,
         plugins: Iterable[Path] = (),
         overlap: bool = True,
+        target: str | None = None,
     ) -> None:
         trt, cudart = load_tensorrt(), load_cudart()
         self._bundle = Path(bundle)
         self._manifest = read_manifest(self._bundle)
-        self._folder, self._engines = find_engines(self._bundle, find_machine())
+        self._folder, self._engines = find_engines(self._bundle, find_machine(), target)
         self._accept_unmeasured = accept_unmeasured
         self._weight_streaming_bytes = weight_streaming_bytes
         self._recordings = recordings
@@ -81,11 +83,16 @@ class TensorRTBackend:
         changed = entry.changed_files(self._manifest)
         adapter = self._swapped_adapter(entry, changed)
         reader = self._reader
-        engine = reader.read(engine_path(self._folder, entry), spec, entry.version_compatible)
+        engine = reader.read(engine_path(self._folder, entry), entry.version_compatible)
+        problems = contract_problems(reader.trt, engine, spec)
+        if problems:
+            raise BundleError(
+                f"{spec.name}.plan is no engine of this graph; build it again:\n  " + "\n  ".join(problems)
+            )
         if entry.stripped:
             reader.fill(engine, spec.name, path)
         elif adapter:
-            reader.refit(engine, spec.name, read_factors(self._bundle, adapter))
+            reader.refit(engine, spec.name, read_factors(self._bundle, adapter), path)
         reader.stream_weights(engine, spec.name, self._weight_streaming_bytes)
         graph = TensorRTGraph(spec, reader.trt, engine, self._device, reader.logger, self._recordings)
         self._graphs.append(graph)

@@ -40,8 +40,8 @@ class Replay:
     def _copy(self, target: DeviceBuffer, source: DeviceBuffer) -> None:
         cudart = self._device.cudart
         kind = cudart.cudaMemcpyKind.cudaMemcpyDeviceToDevice
-        places = (target.block.address, source.block.address, source.size_bytes)
-        checked(cudart, cudart.cudaMemcpyAsync(*places, kind, self._stream.handle))
+        into, out_of = target.block.address, source.block.address
+        checked(cudart, cudart.cudaMemcpyAsync(into, out_of, source.size_bytes, kind, self._stream.handle))
 
     def close(self) -> None:
         """Wait for what is under way and free the recording."""

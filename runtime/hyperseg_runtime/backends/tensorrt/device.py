@@ -72,7 +72,6 @@ class Device:
         buffer = self.empty(target, array.shape)
         staged = self._pinned.take(bits.nbytes)
         try:
-            staged.wait_until_idle()
             ctypes.memmove(staged.address, bits.ctypes.data, bits.nbytes)
             kind = self.cudart.cudaMemcpyKind.cudaMemcpyHostToDevice
             self._copy(self._uploads, buffer.block, 0, staged, 0, bits.nbytes, kind)
@@ -146,8 +145,8 @@ class Device:
         self, stream: Stream, target: Block, to_byte: int, source: Block, from_byte: int, size_bytes: int, kind: Any
     ) -> None:
         with using(stream, [source], [target]):
-            places = (target.address + to_byte, source.address + from_byte)
-            checked(self.cudart, self.cudart.cudaMemcpyAsync(*places, size_bytes, kind, stream.handle))
+            into, out_of = target.address + to_byte, source.address + from_byte
+            checked(self.cudart, self.cudart.cudaMemcpyAsync(into, out_of, size_bytes, kind, stream.handle))
 
 
 class _PinnedArray:

@@ -1,6 +1,8 @@
 """From a plan file to an engine that is ready to run: read, compared with its contract, weights in place."""
 
 from collections.abc import Iterable, Mapping
+from functools import cache
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -22,35 +24,33 @@ class EngineReader:
         self.logger = make_logger(trt)
         self._runtime = trt.Runtime(self.logger)
         for library in plugins:
-            self._load_plugins(library)
+            load_plugins(trt, library)
 
-    def read(self, plan: Path, spec: GraphSpec, host_code: bool = False) -> Any:
+    def read(self, plan: Path, host_code: bool) -> Any:
         """The engine in `plan`. `host_code`: a version-compatible plan brings a runtime of its own, which is run.
 
-        Raises BundleError where TensorRT cannot read it or it is not an engine for `spec`, ResourceError where
-        memory runs out.
+        Raises BundleError where TensorRT cannot read it, ResourceError where memory runs out.
         """
         runtime = self._runtime
         runtime.engine_host_code_allowed = host_code
-        engine = runtime.deserialize_cuda_engine(plan.read_bytes())
+        with plan.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            engine = runtime.deserialize_cuda_engine(data)
         if engine is None:
             raise self._unreadable(plan)
-        problems = list(contract_problems(self.trt, engine, spec))
-        if problems:
-            raise BundleError(
-                f"{plan.name} is no engine of graph {spec.name}; build it again:\n  " + "\n  ".join(problems)
-            )
         return engine
 
     def fill(self, engine: Any, name: str, onnx: Path) -> None:
         """Give a plan that was built without weights those of the ONNX file."""
         trt = self.trt
-        filler = trt.OnnxParserRefitter(trt.Refitter(engine, self.logger), self.logger)
-        if not filler.refit_from_file(str(onnx)):
+        refitter = trt.Refitter(engine, self.logger)
+        onnx_refitter = trt.OnnxParserRefitter(refitter, self.logger)
+        if not (onnx_refitter.refit_from_file(str(onnx)) and refitter.refit_cuda_engine()):
             raise BundleError(f"engine {name}: the weights of {onnx.name} do not fit it:\n  {reason(self.logger)}")
 
-    def refit(self, engine: Any, name: str, weights: Mapping[str, np.ndarray]) -> None:
-        """Exchange the named weights, before the engine is used. Raises InputError where that cannot be done."""
+    def refit(self, engine: Any, name: str, weights: Mapping[str, np.ndarray], onnx: Path) -> None:
+        """Exchange the named weights, before the engine is used; weights that TensorRT has combined with them come
+        from the ONNX file. Raises InputError where weights cannot be exchanged, BundleError where these do not fit.
+        """
         trt = self.trt
         if not engine.refittable:
             raise InputError(f"engine {name} was built with fixed weights; build it again with --refit")
@@ -62,10 +62,10 @@ class EngineReader:
         for key, values in held.items():
             if not refitter.set_named_weights(key, trt.Weights(values)):
                 raise BundleError(f"engine {name} does not take {key} {values.shape}:\n  {reason(self.logger)}")
-        missing = refitter.get_missing_weights()
-        if missing or not refitter.refit_cuda_engine():
-            needs = f"it also needs {', '.join(missing[:3])}" if missing else reason(self.logger)
-            raise BundleError(f"engine {name} could not be refitted:\n  {needs}")
+        onnx_refitter = trt.OnnxParserRefitter(refitter, self.logger)
+        complete = not refitter.get_missing_weights() or onnx_refitter.refit_from_file(str(onnx))
+        if not (complete and refitter.refit_cuda_engine()):
+            raise BundleError(f"engine {name} could not be refitted:\n  {reason(self.logger)}")
 
     def stream_weights(self, engine: Any, name: str, budget_bytes: int | None) -> None:
         """Keep at most `budget_bytes` of weights on the GPU; None keeps all there. Before the engine is used."""
@@ -78,19 +78,24 @@ class EngineReader:
                 else min(budget_bytes, engine.streamable_weights_size)
             )
 
-    def _load_plugins(self, library: Path) -> None:
-        if not library.is_file() or self.trt.get_plugin_registry().load_library(str(library)) is None:
-            raise InputError(f"{library}: no library of TensorRT plugins; build one as kernels/README.md says")
-
     def _unreadable(self, plan: Path) -> BundleError | ResourceError:
         said = reason(self.logger)
         if any(sign in said.lower() for sign in OUT_OF_MEMORY):
             return ResourceError(f"{plan.name}: the GPU's memory ran out while it was read:\n  {said}")
         if "plugin" in said.lower():
-            return BundleError(f"{plan.name} needs a plugin that is not there; name its library:\n  {said}")
+            return BundleError(
+                f"{plan.name} needs a plugin that is not there; name its library (--plugin FILE):\n  {said}"
+            )
         return BundleError(
             f"{plan.name}: TensorRT {self.trt.__version__} cannot read it; build it again on this machine:\n  {said}"
         )
+
+
+@cache
+def load_plugins(trt: Any, library: Path) -> None:
+    """Register the plugins of a library, once in a process: TensorRT refuses to do it again. Raises InputError."""
+    if not library.is_file() or trt.get_plugin_registry().load_library(str(library)) is None:
+        raise InputError(f"{library}: no library of TensorRT plugins; build one as kernels/README.md says")
 
 
 def tensor_type(trt: Any, dtype: str) -> Any:

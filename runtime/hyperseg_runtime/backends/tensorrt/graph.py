@@ -38,9 +38,10 @@ class TensorRTGraph:
         self._stream = Stream(device.cudart)
         self._profiles = read_profiles(engine, spec.input_names())
         self._contexts: dict[int, Any] = {}
-        self._caches = frozenset(spec.in_place.values())
+        self._caches = sorted(spec.in_place.values())
         self._made = [name for name in spec.output_names() if name not in spec.in_place]
         self._recordings = recordings
+        self._epoch = device.memory.epoch
         self._replays: OrderedDict[Key, Replay] = OrderedDict()
         self._seen: OrderedDict[Key, None] = OrderedDict()
 
@@ -48,6 +49,7 @@ class TensorRTGraph:
         self.spec.check_inputs(inputs)
         given = {name: self._device.own(buffer, f"graph {self.spec.name}: {name}") for name, buffer in inputs.items()}
         caches = {name: given[name] for name in self._caches}
+        self._drop_stale()
         key = self._key(given, caches)
         replay = self._replays.get(key)
         made = replay.run(given, caches) if replay else self._enqueue(given)
@@ -66,17 +68,29 @@ class TensorRTGraph:
 
     def close(self) -> None:
         self._stream.synchronise()
-        for replay in self._replays.values():
-            replay.close()
-        self._replays.clear()
+        self._drop_recordings()
         self._contexts.clear()
         self._engine = None  # after its contexts
         self._stream.close()
 
+    def _drop_stale(self) -> None:
+        """Memory was short and idle blocks went back to the system: addresses may mean something else now, and
+        recordings hold memory of their own.
+        """
+        if self._epoch != self._device.memory.epoch:
+            self._epoch = self._device.memory.epoch
+            self._drop_recordings()
+
+    def _drop_recordings(self) -> None:
+        for replay in self._replays.values():
+            replay.close()
+        self._replays.clear()
+        self._seen.clear()
+
     def _key(self, given: Mapping[str, DeviceBuffer], caches: Mapping[str, DeviceBuffer]) -> Key:
-        """Equal for calls that one recording serves. After memory went back to the system no old one is used."""
+        """Equal for calls that one recording serves."""
         shapes = tuple(given[name].shape for name in self.spec.input_names())
-        return (self._device.memory.epoch, shapes, *(caches[name].block.address for name in sorted(caches)))
+        return (shapes, *(caches[name].block.address for name in self._caches))
 
     def _enqueue(self, given: Mapping[str, DeviceBuffer]) -> dict[str, DeviceBuffer]:
         context = self._prepared(given)

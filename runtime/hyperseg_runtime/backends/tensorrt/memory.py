@@ -38,6 +38,11 @@ class Block:
         self._written = event
         self._read.clear()
 
+    @property
+    def idle(self) -> bool:
+        """Whether no work uses the block any more."""
+        return all(event.reached for event in self.before_writing())
+
     def wait_until_idle(self) -> None:
         """Let the host wait until no work uses the block."""
         for event in self.before_writing():
@@ -64,7 +69,10 @@ def using(stream: Stream, reads: Iterable[Block], writes: Sequence[Block]) -> It
 class Pool:
     """Blocks of one kind of memory, kept for the next taker: getting memory from the system stops all streams.
 
-    A block may be handed out while work still uses it; it brings the events that its next user waits for.
+    Blocks may come back at any time, also from Python's garbage collector in the middle of a call.
+
+    A block goes to its next taker once no work uses it; one that is in use would chain streams to each other that
+    have nothing to do with each other.
     """
 
     def __init__(self, kind: str, allocate: Callable[[int], int], free: Callable[[int], object]) -> None:
@@ -79,17 +87,20 @@ class Pool:
 
     @property
     def used_bytes(self) -> int:
-        return sum(block.size_bytes for block in self._blocks) - self.idle_bytes
+        return sum(block.size_bytes for block in tuple(self._blocks)) - self.idle_bytes
 
     @property
     def idle_bytes(self) -> int:
-        return sum(block.size_bytes for blocks in self._idle.values() for block in blocks)
+        return sum(block.size_bytes for blocks in tuple(self._idle.values()) for block in tuple(blocks))
 
     def take(self, size_bytes: int) -> Block:
         """A block of at least this size. Raises ResourceError."""
         size = rounded(size_bytes)
-        if self._idle[size]:
-            return self._idle[size].popleft()  # the one that was given back first: its work is likely done
+        waiting = self._idle[size]
+        known = next((block for block in tuple(waiting) if block.idle), None)
+        if known is not None:
+            waiting.remove(known)
+            return known
         block = Block(self._allocated(size), size)
         self._blocks.add(block)
         return block
@@ -106,7 +117,7 @@ class Pool:
     def trim(self) -> None:
         """Give idle blocks back to the system; waits for the work that uses them."""
         self.epoch += 1
-        for blocks in self._idle.values():
+        for blocks in tuple(self._idle.values()):
             while blocks:
                 self._release(blocks.popleft())
 

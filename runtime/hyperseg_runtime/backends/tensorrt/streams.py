@@ -7,6 +7,8 @@ from hyperseg_runtime.errors import HypersegError, ResourceError
 
 OUT_OF_MEMORY = 2
 """cudaErrorMemoryAllocation"""
+NOT_READY = 600
+"""cudaErrorNotReady"""
 
 
 def checked(cudart: Any, answer: tuple[Any, ...]) -> Any:
@@ -30,6 +32,14 @@ class Event:
         self._cudart = cudart
         checked(cudart, cudart.cudaEventRecord(self.handle, stream.handle))
 
+    @property
+    def reached(self) -> bool:
+        answer = self._cudart.cudaEventQuery(self.handle)
+        if int(answer[0]) == NOT_READY:
+            return False
+        checked(self._cudart, answer)
+        return True
+
     def wait(self) -> None:
         """Let the host wait."""
         checked(self._cudart, self._cudart.cudaEventSynchronize(self.handle))
@@ -44,7 +54,7 @@ class Stream:
 
     def __init__(self, cudart: Any) -> None:
         self._cudart = cudart
-        self.handle = checked(cudart, cudart.cudaStreamCreateWithFlags(cudart.cudaStreamNonBlocking))
+        self.handle = int(checked(cudart, cudart.cudaStreamCreateWithFlags(cudart.cudaStreamNonBlocking)))
 
     def mark(self) -> Event:
         """The point after everything asked of it so far."""
@@ -52,7 +62,7 @@ class Stream:
 
     def wait_for(self, events: Iterable[Event]) -> None:
         """Later work waits for these points; the host does not."""
-        for event in {event.handle: event for event in events if event.stream is not self}.values():
+        for event in {event for event in events if event.stream is not self}:
             checked(self._cudart, self._cudart.cudaStreamWaitEvent(self.handle, event.handle, 0))
 
     def synchronise(self) -> None:

@@ -17,6 +17,7 @@ from double_gpu import (
     KIND_DEVICE,
     KIND_PINNED,
     NO_DEVICE,
+    NOT_READY,
     OUT_OF_MEMORY,
     SUCCESS,
     Event,
@@ -163,6 +164,12 @@ def cudaEventRecord(event: Any, stream: Any) -> tuple[int]:
 
 def cudaEventSynchronize(event: Any) -> tuple[int]:
     return (GPU.waiting(_event(event).reach),)
+
+
+def cudaEventQuery(event: Any) -> tuple[int]:
+    """Nothing goes on while one only asks."""
+    work = _event(event).work
+    return (GPU.waiting(lambda: None) or (SUCCESS if work is None or work.done else NOT_READY),)
 
 
 def cudaEventDestroy(event: Any) -> tuple[int]:

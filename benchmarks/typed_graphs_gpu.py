@@ -1,0 +1,114 @@
+"""Typed graphs on a GPU without TensorRT: the modules they are exported from, in the same types, through PyTorch.
+
+    python benchmarks/typed_graphs_gpu.py
+
+Published widths, random weights, 2 of 32 layers of the language model. Graphs are chained: each takes what the
+float32 graphs before it made, so that values have the sizes they have in use. Every graph in every precision is
+compared with itself in float32: cosine distance per output, for mask logits also 1 - IoU of the masks. Random
+weights put many logits near zero, so the masks are a hard case. Says "not measured" and ends with 0 where there is
+no GPU; `--device cpu --size small` shows that the script works.
+"""
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import measure
+from bench_graphs import example_inputs
+from hyperseg_runtime.precision import Precision
+from rtx_gate import SIZES, planned
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from hyperseg_export.planning import PlannedModel
+
+Arrays = dict[str, np.ndarray]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=SIZES, default="full")
+    parser.add_argument("--device", default="cuda")
+    options = parser.parse_args()
+    missing = what_is_missing(options.device)
+    if missing:
+        print(f"not measured: {missing}")
+        return
+    rows = []
+    for row in compare(planned(options.size), options.device):
+        print(line(row), flush=True)
+        rows.append(row)
+    content = {
+        "environment": measure.environment() | {"gpu": device_name(options.device)},
+        "conditions": {"size": options.size, "weights": "random", "layers": "2 of 32 of the language model in full"},
+        "rows": rows,
+    }
+    if options.device == "cuda":
+        print(measure.write_results("typed_graphs_gpu", content))
+
+
+def what_is_missing(device: str) -> str:
+    try:
+        import torch
+    except ImportError:
+        return "torch is not installed"
+    usable = device != "cuda" or torch.cuda.is_available()
+    return "" if usable else "no GPU, or torch is built without CUDA"
+
+
+def device_name(device: str) -> str:
+    import torch
+
+    return str(torch.cuda.get_device_name()) if device == "cuda" else "none used"
+
+
+def compare(model: "PlannedModel", device: str) -> Iterator[dict[str, Any]]:
+    """One row per output and measure, graph after graph."""
+    from hyperseg_export.parity.entries import compare_graph
+    from hyperseg_export.precision import make_plan, typed_model
+
+    made: Arrays = {}
+    for spec in model.specs:
+        inputs = {name: chained(made.get(name), array) for name, array in example_inputs(spec).items()}
+        expected = run(model, spec.name, inputs, device)
+        made |= expected
+        for precision in (Precision.FP16, Precision.BF16):
+            typed = typed_model(model, make_plan(model.specs, Precision.FP32, {spec.name: precision}))
+            found = run(typed, spec.name, inputs, device)
+            for entry in compare_graph(spec.name, precision, [found], [expected], "torch"):
+                yield {"precision": precision.value, **entry.model_dump(mode="json")}
+
+
+def chained(made: np.ndarray | None, example: np.ndarray) -> np.ndarray:
+    """What an earlier graph made, where it fits."""
+    return made if made is not None and made.shape == example.shape else example
+
+
+def run(model: "PlannedModel", graph: str, inputs: Arrays, device: str) -> Arrays:
+    """Outputs of a graph's module in float32, computed in the types of its contract."""
+    import torch
+
+    from hyperseg_export.onnx_writer import TORCH_DTYPES
+    from hyperseg_export.parity.bundle import module_of
+
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    module: nn.Module = module_of(model, graph).to(device)
+    spec = model.spec(graph)
+    tensors = [torch.from_numpy(inputs[t.name]).to(device, TORCH_DTYPES[t.dtype]) for t in spec.inputs]
+    with torch.inference_mode():
+        outputs = module(*tensors)
+    outputs = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
+    return {name: tensor.float().cpu().numpy() for name, tensor in zip(spec.output_names(), outputs, strict=True)}
+
+
+def line(row: dict[str, Any]) -> str:
+    verdict = "passed" if row["passed"] else "FAILED"
+    head = f"{row['graph']:14} {row['precision']} {row['output']:20} {row['measure']:15}"
+    return f"{head} {row['worst_error']:.1e}, allowed {row['tolerance']:.0e}, {verdict}"
+
+
+if __name__ == "__main__":
+    main()

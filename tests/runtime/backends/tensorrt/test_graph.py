@@ -1,0 +1,184 @@
+"""One engine: profiles, recorded calls, caches, errors."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
+from hyperseg_runtime.backends.tensorrt import TensorRTBackend
+from hyperseg_runtime.bundle import read_manifest
+from hyperseg_runtime.errors import HypersegError, InputError, ResourceError
+
+Opened = Any
+OpenGraph = Callable[[TensorRTBackend, str], Opened]
+
+
+def step(backend: Any, graph: Opened, tokens: int, first: int, seed: int) -> dict[str, Any]:
+    """Inputs of a call of the language model but for its caches."""
+    spec = {tensor.name: tensor for tensor in graph.spec.inputs}
+    width, context = spec["inputs_embeds"].axes[2], spec["attention_mask"].axes[3]
+    embeds = np.random.default_rng(seed).standard_normal((1, tokens, width)).astype(np.float32)
+    mask = np.arange(context)[None, :] <= first + np.arange(tokens)[:, None]
+    return {
+        "inputs_embeds": backend.upload(embeds),
+        "position_ids": backend.upload(np.arange(first, first + tokens, dtype=np.int64)[None]),
+        "attention_mask": backend.upload(mask[None, None]),
+        "write_indices": backend.upload(np.array([first], np.int64)),
+    }
+
+
+def new_caches(backend: Any, graph: Opened) -> dict[str, Any]:
+    spec = {tensor.name: tensor for tensor in graph.spec.inputs}
+    return {name: backend.zeros(spec[name], {"batch": 1}) for name in graph.spec.in_place.values()}
+
+
+def read(backend: Any, graph: Opened, calls: list[tuple[int, int]]) -> list[np.ndarray]:
+    """Hidden states of one call after the other on the same caches, and the caches at the end."""
+    caches = new_caches(backend, graph)
+    made = []
+    for seed, (tokens, first) in enumerate(calls):
+        outputs = graph.run({**step(backend, graph, tokens, first, seed), **caches})
+        assert all(outputs[name] is caches[source] for name, source in graph.spec.in_place.items())
+        made.append(outputs["hidden_states"].to_host())
+    return [*made, *(cache.to_host() for cache in caches.values())]
+
+
+CALLS = [(9, 0), *((1, row) for row in range(9, 15)), (3, 15), (9, 0)]
+"""A prompt, single tokens, a suffix, and the first prompt again."""
+
+
+def test_recorded_calls_give_what_onnx_runtime_gives(
+    backend: TensorRTBackend, open_graph: OpenGraph, engine_bundle: Path, gpu: ModuleType
+) -> None:
+    graph = open_graph(backend, "llm")
+    found = read(backend, graph, CALLS)
+    with OnnxRuntimeBackend(threads=1) as reference:
+        expected = read(reference, reference.open(graph.spec, engine_bundle / "graphs" / "llm.onnx"), CALLS)
+    for made, wanted in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(made, wanted)
+    assert graph.replayed == gpu.GPU.launches == 4  # single tokens: as it is, recorded, then replayed
+
+
+def test_other_caches_are_recorded_anew(backend: TensorRTBackend, open_graph: OpenGraph) -> None:
+    graph = open_graph(backend, "llm")
+    first, second = new_caches(backend, graph), new_caches(backend, graph)
+    results = {}
+    assert not first["past_key.0"].to_host().any()
+    for caches in (first, second):
+        for _ in range(3):
+            inputs = step(backend, graph, 1, 0, seed=0 if caches is first else 1)
+            results[id(caches)] = graph.run({**inputs, **caches})["hidden_states"].to_host()
+    assert graph.replayed == 2 and not np.array_equal(*results.values())
+    assert first["past_key.0"].to_host().any()  # what was read before the call is not what there is now
+    assert not np.array_equal(first["past_key.0"].to_host(), second["past_key.0"].to_host())
+
+
+def test_a_replay_does_not_overwrite_earlier_results(backend: TensorRTBackend, open_graph: OpenGraph) -> None:
+    graph = open_graph(backend, "lm_head")
+    width = graph.spec.inputs[0].axes[2]
+    inputs = [np.full((1, 1, width), value, np.float32) for value in range(6)]
+    outputs = [graph.run({"hidden": backend.upload(array)})["logits"] for array in inputs]
+    assert graph.replayed == 4
+    values = [output.to_host()[0, 0] for output in outputs]
+    np.testing.assert_allclose(values, np.arange(6) * values[1], rtol=1e-5)
+
+
+def test_recordings_are_bounded_and_can_be_left_out(
+    gpu: ModuleType, engine_bundle: Path, open_graph: OpenGraph
+) -> None:
+    with TensorRTBackend(engine_bundle, recordings=1) as backend:
+        graph = open_graph(backend, "llm")
+        for tokens in (1, 2, 1, 2, 1, 2):
+            read(backend, graph, [(tokens, 0)])
+        caches = new_caches(backend, graph)
+        for tokens in (1, 2):
+            for _ in range(3):
+                graph.run({**step(backend, graph, tokens, 0, 0), **caches})
+        assert len(graph._replays) == 1
+    with TensorRTBackend(engine_bundle, recordings=0) as backend:
+        graph = open_graph(backend, "lm_head")
+        for _ in range(4):
+            graph.run({"hidden": backend.upload(np.zeros((1, 1, graph.spec.inputs[0].axes[2]), np.float32))})
+        assert graph.replayed == 0
+
+
+def test_memory_that_went_back_ends_recordings(backend: TensorRTBackend, open_graph: OpenGraph) -> None:
+    graph = open_graph(backend, "lm_head")
+    array = np.ones((1, 1, graph.spec.inputs[0].axes[2]), np.float32)
+    for _ in range(3):
+        graph.run({"hidden": backend.upload(array)})
+    backend._device.memory.trim()
+    graph.run({"hidden": backend.upload(array)})
+    assert graph.replayed == 1 and not graph._replays
+
+
+def test_the_narrowest_profile_is_used(backend: TensorRTBackend, open_graph: OpenGraph) -> None:
+    graph = open_graph(backend, "llm")
+    used = []
+    for tokens in (1, 4, 300):
+        read(backend, graph, [(tokens, 0)])
+        used.append(set(graph._contexts) - set().union(*used))
+    assert used == [{2}, {1}, {0}]  # decode, suffix, prefill
+
+
+def test_a_call_beyond_the_profiles_says_what_to_build(backend: TensorRTBackend, open_graph: OpenGraph) -> None:
+    graph = open_graph(backend, "lm_head")
+    with pytest.raises(InputError, match=r"hidden \(2, 1, \d+\) is outside .*\n.*--profile throughput"):
+        graph.run({"hidden": backend.upload(np.zeros((2, 1, graph.spec.inputs[0].axes[2]), np.float32))})
+
+
+def test_buffers_of_another_backend_are_refused(backend: TensorRTBackend, open_graph: OpenGraph) -> None:
+    graph = open_graph(backend, "lm_head")
+    foreign = OnnxRuntimeBackend().upload(np.zeros((1, 1, graph.spec.inputs[0].axes[2]), np.float32))
+    with pytest.raises(InputError, match="graph lm_head: hidden is not a buffer of this backend"):
+        graph.run({"hidden": foreign})
+
+
+def test_no_memory_to_run_an_engine(
+    backend: TensorRTBackend, open_graph: OpenGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = open_graph(backend, "lm_head")
+    hidden = backend.upload(np.zeros((1, 1, graph.spec.inputs[0].axes[2]), np.float32))
+    monkeypatch.setenv("DOUBLE_FAULT", "no memory for contexts")
+    with pytest.raises(ResourceError, match=r"graph lm_head: no memory to run its engine; close sessions"):
+        graph.run({"hidden": hidden})
+
+
+def test_a_gpu_that_failed_is_not_asked_again(backend: TensorRTBackend, open_graph: OpenGraph, gpu: ModuleType) -> None:
+    graph = open_graph(backend, "lm_head")
+    hidden = backend.upload(np.zeros((1, 1, graph.spec.inputs[0].axes[2]), np.float32))
+    gpu.GPU.failed = gpu.ILLEGAL_ADDRESS
+    with pytest.raises(HypersegError, match="status 700: an illegal memory access"):
+        graph.run({"hidden": hidden})
+    gpu.GPU.failed = 0
+
+
+def test_a_call_that_cannot_be_recorded_runs_on(
+    backend: TensorRTBackend, open_graph: OpenGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hyperseg_runtime.backends.tensorrt import graph as module
+
+    def refuse(*arguments: object) -> None:
+        raise HypersegError("not permitted")
+
+    monkeypatch.setattr(module, "record", refuse)
+    graph = open_graph(backend, "lm_head")
+    array = np.ones((1, 1, graph.spec.inputs[0].axes[2]), np.float32)
+    graph.run({"hidden": backend.upload(array)})
+    with pytest.warns(UserWarning, match="graph lm_head runs without CUDA graphs, slower: not permitted"):
+        graph.run({"hidden": backend.upload(array)})
+    assert np.isfinite(graph.run({"hidden": backend.upload(array)})["logits"].to_host()).all()
+
+
+def test_every_input_of_the_contract_is_checked(backend: TensorRTBackend, open_graph: OpenGraph) -> None:
+    with pytest.raises(InputError, match=r"graph lm_head cannot run:\n  .*hidden.* is missing"):
+        open_graph(backend, "lm_head").run({})
+
+
+def test_the_bundle_has_what_the_tests_assume(engine_bundle: Path) -> None:
+    spec = read_manifest(engine_bundle).graph("llm").spec
+    assert spec.axis_ranges["tokens"].maximum >= 300 and spec.axis_ranges["batch"].maximum > 1

@@ -1,0 +1,127 @@
+"""The whole pipeline on engines: what ONNX Runtime gives, to the last pixel and token."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from hyperseg_runtime.backends.tensorrt import TensorRTBackend
+from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.image_io import load_image
+from hyperseg_runtime.pipeline import Pipeline
+from hyperseg_runtime.results import SegmentationResult
+from support import RunCli
+
+TEXTS = ["the cup", "a spoon on the saucer", "the table"]
+
+
+@pytest.fixture
+def engines(gpu: ModuleType, engine_bundle: Path) -> Iterator[Pipeline]:
+    with Pipeline.load(engine_bundle, TensorRTBackend(engine_bundle)) as opened:
+        yield opened
+
+
+def assert_same(found: list[SegmentationResult], expected: list[SegmentationResult]) -> None:
+    for made, wanted in zip(found, expected, strict=True):
+        assert int(np.count_nonzero(made.masks != wanted.masks)) == 0
+        assert (made.queries.tolist(), made.scores.tolist()) == (wanted.queries.tolist(), wanted.scores.tolist())
+        assert (made.text, made.reused_tokens) == (wanted.text, wanted.reused_tokens)
+
+
+def test_every_request_gives_what_onnx_runtime_gives(
+    engines: Pipeline, pipeline: Pipeline, coffee: Path, gpu: ModuleType
+) -> None:
+    """First and second expression, several packed into one call, a question in between, names, text alone."""
+    with engines.open(coffee) as ours, pipeline.open(coffee) as theirs:
+        for text in TEXTS[:2]:
+            assert_same([ours.segment(text)], [theirs.segment(text)])
+        answers = [session.ask("What is on the table?", max_tokens=6).finished() for session in (ours, theirs)]
+        assert answers[0].token_ids == answers[1].token_ids
+        assert gpu.GPU.launches > 0  # single tokens are replayed
+        assert_same(ours.segment_many(TEXTS), theirs.segment_many(TEXTS))
+        assert_same(ours.segment_classes(TEXTS), theirs.segment_classes(TEXTS))
+        assert_same([ours.segment(TEXTS[0], "reasoning")], [theirs.segment(TEXTS[0], "reasoning")])
+    with engines.open(None) as ours, pipeline.open(None) as theirs:
+        answers = [session.ask("Who are you?", max_tokens=3).finished() for session in (ours, theirs)]
+        assert answers[0].token_ids == answers[1].token_ids
+
+
+def test_a_video_remembers_what_it_does_in_onnx_runtime(engines: Pipeline, pipeline: Pipeline, coffee: Path) -> None:
+    frame = load_image(coffee)
+    ours, theirs = engines.open_video(), pipeline.open_video()
+    for shift in (0, 40, 80):
+        moved = np.roll(frame, shift, axis=1)
+        assert_same([ours.segment(moved, TEXTS[0])], [theirs.segment(moved, TEXTS[0])])
+
+
+def test_features_are_never_brought_to_the_host(
+    engines: Pipeline, coffee: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only hidden states, mask and score logits: the last one small, the first one checked for NaN."""
+    from hyperseg_runtime.backends.tensorrt.device import Device, DeviceBuffer
+
+    shapes = []
+    download = Device.download
+
+    def noted(self: Device, buffer: DeviceBuffer) -> np.ndarray:
+        shapes.append(len(buffer.shape))
+        return download(self, buffer)
+
+    monkeypatch.setattr(Device, "download", noted)
+    engines(coffee, TEXTS[0])
+    assert sorted(shapes) == [3, 3, 4]
+
+
+def test_graphs_that_do_not_need_each_other_run_side_by_side(
+    engines: Pipeline, coffee: Path, gpu: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the language model is done, the pixel decoder need not be."""
+    done: dict[str, bool] = {}
+    from hyperseg_runtime.families.hyperseg import stages
+
+    step = stages.HypersegStages.step
+
+    def watched(self: stages.HypersegStages, *arguments: object) -> object:
+        hidden = step(self, *arguments)  # type: ignore[arg-type]
+        hidden.to_host()
+        for name in ("clip_encoder", "fvp", "pixel_decoder"):
+            stream = gpu.GPU.get(self._graphs[name]._stream.handle, gpu.Stream)  # type: ignore[attr-defined]
+            done[name] = not any(work for work in stream.pending)
+        return hidden
+
+    monkeypatch.setattr(stages.HypersegStages, "step", watched)
+    engines(coffee, TEXTS[0])
+    assert done["pixel_decoder"] is False
+
+
+def test_a_closed_pipeline_leaves_nothing_behind(engine_bundle: Path, coffee: Path, gpu: ModuleType) -> None:
+    """Also while a session and its results are still held."""
+    with Pipeline.load(engine_bundle, TensorRTBackend(engine_bundle)) as opened:
+        session = opened.open(coffee)
+        result = session.segment(TEXTS[0])
+    assert gpu.GPU.memory["device"].live_bytes == 0 and result.mask.any()
+    with pytest.raises(InputError, match="closed"):
+        session.segment(TEXTS[0])
+
+
+def test_images_share_the_memory_of_those_before(engine_bundle: Path, coffee: Path, gpu: ModuleType) -> None:
+    with Pipeline.load(engine_bundle, TensorRTBackend(engine_bundle), cache_bytes=0) as opened:
+        sizes = []
+        for _ in range(4):
+            opened(coffee, TEXTS[0])
+            sizes.append(gpu.GPU.memory["device"].live_bytes)
+    assert sizes[3] == sizes[2]  # up to then calls are recorded, which takes memory once
+
+
+@pytest.mark.usefixtures("gpu")
+def test_the_verbs_run_on_engines(engine_bundle: Path, run_cli: RunCli, coffee: Path, tmp_path: Path) -> None:
+    outputs = {}
+    for backend in ("onnxruntime", "tensorrt"):
+        out = tmp_path / backend
+        result = run_cli("run", engine_bundle, coffee, TEXTS[0], "--backend", backend, "--out", out)
+        assert result.code == 0, result.err
+        answer = run_cli("chat", engine_bundle, coffee, "What is it?", "--max-tokens", 3, "--backend", backend)
+        outputs[backend] = ((out / "coffee.mask.png").read_bytes(), answer.out)
+    assert outputs["onnxruntime"] == outputs["tensorrt"]
