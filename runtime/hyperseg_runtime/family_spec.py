@@ -44,6 +44,15 @@ class FamilyModel(Protocol[State]):
         """One result for each name the language model answers with."""
         ...
 
+    def segment_frame(
+        self, frame_hwc_u8: np.ndarray, texts: Sequence[str], memory: Any, stopwatch: Stopwatch
+    ) -> tuple[list[SegmentationResult], Any]:
+        """One result for each text in a video's next frame, and the memory for the frame after it.
+
+        `memory` is what the frame before gave, None for the first. It stays valid for the pipeline's life.
+        """
+        ...
+
     def ask(self, image: State, question: str, sampling: Sampling, max_tokens: int | None) -> Answer:
         """An answer that is computed while it is iterated."""
         ...

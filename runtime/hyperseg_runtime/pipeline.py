@@ -17,6 +17,7 @@ from hyperseg_runtime.image_io import MAX_PIXELS, ImageSource, load_image
 from hyperseg_runtime.precision import Precision, typed_spec
 from hyperseg_runtime.results import SegmentationResult
 from hyperseg_runtime.session import ImageSession, Shared
+from hyperseg_runtime.video import VideoSession
 
 
 class OpenedGraphs(Mapping[str, Graph]):
@@ -98,6 +99,12 @@ class Pipeline:
         if self._shared.closed:
             raise InputError("the pipeline is closed; load the bundle again")
         return ImageSession(self._shared, None if image is None else load_image(image, max_pixels))
+
+    def open_video(self, max_pixels: int = MAX_PIXELS) -> VideoSession:
+        """A session about one video, whose frames are given one after another."""
+        if self._shared.closed:
+            raise InputError("the pipeline is closed; load the bundle again")
+        return VideoSession(self._shared, max_pixels)
 
     def close(self) -> None:
         """Free everything; sessions that are still open end."""

@@ -14,7 +14,7 @@ from hyperseg_export.families.hyperseg.golden_graphs import (
 )
 from hyperseg_export.parity.golden import Arrays
 from hyperseg_export.parity.recording import RecordingGraphs
-from hyperseg_runtime.backends.base import Backend, Graph
+from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.families.hyperseg.spec import STRIDES, HypersegDimensions, cache_names
 from hyperseg_runtime.families.hyperseg.stages import Caches, HypersegStages, RowTables
 from hyperseg_runtime.heads.referring import all_queries, best_query
@@ -75,7 +75,7 @@ def perception(run: GoldenRun, arrays: Arrays) -> Found:
     latents = run.stages.first_latents(len(arrays["in_images"]))
     run.stages.perceive(arrays["in_images"], latents, Stopwatch())
     run.stages.clip_tokens(arrays["in_images_clip"], Stopwatch())
-    yield from _matching({**_perceived(run), "fvp_latents_in": latents}, arrays)
+    yield from _matching({**_perceived(run), "fvp_latents_in": latents.to_host()}, arrays)
 
 
 def swin_odd(run: GoldenRun, arrays: Arrays) -> Found:
@@ -186,7 +186,7 @@ def reason_for(case: str, array: str) -> str | None:
     return next((reason for ending, reason in SKIPPED_ARRAYS.items() if array.endswith(ending)), None)
 
 
-def _segment(run: GoldenRun, arrays: Arrays, latents: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _segment(run: GoldenRun, arrays: Arrays, latents: Buffer) -> tuple[dict[str, np.ndarray], Buffer]:
     """Everything computed for one batch, by golden name, and the memory for a next frame."""
     stages, stopwatch = run.stages, Stopwatch()
     prompts = _prompts(run, arrays)
@@ -201,7 +201,7 @@ def _segment(run: GoldenRun, arrays: Arrays, latents: np.ndarray) -> tuple[dict[
         **_perceived(run),
         **{name: a for name, a in run.outputs("llm").items() if name.startswith("phi_layer")},
         **_with_packed_masks(decoder, run.config.mask_decoder.heads),
-        "fvp_latents_in": latents,
+        "fvp_latents_in": latents.to_host(),
         "inputs_embeds": embeds.to_host(),
         "llm_attention_mask": np.arange(embeds.shape[1])[None] < np.array(attended)[:, None],
         "last_hidden_state": hidden.to_host(),
@@ -215,7 +215,7 @@ def _segment(run: GoldenRun, arrays: Arrays, latents: np.ndarray) -> tuple[dict[
         pixels, _ = longest_side_square(arrays["in_image_uint8"], run.dims.image_px)
         found["in_images"] = pixels[None]
         found["in_images_clip"] = plain_square(arrays["in_image_uint8"], run.dims.clip_image_px)[None]
-    return found, outputs.memory.to_host()
+    return found, outputs.memory
 
 
 def _perceived(run: GoldenRun) -> dict[str, np.ndarray]:

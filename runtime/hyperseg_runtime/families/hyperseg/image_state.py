@@ -39,9 +39,11 @@ class HypersegImage:
     rows it has in common with the one before; causal attention makes that exact.
     """
 
-    def __init__(self, stages: HypersegStages, image_hwc_u8: np.ndarray | None) -> None:
+    def __init__(self, stages: HypersegStages, image_hwc_u8: np.ndarray | None, latents: Buffer | None = None) -> None:
+        """`latents` (1, F, E) are the memory of the frame before; None for a single image or a first frame."""
         self._stages = stages
         self._image = image_hwc_u8
+        self._latents = latents
         self._tokens: Buffer | None = None
         self._features: tuple[ImageFeatures, ImageGeometry] | None = None
         self._caches: Caches | None = None
@@ -75,7 +77,7 @@ class HypersegImage:
         if self._features is None:
             with stopwatch.span("preprocess"):
                 pixels, geometry = longest_side_square(self._given(), self._stages.dims.image_px)
-            latents = self._stages.first_latents(1)
+            latents = self._latents or self._stages.first_latents(1)
             self._features = self._stages.perceive(pixels[None], latents, stopwatch), geometry
         return self._features
 

@@ -6,17 +6,18 @@ from typing import Any
 import numpy as np
 
 from hyperseg_runtime.answers import Answer
-from hyperseg_runtime.backends.base import Backend, Graph
+from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.bundle import TOKENIZER_FILE, Bundle
 from hyperseg_runtime.embeddings import LATENTS, MASK_QUERIES, TABLES, TOKENS, Embeddings, table_path
 from hyperseg_runtime.errors import BundleError, InputError, NumericsError, PromptError
 from hyperseg_runtime.families.hyperseg.image_state import NOT_FINITE, HypersegImage, Reading
 from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt, continue_prompt, segment_names_prompt
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions, graph_specs
-from hyperseg_runtime.families.hyperseg.stages import HypersegStages
+from hyperseg_runtime.families.hyperseg.stages import HypersegStages, MaskOutputs
 from hyperseg_runtime.family_spec import FamilySpec
 from hyperseg_runtime.graph_spec import GraphSpec
 from hyperseg_runtime.heads.referring import best_query
+from hyperseg_runtime.preprocess import ImageGeometry
 from hyperseg_runtime.prompt import Prompt
 from hyperseg_runtime.results import SegmentationResult
 from hyperseg_runtime.sampling import GREEDY, Sampling, next_token
@@ -63,6 +64,26 @@ class HypersegModel:
         (reading,) = image.read([prompt], stopwatch)
         return list(self._masks(image, reading, names, Task.NAMING, stopwatch))
 
+    def segment_frame(
+        self, frame_hwc_u8: np.ndarray, texts: Sequence[str], memory: Buffer | None, stopwatch: Stopwatch
+    ) -> tuple[list[SegmentationResult], Buffer]:
+        """hyperseg-spec 7. The memory stands before the texts, so it is the same whatever they ask."""
+        prompts = [build_prompt(Task.VIDEO, text, self.tokenizer, self.dims) for text in texts]
+        frame = HypersegImage(self.stages, frame_hwc_u8, memory)
+        results: list[SegmentationResult] = []
+        next_memory: Buffer | None = None
+        for reading, text in zip(frame.read(prompts, stopwatch), texts, strict=True):
+            if next_memory is None:  # only the first prompt's hidden states hold the visual rows
+                features, geometry = frame.features(stopwatch)
+                outputs = self.stages.decode_frame(features, reading.hidden_states, [reading.prompt], stopwatch)
+                next_memory = outputs.memory
+                results += self._results(outputs, geometry, reading, [text], Task.VIDEO, stopwatch)
+            else:
+                results += self._masks(frame, reading, [text], Task.VIDEO, stopwatch)
+        if next_memory is None:
+            raise InputError("a frame needs a text: what is to be segmented in it?")
+        return results, next_memory
+
     def exercise(self, image_hwc_u8: np.ndarray) -> None:
         """As a video frame, whose memory a single image does not need, and one token scored."""
         stages, stopwatch = self.stages, Stopwatch()
@@ -79,6 +100,17 @@ class HypersegModel:
         """The best mask for each condition of the prompt that was read."""
         features, geometry = image.features(stopwatch)
         outputs = self.stages.decode(features, reading.hidden_states, [reading.prompt], stopwatch, reading.first_row)
+        return self._results(outputs, geometry, reading, texts, task, stopwatch)
+
+    def _results(
+        self,
+        outputs: MaskOutputs,
+        geometry: ImageGeometry,
+        reading: Reading,
+        texts: Sequence[str],
+        task: str,
+        stopwatch: Stopwatch,
+    ) -> Iterator[SegmentationResult]:
         for condition, text in enumerate(texts):
             with stopwatch.span("best_mask"):
                 masks, scores = outputs.mask_logits.to_host()[0], outputs.score_logits.to_host()[0, :, condition]

@@ -59,15 +59,15 @@ class HypersegStages:
         for name in SEGMENTATION_GRAPHS:
             _ = self._graphs[name]
 
-    def first_latents(self, batch: int) -> np.ndarray:
+    def first_latents(self, batch: int) -> Buffer:
         """Perceiver latents of a single image or a first frame, (B, F, E) float32."""
-        return np.repeat(self._tables.table(LATENTS)[None], batch, axis=0)
+        return self._backend.upload(np.repeat(self._tables.table(LATENTS)[None], batch, axis=0))
 
-    def perceive(self, images: np.ndarray, latents: np.ndarray, stopwatch: Stopwatch) -> ImageFeatures:
+    def perceive(self, images: np.ndarray, latents: Buffer, stopwatch: Stopwatch) -> ImageFeatures:
         """images (B, 3, S, S) and latents (B, F, E), float32."""
         maps = self._run("image_encoder", {"images": self._backend.upload(images)}, stopwatch)
         coarse = {name: maps[name] for name in ("res3", "res4", "res5")}
-        fvp = self._run("fvp", {**coarse, "latents": self._backend.upload(latents)}, stopwatch)
+        fvp = self._run("fvp", {**coarse, "latents": latents}, stopwatch)
         pyramid = {name: maps[name] for name in ("res2", "res3", "res4", "res5")}
         decoded = self._run("pixel_decoder", pyramid, stopwatch)
         handed_on = {name: decoded[name] for name in DECODED_MAPS}

@@ -77,7 +77,7 @@ def test_a_slot_that_nothing_fills_is_an_error(stages: HypersegStages, prompts: 
 
 
 def test_first_latents_are_the_learned_ones_for_every_image(stages: HypersegStages, tables: Embeddings) -> None:
-    found = stages.first_latents(3)
+    found = stages.first_latents(3).to_host()
     assert found.shape == (3, 12, 64) and (found == tables.table(LATENTS)).all()
 
 
