@@ -21,6 +21,10 @@ class WireTensor:
     def required(self) -> "WireTensor":
         return replace(self, optional=False)
 
+    def in_batches_of_one(self) -> "WireTensor":
+        """With the batch axis written out, for models without batching."""
+        return replace(self, dims=(1, *self.dims))
+
 
 WIRE_TYPES = {
     DType.FLOAT32: "TYPE_FP32",
@@ -45,14 +49,15 @@ CLASSES = WireTensor("CLASSES", "TYPE_STRING", (-1,), optional=True)
 QUESTION = WireTensor("QUESTION", "TYPE_STRING", (1,), optional=True)
 OPTIONS = WireTensor("OPTIONS", "TYPE_STRING", (1,), optional=True)
 STREAM = WireTensor("STREAM", "TYPE_STRING", (1,), optional=True)
+# Between the first and the last step of the ensemble.
 SIZE = WireTensor("SIZE", "TYPE_INT64", (2,))
+CHECKED_TEXT = WireTensor("CHECKED_TEXT", "TYPE_STRING", (-1,))
 
 RESULT = WireTensor("RESULT", "TYPE_STRING", (1,))
 PIECE = WireTensor("PIECE", "TYPE_STRING", (1,))
-MASK_PNG = WireTensor("MASK_PNG", "TYPE_STRING", (-1,))
 
 PUBLIC_INPUTS = (IMAGE, IMAGE_BASE64, TEXT, CLASSES, QUESTION, OPTIONS, STREAM)
-PUBLIC_OUTPUTS = (PIECE, RESULT, MASK_PNG)
+PUBLIC_OUTPUTS = (PIECE, RESULT)
 
 PUBLIC = "hyperseg"
 VIDEO = "hyperseg_video"
@@ -74,12 +79,14 @@ class Options(_Strict):
     """The JSON object in OPTIONS; unknown keys are refused.
 
     task         which segmentation prompt; None for the family's first
+    png          each mask also as a PNG file in base64
     max_tokens, temperature, top_p, seed
                  of the answer to QUESTION, see `sampling.Sampling`
     timeout_ms   no further work is begun after this time
     """
 
     task: str | None = None
+    png: bool = False
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: float = 0.0
     top_p: float = 1.0

@@ -56,8 +56,8 @@ def _check_combination(request: Request, limits: Limits) -> None:
         raise RefusalError(Reason.REQUEST, "nothing is asked: send TEXT, CLASSES or QUESTION")
     if request.image is None and (request.texts or request.classes):
         raise RefusalError(Reason.REQUEST, "TEXT and CLASSES need an image: send IMAGE or IMAGE_BASE64")
-    if request.stream and (len(request.texts) != 1 or request.classes or request.question):
-        raise RefusalError(Reason.REQUEST, "a frame of a video takes one TEXT and nothing else to ask")
+    if request.stream and (request.classes or request.question):
+        raise RefusalError(Reason.REQUEST, "a frame of a video takes TEXT and nothing else to ask")
     if (request.options.max_tokens or 0) > limits.max_answer_tokens:
         raise RefusalError(Reason.OPTIONS, f"max_tokens is above {limits.max_answer_tokens}")
 

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from hyperseg_runtime.pipeline import Pipeline
-from hyperseg_runtime.results import SegmentationResult, encode_png
+from hyperseg_runtime.results import SegmentationResult
 from hyperseg_runtime.sampling import Sampling
 from hyperseg_runtime.serving.contract import Limits
 from hyperseg_runtime.serving.refusals import Reason, RefusalError
 from hyperseg_runtime.serving.requests import Request, open_image
-from hyperseg_runtime.serving.responses import Response
+from hyperseg_runtime.serving.responses import Response, masks_response
 from hyperseg_runtime.serving.streams import Streams
 from hyperseg_runtime.serving.turns import Turns
 from hyperseg_runtime.session import ImageSession
@@ -29,7 +29,7 @@ class Service:
         self._turns = Turns()
         self.streams = Streams(pipeline.open_video, limits.max_streams, limits.stream_idle_s)
 
-    def respond(self, request: Request, cancelled: Cancelled, png: bool = False) -> Iterator[Response]:
+    def respond(self, request: Request, cancelled: Cancelled) -> Iterator[Response]:
         """Pieces of the answer to a question as they are made, and the result last.
 
         `cancelled` is asked before every part of the work. Raises RefusalError and what the pipeline raises.
@@ -46,10 +46,11 @@ class Service:
                 if request.question is not None:
                     content["answer"] = yield from self._answer(session, request.question, request, budget)
                 found = self._masks(session, request, budget)
-        content["results"] = [result.to_json() for result in found]
-        content["bundle"] = self._bundle_id
-        content["total_ms"] = round(budget.spent_ms, 3)
-        yield Response(result=content, masks_png=[encode_png(result.mask) for result in found] if png else ())
+        content |= {"bundle": self._bundle_id, "total_ms": round(budget.spent_ms, 3)}
+        yield masks_response(found, content, request.options.png)
+
+    def close(self) -> None:
+        self._pipeline.close()
 
     def _answer(self, session: ImageSession, question: str, request: Request, budget: "_Budget") -> Iterator[Response]:
         options = request.options
@@ -68,16 +69,13 @@ class Service:
         if request.texts:
             with self._turn(budget):
                 found += session.segment_many(request.texts, request.options.task)
-        if request.classes:
-            with self._turn(budget):
-                found += session.segment_classes(request.classes)
         return found
 
     def _frame(self, request: Request, budget: "_Budget") -> list[SegmentationResult]:
         assert request.stream is not None and request.image is not None
         frame = open_image(request.image, self._limits)
         with self.streams.session(request.stream) as video, self._turn(budget):
-            return [video.segment(frame, request.texts[0])]
+            return video.segment_many(frame, request.texts)
 
     @contextmanager
     def _turn(self, budget: "_Budget") -> Iterator[None]:

@@ -59,9 +59,9 @@ class Streams:
         with self._lock:
             self._forget_idle()
             if step.start:
-                self._forget(step.id)
+                self._streams.pop(step.id, None)
                 while len(self._streams) >= self._capacity:
-                    self._forget(next(iter(self._streams)))
+                    self._streams.popitem(last=False)
                 self._streams[step.id] = _Stream(self._open_video(), self._clock())
             if step.id not in self._streams:
                 raise RefusalError(
@@ -76,19 +76,9 @@ class Streams:
         with self._lock:
             stream.used_s = self._clock()
             if step.end and self._streams.get(step.id) is stream:
-                self._forget(step.id)
+                del self._streams[step.id]
 
     def _forget_idle(self) -> None:
         oldest_s = self._clock() - self._idle_s
         for name in [name for name, stream in self._streams.items() if stream.used_s < oldest_s]:
-            self._forget(name)
-
-    def _forget(self, name: str) -> None:
-        stream = self._streams.pop(name, None)
-        if stream:
-            stream.video.close()
-
-    def close(self) -> None:
-        with self._lock:
-            for name in list(self._streams):
-                self._forget(name)
+            del self._streams[name]

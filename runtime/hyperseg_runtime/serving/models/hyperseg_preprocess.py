@@ -1,0 +1,29 @@
+"""First step of the ensemble: checks the request, decodes the image, makes what the image graphs take."""
+
+import numpy as np
+
+from hyperseg_runtime.serving import contract, python_backend
+from hyperseg_runtime.serving.opening import open_image_inputs
+from hyperseg_runtime.serving.requests import bytes_tensor, open_image, parse_request
+
+
+class TritonPythonModel:
+    def initialize(self, arguments):
+        parameters = python_backend.model_parameters(arguments)
+        self._limits = contract.Limits.from_parameters(parameters)
+        self._prepare = open_image_inputs(parameters)
+
+    def execute(self, requests):
+        return [self._serve(request) for request in requests]
+
+    def _serve(self, request):
+        try:
+            parsed = parse_request(python_backend.read_tensors(request), self._limits)
+            image = open_image(parsed.image, self._limits)
+            passed_on = {
+                contract.SIZE.name: np.array(image.shape[:2], np.int64),
+                contract.CHECKED_TEXT.name: bytes_tensor(*(text.encode() for text in parsed.texts)),
+            }
+            return python_backend.answer({**self._prepare(image), **passed_on})
+        except Exception as error:
+            return python_backend.failed(error)
