@@ -19,6 +19,14 @@ GOLDEN = TESTS / "golden" / "hyperseg"
 PHOTOS = TESTS.parent / "export" / "hyperseg_export" / "samples"
 
 
+LONGEST_FIRST = ("test_golden.py", "test_build.py", "test_adapter_slots.py", "test_rtx_gate.py")
+"""Two workers take whole files: the long ones start early, and the first needs no bundle while the second makes one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST_FIRST.index(item.path.name) if item.path.name in LONGEST_FIRST else 9)
+
+
 @pytest.fixture(scope="session")
 def golden_dir() -> Path:
     """Arrays made by the original code; read only."""

@@ -1,5 +1,6 @@
 """One image, many requests."""
 
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,7 +36,7 @@ class ImageSession:
     """Requests about one image (or about text alone); all but the first reuse what depends on the image.
 
     Made by `Pipeline.open`. Requests of several sessions and threads are served one after another. Close it,
-    or use it as a context manager.
+    or use it as a context manager; one that is merely dropped gives its image back at a later request.
     """
 
     def __init__(self, shared: Shared, image_hwc_u8: np.ndarray | None) -> None:
@@ -43,6 +44,7 @@ class ImageSession:
         self._key = image_key(image_hwc_u8)
         with shared.lock:
             self._state: ImageState | None = shared.images.acquire(self._key, lambda: shared.model.open(image_hwc_u8))
+        self._dropped = weakref.finalize(self, shared.images.abandon, self._key)
 
     def segment(self, text: str, task: str | None = None) -> SegmentationResult:
         """The best mask of what `text` names. Raises PromptError for text that cannot be used."""
@@ -106,6 +108,7 @@ class ImageSession:
         with self._shared.lock:
             if self._state is not None:
                 self._state = None
+                self._dropped.detach()
                 self._shared.images.release(self._key)
 
     def __enter__(self) -> Self:

@@ -1,5 +1,7 @@
 """How the exporter's tests use the machine, and a small model with adapters for it."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,11 +43,14 @@ def adapters(shared_dir: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def kept_bundle(shared_dir: Path, small_checkpoint: Path, adapters: Path) -> Path:
-    """The bundle of `small_checkpoint` with the adapter "first" kept apart, parity measured; read only."""
-    from hyperseg_export.build import ExportOptions, export_bundle
+    """The bundle of `small_checkpoint` with the adapter "first" kept apart, as a user exports it; read only."""
+    program = "from hyperseg_export.cli import main; main()"
+    options = ("--adapter", adapters / "first", "--keep-adapter")
 
-    options = ExportOptions(adapter=adapters / "first", keep_adapter=True)
-    return made_once(shared_dir / "kept", lambda folder: export_bundle(small_checkpoint, folder, options))
+    def make(folder: Path) -> None:
+        subprocess.run([sys.executable, "-c", program, "export", small_checkpoint, folder, *options], check=True)
+
+    return made_once(shared_dir / "kept", make)
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,17 @@ def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def overwritten(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with a context of 300, parity not measured, written over an older one; read only."""
+    target = tmp_path_factory.mktemp("overwritten") / "bundle"
+    target.mkdir()
+    (target / "stale.txt").write_text("old")
+    (target / "manifest.json").write_text("{}")
+    export_bundle(nano, target, ExportOptions(overwrite=True, measure_parity=False, context=300))
+    return target
+
+
 def test_the_manifest_tells_the_whole_story(tiny_bundle: Path, tiny_checkpoint: Path) -> None:
     manifest = Bundle.open(tiny_bundle).manifest
     on_disk = {str(path.relative_to(tiny_bundle)) for path in tiny_bundle.rglob("*") if path.is_file()}
@@ -69,37 +80,32 @@ def test_equal_tensors_are_stored_once(tiny_bundle: Path) -> None:
     assert len(seen) > 100
 
 
-def test_an_export_is_repeatable(nano: Path, tmp_path: Path) -> None:
-    first = export_bundle(nano, tmp_path / "a", ExportOptions(measure_parity=False))
-    second = export_bundle(nano, tmp_path / "b", ExportOptions(measure_parity=False))
-    assert first.files == second.files
-    assert first.parity is None  # not measured is recorded as such
-
-
-def test_a_killed_export_continues(nano: Path, tmp_path: Path) -> None:
-    """kill -9 in mid export; the next call keeps the finished steps and ends with the same files."""
+def test_a_killed_export_continues(nano: Path, overwritten: Path, tmp_path: Path) -> None:
+    """kill -9 in mid export; the next call keeps the finished steps and ends with the same files as any other."""
     target = tmp_path / "bundle"
-    process = subprocess.Popen(command(nano, target), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    arguments = command(nano, target, "--skip-parity", "--context", 300)
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(tmp_path / ".bundle.partial" / ".steps" / "fvp.json", process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not target.exists()
-    again = subprocess.run(command(nano, target), capture_output=True, text=True, check=True)
+    again = subprocess.run(arguments, capture_output=True, text=True, check=True)
     assert "image_encoder: finished earlier, kept" in again.stderr
-    assert Bundle.open(target).manifest.files == export_bundle(nano, tmp_path / "other").files
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "other"]
-
-
-def test_an_overwritten_bundle_is_replaced_whole(nano: Path, tmp_path: Path) -> None:
-    target = tmp_path / "bundle"
-    target.mkdir()
-    (target / "stale.txt").write_text("old")
-    with pytest.raises(OutputError, match="holds neither a bundle nor a checkpoint; it is not replaced"):
-        export_bundle(nano, target, ExportOptions(overwrite=True))
-    (target / "manifest.json").write_text("{}")
-    export_bundle(nano, target, ExportOptions(overwrite=True, measure_parity=False))
-    assert not (target / "stale.txt").exists()
+    assert Bundle.open(target).manifest.files == Bundle.open(overwritten).manifest.files
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_an_overwritten_bundle_is_replaced_whole(overwritten: Path) -> None:
+    assert not (overwritten / "stale.txt").exists()
+    assert [path.name for path in overwritten.parent.iterdir()] == ["bundle"]
+    assert Bundle.open(overwritten).manifest.parity is None  # not measured is recorded as such
+
+
+def test_a_folder_that_is_no_bundle_is_not_replaced(nano: Path, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_text("mine")
+    with pytest.raises(OutputError, match="holds neither a bundle nor a checkpoint; it is not replaced"):
+        export_bundle(nano, tmp_path, ExportOptions(overwrite=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
 
 
 @pytest.mark.parametrize("place", [".", ".."])
@@ -156,9 +162,9 @@ def test_a_graph_that_differs_from_its_module_is_not_shipped(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_context_decides_the_cache(nano: Path, tmp_path: Path) -> None:
-    manifest = export_bundle(nano, tmp_path / "bundle", ExportOptions(context=300, measure_parity=False))
-    cache = next(tensor for tensor in manifest.graph("llm").spec.inputs if tensor.name == "past_key.0")
+def test_context_decides_the_cache(nano: Path, overwritten: Path, tmp_path: Path) -> None:
+    llm = Bundle.open(overwritten).manifest.graph("llm").spec
+    cache = next(tensor for tensor in llm.inputs if tensor.name == "past_key.0")
     assert cache.axes == ("batch", NANO.heads, 300, NANO.width // NANO.heads)
     with pytest.raises(CheckpointError, match="512"):
         export_bundle(nano, tmp_path / "other", ExportOptions(context=513))
@@ -176,9 +182,9 @@ def test_errors_are_ours(tmp_path: Path) -> None:
         export_bundle(tmp_path / "nothing", tmp_path / "bundle")
 
 
-def command(checkpoint: Path, target: Path) -> list[str]:
+def command(checkpoint: Path, target: Path, *options: object) -> list[str]:
     program = "from hyperseg_export.cli import main; main()"
-    return [sys.executable, "-c", program, "export", str(checkpoint), str(target)]
+    return [sys.executable, "-c", program, "export", str(checkpoint), str(target), *map(str, options)]
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:

@@ -35,13 +35,10 @@ def test_list_says_where_there_are_none(run_cli: RunCli, merged_bundle: Path, ti
     assert json.loads(run_cli("lora", "list", tiny_bundle, "--json").out) == empty
 
 
-def test_export_keeps_and_swap_replaces(
-    run_cli: RunCli, small_checkpoint: Path, adapters: Path, tmp_path: Path
+def test_swap_replaces(
+    run_cli: RunCli, small_checkpoint: Path, kept_bundle: Path, adapters: Path, tmp_path: Path
 ) -> None:
-    bundle = tmp_path / "bundle"
-    options = ("--adapter", adapters / "first", "--keep-adapter", "--skip-parity")
-    result = run_cli("export", small_checkpoint, bundle, *options)
-    assert result.code == 0, result.err
+    bundle = Path(shutil.copytree(kept_bundle, tmp_path / "bundle"))
     result = run_cli("lora", "swap", bundle, adapters / "low")
     assert result.code == 0, result.err
     assert "in 1 of 4 slots" in result.out and "Parity: not measured" in result.out

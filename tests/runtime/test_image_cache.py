@@ -82,6 +82,13 @@ class Requests(RuleBasedStateMachine):
             key, _ = self.open.pop(data.draw(st.integers(0, len(self.open) - 1)))
             self.cache.release(key)
 
+    @rule(data=st.data())
+    def abandon(self, data: st.DataObject) -> None:
+        if self.open:
+            key, _ = self.open.pop(data.draw(st.integers(0, len(self.open) - 1)))
+            self.cache.abandon(key)
+            self.cache.trim()
+
     @invariant()
     def open_images_are_kept(self) -> None:
         for key, state in self.open:

@@ -197,6 +197,17 @@ def test_a_closed_pipeline_lets_go_of_its_graphs(bundle: Bundle, coffee: Path) -
     assert graph() is None and session._state is None
 
 
+def test_a_session_that_is_dropped_gives_its_image_back(bundle: Bundle, coffee: Path) -> None:
+    with Pipeline(bundle, OnnxRuntimeBackend(1), cache_bytes=0) as pipeline:
+        pipeline.open(coffee).segment("the cup")
+        gc.collect()
+        images = pipeline._shared.images
+        assert images.size_bytes > 0
+        with pipeline.open(None):
+            pass
+        assert images.size_bytes == 0
+
+
 def test_a_closed_session_or_pipeline_says_so(pipeline: Pipeline, coffee: Path) -> None:
     session, other = pipeline.open(coffee), pipeline.open(coffee)
     started = session.ask("What is this?", max_tokens=5)
