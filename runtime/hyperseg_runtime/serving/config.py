@@ -140,6 +140,7 @@ def _ensemble(plan: Plan) -> ModelConfig:
     """The fixed referring path. One entry step: see README on what servers before 26.05 do with two."""
     inputs, outputs = (contract.IMAGE.required(), contract.TEXT.required()), (contract.RESULT,)
     config = _named(contract.REFERRING, inputs, outputs)
+    config.platform = "ensemble"
     _step(config, contract.PREPROCESS, inputs, (*_given_by_host(plan), contract.SIZE, contract.CHECKED_TEXT))
     for spec in plan.stages:
         tensors = [tuple(map(wire_tensor, side)) for side in (spec.inputs, spec.outputs)]

@@ -5,31 +5,77 @@ import http.client
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
+from hyperseg_runtime.errors import ServerError, UnavailableError
 from hyperseg_runtime.serving import contract
+from hyperseg_runtime.serving.refusals import Code
 from hyperseg_runtime.serving.requests import Request, tensors_of
 from hyperseg_runtime.serving.responses import Response
-from hyperseg_runtime.serving.wire_errors import ServerUnreachableError, error_of
+from hyperseg_runtime.serving.wire_errors import error_of
 
 EVENT = b"data:"
+CODES = {
+    HTTPStatus.BAD_REQUEST: Code.INVALID_ARG,
+    HTTPStatus.NOT_FOUND: Code.NOT_FOUND,
+    HTTPStatus.NOT_IMPLEMENTED: Code.UNSUPPORTED,
+    HTTPStatus.SERVICE_UNAVAILABLE: Code.UNAVAILABLE,
+}
 
 
 class HttpTransport:
-    """`url` is http://HOST:PORT. Videos need sequences, which this form of request has not."""
+    """To the public model at http://HOST:PORT. A connection for each request: the server keeps none waiting."""
 
     def __init__(self, url: str) -> None:
         self._host = urlsplit(url).netloc
 
     def ask(self, request: Request, timeout_s: float) -> Iterator[Response]:
-        """Responses as they come. Raises what `error_of` makes of refusals, and ServerUnreachableError."""
+        """Responses as they come; `timeout_s` is the longest wait for each.
+
+        Raises UnavailableError where nobody answers, and what `error_of` makes of refusals.
+        """
         connection = http.client.HTTPConnection(self._host, timeout=timeout_s)
-        with closing(connection), _reachable(self._host):
-            connection.request("POST", f"/v2/models/{contract.PUBLIC}/generate_stream", json.dumps(_body(request)))
-            answer = connection.getresponse()
-            if answer.status != http.client.OK:
-                raise error_of(_message(answer.read()), unavailable=answer.status == http.client.SERVICE_UNAVAILABLE)
-            for line in answer:
-                if line.startswith(EVENT):
-                    yield _response(json.loads(line.removeprefix(EVENT)))
+        with closing(connection):
+            try:
+                path = f"/v2/models/{contract.PUBLIC}/generate_stream"
+                connection.request("POST", path, json.dumps(_body(request)), {"Content-Type": "application/json"})
+                yield from _responses(connection.getresponse())
+            except (OSError, http.client.HTTPException) as error:
+                raise UnavailableError(f"http://{self._host}: no answer ({error})") from error
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+def _body(request: Request) -> dict[str, Any]:
+    """JSON has no bytes: the image goes as base64."""
+    body: dict[str, Any] = {}
+    for name, array in tensors_of(request).items():
+        if name == contract.IMAGE.name:
+            body[contract.IMAGE_BASE64.name] = base64.b64encode(array.tobytes()).decode()
+        else:
+            body[name] = [element.decode() for element in array]
+    return body
+
+
+def _responses(answer: http.client.HTTPResponse) -> Iterator[Response]:
+    if answer.status != HTTPStatus.OK:
+        code = CODES.get(HTTPStatus(answer.status), Code.INTERNAL)
+        raise error_of(_content(answer.read()).get("error", f"status {answer.status}"), code)
+    for line in answer:
+        if line.startswith(EVENT):
+            content = _content(line.removeprefix(EVENT))
+            if "error" in content:
+                raise error_of(content["error"], Code.INTERNAL)
+            piece, result = content.get(contract.PIECE.name), content.get(contract.RESULT.name)
+            yield Response(piece, None if result is None else json.loads(result))
+
+
+def _content(data: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(data)
+    except ValueError as error:
+        raise ServerError(f"the answer is not JSON: {data[:100]!r}; is this a Triton server?") from error
+    return content if isinstance(content, dict) else {}

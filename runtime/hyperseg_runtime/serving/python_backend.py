@@ -10,16 +10,8 @@ import triton_python_backend_utils as pb_utils
 from hyperseg_runtime.backends.base import Backend, Buffer
 from hyperseg_runtime.graph_spec import GraphSpec
 from hyperseg_runtime.serving.contract import stage_name
-from hyperseg_runtime.serving.refusals import Reason, RefusalError, failure_of
+from hyperseg_runtime.serving.refusals import Failure, Reason, RefusalError, refusal_of
 from hyperseg_runtime.serving.requests import Tensors
-
-
-class ForwardedError(Exception):
-    """What another model of this server refused; its text and code are passed on as they are."""
-
-    def __init__(self, error: Any) -> None:
-        super().__init__(error.message())
-        self.error = error
 
 
 def model_parameters(arguments: Mapping[str, str]) -> dict[str, str]:
@@ -41,17 +33,14 @@ def answer(tensors: Tensors) -> Any:
     return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in tensors.items()])
 
 
-def failed(error: Exception) -> Any:
-    """A response that says why there is none."""
-    if isinstance(error, ForwardedError):
-        return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), error.error.code()))
-    failure = failure_of(error)
+def failed(failure: Failure) -> Any:
+    """A response that says why there is no other."""
     code = getattr(pb_utils.TritonError, failure.code)
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(failure), code))
 
 
 def ask_model(model: str, inputs: Sequence[Any], outputs: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
-    """Outputs of every response of another model of this server. Raises ForwardedError."""
+    """Outputs of every response of another model of this server. Raises what the model refused."""
     call = pb_utils.InferenceRequest(
         model_name=model,
         inputs=list(inputs),
@@ -60,7 +49,7 @@ def ask_model(model: str, inputs: Sequence[Any], outputs: Sequence[str]) -> Iter
     )
     for response in call.exec(decoupled=True):
         if response.has_error():
-            raise ForwardedError(response.error())
+            raise refusal_of(response.error().message())
         # Copied: the arrays lie in memory that is the response's.
         yield {tensor.name(): np.array(tensor.as_numpy()) for tensor in response.output_tensors()}
 

@@ -95,3 +95,9 @@ def failure_of(error: Exception) -> Failure:
     traceback.print_exception(error, file=sys.stderr)
     kind = "the model could not run" if isinstance(error, HypersegError) else "unexpected error"
     return Failure(Reason.INTERNAL, f"{kind}; the server's log says why under reference {reference}")
+
+
+def refusal_of(message: str) -> Exception:
+    """Inverse of `Failure.__str__`, for what another model of the server refused."""
+    reason, _, text = message.partition(": ")
+    return RefusalError(Reason(reason), text) if reason in set(Reason) else RuntimeError(message)

@@ -2,8 +2,16 @@
 
 import re
 
-from hyperseg_runtime.errors import HypersegError, ImageError, InputError, PromptError, ServerError, UnreachableError
-from hyperseg_runtime.serving.refusals import Reason
+from hyperseg_runtime.errors import (
+    HypersegError,
+    ImageError,
+    InputError,
+    NumericsError,
+    PromptError,
+    ServerError,
+    UnavailableError,
+)
+from hyperseg_runtime.serving.refusals import Code, Reason
 
 IDENTIFIER = re.compile(r"\b(E_[A-Z_]+): (.*)", re.S)
 KINDS: dict[str, type[HypersegError]] = {
@@ -14,18 +22,23 @@ KINDS: dict[str, type[HypersegError]] = {
     Reason.TOO_MANY: InputError,
     Reason.OPTIONS: InputError,
     Reason.STREAM_UNKNOWN: InputError,
+    Reason.NUMERICS: NumericsError,
 }
 
 
-def error_of(message: str, unavailable: bool = False) -> HypersegError:
-    """An error of our own tree. Refusals that carry no identifier of ours were not seen by a model.
+def error_of(message: str, code: Code) -> HypersegError:
+    """An error of our own tree.
 
-    `unavailable`: the server said so; such a request did nothing and may be sent again.
+    A refusal that carries no identifier of ours comes from the server itself, before any model saw the request:
+    then UnavailableError means that nothing was done.
     """
     found = IDENTIFIER.search(message)
     if found:
         identifier, text = found.groups()
         return KINDS.get(identifier, ServerError)(f"{identifier}: {text.strip()}")
-    if unavailable:
-        return UnreachableError(f"the server cannot take the request now: {message}")
-    return ServerError(f"the server failed: {message}")
+    match code:
+        case Code.UNAVAILABLE:
+            return UnavailableError(f"the server has no room for the request now: {message}")
+        case Code.INVALID_ARG | Code.NOT_FOUND | Code.UNSUPPORTED:
+            return InputError(f"the server refused the request: {message}")
+    return ServerError(f"the server failed at the request: {message}")

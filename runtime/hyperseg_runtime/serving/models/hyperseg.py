@@ -8,6 +8,7 @@ import triton_python_backend_utils as pb_utils
 from hyperseg_runtime.serving import contract, python_backend
 from hyperseg_runtime.serving.metrics import Metrics
 from hyperseg_runtime.serving.opening import open_service
+from hyperseg_runtime.serving.refusals import failure_of
 from hyperseg_runtime.serving.requests import parse_request
 
 
@@ -30,8 +31,9 @@ class TritonPythonModel:
         try:
             self._respond(request, sender)
         except Exception as error:
-            self._metrics.refused(error)
-            sender.send(python_backend.failed(error))
+            failure = failure_of(error)
+            self._metrics.refused(failure.reason)
+            sender.send(python_backend.failed(failure))
         finally:
             sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
             self._idle.release()
@@ -40,7 +42,7 @@ class TritonPythonModel:
         parsed = parse_request(python_backend.read_tensors(request), self._limits)
         for response in self._service.respond(parsed, request.is_cancelled):
             sender.send(python_backend.answer(response.tensors()))
-            self._metrics.served(response, self._service)
+            self._metrics.served(response, len(self._service.streams))
 
     def finalize(self):
         self._workers.shutdown()

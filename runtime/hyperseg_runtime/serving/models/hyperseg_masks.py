@@ -1,10 +1,8 @@
 """Last step of the ensemble: reads the texts and decodes masks from what the image graphs made."""
 
-import numpy as np
-
 from hyperseg_runtime.serving import contract, python_backend
 from hyperseg_runtime.serving.opening import open_mask_stage
-from hyperseg_runtime.serving.responses import Response
+from hyperseg_runtime.serving.refusals import failure_of
 
 
 class TritonPythonModel:
@@ -22,7 +20,7 @@ class TritonPythonModel:
             response = self._stage.respond(tensors, (int(height), int(width)), texts)
             return python_backend.answer(response.tensors())
         except Exception as error:
-            return python_backend.failed(error)
+            return python_backend.failed(failure_of(error))
 
     def finalize(self):
         self._stage.close()

@@ -4,6 +4,7 @@ import numpy as np
 
 from hyperseg_runtime.serving import contract, python_backend
 from hyperseg_runtime.serving.opening import open_image_inputs
+from hyperseg_runtime.serving.refusals import failure_of
 from hyperseg_runtime.serving.requests import bytes_tensor, open_image, parse_request
 
 
@@ -26,4 +27,4 @@ class TritonPythonModel:
             }
             return python_backend.answer({**self._prepare(image), **passed_on})
         except Exception as error:
-            return python_backend.failed(error)
+            return python_backend.failed(failure_of(error))

@@ -4,6 +4,7 @@ import numpy as np
 
 from hyperseg_runtime.serving import python_backend
 from hyperseg_runtime.serving.opening import open_graph
+from hyperseg_runtime.serving.refusals import failure_of
 
 
 class TritonPythonModel:
@@ -22,4 +23,4 @@ class TritonPythonModel:
                 for row in range(len(requests))
             ]
         except Exception as error:
-            return [python_backend.failed(error) for _ in requests]
+            return [python_backend.failed(failure_of(error)) for _ in requests]

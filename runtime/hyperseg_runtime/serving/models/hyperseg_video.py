@@ -3,6 +3,7 @@
 import triton_python_backend_utils as pb_utils
 
 from hyperseg_runtime.serving import contract, python_backend
+from hyperseg_runtime.serving.refusals import failure_of
 from hyperseg_runtime.serving.requests import bytes_tensor
 
 
@@ -22,4 +23,4 @@ class TritonPythonModel:
             (result,) = python_backend.ask_model(contract.PUBLIC, inputs, [contract.RESULT.name])
             return python_backend.answer(result)
         except Exception as error:
-            return python_backend.failed(error)
+            return python_backend.failed(failure_of(error))
