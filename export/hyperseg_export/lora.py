@@ -59,8 +59,11 @@ class Adapter:
         return self.holder.shapes[self.up][0], self.holder.shapes[self.down][1]
 
     def factors(self) -> tuple[Tensor, Tensor]:
-        """A (rank, in) and scale * B (out, rank), float32."""
+        """A (rank, in) and scale * B (out, rank), float32. Raises CheckpointError for NaN and infinite values."""
         down, up = self.holder.tensor(self.down).to(float32), self.holder.tensor(self.up).to(float32)
+        for name, factor in ((self.down, down), (self.up, up)):
+            if not factor.isfinite().all():
+                raise CheckpointError(f"adapter: {name} holds NaN or infinite values; its training or its file failed")
         return down, self.scale * up
 
     def delta(self) -> Tensor:

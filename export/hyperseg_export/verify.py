@@ -83,9 +83,17 @@ def print_bundle(entries: tuple[ParityEntry, ...], as_json: bool) -> None:
     else:
         console.print_rows(
             "ONNX graphs against their modules",
-            ("graph", "output", "measure", ">worst", ">allowed", "verdict"),
+            ("graph", "output", "measure", ">worst", ">allowed", "run by", "verdict"),
             [
-                (e.graph, e.output, e.measure, f"{e.worst_error:.1e}", f"{e.tolerance:.0e}", verdict(e.passed))
+                (
+                    e.graph,
+                    e.output,
+                    e.measure,
+                    f"{e.worst_error:.1e}",
+                    f"{e.tolerance:.0e}",
+                    e.engine,
+                    verdict(e.passed),
+                )
                 for e in entries
             ],
         )

@@ -129,7 +129,9 @@ def chat(
         return
     console.out.print()
     if answer.finish is Finish.LENGTH:
-        console.err.print(f"(stopped after {len(answer.token_ids)} tokens; --max-tokens allows more)")
+        console.err.print(
+            f"(stopped after {len(answer.token_ids)} tokens; --max-tokens allows more, as far as the context reaches)"
+        )
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def run_app(app: typer.Typer) -> None:
         err.print(f"error: {error}", markup=False)
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        err.print("interrupted; a killed export continues where it stopped when called again")
+        err.print("interrupted; export and build go on where they stopped when called again")
         code = INTERRUPTED
     except MemoryError:
         err.print("error: memory ran out; close other programs or use a machine with more")
@@ -55,6 +55,9 @@ def _unforeseen(error: Exception) -> int:
     """Exit code of an error nobody planned for, or of a wrong command line."""
     usage = getattr(error, "exit_code", None)
     if usage is not None and hasattr(error, "format_message"):  # click's errors about arguments
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help; typer keeps the class to itself
+            err.print(error.format_message(), markup=False)
+            return int(usage)
         err.print(f"error: {error.format_message()}; see --help", markup=False)
         return int(usage)
     if os.environ.get(DEBUG_VARIABLE):

@@ -160,6 +160,18 @@ def test_one_weight_stored_under_two_names_is_an_error(golden_dir: Path, tmp_pat
         with_adapters(Checkpoint.open(tmp_path))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_factors_that_are_no_numbers_are_refused(base: Path, tmp_path: Path, make_adapter: Make, value: float) -> None:
+    make_adapter()
+    path = tmp_path / "adapter" / ADAPTER_WEIGHTS
+    factors = load_file(path)
+    factors[B][0, 0] = value
+    save_file(factors, path)
+    merged = with_adapters(Checkpoint.open(base), tmp_path / "adapter")
+    with pytest.raises(CheckpointError, match=r"lora_B\.weight holds NaN or infinite values"):
+        merged.tensor(TARGET)
+
+
 @pytest.mark.parametrize("missing", [ADAPTER_CONFIG, ADAPTER_WEIGHTS])
 def test_a_file_of_the_adapter_is_missing(base: Path, tmp_path: Path, make_adapter: Make, missing: str) -> None:
     make_adapter()

@@ -96,6 +96,19 @@ def test_debugging_shows_the_traceback(run: Run, monkeypatch: pytest.MonkeyPatch
     assert err.endswith("unexpected error: ValueError: odd (set HYPERSEG_DEBUG=1 for the traceback)\n")
 
 
+def test_a_call_without_a_verb_shows_the_help(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["hyperseg-trt"])
+    app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    app.command()(lambda: None)
+    app.command()(print)
+    with pytest.raises(SystemExit) as stop:
+        console.run_app(app)
+    captured = capsys.readouterr()
+    assert (stop.value.code, captured.out) == (2, "") and captured.err.startswith("Usage: ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,6 +1,7 @@
 """ONNX Runtime on the CPU: the default backend and the one every other backend is compared with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -10,10 +11,11 @@ import numpy as np
 import onnxruntime as ort
 
 from hyperseg_runtime.backends.base import Buffer
-from hyperseg_runtime.errors import BundleError, InputError
+from hyperseg_runtime.errors import BundleError, InputError, ResourceError
 from hyperseg_runtime.graph_spec import DType, GraphSpec, TensorSpec
 
 PROVIDERS = ["CPUExecutionProvider"]
+OUT_OF_MEMORY = ("Failed to allocate memory", "bad_alloc", "bad allocation")
 ONNX_TYPES = {
     "tensor(float)": DType.FLOAT32,
     "tensor(float16)": DType.FLOAT16,
@@ -63,7 +65,8 @@ class OnnxRuntimeGraph:
                 binding.bind_ortvalue_output(name, buffers[self.spec.in_place[name]].value)
             else:
                 binding.bind_output(name)
-        self._session.run_with_iobinding(binding)
+        with _memory_explained(f"graph {self.spec.name}"):
+            self._session.run_with_iobinding(binding)
         outputs: dict[str, Buffer] = {}
         for name, value in zip(self.spec.output_names(), binding.get_outputs(), strict=True):
             source = self.spec.in_place.get(name)
@@ -87,7 +90,10 @@ class OnnxRuntimeBackend:
 
     def open(self, spec: GraphSpec, path: Path) -> OnnxRuntimeGraph:
         try:
-            session = ort.InferenceSession(path, self.session_options(), providers=PROVIDERS)
+            with _memory_explained(path.name):
+                session = ort.InferenceSession(path, self.session_options(), providers=PROVIDERS)
+        except ResourceError:
+            raise
         except Exception as error:  # the library raises several unrelated types
             raise BundleError(f"{path.name}: ONNX Runtime {ort.__version__} cannot open it: {error}") from error
         _compare(spec, session)
@@ -128,6 +134,19 @@ class OnnxRuntimeBackend:
         for library in self.custom_op_libraries:
             options.register_custom_ops_library(str(library))
         return options
+
+
+@contextmanager
+def _memory_explained(what: str) -> Iterator[None]:
+    """ResourceError for the library's own words about memory: it has no type for them."""
+    try:
+        yield
+    except Exception as error:
+        if any(sign in str(error) for sign in OUT_OF_MEMORY):
+            raise ResourceError(
+                f"{what}: memory ran out; close other programs, use fewer --threads or a machine with more"
+            ) from error
+        raise
 
 
 def _compare(spec: GraphSpec, session: ort.InferenceSession) -> None:

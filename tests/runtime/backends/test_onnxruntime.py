@@ -14,7 +14,7 @@ from hyperseg_export.onnx_writer import IR_VERSION, OPSET
 from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.backends.onnxruntime import HostBuffer, OnnxRuntimeBackend
 from hyperseg_runtime.bundle import Bundle
-from hyperseg_runtime.errors import BundleError, InputError
+from hyperseg_runtime.errors import BundleError, InputError, ResourceError
 from hyperseg_runtime.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
 from hyperseg_runtime.pipeline import OpenedGraphs
 
@@ -204,6 +204,20 @@ def test_weights_outside_the_bundle_are_not_read(tmp_path: Path, backend: OnnxRu
     path = model_file(tmp_path / "graphs", location.format(outside=tmp_path / "secret.bin"))
     with pytest.raises(BundleError, match="cannot open it"):
         backend.open(SPEC, path)
+
+
+def test_memory_that_runs_out_in_a_graph_is_a_resource_error(tmp_path: Path, backend: OnnxRuntimeBackend) -> None:
+    """16 TB for one result."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1 << 40, 4])
+    shape = helper.make_tensor("shape", TensorProto.INT64, [2], [1 << 40, 4])
+    graph = helper.make_graph([helper.make_node("Expand", ["x", "shape"], ["y"])], "big", [x], [y], [shape])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    onnx.save(model, tmp_path / "big.onnx")
+    outputs = (TensorSpec(name="y", dtype=DType.FLOAT32, axes=(1 << 40, 4)),)
+    opened = backend.open(SPEC.model_copy(update={"name": "big", "outputs": outputs}), tmp_path / "big.onnx")
+    with pytest.raises(ResourceError, match="graph big: memory ran out"):
+        opened.run({"x": backend.upload(np.ones((1, 4), np.float32))})
 
 
 def test_threads_do_not_change_the_result(bundle: Bundle) -> None:

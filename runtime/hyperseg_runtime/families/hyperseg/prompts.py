@@ -7,7 +7,7 @@ from enum import StrEnum
 from itertools import groupby
 
 from hyperseg_runtime.errors import PromptError
-from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
+from hyperseg_runtime.families.hyperseg.spec import CONDITIONS, HypersegDimensions
 from hyperseg_runtime.prompt import Prompt, Slot, SlotKind
 from hyperseg_runtime.tokenizer import Tokenizer
 
@@ -129,6 +129,8 @@ def segment_names_prompt(
     names = [tokenizer.decode(slot.token_ids).strip() for slot in slots if slot.kind is SlotKind.CONDITION]
     if not names:
         raise PromptError(f"the model named nothing to segment; it answered {tokenizer.decode(answer_ids)!r}")
+    if len(names) > CONDITIONS.maximum:
+        raise PromptError(f"the model named {len(names)} objects, at most {CONDITIONS.maximum} fit; lower max_tokens")
     queries = Slot(SlotKind.MASK_QUERIES, dims.mask_queries)
     prompt = Prompt((*asked.slots, *slots, Slot.text([dims.seg_token_id]), queries))
     prompt.check(dims.context, dims.token_rows)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperseg_runtime.errors import PromptError
-from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt
+from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt, segment_names_prompt
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 from hyperseg_runtime.prompt import Prompt, SlotKind
 from hyperseg_runtime.tokenizer import Tokenizer
@@ -146,6 +146,15 @@ def test_any_text_gives_a_prompt_or_a_prompt_error(
     assert prompt.length <= real_dims.context and max(ids) < real_dims.token_rows
     assert real_dims.eos_token_id not in ids
     assert ids.count(real_dims.seg_token_id) == (2 if task in SEGMENTATION else 0)
+
+
+def test_more_names_than_the_mask_decoder_takes(real_tokenizer: Tokenizer, real_dims: HypersegDimensions) -> None:
+    asked = build_prompt(Task.NAMING, "Name them.", real_tokenizer, real_dims)
+    dims = real_dims.model_copy(update={"context": 4096})
+    prompt, names = segment_names_prompt(asked, real_tokenizer.encode("cup," * 256), real_tokenizer, dims)
+    assert names == ["cup"] * 256 and len(prompt.spans(SlotKind.CONDITION)) == 256
+    with pytest.raises(PromptError, match="the model named 257 objects, at most 256 fit"):
+        segment_names_prompt(asked, real_tokenizer.encode("cup," * 257), real_tokenizer, dims)
 
 
 def ids_with_placeholders(prompt: Prompt) -> list[int]:
