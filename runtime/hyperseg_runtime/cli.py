@@ -17,6 +17,7 @@ from hyperseg_runtime.files import output_folder, write_atomically
 from hyperseg_runtime.image_io import load_image
 from hyperseg_runtime.manifest import Manifest
 from hyperseg_runtime.results import SegmentationResult, encode_png
+from hyperseg_runtime.serving import client_verb, serve_verb
 
 if TYPE_CHECKING:
     from hyperseg_runtime.pipeline import Pipeline
@@ -28,7 +29,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 EXIT_CODES = """Exit codes: 0 done; 1 unexpected error; 2 unusable input (arguments, image, text, checkpoint);
 3 a package or device is missing; 4 export failed; 5 results differ too much or are not
 numbers; 6 bundle damaged or incompatible; 7 disk or memory ran out; 8 an engine is not what
-was planned; 130 interrupted."""
+was planned; 9 a server failed at a request; 10 a server cannot be reached or has no room;
+130 interrupted."""
 
 app = typer.Typer(
     name="hyperseg-trt",
@@ -40,6 +42,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(serve_verb.app, name="serve")
+app.add_typer(client_verb.app, name="client")
 
 
 @app.command()

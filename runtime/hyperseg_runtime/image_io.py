@@ -3,7 +3,7 @@
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -121,7 +121,7 @@ def _warnings_off() -> Iterator[None]:
         yield
 
 
-def read_header(file: BinaryIO, formats: Sequence[str] | None = None) -> Image.Image:
+def read_header(file: BinaryIO, formats: tuple[str, ...] | None = None) -> Image.Image:
     """An image whose header alone was read. `formats` names the decoders to try; None for all.
 
     Raises what Pillow raises.

@@ -1,25 +1,17 @@
 """The configuration of every served model, as the server's own protobuf messages, from the bundle's contracts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelQueuePolicy, ModelWarmup
 
 from hyperseg_runtime.graph_spec import GraphSpec, Reuse
 from hyperseg_runtime.serving import contract, opening
-from hyperseg_runtime.serving.contract import Limits, WireTensor, wire_tensor
+from hyperseg_runtime.serving.contract import Limits, Profile, WireTensor, wire_tensor
 
 QUEUE_DELAY_US = 1000
 """How long a stage may wait for others to share a call with; little beside the call itself."""
 BATCH = "batch"
-
-
-class Profile(StrEnum):
-    """Where a repository is served: with TensorRT engines on a GPU, or by ONNX Runtime on any CPU."""
-
-    GPU = "gpu"
-    CPU = "cpu"
 
 
 @dataclass(frozen=True)
@@ -32,6 +24,14 @@ class ServedModel:
     """File of `models/` that runs it where the server's Python backend does."""
     graph: str | None = None
     """Graph whose engine runs it where TensorRT does."""
+
+    def about(self, engines: Collection[str]) -> str:
+        """Who runs it, in words."""
+        if self.source is None:
+            return "the server itself, as an ensemble"
+        if self.graph is None:
+            return "Python"
+        return "TensorRT, or ONNX Runtime with profile cpu" if self.graph in engines else "ONNX Runtime; no engine yet"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,12 @@ def served_models(plan: Plan) -> list[ServedModel]:
         ServedModel(contract.REFERRING, {p: _ensemble(plan) for p in Profile}),
         ServedModel(contract.PREPROCESS, {p: _preprocess(plan, p) for p in Profile}, "hyperseg_preprocess.py"),
         *(
-            ServedModel(contract.stage_name(spec.name), {p: _stage(plan, spec, p) for p in Profile}, "hyperseg_stage.py", spec.name)
+            ServedModel(
+                contract.stage_name(spec.name),
+                {p: _stage(plan, spec, p) for p in Profile},
+                "hyperseg_stage.py",
+                spec.name,
+            )
             for spec in plan.stages
         ),
         ServedModel(contract.MASKS, {p: _masks(plan, p) for p in Profile}, "hyperseg_masks.py"),
@@ -86,9 +91,7 @@ def _video(plan: Plan) -> ModelConfig:
 def _preprocess(plan: Plan, profile: Profile) -> ModelConfig:
     inputs = (contract.IMAGE.required(), contract.TEXT.required())
     outputs = [tensor.in_batches_of_one() for tensor in _given_by_host(plan)]
-    return _python(
-        contract.PREPROCESS, plan, profile, inputs, (*outputs, contract.SIZE, contract.CHECKED_TEXT)
-    )
+    return _python(contract.PREPROCESS, plan, profile, inputs, (*outputs, contract.SIZE, contract.CHECKED_TEXT))
 
 
 def _masks(plan: Plan, profile: Profile) -> ModelConfig:
@@ -168,7 +171,6 @@ def _handed_on(plan: Plan) -> list[WireTensor]:
     """Outputs of the stages that no stage takes: what the other graphs work on."""
     taken = {tensor.name for spec in plan.stages for tensor in spec.inputs}
     return [wire_tensor(t) for spec in plan.stages for t in spec.outputs if t.name not in taken]
-
 
 
 def _python(

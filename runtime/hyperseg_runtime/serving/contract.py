@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -71,6 +72,13 @@ def stage_name(graph: str) -> str:
     return f"hyperseg_{graph}"
 
 
+class Profile(StrEnum):
+    """Where a repository is served: with TensorRT engines on a GPU, or by ONNX Runtime on any CPU."""
+
+    GPU = "gpu"
+    CPU = "cpu"
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -92,6 +100,9 @@ class Options(_Strict):
     top_p: float = 1.0
     seed: Annotated[int, Field(ge=0)] | None = None
     timeout_ms: Annotated[int, Field(ge=1)] | None = None
+
+
+DEFAULTS = Options()
 
 
 class StreamStep(_Strict):

@@ -90,13 +90,16 @@ def install(folder: Path) -> Distribution:
         raise EnvironmentMissingError(
             f"the local server runs on Linux with Python {wanted}; elsewhere use NVIDIA's container"
         )
-    with output_folder(folder.parent), explained(folder):
-        with tempfile.TemporaryDirectory(dir=folder.parent) as work:
-            made = Path(work) / "server"
-            _pip(PACKAGE, made / "wheel")
-            _pip(NUMPY, made / "numpy")
-            _assemble_backend(made)
-            replace_folder(made, folder)
+    with (
+        output_folder(folder.parent),
+        explained(folder),
+        tempfile.TemporaryDirectory(dir=folder.parent) as work,
+    ):
+        made = Path(work) / "server"
+        _pip(PACKAGE, made / "wheel")
+        _pip(NUMPY, made / "numpy")
+        _assemble_backend(made)
+        replace_folder(made, folder)
     return _local(folder)
 
 

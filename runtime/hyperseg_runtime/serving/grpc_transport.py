@@ -1,8 +1,7 @@
 """Requests over gRPC: streams, sequences, shared memory, deadlines that cancel the work."""
 
 import queue
-import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,7 +10,7 @@ import numpy as np
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from hyperseg_runtime.errors import ServerError, UnavailableError
+from hyperseg_runtime.errors import ServerError
 from hyperseg_runtime.serving import contract
 from hyperseg_runtime.serving.refusals import Code
 from hyperseg_runtime.serving.requests import Request, Tensors, tensors_of
@@ -25,6 +24,8 @@ CODES = {
     "StatusCode.UNAVAILABLE": Code.UNAVAILABLE,
 }
 FINAL = "triton_final_response"
+REAL_CODES = {"triton_grpc_error": "true"}
+"""Asks the server for error codes in streams; without it there are only texts."""
 
 
 class GrpcTransport:
@@ -34,18 +35,17 @@ class GrpcTransport:
         self._url = urlsplit(url).netloc
         self._client = grpc.InferenceServerClient(self._url)
 
-    def ask(self, request: Request, timeout_s: float) -> Iterator[Response]:
+    def ask(self, request: Request, timeout_s: float) -> Generator[Response, None, None]:
         """Responses of the public model as they come. Leaving early cancels the work.
 
-        `timeout_s` is the longest wait for each. Raises UnavailableError where nobody answers, and what
-        `error_of` makes of refusals.
+        `timeout_s` is the longest wait for each. Raises UnavailableError where nobody answers, ServerError where
+        it takes too long, and what `error_of` makes of refusals.
         """
         answers: queue.Queue[tuple[Any, InferenceServerException | None]] = queue.Queue()
         # Several requests may be under way, and a client has one stream: each takes a client of its own.
         client = grpc.InferenceServerClient(self._url)
-        with closing(client):
-            client.start_stream(lambda result, error: answers.put((result, error)))
-            inputs = _inputs(tensors_of(request))
+        with closing(client), self.inputs(request) as inputs:
+            client.start_stream(lambda result, error: answers.put((result, error)), headers=REAL_CODES)
             client.async_stream_infer(contract.PUBLIC, inputs, enable_empty_final_response=True)
             try:
                 yield from _until_final(answers, timeout_s)
@@ -54,19 +54,22 @@ class GrpcTransport:
 
     def frame(self, request: Request, timeout_s: float, stream: str, start: bool, end: bool) -> Response:
         """The response to one frame of a sequence."""
-        return self._infer(
-            contract.VIDEO, _inputs(tensors_of(request)), timeout_s,
-            sequence_id=stream, sequence_start=start, sequence_end=end,
-        )  # fmt: skip
+        flags = {"sequence_id": stream, "sequence_start": start, "sequence_end": end}
+        return self._infer(contract.VIDEO, request, timeout_s, **flags)
 
     def refer(self, request: Request, timeout_s: float) -> Response:
         """The response of the ensemble, which takes an image and texts."""
-        return self._infer(contract.REFERRING, _inputs(tensors_of(request)), timeout_s)
+        return self._infer(contract.REFERRING, request, timeout_s)
 
-    def _infer(self, model: str, inputs: list[Any], timeout_s: float, **sequence: Any) -> Response:
-        with _explained():
-            result = self._client.infer(model, inputs, client_timeout=timeout_s, **sequence)
+    def _infer(self, model: str, request: Request, timeout_s: float, **flags: Any) -> Response:
+        with self.inputs(request) as inputs, explained():
+            result = self._client.infer(model, inputs, client_timeout=timeout_s, **flags)
         return parse_response(_tensors(result))
+
+    @contextmanager
+    def inputs(self, request: Request) -> Iterator[list[Any]]:
+        """A request's tensors, for as long as the server works on them."""
+        yield [input_of(name, array) for name, array in tensors_of(request).items()]
 
     def close(self) -> None:
         self._client.close()
@@ -77,7 +80,7 @@ def _until_final(answers: "queue.Queue[Any]", timeout_s: float) -> Iterator[Resp
         try:
             result, error = answers.get(timeout=timeout_s)
         except queue.Empty as nothing:
-            raise UnavailableError(f"no answer within {timeout_s:g} s") from nothing
+            raise ServerError(f"no answer within {timeout_s:g} s; allow more, or ask for less") from nothing
         if error is not None:
             raise _error_of(error)
         tensors = _tensors(result)
@@ -91,13 +94,10 @@ def _tensors(result: Any) -> Tensors:
     return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
 
 
-def _inputs(tensors: Tensors) -> list[Any]:
-    inputs = []
-    for name, array in tensors.items():
-        tensor = grpc.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
-        tensor.set_data_from_numpy(array)
-        inputs.append(tensor)
-    return inputs
+def input_of(name: str, array: np.ndarray) -> Any:
+    tensor = grpc.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+    tensor.set_data_from_numpy(array)
+    return tensor
 
 
 def _error_of(error: InferenceServerException) -> Exception:
@@ -105,7 +105,8 @@ def _error_of(error: InferenceServerException) -> Exception:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
+    """Turn the library's errors into ours."""
     try:
         yield
     except InferenceServerException as error:

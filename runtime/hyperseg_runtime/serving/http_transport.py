@@ -3,7 +3,7 @@
 import base64
 import http.client
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from http import HTTPStatus
 from typing import Any
@@ -31,10 +31,11 @@ class HttpTransport:
     def __init__(self, url: str) -> None:
         self._host = urlsplit(url).netloc
 
-    def ask(self, request: Request, timeout_s: float) -> Iterator[Response]:
+    def ask(self, request: Request, timeout_s: float) -> Generator[Response, None, None]:
         """Responses as they come; `timeout_s` is the longest wait for each.
 
-        Raises UnavailableError where nobody answers, and what `error_of` makes of refusals.
+        Raises UnavailableError where nobody answers, ServerError where it takes too long, and what `error_of`
+        makes of refusals.
         """
         connection = http.client.HTTPConnection(self._host, timeout=timeout_s)
         with closing(connection):
@@ -42,6 +43,8 @@ class HttpTransport:
                 path = f"/v2/models/{contract.PUBLIC}/generate_stream"
                 connection.request("POST", path, json.dumps(_body(request)), {"Content-Type": "application/json"})
                 yield from _responses(connection.getresponse())
+            except TimeoutError as error:
+                raise ServerError(f"no answer within {timeout_s:g} s; allow more, or ask for less") from error
             except (OSError, http.client.HTTPException) as error:
                 raise UnavailableError(f"http://{self._host}: no answer ({error})") from error
 
@@ -63,7 +66,7 @@ def _body(request: Request) -> dict[str, Any]:
 def _responses(answer: http.client.HTTPResponse) -> Iterator[Response]:
     if answer.status != HTTPStatus.OK:
         code = CODES.get(HTTPStatus(answer.status), Code.INTERNAL)
-        raise error_of(_content(answer.read()).get("error", f"status {answer.status}"), code)
+        raise error_of(_content(answer.read().removeprefix(EVENT)).get("error", f"status {answer.status}"), code)
     for line in answer:
         if line.startswith(EVENT):
             content = _content(line.removeprefix(EVENT))

@@ -13,7 +13,7 @@ from hyperseg_runtime.bundle import Bundle, hash_file, read_manifest
 from hyperseg_runtime.errors import BundleError, InputError
 from hyperseg_runtime.graph_spec import GraphSpec
 from hyperseg_runtime.manifest import FILE_NAME, Manifest
-from hyperseg_runtime.pipeline import Pipeline, family_of
+from hyperseg_runtime.pipeline import CACHE_BYTES, Pipeline, family_of
 from hyperseg_runtime.serving.contract import Limits
 from hyperseg_runtime.serving.mask_stage import MaskStage
 from hyperseg_runtime.serving.service import Service
@@ -72,8 +72,8 @@ def open_image_inputs(parameters: Parameters) -> Callable[[np.ndarray], dict[str
     return family_of(bundle).image_inputs(bundle)
 
 
-def _open_pipeline(parameters: Parameters, backend: Backend, **options: int) -> Pipeline:
-    pipeline = Pipeline.load(bundle_folder(), backend, **options)
+def _open_pipeline(parameters: Parameters, backend: Backend, cache_bytes: int = CACHE_BYTES) -> Pipeline:
+    pipeline = Pipeline.load(bundle_folder(), backend, cache_bytes=cache_bytes)
     check_contract(pipeline.bundle.manifest, parameters[CONTRACT])
     return pipeline
 

@@ -50,8 +50,9 @@ def ask_model(model: str, inputs: Sequence[Any], outputs: Sequence[str]) -> Iter
     for response in call.exec(decoupled=True):
         if response.has_error():
             raise refusal_of(response.error().message())
-        # Copied: the arrays lie in memory that is the response's.
-        yield {tensor.name(): np.array(tensor.as_numpy()) for tensor in response.output_tensors()}
+        if response.output_tensors():  # the last one of a stream only says that it is the last
+            # Copied: the arrays lie in memory that is the response's.
+            yield {tensor.name(): np.array(tensor.as_numpy()) for tensor in response.output_tensors()}
 
 
 class StageCalls:
@@ -67,5 +68,5 @@ class StageCalls:
         if self.rehearsing:
             return {tensor.name: self._backend.zeros(tensor, {"batch": 1}) for tensor in spec.outputs}
         tensors = [pb_utils.Tensor(name, buffer.to_host()) for name, buffer in inputs.items()]
-        (outputs,) = (found for found in ask_model(stage_name(spec.name), tensors, spec.output_names()) if found)
+        (outputs,) = ask_model(stage_name(spec.name), tensors, spec.output_names())
         return {name: self._backend.upload(outputs[name]) for name in spec.output_names()}

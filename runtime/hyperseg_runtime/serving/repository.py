@@ -17,9 +17,11 @@ from google.protobuf import text_format
 from hyperseg_runtime.bundle import Bundle
 from hyperseg_runtime.engines import ENGINES, EngineManifest, engine_folder, engine_path, read_engines
 from hyperseg_runtime.errors import InputError, OutputError
+from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.files import explained, replace_folder
 from hyperseg_runtime.graph_spec import AxisRange
-from hyperseg_runtime.serving.config import BATCH, Plan, Profile, ServedModel, served_models
+from hyperseg_runtime.serving.config import BATCH, Plan, ServedModel, served_models
+from hyperseg_runtime.serving.contract import Profile
 
 VERSION = "1"
 KEEP = ".gitkeep"
@@ -57,7 +59,9 @@ def _write_model(folder: Path, model: ServedModel, engine: Path | None) -> None:
         (folder / "configs").mkdir()
         (folder / "configs" / f"{Profile.CPU}.pbtxt").write_text(text_format.MessageToString(cpu))
     if model.source:
-        (version / "model.py").write_text(files("hyperseg_runtime.serving").joinpath("models", model.source).read_text())
+        (version / "model.py").write_text(
+            files("hyperseg_runtime.serving").joinpath("models", model.source).read_text()
+        )
     else:
         (version / KEEP).touch()  # the server wants the folder, and git keeps none that is empty
     if engine:
@@ -72,11 +76,19 @@ def _link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def plan_of(bundle: Bundle, target: str | None = None) -> tuple[Plan, dict[str, Path]]:
+def published_plan(family: str) -> Plan:
+    """What to generate for a family at the published sizes, in float32 and for engines of full batches."""
+    if family not in FAMILIES:
+        raise InputError(f"unknown family {family!r}; known are {', '.join(FAMILIES)}")
+    return Plan(FAMILIES[family].graph_specs(FAMILIES[family].published))
+
+
+def plan_of(directory: Path, target: str | None = None) -> tuple[Plan, dict[str, Path]]:
     """What to generate for a bundle, and its engines by graph: those of `target`, or of the only one there is.
 
     Raises InputError if there are engines for several targets and none is named.
     """
+    bundle = Bundle.open(directory)
     specs = [entry.spec for entry in bundle.manifest.graphs]
     folder = _engines_of(bundle, target)
     engines = read_engines(folder) if folder else None

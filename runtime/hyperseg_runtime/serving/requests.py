@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from hyperseg_runtime.image_io import load_image, read_header
 from hyperseg_runtime.serving import contract
-from hyperseg_runtime.serving.contract import IMAGE_FORMATS, Limits, Options, StreamStep, WireTensor
+from hyperseg_runtime.serving.contract import DEFAULTS, IMAGE_FORMATS, Limits, Options, StreamStep, WireTensor
 from hyperseg_runtime.serving.refusals import Reason, RefusalError
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
@@ -30,8 +30,13 @@ class Request:
     texts: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     question: str | None = None
-    options: Options = Options()
+    options: Options = DEFAULTS
     stream: StreamStep | None = None
+
+    def need_image(self) -> bytes:
+        if self.image is None:
+            raise RefusalError(Reason.REQUEST, "an image is needed: send IMAGE or IMAGE_BASE64")
+        return self.image
 
 
 def parse_request(tensors: Tensors, limits: Limits) -> Request:
@@ -44,7 +49,7 @@ def parse_request(tensors: Tensors, limits: Limits) -> Request:
         texts=texts,
         classes=classes,
         question=questions[0] if questions else None,
-        options=_parsed(tensors, contract.OPTIONS, Options, limits) or Options(),
+        options=_parsed(tensors, contract.OPTIONS, Options, limits) or DEFAULTS,
         stream=_parsed(tensors, contract.STREAM, StreamStep, limits),
     )
     _check_combination(request, limits)
@@ -54,8 +59,8 @@ def parse_request(tensors: Tensors, limits: Limits) -> Request:
 def _check_combination(request: Request, limits: Limits) -> None:
     if not (request.texts or request.classes or request.question):
         raise RefusalError(Reason.REQUEST, "nothing is asked: send TEXT, CLASSES or QUESTION")
-    if request.image is None and (request.texts or request.classes):
-        raise RefusalError(Reason.REQUEST, "TEXT and CLASSES need an image: send IMAGE or IMAGE_BASE64")
+    if request.texts or request.classes or request.stream:
+        request.need_image()
     if request.stream and (request.classes or request.question):
         raise RefusalError(Reason.REQUEST, "a frame of a video takes TEXT and nothing else to ask")
     if (request.options.max_tokens or 0) > limits.max_answer_tokens:

@@ -17,8 +17,7 @@ from typing import Self
 
 from hyperseg_runtime.errors import EnvironmentMissingError, HypersegError, InputError
 from hyperseg_runtime.serving.canary import ask_canary
-from hyperseg_runtime.serving.config import Profile
-from hyperseg_runtime.serving.contract import Limits
+from hyperseg_runtime.serving.contract import Limits, Profile
 from hyperseg_runtime.serving.distribution import Distribution
 from hyperseg_runtime.serving.opening import BUNDLE_VARIABLE
 
@@ -42,8 +41,8 @@ class Address:
     host: str = LOOPBACK
 
     def chosen(self) -> "Address":
-        ports = (self.http_port, self.grpc_port, self.metrics_port)
-        return Address(*(port or _free_port() for port in ports), self.host)
+        http, grpc, metrics = (port or _free_port() for port in (self.http_port, self.grpc_port, self.metrics_port))
+        return Address(http, grpc, metrics, self.host)
 
     @property
     def http_url(self) -> str:
@@ -56,6 +55,9 @@ class Address:
     @property
     def metrics_url(self) -> str:
         return f"http://{self.host}:{self.metrics_port}/metrics"
+
+    def urls(self) -> dict[str, str]:
+        return {"http": self.http_url, "grpc": self.grpc_url, "metrics": self.metrics_url}
 
 
 def _free_port() -> int:
@@ -127,7 +129,7 @@ class Server:
             except HypersegError as error:
                 if time.monotonic() - start > timeout_s:
                     raise EnvironmentMissingError(
-                        f"the server does not answer after {timeout_s:.0f} s ({error}); its last words:\n{self.log_end()}"
+                        f"no answer after {timeout_s:.0f} s ({error}); the server's last words:\n{self.log_end()}"
                     ) from error
             time.sleep(POLL_S)
 

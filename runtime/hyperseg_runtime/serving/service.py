@@ -1,14 +1,14 @@
 """Requests in, responses out: what the public model does, without the server around it."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from hyperseg_runtime.pipeline import Pipeline
 from hyperseg_runtime.results import SegmentationResult
 from hyperseg_runtime.sampling import Sampling
-from hyperseg_runtime.serving.contract import Limits
+from hyperseg_runtime.serving.contract import Limits, StreamStep
 from hyperseg_runtime.serving.refusals import Reason, RefusalError
 from hyperseg_runtime.serving.requests import Request, open_image
 from hyperseg_runtime.serving.responses import Response, masks_response
@@ -39,7 +39,7 @@ class Service:
         content: dict[str, Any] = {}
         found: list[SegmentationResult] = []
         if request.stream:
-            found = self._frame(request, budget)
+            found = self._frame(request, request.stream, budget)
         else:
             image = None if request.image is None else open_image(request.image, self._limits)
             with self._pipeline.open(image) as session:
@@ -52,7 +52,9 @@ class Service:
     def close(self) -> None:
         self._pipeline.close()
 
-    def _answer(self, session: ImageSession, question: str, request: Request, budget: "_Budget") -> Iterator[Response]:
+    def _answer(
+        self, session: ImageSession, question: str, request: Request, budget: "_Budget"
+    ) -> Generator[Response, None, dict[str, Any]]:
         options = request.options
         sampling = Sampling(options.temperature, options.top_p, options.seed)
         with self._turn(budget):
@@ -71,10 +73,9 @@ class Service:
                 found += session.segment_many(request.texts, request.options.task)
         return found
 
-    def _frame(self, request: Request, budget: "_Budget") -> list[SegmentationResult]:
-        assert request.stream is not None and request.image is not None
-        frame = open_image(request.image, self._limits)
-        with self.streams.session(request.stream) as video, self._turn(budget):
+    def _frame(self, request: Request, step: StreamStep, budget: "_Budget") -> list[SegmentationResult]:
+        frame = open_image(request.need_image(), self._limits)
+        with self.streams.session(step) as video, self._turn(budget):
             return video.segment_many(frame, request.texts)
 
     @contextmanager

@@ -14,7 +14,7 @@ from hyperseg_runtime.graph_spec import GraphSpec, Reuse, TensorSpec
 StageRunner = Callable[[GraphSpec, Mapping[str, Buffer]], dict[str, Buffer]]
 
 
-@dataclass(frozen=True)
+@dataclass
 class StageGraph:
     spec: GraphSpec
     runner: StageRunner

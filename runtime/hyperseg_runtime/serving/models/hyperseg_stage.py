@@ -1,5 +1,7 @@
 """One graph of the bundle, for profiles without TensorRT: requests of a batch run in one call."""
 
+from typing import Any
+
 import numpy as np
 
 from hyperseg_runtime.serving import python_backend
@@ -8,10 +10,10 @@ from hyperseg_runtime.serving.refusals import failure_of
 
 
 class TritonPythonModel:
-    def initialize(self, arguments):
+    def initialize(self, arguments: dict[str, str]) -> None:
         self._graph, self._backend = open_graph(python_backend.model_parameters(arguments))
 
-    def execute(self, requests):
+    def execute(self, requests: list[Any]) -> list[Any]:
         try:
             batches = [python_backend.read_tensors(request) for request in requests]
             inputs = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}

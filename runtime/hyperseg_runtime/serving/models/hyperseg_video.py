@@ -1,5 +1,7 @@
 """One sequence of requests for each video: passes frames on to the public model with their stream's name."""
 
+from typing import Any
+
 import triton_python_backend_utils as pb_utils
 
 from hyperseg_runtime.serving import contract, python_backend
@@ -8,10 +10,10 @@ from hyperseg_runtime.serving.requests import bytes_tensor
 
 
 class TritonPythonModel:
-    def execute(self, requests):
+    def execute(self, requests: list[Any]) -> list[Any]:
         return [self._serve(request) for request in requests]
 
-    def _serve(self, request):
+    def _serve(self, request: Any) -> Any:
         try:
             step = contract.StreamStep(
                 id=str(request.correlation_id()),
