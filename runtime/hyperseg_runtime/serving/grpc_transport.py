@@ -24,8 +24,6 @@ CODES = {
     "StatusCode.UNAVAILABLE": Code.UNAVAILABLE,
 }
 FINAL = "triton_final_response"
-REAL_CODES = {"triton_grpc_error": "true"}
-"""Asks the server for error codes in streams; without it there are only texts."""
 
 
 class GrpcTransport:
@@ -45,12 +43,13 @@ class GrpcTransport:
         # Several requests may be under way, and a client has one stream: each takes a client of its own.
         client = grpc.InferenceServerClient(self._url)
         with closing(client), self.inputs(request) as inputs:
-            client.start_stream(lambda result, error: answers.put((result, error)), headers=REAL_CODES)
+            client.start_stream(lambda result, error: answers.put((result, error)))
             client.async_stream_infer(contract.PUBLIC, inputs, enable_empty_final_response=True)
             try:
                 yield from _until_final(answers, timeout_s)
-            finally:
+            except GeneratorExit:
                 client.stop_stream(cancel_requests=True)
+                raise
 
     def frame(self, request: Request, timeout_s: float, stream: str, start: bool, end: bool) -> Response:
         """The response to one frame of a sequence."""

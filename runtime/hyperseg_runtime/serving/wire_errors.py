@@ -24,6 +24,10 @@ KINDS: dict[str, type[HypersegError]] = {
     Reason.STREAM_UNKNOWN: InputError,
     Reason.NUMERICS: NumericsError,
 }
+NO_ROOM = ("Exceeds maximum queue size", "Request timeout expired")
+"""What the server says of a full or late queue. Streams carry texts alone: with the header `triton_grpc_error`
+they would carry codes, but release 24.10 ends by a segmentation fault at the first error sent so (gRPC stream,
+"HandleCancellation called even when the context was not cancelled"). Once that is gone, codes can replace this."""
 
 
 def error_of(message: str, code: Code) -> HypersegError:
@@ -36,9 +40,9 @@ def error_of(message: str, code: Code) -> HypersegError:
     if found:
         identifier, text = found.groups()
         return KINDS.get(identifier, ServerError)(f"{identifier}: {text.strip()}")
+    if code is Code.UNAVAILABLE or any(text in message for text in NO_ROOM):
+        return UnavailableError(f"the server has no room for the request now: {message}")
     match code:
-        case Code.UNAVAILABLE:
-            return UnavailableError(f"the server has no room for the request now: {message}")
         case Code.INVALID_ARG | Code.NOT_FOUND | Code.UNSUPPORTED:
             return InputError(f"the server refused the request: {message}")
     return ServerError(f"the server failed at the request: {message}")
