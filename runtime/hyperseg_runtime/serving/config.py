@@ -116,7 +116,7 @@ def _stage(plan: Plan, spec: GraphSpec, profile: Profile) -> ModelConfig:
         _capture_graphs(config, spec, largest)
     config.max_batch_size = largest
     config.dynamic_batching.max_queue_delay_microseconds = QUEUE_DELAY_US
-    for size in sorted({1, largest}):
+    for size in sorted({1, largest} if profile is Profile.GPU else {1}):
         config.model_warmup.append(_warmup(config, size))
     return config
 

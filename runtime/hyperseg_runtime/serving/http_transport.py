@@ -65,8 +65,10 @@ def _body(request: Request) -> dict[str, Any]:
 
 def _responses(answer: http.client.HTTPResponse) -> Iterator[Response]:
     if answer.status != HTTPStatus.OK:
-        code = CODES.get(HTTPStatus(answer.status), Code.INTERNAL)
-        raise error_of(_content(answer.read().removeprefix(EVENT)).get("error", f"status {answer.status}"), code)
+        body = answer.read()
+        # A model's own error comes as an event, and with status 400 whatever its code was.
+        code = Code.INTERNAL if body.startswith(EVENT) else CODES.get(HTTPStatus(answer.status), Code.INTERNAL)
+        raise error_of(_content(body.removeprefix(EVENT)).get("error", f"status {answer.status}"), code)
     for line in answer:
         if line.startswith(EVENT):
             content = _content(line.removeprefix(EVENT))
