@@ -20,8 +20,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import measure
-from hyperseg_export.engine.network import add_profile, decompose_attention, make_logger, parse
+from hyperseg_export.engine.network import add_profile, decompose_attention, parse
 from hyperseg_export.engine.profiles import make_profiles
+from hyperseg_runtime.backends.tensorrt.logger import make_logger
 from hyperseg_runtime.errors import EngineError
 from hyperseg_runtime.graph_spec import GraphSpec
 from hyperseg_runtime.precision import Precision

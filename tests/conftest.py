@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -11,11 +12,12 @@ import pytest
 
 from hyperseg_export import cli
 from hyperseg_runtime import console
-from support import CliResult, RunCli, made_once
+from support import CliResult, RunCli, forget_doubles, made_once
 
 Compiled = TypeVar("Compiled")
 TESTS = Path(__file__).parent
 GOLDEN = TESTS / "golden" / "hyperseg"
+DOUBLE_PATHS = [str(TESTS / "doubles"), str(TESTS)]
 PHOTOS = TESTS.parent / "export" / "hyperseg_export" / "samples"
 
 
@@ -109,6 +111,40 @@ def mixed_bundle(shared_dir: Path) -> Path:
         export_bundle(checkpoint, folder, ExportOptions(precision="mixed"))
 
     return made_once(shared_dir / "mixed", make)
+
+
+@pytest.fixture
+def tensorrt_double() -> Iterator[None]:
+    """See `doubled`."""
+    with doubled():
+        yield
+
+
+@contextmanager
+def doubled() -> Iterator[None]:
+    """`import tensorrt` and `import cuda` give the doubles of tests/doubles, here and in processes started here."""
+    with pytest.MonkeyPatch.context() as patch:
+        for path in reversed(DOUBLE_PATHS):
+            patch.syspath_prepend(path)
+        known = os.environ.get("PYTHONPATH")
+        patch.setenv("PYTHONPATH", os.pathsep.join([*DOUBLE_PATHS, *([known] if known else [])]))
+        forget_doubles()
+        yield
+        forget_doubles()
+
+
+@pytest.fixture(scope="session")
+def engine_bundle(shared_dir: Path, tiny_bundle: Path) -> Path:
+    """`tiny_bundle` with engines of the double, compared with their graphs; read only."""
+    from hyperseg_export.engine.build import build_engines
+    from hyperseg_export.engine.options import BuildOptions
+
+    def make(folder: Path) -> None:
+        shutil.copytree(tiny_bundle, folder)
+        with doubled():
+            build_engines(folder, BuildOptions())
+
+    return made_once(shared_dir / "engines", make)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Types and helpers that tests and fixtures share."""
 
 import fcntl
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,3 +25,11 @@ def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
         if not folder.exists():
             make(folder)
     return folder
+
+
+def forget_doubles() -> None:
+    """The next import of a double starts with a fresh GPU and reads the environment anew."""
+    for name in [
+        name for name in sys.modules if name.split(".")[0] in ("tensorrt", "cuda", "double_gpu", "double_engine")
+    ]:
+        del sys.modules[name]

@@ -17,7 +17,8 @@ import torch
 from hyperseg_export.adapter_slots import KeptAdapter, keep_apart, write_factors
 from hyperseg_export.onnx_lint import check_graph
 from hyperseg_export.onnx_writer import export_graph, save_graph
-from hyperseg_export.parity.bundle import measure_bundle, require_passed
+from hyperseg_export.parity.bundle import measure_bundle
+from hyperseg_export.parity.entries import require_passed
 from hyperseg_export.planning import PlannedModel
 from hyperseg_export.precision import PrecisionPlan, make_plan, typed_model
 from hyperseg_export.precision_lint import check_precision

@@ -143,19 +143,23 @@ def build(
     stripped: Annotated[
         bool, typer.Option("--stripped", help="Plans without weights; they must be refitted from the ONNX files.")
     ] = False,
+    skip_parity: Annotated[
+        bool,
+        typer.Option("--skip-parity", help="Do not compare engines with graphs; run then wants --accept-unmeasured."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; needs neither GPU nor TensorRT.")] = False,
     as_json: cli.JsonOption = False,
 ) -> None:
-    """Build TensorRT engines of BUNDLE for this machine's GPU and read each one back.
+    """Build TensorRT engines of BUNDLE for this machine's GPU, read each one back, compare it with its graph.
 
-    Engines go to BUNDLE/engines/TARGET, one folder per GPU architecture and TensorRT release. A build that was
-    stopped goes on when called again.
+    Engines go to BUNDLE/engines/TARGET, one folder per GPU model and TensorRT release. A build that was stopped goes
+    on when called again.
     """
     verb = console.load_extra("hyperseg_export.engine.verb", EXTRA)
     options = verb.BuildOptions(
         profile=profile,
         level=level,
-        workspace_bytes=None if workspace_gb is None else int(workspace_gb * 1e9),
+        workspace_bytes=verb.workspace_bytes(workspace_gb),
         version_compatible=version_compatible,
         hardware_compatible=hardware_compatible,
         weight_streaming=weight_streaming,
@@ -166,7 +170,7 @@ def build(
         verb.print_plan(bundle, graph, options, as_json)
         return
     with ExportProgress() as progress:
-        manifest = verb.build_engines(bundle, options, graph, progress)
+        manifest = verb.build_engines(bundle, options, graph, progress, not skip_parity)
     verb.print_engines(manifest, as_json)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from hyperseg_export.adapter_slots import filled, write_factors
 from hyperseg_export.lora import AdapterFolder
-from hyperseg_export.parity.bundle import require_passed
+from hyperseg_export.parity.entries import require_passed
 from hyperseg_export.progress import Progress, Silent
 from hyperseg_export.steps import Staging, content_key
 from hyperseg_export.verify import compare_with_checkpoint

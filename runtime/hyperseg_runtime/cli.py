@@ -1,7 +1,8 @@
 """Verbs that need only a bundle: `run`, `chat` and `inspect`. The exporter's command line adds its own."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ import typer
 from hyperseg_kernels.deformable_attention import cpu_op
 from hyperseg_runtime import console
 from hyperseg_runtime.answers import Finish
+from hyperseg_runtime.backends.by_name import make_backend
 from hyperseg_runtime.bundle import Bundle, read_manifest
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.files import output_folder, write_atomically
@@ -20,11 +22,18 @@ from hyperseg_runtime.results import SegmentationResult, encode_png
 from hyperseg_runtime.serving import client_verb, serve_verb
 
 if TYPE_CHECKING:
+    from hyperseg_runtime.backends.base import Backend
     from hyperseg_runtime.pipeline import Pipeline
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder written by export.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+BackendOption = Annotated[
+    str, typer.Option("--backend", help="onnxruntime (CPU), or tensorrt: engines made by build for this GPU.")
+]
+UnmeasuredOption = Annotated[
+    bool, typer.Option("--accept-unmeasured", help="Also run engines that were never compared with their graphs.")
+]
 
 EXIT_CODES = """Exit codes: 0 done; 1 unexpected error; 2 unusable input (arguments, image, text, checkpoint);
 3 a package or device is missing; 4 export failed; 5 results differ too much or are not
@@ -69,6 +78,8 @@ def run(
         bool,
         typer.Option("--native", help="Our C++ kernel for deformable attention: quicker; needs g++ or clang++ once."),
     ] = False,
+    backend: BackendOption = "onnxruntime",
+    accept_unmeasured: UnmeasuredOption = False,
     report: Annotated[bool, typer.Option("--report", help="Also write an HTML page of each result.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -81,7 +92,8 @@ def run(
     pixels = load_image(image)
     with output_folder(out):
         libraries = cpu_op.libraries_if_possible() if native else ()
-        with _opened(bundle, threads, libraries) as pipeline, pipeline.open(pixels) as session:
+        engine_library = partial(make_backend, backend, bundle, threads, libraries, accept_unmeasured)
+        with _opened(bundle, engine_library) as pipeline, pipeline.open(pixels) as session:
             results = session.name_then_segment(texts[0]) if name_first else session.segment_many(texts, task)
             manifest = pipeline.bundle.manifest if report else None
         stems = [f"{image.stem}.{number}" for number in range(1, len(results) + 1)]
@@ -109,6 +121,8 @@ def chat(
     top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens with this much probability.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Same seed, same answer.")] = None,
     threads: ThreadsOption = None,
+    backend: BackendOption = "onnxruntime",
+    accept_unmeasured: UnmeasuredOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Answer QUESTION about IMAGE, or without one; the answer appears as it is made."""
@@ -121,7 +135,8 @@ def chat(
         raise InputError(f"{question} is a file: what is the question about it?")
     sampling = Sampling(temperature, top_p, seed)
     pixels = None if image is None else load_image(image)
-    with _opened(bundle, threads) as pipeline, pipeline.open(pixels) as session:
+    engine_library = partial(make_backend, backend, bundle, threads, accept_unmeasured=accept_unmeasured)
+    with _opened(bundle, engine_library) as pipeline, pipeline.open(pixels) as session:
         answer = session.ask(question, sampling, max_tokens)
         started = False
         for piece in answer:
@@ -140,13 +155,14 @@ def chat(
 
 
 @contextmanager
-def _opened(directory: Path, threads: int | None, custom_op_libraries: Sequence[Path] = ()) -> Iterator["Pipeline"]:
-    from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
+def _opened(directory: Path, engine_library: Callable[[], "Backend"]) -> Iterator["Pipeline"]:
     from hyperseg_runtime.pipeline import Pipeline
 
+    size_bytes = read_manifest(directory).size_bytes
     with (
-        console.byte_progress("checking the bundle", read_manifest(directory).size_bytes) as on_bytes,
-        Pipeline.load(directory, OnnxRuntimeBackend(threads, custom_op_libraries), on_bytes) as pipeline,
+        engine_library() as backend,
+        console.byte_progress("checking the bundle", size_bytes) as on_bytes,
+        Pipeline.load(directory, backend, on_bytes) as pipeline,
     ):
         yield pipeline
 

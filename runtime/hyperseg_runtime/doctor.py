@@ -31,7 +31,7 @@ def examine(directory: Path) -> list[Finding]:
         _package("torch", "export, verify", "pip install 'hyperseg-trt[export]'"),
         _gpu(),
         _tensorrt(),
-        _package("cuda-python", "run on engines", "pip install 'hyperseg-trt[trt]'"),
+        _package("cuda-python", "build, run on engines", "pip install 'hyperseg-trt[trt]'"),
         _package("tritonclient", "asking a Triton server", "pip install 'tritonclient[http,grpc]'"),
         _program("tritonserver", "serving", "part of NVIDIA's Triton container; nothing for pip"),
         _memory(),

@@ -1,17 +1,18 @@
 """Engines of a bundle: one folder per target, so that one bundle serves several GPUs.
 
-engines/sm90-trt11.4/engines.json     what is there, and which ONNX files it was made from
-engines/sm90-trt11.4/GRAPH.plan
+engines/sm90-trt11.4-nvidia-h200/engines.json     what is there, and which ONNX files it was made from
+engines/sm90-trt11.4-nvidia-h200/GRAPH.plan
 """
 
+import re
 from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hyperseg_runtime.bundle import Bundle, describe_file
+from hyperseg_runtime.bundle import describe_file
 from hyperseg_runtime.errors import BundleError
-from hyperseg_runtime.manifest import FileEntry, ParityEntry
+from hyperseg_runtime.manifest import FileEntry, Manifest, ParityEntry
 from hyperseg_runtime.precision import Precision
 from hyperseg_runtime.tensorrt_versions import parse_version
 
@@ -35,8 +36,14 @@ class Machine(_Entry):
 
     @property
     def target(self) -> str:
+        """Two models of one architecture differ in memory and multiprocessors: each gets engines of its own."""
         major, minor = parse_version(self.tensorrt)
-        return f"sm{self.compute_capability[0]}{self.compute_capability[1]}-trt{major}.{minor}"
+        words = re.sub(r"[^a-z0-9]+", "-", self.gpu.lower()).strip("-")
+        return f"sm{self.compute_capability[0]}{self.compute_capability[1]}-trt{major}.{minor}-{words}"
+
+    def fits(self, other: "Machine") -> bool:
+        """Whether engines of the one run on the other; the driver may have been renewed."""
+        return (self.target, self.tensorrt) == (other.target, other.tensorrt)
 
 
 class EngineEntry(_Entry):
@@ -45,8 +52,13 @@ class EngineEntry(_Entry):
     graph: str
     key: str
     """Hash of everything the engine was made from: ONNX files, contract, options, target."""
+    sources: dict[str, str]
+    """Files of the bundle that it was made from -> their sha256."""
     file: FileEntry
     precision: Precision
+    version_compatible: bool
+    stripped: bool
+    """It has no weights; they come from the ONNX file when it is opened."""
     profiles: tuple[str, ...]
     layer_types: dict[str, int]
     """Output type -> number of layers, from TensorRT's inspector."""
@@ -54,7 +66,12 @@ class EngineEntry(_Entry):
     plugin_layers: int
     build_seconds: float = Field(ge=0)
     parity: tuple[ParityEntry, ...] | None = None
-    """None means not measured, which is not a pass."""
+    """Against the ONNX graph, on the machine that built it. None means not measured, which is not a pass."""
+
+    def changed_files(self, manifest: Manifest) -> set[str]:
+        """Files of the graph that are not those the engine was made from."""
+        now = source_hashes(manifest, self.graph)
+        return {name for name in now.keys() | self.sources.keys() if now.get(name) != self.sources.get(name)}
 
 
 class EngineManifest(_Entry):
@@ -64,6 +81,26 @@ class EngineManifest(_Entry):
 
     def engine(self, graph: str) -> EngineEntry | None:
         return next((entry for entry in self.engines if entry.graph == graph), None)
+
+    def usable(self, graph: str, accept_unmeasured: bool = False) -> EngineEntry:
+        """The engine of a graph. Raises BundleError if there is none or its parity says nothing good."""
+        entry = self.engine(graph)
+        if entry is None:
+            built = ", ".join(entry.graph for entry in self.engines) or "none"
+            raise BundleError(
+                f"graph {graph} has no engine for {self.machine.target} (engines: {built}); "
+                "run: hyperseg-trt build BUNDLE"
+            )
+        if entry.parity is None and not accept_unmeasured:
+            raise BundleError(
+                f"the engine of graph {graph} was never compared with the ONNX graph (parity not measured); run: "
+                "hyperseg-trt build BUNDLE, or accept it as it is with --accept-unmeasured"
+            )
+        if not all(row.passed for row in entry.parity or ()):
+            raise BundleError(
+                f"the engine of graph {graph} differs from the ONNX graph (parity failed); build it again"
+            )
+        return entry
 
     def to_bytes(self) -> bytes:
         return (self.model_dump_json(indent=1) + "\n").encode()
@@ -92,7 +129,25 @@ def engine_path(folder: Path, entry: EngineEntry) -> Path:
     return path
 
 
-def source_hashes(bundle: Bundle, graph: str) -> list[str]:
-    """Hashes of the ONNX file of a graph and of its data files."""
-    entry = bundle.manifest.graph(graph)
-    return [bundle.manifest.files[name].sha256 for name in (entry.file, *entry.data_files)]
+def source_hashes(manifest: Manifest, graph: str) -> dict[str, str]:
+    """ONNX file and data files of a graph -> sha256."""
+    entry = manifest.graph(graph)
+    return {name: manifest.files[name].sha256 for name in (entry.file, *entry.data_files)}
+
+
+def find_engines(bundle: Path, machine: Machine) -> tuple[Path, EngineManifest]:
+    """Folder and list of the engines for `machine`. Raises BundleError where the bundle has none."""
+    folder = engine_folder(bundle, machine.target)
+    found = read_engines(folder)
+    if found is None:
+        others = ", ".join(sorted(path.name for path in (bundle / ENGINES).glob("*") if path.is_dir())) or "none"
+        raise BundleError(
+            f"bundle {bundle} has no engines for this machine, {machine.target} (it has: {others}).\n"
+            "Engines run on the GPU model and TensorRT release they were built with; run: hyperseg-trt build BUNDLE"
+        )
+    if not found.machine.fits(machine):
+        raise BundleError(
+            f"{folder}: built with TensorRT {found.machine.tensorrt} for {found.machine.gpu}, this machine has "
+            f"TensorRT {machine.tensorrt} and {machine.gpu}; run: hyperseg-trt build BUNDLE"
+        )
+    return folder, found

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Protocol, Self
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from hyperseg_runtime.errors import InputError
@@ -16,6 +15,18 @@ class DType(StrEnum):
     BFLOAT16 = "bfloat16"
     INT64 = "int64"
     BOOL = "bool"
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element; NumPy has no bfloat16 to ask."""
+        return {DType.FLOAT16: 2, DType.BFLOAT16: 2, DType.INT64: 8, DType.BOOL: 1}.get(self, 4)
+
+
+class Element(Protocol):
+    """The type of a tensor's elements, a DType or NumPy's; `str` gives the DType's name."""
+
+    @property
+    def itemsize(self) -> int: ...
 
 
 class Reuse(StrEnum):
@@ -30,7 +41,7 @@ class Shaped(Protocol):
     """An array or buffer, as far as a contract looks at it."""
 
     @property
-    def dtype(self) -> np.dtype: ...
+    def dtype(self) -> Element: ...
 
     @property
     def shape(self) -> tuple[int, ...]: ...

@@ -13,7 +13,7 @@ from hyperseg_runtime.errors import BundleError
 from hyperseg_runtime.graph_spec import GraphSpec
 from hyperseg_runtime.precision import Precision
 
-Measure = Literal["error / range", "cosine distance", "1 - mask IoU"]
+Measure = Literal["error / range", "cosine distance", "1 - mask IoU", "decision regret"]
 FORMAT_VERSION: Final = 1
 FILE_NAME = "manifest.json"
 LAYER_NUMBER = re.compile(r"\.\d+\.")
@@ -57,19 +57,20 @@ class Coverage(_Entry):
 
 
 class ParityEntry(_Entry):
-    """Worst difference of one output between the float32 module and what was made of it.
+    """Worst difference of one output between a float32 reference and what was made of it.
 
-    Float32 graphs are judged by the largest difference relative to the output's range, others by cosine distance
-    and, for mask logits, by 1 - IoU of the masks. `engine` ran the graph; graphs that no engine of the exporting
-    machine can run are torch modules in the same types.
+    Float32 graphs are judged by the largest difference relative to the output's range, others by cosine distance.
+    Mask logits are also judged by 1 - IoU of the masks, and logits that are chosen from by what the choice loses.
+    `engine` ran the graph; graphs that no engine of the exporting machine can run are torch modules in the same
+    types. The reference of "tensorrt" is the ONNX file in ONNX Runtime, of the others the module.
     """
 
     graph: str
     output: str
     measure: Measure = "error / range"
-    engine: Literal["onnxruntime", "torch"] = "onnxruntime"
-    worst_error: float
-    tolerance: float
+    engine: Literal["onnxruntime", "torch", "tensorrt"] = "onnxruntime"
+    worst_error: float = Field(ge=0)
+    tolerance: float = Field(gt=0)
     passed: bool
 
 

@@ -8,12 +8,13 @@ from typing import Self
 from pydantic import ValidationError
 
 from hyperseg_runtime.backends.base import Backend, Graph
-from hyperseg_runtime.bundle import Bundle
+from hyperseg_runtime.bundle import Bundle, read_manifest
 from hyperseg_runtime.errors import BundleError, InputError
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.family_spec import FamilySpec
 from hyperseg_runtime.image_cache import ImageCache
 from hyperseg_runtime.image_io import MAX_PIXELS, ImageSource, load_image
+from hyperseg_runtime.manifest import Manifest
 from hyperseg_runtime.precision import Precision, typed_spec
 from hyperseg_runtime.results import SegmentationResult
 from hyperseg_runtime.session import ImageSession, Shared
@@ -79,7 +80,9 @@ class Pipeline:
         """
         from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 
-        return cls(Bundle.open(bundle, on_bytes), backend or OnnxRuntimeBackend(), cache_bytes)
+        backend = backend or OnnxRuntimeBackend()
+        require_runnable(read_manifest(Path(bundle)), backend)
+        return cls(Bundle.open(bundle, on_bytes), backend, cache_bytes)
 
     def __call__(
         self, image: ImageSource, text: str, task: str | None = None, max_pixels: int = MAX_PIXELS
@@ -121,6 +124,18 @@ class Pipeline:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def require_runnable(manifest: Manifest, backend: Backend) -> None:
+    """Raise BundleError where a graph's number format is none of the backend's."""
+    foreign = [entry for entry in manifest.graphs if entry.precision not in backend.precisions]
+    if foreign:
+        names = ", ".join(entry.spec.name for entry in foreign)
+        raise BundleError(
+            f"{names}: the bundle has {foreign[0].precision} graphs, the backend {backend.name} runs "
+            f"{', '.join(sorted(backend.precisions))}; use engines (build, then --backend tensorrt) "
+            "or export with another --precision"
+        )
 
 
 def family_of(bundle: Bundle) -> FamilySpec:

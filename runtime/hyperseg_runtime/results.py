@@ -1,7 +1,7 @@
 """What a segmentation returns, and its file forms."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +82,16 @@ class SegmentationResult:
             "reused_tokens": self.reused_tokens,
             "timings_ms": {name: round(value, 3) for name, value in self.timings_ms.items()},
         }
+
+
+def label_map(results: Sequence[SegmentationResult]) -> np.ndarray:
+    """Which result each pixel belongs to, (H, W) uint16: 1 for the first, 0 for none; the best score wins."""
+    if not results:
+        raise ValueError("without a result there is no size")
+    labels = np.zeros(results[0].mask.shape, np.uint16)
+    for number, result in sorted(enumerate(results, 1), key=lambda pair: (pair[1].score, -pair[0])):
+        labels[result.mask] = number
+    return labels
 
 
 def box_xyxy(mask: np.ndarray) -> tuple[int, int, int, int]:

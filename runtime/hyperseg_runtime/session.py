@@ -65,6 +65,20 @@ class ImageSession:
             self._need_image()
             return self._shared.model.segment(state, texts, task, Stopwatch())
 
+    def segment_classes(self, class_names: Sequence[str], min_score: float = 0.0) -> list[SegmentationResult]:
+        """One result for each class whose score reaches `min_score`, best first; see `results.label_map`.
+
+        Each name is asked as an expression: the release has no way from a list of classes to masks
+        (hyperseg-spec 9). Raises PromptError for a name that cannot be used.
+        """
+        if isinstance(class_names, str):
+            raise InputError("segment_classes takes a list of names; for one text there is segment")
+        twice = sorted({name for name in class_names if list(class_names).count(name) > 1})
+        if twice:
+            raise InputError(f"the class list holds {', '.join(twice)} more than once")
+        found = [result for result in self.segment_many(class_names) if result.score >= min_score]
+        return sorted(found, key=lambda result: -result.score)
+
     def name_then_segment(
         self, instruction: str = NAMING_INSTRUCTION, max_tokens: int | None = None
     ) -> list[SegmentationResult]:

@@ -30,7 +30,7 @@ def test_the_family_and_the_dimensions_are_found(tiny_checkpoint: Path) -> None:
 
 
 def test_a_context_goes_before_the_configs(tiny_checkpoint: Path) -> None:
-    assert open_checkpoint(tiny_checkpoint, context=99).model.dimensions.model_dump()["context"] == 99
+    assert open_checkpoint(tiny_checkpoint, context=199).model.dimensions.model_dump()["context"] == 199
 
 
 def test_every_byte_of_the_checkpoint_is_accounted_for(tiny_checkpoint: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hyperseg_runtime.results import SegmentationResult, box_xyxy, decode_rle, encode_png, encode_rle
+from hyperseg_runtime.results import SegmentationResult, box_xyxy, decode_rle, encode_png, encode_rle, label_map
 
 SIDES = st.integers(1, 40)
 
@@ -45,6 +45,24 @@ def test_box_is_the_tightest_that_holds_the_mask(height: int, width: int, seed: 
         assert inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any()
     else:
         assert (x0, y0, x1, y1) == (0, 0, 0, 0)
+
+
+@settings(deadline=None, max_examples=50)
+@given(seed=st.integers(0, 2**32 - 1), scores=st.lists(st.sampled_from([0.1, 0.5, 0.9]), min_size=1, max_size=5))
+def test_a_pixel_belongs_to_the_best_result_that_covers_it(seed: int, scores: list[float]) -> None:
+    masks = np.random.default_rng(seed).random((len(scores), 5, 7)) < 0.4
+    results = [
+        result(masks=mask[None], scores=np.array([score], np.float32), queries=np.zeros(1, np.int64))
+        for mask, score in zip(masks, scores, strict=True)
+    ]
+    labels = label_map(results)
+    assert labels.dtype == np.uint16 and labels.shape == (5, 7)
+    for row, column in np.ndindex(5, 7):
+        covering = [number for number, mask in enumerate(masks, 1) if mask[row, column]]
+        best = max(covering, key=lambda number: scores[number - 1], default=0)  # the first of equals
+        assert labels[row, column] == best
+    with pytest.raises(ValueError, match="without a result"):
+        label_map([])
 
 
 def test_a_result_becomes_one_json_object() -> None:

@@ -74,6 +74,22 @@ def test_expressions_together(session: ImageSession, alone: Callable[..., Segmen
     assert session.segment_many([]) == []
 
 
+def test_classes_are_expressions_sorted_by_score(
+    session: ImageSession, alone: Callable[..., SegmentationResult]
+) -> None:
+    expected = sorted((alone(text) for text in TEXTS), key=lambda result: -result.score)
+    found = session.segment_classes(TEXTS)
+    assert [result.text for result in found] == [result.text for result in expected]
+    assert all(map(same, found, expected))
+    least = expected[2].score - 2 * SCORE
+    assert [result.text for result in session.segment_classes(TEXTS, least)] == [r.text for r in expected[:3]]
+    assert session.segment_classes([]) == []
+    with pytest.raises(InputError, match="the class list holds cup, spoon more than once"):
+        session.segment_classes(["spoon", "cup", "spoon", "cup", "a saucer"])
+    with pytest.raises(InputError, match="takes a list of names"):
+        session.segment_classes("cup")
+
+
 def test_a_bad_text_stops_all_before_any_work(session: ImageSession) -> None:
     with pytest.raises(PromptError, match="the text is empty"):
         session.segment_many([*TEXTS, " "])

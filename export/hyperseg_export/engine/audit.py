@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hyperseg_export.engine.network import tensor_type
+from hyperseg_runtime.backends.tensorrt.engine import contract_problems
 from hyperseg_runtime.errors import AuditError
 from hyperseg_runtime.graph_spec import DType, GraphSpec
 from hyperseg_runtime.precision import Precision
@@ -42,7 +42,7 @@ def audit_engine(trt: Any, engine: Any, spec: GraphSpec, precision: Precision, p
     inspector = engine.create_engine_inspector()
     layers = read_layers(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
     types = Counter(kind for entry in layers for kind in output_types(entry))
-    problems = [*_tensors(trt, engine, spec), *judge_types(types, precision)]
+    problems = [*contract_problems(trt, engine, spec), *judge_types(types, precision)]
     if engine.num_optimization_profiles != profile_count:
         problems.append(f"it has {engine.num_optimization_profiles} profiles, planned were {profile_count}")
     if problems:
@@ -82,23 +82,4 @@ def judge_types(types: Mapping[str, int], precision: Precision) -> list[str]:
     if not types.get(planned):
         found = ", ".join(f"{count} {kind}" for kind, count in sorted(types.items())) or "none"
         problems.append(f"no layer computes in {planned}; found: {found}")
-    return problems
-
-
-def _tensors(trt: Any, engine: Any, spec: GraphSpec) -> list[str]:
-    """Inputs, outputs, their types, and caches that share memory."""
-    found = {
-        name: (engine.get_tensor_mode(name), engine.get_tensor_dtype(name))
-        for name in map(engine.get_tensor_name, range(engine.num_io_tensors))
-    }
-    sides = [(trt.TensorIOMode.INPUT, spec.inputs), (trt.TensorIOMode.OUTPUT, spec.outputs)]
-    wanted = {t.name: (mode, tensor_type(trt, t.dtype)) for mode, tensors in sides for t in tensors}
-    problems = [
-        f"tensor {name} is {found.get(name, 'missing')}, planned was {wanted.get(name, 'no such tensor')}"
-        for name in sorted(found.keys() | wanted.keys())
-        if found.get(name) != wanted.get(name)
-    ]
-    for output, source in spec.in_place.items():
-        if output in found and engine.get_aliased_input_tensor(output) != source:
-            problems.append(f"{output} is not written into the memory of {source}")
     return problems

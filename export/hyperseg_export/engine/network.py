@@ -4,25 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from hyperseg_export.engine.profiles import Profile
+from hyperseg_runtime.backends.tensorrt.engine import tensor_type
 from hyperseg_runtime.errors import EngineError
 from hyperseg_runtime.graph_spec import GraphSpec
 
 FUSED_HEAD_WIDTHS = range(16, 257, 8)
-
-
-def make_logger(trt: Any) -> Any:
-    """A logger that keeps warnings and errors in `.messages`: a failed build returns None and says why only here."""
-
-    class Messages(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.messages: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
-                self.messages.append(message)
-
-    return Messages()
 
 
 def parse(trt: Any, builder: Any, logger: Any, path: Path, spec: GraphSpec) -> Any:
@@ -70,12 +56,6 @@ def add_profile(builder: Any, config: Any, spec: GraphSpec, profile: Profile) ->
         ranges.set_shape(tensor.name, *profile.shapes(tensor))
     if config.add_optimization_profile(ranges) < 0:
         raise EngineError(f"graph {spec.name}: TensorRT refuses the profile {profile.name}")
-
-
-def tensor_type(trt: Any, dtype: str) -> Any:
-    """TensorRT's name for a DType."""
-    names = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16", "int64": "INT64", "bool": "BOOL"}
-    return getattr(trt.DataType, names[dtype])
 
 
 def _check_tensors(trt: Any, network: Any, spec: GraphSpec) -> None:

@@ -22,7 +22,7 @@ class BuildOptions(BaseModel):
 
     profile: str = "latency"
     level: int = Field(3, ge=0, le=5)
-    workspace_bytes: int | None = None
+    workspace_bytes: int | None = Field(None, gt=0)
     version_compatible: bool = False
     hardware_compatible: bool = False
     weight_streaming: bool = False

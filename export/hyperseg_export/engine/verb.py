@@ -1,5 +1,6 @@
 """What the `build` verb runs and prints."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ from hyperseg_export.engine.options import BuildOptions, EnginePlan, plan_engine
 from hyperseg_runtime import console
 from hyperseg_runtime.bundle import read_manifest
 from hyperseg_runtime.cli import megabytes
-from hyperseg_runtime.engines import EngineManifest
+from hyperseg_runtime.engines import EngineEntry, EngineManifest
+from hyperseg_runtime.errors import InputError
 
-__all__ = ["BuildOptions", "build_engines", "print_engines", "print_plan"]
+__all__ = ["BuildOptions", "build_engines", "print_engines", "print_plan", "workspace_bytes"]
+
+SMALLEST_WORKSPACE_GB = 0.001
 
 
 def print_plan(bundle: Path, graphs: Sequence[str] | None, options: BuildOptions, as_json: bool) -> None:
@@ -43,11 +47,30 @@ def print_engines(manifest: EngineManifest, as_json: bool) -> None:
                 megabytes(entry.file.size_bytes),
                 f"{entry.build_seconds:.1f}",
                 ", ".join(f"{count} {kind}" for kind, count in entry.layer_types.items()),
-                "not measured",
+                _parity(entry),
             )
             for entry in manifest.engines
         ],
     )
+
+
+def _parity(entry: EngineEntry) -> str:
+    """The row closest to its tolerance."""
+    if not entry.parity:
+        return "not measured"
+    worst = max(entry.parity, key=lambda row: row.worst_error / row.tolerance)
+    return f"{worst.measure} of {worst.output} {worst.worst_error:.1e}, allowed {worst.tolerance:.0e}"
+
+
+def workspace_bytes(gigabytes: float | None) -> int | None:
+    """Raises InputError for what is no amount of memory."""
+    if gigabytes is None:
+        return None
+    if not (math.isfinite(gigabytes) and gigabytes >= SMALLEST_WORKSPACE_GB):
+        raise InputError(
+            f"--workspace-gb is {gigabytes}, expected a number of gigabytes, {SMALLEST_WORKSPACE_GB} or more"
+        )
+    return int(gigabytes * 1e9)
 
 
 def _profiles(plan: EnginePlan) -> str:

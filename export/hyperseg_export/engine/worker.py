@@ -2,28 +2,31 @@
 
     python -m hyperseg_export.engine.worker JOB.json
 
-Prints one JSON object per line: {"progress": ...} as it goes, then {"built": ...} or {"error": ..., "kind": ...}.
+Prints one JSON object per line: {"progress": ...} as it goes, then {"made": ...} or {"error": ..., "kind": ...}.
 """
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from hyperseg_export.engine.audit import audit_engine
-from hyperseg_export.engine.machine import load_tensorrt
-from hyperseg_export.engine.network import add_profile, decompose_attention, make_logger, parse
+from hyperseg_export.engine.network import add_profile, decompose_attention, parse
 from hyperseg_export.engine.options import BuildOptions
 from hyperseg_export.engine.profiles import make_profiles
+from hyperseg_runtime.backends.tensorrt.engine import OUT_OF_MEMORY
+from hyperseg_runtime.backends.tensorrt.logger import make_logger, reason
 from hyperseg_runtime.errors import EngineError, HypersegError, ResourceError
-from hyperseg_runtime.files import fsync_file, write_atomically
+from hyperseg_runtime.files import explained, fsync_file, write_atomically
 from hyperseg_runtime.graph_spec import GraphSpec
+from hyperseg_runtime.machine import load_tensorrt
 from hyperseg_runtime.precision import Precision
 
-OUT_OF_MEMORY = ("out of memory", "outofmemory", "cudaerrormemoryallocation", "std::bad_alloc")
+Description = TypeVar("Description", bound=BaseModel)
 
 
 class Job(BaseModel):
@@ -50,8 +53,9 @@ class Built(BaseModel):
     build_seconds: float
 
 
-def build(trt: Any, job: Job) -> Built:
-    """Write `job.plan` and read it back. Raises EngineError, AuditError or ResourceError."""
+def build(job: Job) -> Built:
+    """Write `job.plan` and read it back. Raises EngineError, AuditError, ResourceError or OutputError."""
+    trt = load_tensorrt()
     start = perf_counter()
     logger = make_logger(trt)
     builder = trt.Builder(logger)
@@ -60,17 +64,17 @@ def build(trt: Any, job: Job) -> Built:
     config = _configure(trt, builder, job)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise _failure(job, logger.messages)
-    _keep_timings(config, job.timing_cache)
-    with job.plan.open("wb") as file:
+        raise _failure(job, reason(logger))
+    with explained(job.plan), job.plan.open("wb") as file:
         file.write(memoryview(plan))
         fsync_file(file)
+    _keep_timings(config, job.timing_cache)
     seconds = perf_counter() - start
     runtime = trt.Runtime(logger)
     runtime.engine_host_code_allowed = job.options.version_compatible
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
-        raise _failure(job, logger.messages)
+        raise _failure(job, reason(logger))
     profiles = len(make_profiles(job.spec, job.options.profile))
     audit = audit_engine(trt, engine, job.spec, job.precision, profiles)
     return Built(
@@ -115,8 +119,7 @@ def _keep_timings(config: Any, path: Path) -> None:
         write_atomically(path, bytes(cache.serialize()))
 
 
-def _failure(job: Job, messages: list[str]) -> HypersegError:
-    said = "\n  ".join(messages[-5:]) or "TensorRT gave no reason"
+def _failure(job: Job, said: str) -> HypersegError:
     if any(sign in said.lower() for sign in OUT_OF_MEMORY):
         return ResourceError(
             f"graph {job.spec.name}: memory ran out during the build; try a smaller --workspace-gb, a preset with "
@@ -150,13 +153,16 @@ def say(content: dict[str, Any]) -> None:
     print(json.dumps(content), flush=True)
 
 
-def main() -> None:
-    job = Job.model_validate_json(Path(sys.argv[1]).read_bytes())
+def run_job(kind: type[Description], work: Callable[[Description], BaseModel]) -> None:
+    """Do the work that a file describes, named on the command line, and say how it went."""
+    job = kind.model_validate_json(Path(sys.argv[1]).read_bytes())
     try:
-        say({"built": build(load_tensorrt(), job).model_dump()})
+        say({"made": work(job).model_dump(mode="json")})
     except HypersegError as error:
         say({"error": str(error), "kind": type(error).__name__})
+    except MemoryError:
+        say({"error": "the host's memory ran out; use a machine with more", "kind": ResourceError.__name__})
 
 
 if __name__ == "__main__":
-    main()
+    run_job(Job, build)

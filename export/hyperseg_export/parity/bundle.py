@@ -2,16 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
 
 from hyperseg_export.onnx_writer import TORCH_DTYPES
-from hyperseg_export.parity.compare import cosine_distance, mask_disagreement, worst_error
+from hyperseg_export.parity.entries import compare_graph
 from hyperseg_export.parity.module_graph import ModuleGraph
 from hyperseg_export.parity.recording import Arrays, Call, RecordingGraphs
-from hyperseg_export.parity.tolerances import COSINE, MASK_IOU, MASK_NAMES, tolerance_of
 from hyperseg_export.planning import PlannedModel
 from hyperseg_export.precision import make_plan, typed_model
 from hyperseg_export.progress import Progress
@@ -19,9 +17,8 @@ from hyperseg_export.weights import materialise
 from hyperseg_runtime.backends.base import Backend, Graph
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle import Bundle
-from hyperseg_runtime.errors import ParityError
 from hyperseg_runtime.image_io import load_image
-from hyperseg_runtime.manifest import Measure, ParityEntry
+from hyperseg_runtime.manifest import ParityEntry
 from hyperseg_runtime.pipeline import OpenedGraphs, family_of
 from hyperseg_runtime.precision import Precision
 
@@ -44,26 +41,13 @@ def measure_bundle(
         name, precision = graph.spec.name, graph.precision
         progress.stage(f"parity: {name}", index, count)
         reference = _run_module(model, name, calls[name])
-        if precision is Precision.FP32:
-            entries += _compare(name, [call.outputs for call in calls[name]], reference)
-        elif precision is Precision.BF16:
+        if precision is Precision.BF16:
             typed = typed_model(model, make_plan(model.specs, Precision.FP32, {name: precision}))
-            entries += _compare_typed(name, precision, _run_module(typed, name, calls[name]), reference, "torch")
+            entries += compare_graph(name, precision, _run_module(typed, name, calls[name]), reference, "torch")
         else:
             made = [call.outputs for call in calls[name]]
-            entries += _compare_typed(name, precision, made, reference, "onnxruntime")
+            entries += compare_graph(name, precision, made, reference, "onnxruntime")
     return tuple(entries)
-
-
-def require_passed(entries: Sequence[ParityEntry], consequence: str) -> None:
-    """Raise ParityError naming the worst of the outputs that differ too much, and what that means."""
-    failed = [entry for entry in entries if not entry.passed]
-    if failed:
-        worst = max(failed, key=lambda entry: entry.worst_error)
-        raise ParityError(
-            f"graph {worst.graph}: output {worst.output} differs from its module, {worst.measure} is "
-            f"{worst.worst_error:.1e}, allowed {worst.tolerance:.0e} ({len(failed)} outputs fail); {consequence}"
-        )
 
 
 def _record(bundle: Bundle, model: PlannedModel, images: Sequence[Path]) -> dict[str, list[Call]]:
@@ -115,36 +99,3 @@ def _run_module(model: PlannedModel, graph: str, calls: Sequence[Call]) -> list[
             {name: tensor.float().numpy() for name, tensor in zip(spec.output_names(), tensors, strict=True)}
         )
     return results
-
-
-def _compare(graph: str, found: Sequence[Arrays], expected: Sequence[Arrays]) -> Iterator[ParityEntry]:
-    for name in expected[0]:
-        error = max(worst_error(made[name], wanted[name]) for made, wanted in zip(found, expected, strict=True))
-        tolerance = tolerance_of(name)
-        yield ParityEntry(graph=graph, output=name, worst_error=error, tolerance=tolerance, passed=error <= tolerance)
-
-
-def _compare_typed(
-    graph: str,
-    precision: Precision,
-    found: Sequence[Arrays],
-    expected: Sequence[Arrays],
-    engine: Literal["onnxruntime", "torch"],
-) -> Iterator[ParityEntry]:
-    pairs = list(zip(found, expected, strict=True))
-    for name in expected[0]:
-        distance = max(cosine_distance(made[name], wanted[name]) for made, wanted in pairs)
-        rows: list[tuple[Measure, float, float]] = [("cosine distance", distance, COSINE[precision])]
-        if name in MASK_NAMES:
-            disagreement = max(mask_disagreement(made[name], wanted[name]) for made, wanted in pairs)
-            rows.append(("1 - mask IoU", disagreement, MASK_IOU[precision]))
-        for measure, error, tolerance in rows:
-            yield ParityEntry(
-                graph=graph,
-                output=name,
-                measure=measure,
-                engine=engine,
-                worst_error=error,
-                tolerance=tolerance,
-                passed=error <= tolerance,
-            )

@@ -35,6 +35,18 @@ def cosine_distance(found: np.ndarray, expected: np.ndarray) -> float:
     return max(0.0, 1.0 - float(a @ b) / lengths)
 
 
+def decision_regret(found: np.ndarray, expected: np.ndarray, axis: int) -> float:
+    """What following `found` loses by `expected`, worst case: the largest value along `axis` minus the one where
+    `found` is largest, in units of the range of `expected`. 0 where both choose the same, or equally good ones.
+    """
+    if found.shape != expected.shape or not (np.isfinite(found).all() and np.isfinite(expected).all()):
+        return float("inf")
+    wide = expected.astype(np.float64)
+    chosen = np.take_along_axis(wide, np.argmax(found, axis, keepdims=True), axis)
+    extent = float(wide.max() - wide.min()) or 1.0
+    return float((wide.max(axis, keepdims=True) - chosen).max()) / extent
+
+
 def mask_disagreement(found: np.ndarray, expected: np.ndarray) -> float:
     """1 - intersection over union of the masks that two arrays of mask logits stand for, all masks together."""
     if found.shape != expected.shape or not (np.isfinite(found).all() and np.isfinite(expected).all()):

@@ -20,9 +20,17 @@ COSINE = {"fp16": 1e-3, "bf16": 5e-3}
 """Cosine distance of a typed graph from its float32 module. Rounding alone gives 5e-5 (fp16) and 5e-4 (bf16) on the
 tiny model, more where layers are deeper; a wrong cast, scale or mask gives more than 1e-2."""
 
-MASK_IOU = {"fp16": 1e-2, "bf16": 5e-2}
+MASK_IOU = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 5e-2}
 """1 - IoU of the masks of all queries: pixels whose logit lies within the rounding error of zero change sides.
-Random weights put many there (8e-4 for fp16, 9e-3 for bf16 on the tiny model)."""
+Random weights put many there (8e-4 for fp16, 9e-3 for bf16 on the tiny model). Float32 only for engines."""
+
+DECISION = {"fp32": 1e-4, "fp16": 5e-3, "bf16": 2e-2}
+"""What an engine's choice of a token or a mask may lose, in units of the range of what it chooses from: two or three
+steps of the number format at its end (fp16 1e-3, bf16 8e-3). Options that close are equally good answers; a choice
+that is wrong for another reason loses a tenth or more."""
+
+DECISION_AXES = {"logits": -1, "score_logits": 1}
+"""Outputs that something is chosen from -> the axis of the options: tokens, mask queries."""
 
 MASK_NAMES = ("mask_logits", "pred_masks", "aux_pred_masks")
 

@@ -7,20 +7,21 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from hyperseg_runtime.graph_spec import GraphSpec, TensorSpec
+from hyperseg_runtime.graph_spec import Element, GraphSpec, TensorSpec
+from hyperseg_runtime.precision import Precision
 
 
 class Buffer(Protocol):
     """A tensor where the backend keeps its tensors (host memory, a GPU)."""
 
     @property
-    def dtype(self) -> np.dtype: ...
+    def dtype(self) -> Element: ...
 
     @property
     def shape(self) -> tuple[int, ...]: ...
 
     def to_host(self) -> np.ndarray:
-        """The values on the host; read-only, may share memory with the buffer."""
+        """The values on the host, bfloat16 as float32; read-only, may share memory with the buffer."""
         ...
 
 
@@ -30,7 +31,7 @@ class Graph(Protocol):
     spec: GraphSpec
 
     def run(self, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
-        """All outputs for these inputs.
+        """All outputs for these inputs. The work may still be under way; `to_host` waits for it.
 
         Raises InputError where names, types, shapes or axis ranges differ from `spec`. An output listed
         in `spec.in_place` is the input buffer itself, overwritten; other outputs are new buffers.
@@ -42,6 +43,8 @@ class Backend(Protocol):
     """An engine library bound to one place of computation. Close it, or use it as a context manager."""
 
     name: str
+    precisions: frozenset[Precision]
+    """What graphs it can run."""
 
     def open(self, spec: GraphSpec, path: Path) -> Graph: ...
 

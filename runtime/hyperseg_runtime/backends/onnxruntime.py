@@ -13,6 +13,7 @@ import onnxruntime as ort
 from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.errors import BundleError, InputError, ResourceError
 from hyperseg_runtime.graph_spec import DType, GraphSpec, TensorSpec
+from hyperseg_runtime.precision import Precision
 
 PROVIDERS = ["CPUExecutionProvider"]
 OUT_OF_MEMORY = ("Failed to allocate memory", "bad_alloc", "bad allocation")
@@ -83,6 +84,7 @@ class OnnxRuntimeBackend:
     """
 
     name = "onnxruntime"
+    precisions = frozenset({Precision.FP32, Precision.FP16})
 
     def __init__(self, threads: int | None = None, custom_op_libraries: Sequence[Path] = ()) -> None:
         self.threads = threads

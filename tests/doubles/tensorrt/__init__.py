@@ -1,22 +1,28 @@
-"""Stands for TensorRT on a machine without a GPU: builder, parser and inspector, no execution.
+"""Stands for TensorRT on a machine without a GPU: builder, parser, inspector, and execution by ONNX Runtime.
 
 No public name exists here that the list of TensorRT 11.4's names lacks. Its rules are the real ones as far as our
-builder depends on them: float32 attention needs to be decomposable, profiles lie within a network's shapes,
-a failed build gives None and the reason goes to the logger. DOUBLE_FAULT in the environment asks for a failure.
+code depends on them: float32 attention needs to be decomposable, profiles lie within a network's shapes, a call
+needs shapes within the active profile, the address of every tensor and one address for a cache and its update,
+recording needs a call of the same shapes before; what fails gives None or False and the reason goes to the logger.
+DOUBLE_FAULT in the environment asks for a failure.
 """
 
 import enum
 import json
 import os
 import signal
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import onnx
+from double_engine import Kernels, pack_plan, unpack_plan
+from double_gpu import ALIGNMENT, GPU, Stream
 
 from api_contract import members, names
 
 __version__ = os.environ.get("DOUBLE_VERSION", "11.4.0.106")
-FAULT = os.environ.get("DOUBLE_FAULT", "")
+_LIBRARIES: list[str] = []
 _KNOWN = names("tensorrt")
 
 
@@ -48,13 +54,16 @@ def _enum(name: str) -> Any:
 
 _ENUMS: dict[str, Any] = {}
 for _name in (
-    "BuilderFlag DataType HardwareCompatibilityLevel LayerInformationFormat LayerType MemoryPoolType "
-    "NetworkDefinitionCreationFlag "
-    "ProfilingVerbosity TensorIOMode"
+    "BuilderFlag DataType ExecutionContextAllocationStrategy HardwareCompatibilityLevel LayerInformationFormat "
+    "LayerType MemoryPoolType NetworkDefinitionCreationFlag ProfilingVerbosity TensorIOMode TensorLocation"
 ).split():
     globals()[_name] = _enum(_name)
 _TYPES = {1: DataType.FLOAT, 10: DataType.HALF, 16: DataType.BF16, 7: DataType.INT64, 9: DataType.BOOL}  # noqa: F821
 _INSPECTOR = {1: "Float", 10: "Half", 16: "BFloat16", 7: "Int64", 9: "Bool", 6: "Int32"}
+
+
+def _fault() -> str:
+    return os.environ.get("DOUBLE_FAULT", "")
 
 
 class ILogger(_Listed):
@@ -151,7 +160,7 @@ class OnnxParser(_Listed):
 
     def parse_from_file(self, path: str) -> bool:
         try:
-            self._network._read(onnx.load(path, load_external_data=False))
+            self._network._read(onnx.load(path))
         except Exception as error:
             self._errors.append(ParserError(f"cannot be decoded: {error}"))
             return False
@@ -221,9 +230,11 @@ class Builder(_Listed):
 
     def build_serialized_network(self, network: INetworkDefinition, config: IBuilderConfig) -> bytes | None:
         name = network._model.graph.name
-        if f"killed at {name}" == FAULT:
+        if f"killed at {name}" == _fault():
             os.kill(os.getpid(), signal.SIGKILL)
-        if FAULT == "out of memory":
+        if _fault() == "no host memory":
+            raise MemoryError
+        if _fault() == "out of memory":
             return self._fail("Error Code 2: OutOfMemory (requested size was 123 bytes)")
         for layer in network._layers:
             if layer.get_input(0).dtype == DataType.FLOAT and not layer._attention.decomposable:  # noqa: F821
@@ -233,7 +244,8 @@ class Builder(_Listed):
         for step in range(2):
             config.progress_monitor.step_complete("Building", step)
         config.progress_monitor.phase_finish("Building")
-        return json.dumps(_describe(network._model, len(config._profiles))).encode()
+        header = _describe(network._model, config)
+        return pack_plan(header, network._model)
 
     def _fail(self, reason: str) -> None:
         self._logger.log(ILogger.ERROR, reason)
@@ -248,12 +260,26 @@ class EngineInspector(_Listed):
 
 
 class ICudaEngine(_Listed):
-    def __init__(self, plan: dict[str, Any]) -> None:
-        self._plan = plan
+    def __init__(self, plan: dict[str, Any], model: onnx.ModelProto, logger: ILogger) -> None:
+        self._plan, self._kernels, self._logger = plan, Kernels(model), logger
         self._tensors = {name: (mode, kind) for name, mode, kind in plan["tensors"]}
+        self._contexts = 0
+        self._budget = 0
+        self._empty = plan["stripped"]
 
     num_io_tensors = property(lambda self: len(self._tensors))
-    num_optimization_profiles = property(lambda self: self._plan["profiles"])
+    num_optimization_profiles = property(lambda self: len(self._plan["profiles"]))
+    refittable = property(lambda self: self._plan["refit"] or self._plan["stripped"])
+    streamable_weights_size = property(lambda self: self._plan["streamable"])
+
+    @property
+    def weight_streaming_budget_v2(self) -> int:
+        return self._budget
+
+    @weight_streaming_budget_v2.setter
+    def weight_streaming_budget_v2(self, size: int) -> None:
+        assert not self._contexts and 0 <= size <= self.streamable_weights_size
+        self._budget = size
 
     def get_tensor_name(self, index: int) -> str:
         return list(self._tensors)[index]
@@ -264,11 +290,131 @@ class ICudaEngine(_Listed):
     def get_tensor_dtype(self, name: str) -> Any:
         return DataType(self._tensors[name][1])  # noqa: F821
 
+    def get_tensor_location(self, name: str) -> Any:
+        return TensorLocation.DEVICE  # noqa: F821
+
+    def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
+        return [tuple(shape) for shape in self._plan["profiles"][profile][name]]
+
     def get_aliased_input_tensor(self, name: str) -> str | None:
         return self._plan["aliases"].get(name)
 
     def create_engine_inspector(self) -> EngineInspector:
         return EngineInspector(self._plan)
+
+    def create_execution_context(self, strategy: Any) -> "IExecutionContext | None":
+        if _fault() == "no memory for contexts":
+            self._logger.log(ILogger.ERROR, "Error Code 2: OutOfMemory (requested size was 123 bytes)")
+            return None
+        self._contexts += 1
+        return IExecutionContext(self)
+
+
+class IExecutionContext(_Listed):
+    def __init__(self, engine: ICudaEngine) -> None:
+        self._engine, self._profile = engine, 0
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._addresses: dict[str, int] = {}
+        self._warm: object = None
+
+    def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
+        self._profile, self._shapes = profile, {}
+        return 0 <= profile < self._engine.num_optimization_profiles
+
+    def set_input_shape(self, name: str, shape: Sequence[int]) -> bool:
+        low, _, high = self._engine.get_tensor_profile_shape(name, self._profile)
+        if len(shape) != len(low) or not all(a <= b <= c for a, b, c in zip(low, shape, high, strict=True)):
+            return self._fail(f"IExecutionContext::setInputShape: {name} {tuple(shape)} is outside the profile")
+        self._shapes[name] = tuple(shape)
+        return True
+
+    def infer_shapes(self) -> list[str]:
+        return [name for name in self._engine._kernels.inputs if name not in self._shapes]
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self._shapes.get(name) or self._engine._kernels.output_shape(name, self._shapes)
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        if name not in self._engine._tensors or address % ALIGNMENT:
+            return self._fail(f"setTensorAddress: {name} at {address:#x}")
+        self._addresses[name] = address
+        return True
+
+    def execute_async_v3(self, stream: int) -> bool:
+        engine, queue = self._engine, GPU.get(stream, Stream)
+        missing = [name for name in engine._tensors if name not in self._addresses] + self.infer_shapes()
+        if missing:
+            return self._fail(f"enqueueV3: neither address nor shape of {missing}")
+        for output, source in engine._plan["aliases"].items():
+            if self._addresses[output] != self._addresses[source]:
+                return self._fail(f"enqueueV3: {output} must have the address of {source}")
+        if engine._empty:
+            return self._fail("enqueueV3: the engine has no weights, refit it first")
+        state = (self._profile, dict(self._shapes))
+        if queue.recording is not None and self._warm != state:
+            queue.spoiled = True
+            return self._fail("enqueueV3: shapes have changed since the last call, which cannot be recorded")
+        self._warm = state
+        spoil = _SPOILS.get(_fault() if queue.recording is None else f"recorded: {_fault()}")
+        addresses, shapes = dict(self._addresses), dict(self._shapes)
+        queue.put(lambda: engine._kernels.run(addresses, shapes, spoil))
+        return True
+
+    def _fail(self, reason: str) -> bool:
+        self._engine._logger.log(ILogger.ERROR, reason)
+        return False
+
+
+class Weights(_Listed):
+    def __init__(self, values: np.ndarray) -> None:
+        self._values = values
+
+    numpy = property(lambda self: self._values)
+
+
+class Refitter(_Listed):
+    def __init__(self, engine: ICudaEngine, logger: ILogger) -> None:
+        self._engine, self._logger, self._new = engine, logger, {}
+        self._old = {tensor.name: tensor for tensor in engine._kernels.model.graph.initializer}
+
+    def get_all_weights(self) -> list[str]:
+        return list(self._old)
+
+    def get_missing_weights(self) -> list[str]:
+        return []
+
+    def set_named_weights(self, name: str, weights: Weights) -> bool:
+        known = self._old.get(name)
+        if known is None or tuple(known.dims) != weights._values.shape or known.data_type != onnx.TensorProto.FLOAT:
+            self._logger.log(ILogger.ERROR, f"Refitter: {name} has another type or size")
+            return False
+        self._new[name] = weights._values
+        return True
+
+    def refit_cuda_engine(self) -> bool:
+        assert self._engine.refittable and not self._engine._contexts
+        self._engine._kernels.replace_weights(self._new)
+        return True
+
+
+class OnnxParserRefitter(_Listed):
+    def __init__(self, refitter: Refitter, logger: ILogger) -> None:
+        self._engine = refitter._engine
+
+    def refit_from_file(self, path: str) -> bool:
+        self._engine._kernels = Kernels(onnx.load(path))
+        self._engine._empty = False
+        return True
+
+
+class IPluginRegistry(_Listed):
+    def load_library(self, path: str) -> object:
+        _LIBRARIES.append(path)
+        return path
+
+
+def get_plugin_registry() -> IPluginRegistry:
+    return IPluginRegistry()
 
 
 class Runtime(_Listed):
@@ -277,24 +423,53 @@ class Runtime(_Listed):
 
     engine_host_code_allowed = False
 
-    def deserialize_cuda_engine(self, plan: bytes) -> ICudaEngine:
-        return ICudaEngine(json.loads(plan))
+    def deserialize_cuda_engine(self, plan: bytes) -> ICudaEngine | None:
+        read = unpack_plan(bytes(plan))
+        if read is None:
+            return self._fail("Serialization assertion magicTagRead == kMAGIC_TAG failed.")
+        header, model = read
+        if header["version"] != __version__ and not (header["portable"] and self.engine_host_code_allowed):
+            return self._fail(f"The engine plan file is not compatible with {__version__}, it is {header['version']}")
+        if header["needs"] and not _LIBRARIES:
+            return self._fail("IPluginRegistry::getCreator: could not find plugin MSDeformAttn, version 1")
+        if _fault() == "no memory for engines":
+            return self._fail("Error Code 2: OutOfMemory (requested size was 123 bytes)")
+        return ICudaEngine(header, model, self._logger)
+
+    def _fail(self, reason: str) -> None:
+        self._logger.log(ILogger.ERROR, reason)
 
 
-def _describe(model: onnx.ModelProto, profiles: int) -> dict[str, Any]:
-    """What the double's engine knows of itself: tensors, caches in place, layers with their types."""
+_SPOILS = {
+    "nan": lambda values: np.full_like(values, np.nan),
+    "wrong numbers": lambda values: values[..., ::-1] + np.abs(values).max(),
+    "recorded: wrong replay": lambda values: values[..., ::-1] + np.abs(values).max(),
+}
+"""What a fault makes of an engine's outputs."""
+
+
+def _describe(model: onnx.ModelProto, config: IBuilderConfig) -> dict[str, Any]:
+    """What the double's engine knows of itself: tensors, caches in place, layers with their types, options."""
     graph = model.graph
     kinds = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.output)}
     layers = []
     for node in graph.node:
         kind = _INSPECTOR.get(kinds.get(node.output[0], 0), "Int64")
-        kind = "Float" if FAULT == "float32 instead" and kind in ("Half", "BFloat16") else kind
+        kind = "Float" if _fault() == "float32 instead" and kind in ("Half", "BFloat16") else kind
         layers.append({"Name": node.name, "LayerType": node.op_type, "Outputs": [{"Format/Datatype": kind}]})
     sides = [(TensorIOMode.INPUT, graph.input), (TensorIOMode.OUTPUT, graph.output)]  # noqa: F821
-    copies = FAULT == "copied cache"
+    copies = _fault() == "copied cache"
     scatters = [node for node in graph.node if node.op_type == "TensorScatter" and not copies]
+    flags = {flag.name for flag in config._flags}
+    weights = sum(len(tensor.raw_data) for tensor in graph.initializer)
     return {
-        "profiles": profiles,
+        "version": __version__,
+        "portable": "VERSION_COMPATIBLE" in flags,
+        "refit": "REFIT" in flags,
+        "stripped": "STRIP_PLAN" in flags,
+        "streamable": weights if "WEIGHT_STREAMING" in flags else 0,
+        "needs": _fault() == "plugin",
+        "profiles": [profile._shapes for profile in config._profiles],
         "layers": layers,
         "tensors": [(v.name, int(mode), int(_TYPES[v.type.tensor_type.elem_type])) for mode, vs in sides for v in vs],
         "aliases": {node.output[0]: node.input[0] for node in scatters},

@@ -21,6 +21,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 DEFAULT_CONTEXT = 1280
 """Room for the 1,026 fixed tokens of a segmentation prompt and an expression, or a question and its answer.
 Attention reads the whole cache on every call, so more than needed costs time."""
+TEXT_ROWS = 69
+"""Of the 1,026: system text, template and answer. Tokenizers with fewer merges take more."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class HypersegConfig:
         release = read.config.hyperseg_trt
         swin = read.swin()
         phi = read.phi(context or release.context)
-        return cls(
+        found = cls(
             image_px=release.image_px,
             token_rows=read.shape("model.embed_tokens.weight", 2)[0],
             logit_rows=read.shape("lm_head.weight", 2)[0],
@@ -92,6 +94,17 @@ class HypersegConfig:
             pixel_decoder=read.pixel_decoder(swin, release.mask_heads, release.deformable_points),
             mask_decoder=read.mask_decoder(release.mask_heads),
         )
+        found.check_context()
+        return found
+
+    def check_context(self) -> None:
+        """Raise CheckpointError if no segmentation prompt fits into the language model's cache."""
+        visual = self.siglip.tokens + self.fvp.queries + self.mask_decoder.queries
+        if self.phi.context < visual + TEXT_ROWS:
+            raise CheckpointError(
+                f"a context of {self.phi.context} tokens holds no prompt: image, perceiver and mask queries take "
+                f"{visual}, the text around them at least {TEXT_ROWS}; use a --context of {visual + TEXT_ROWS} or more"
+            )
 
 
 class _Reader:

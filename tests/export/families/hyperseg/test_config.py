@@ -52,8 +52,8 @@ def test_the_published_checkpoint_has_the_published_dimensions() -> None:
         (None, None, 2048, 1280),
         (None, None, 512, 512),
         (None, 300, 2048, 300),
-        (77, 300, 2048, 77),
-        (77, None, 2048, 77),
+        (177, 300, 2048, 177),
+        (177, None, 2048, 177),
     ],
 )
 def test_where_the_context_comes_from(given: int | None, in_config: int | None, positions: int, expected: int) -> None:
@@ -166,6 +166,13 @@ def test_tensors_that_give_a_dimension_are_needed(missing: str, message: str) ->
     shapes = {name: shape for name, shape in SHAPES.items() if not name.startswith(missing)}
     with pytest.raises(CheckpointError, match=message):
         HypersegConfig.from_checkpoint(TINY.config(), shapes)
+
+
+def test_a_context_that_holds_no_prompt_is_refused() -> None:
+    visual = 25 + TINY.perceiver_queries + TINY.mask_queries
+    HypersegConfig.from_checkpoint(TINY.config(), SHAPES, visual + 69)
+    with pytest.raises(CheckpointError, match=rf"a context of 115 .* take {visual}, .* of {visual + 69} or more"):
+        HypersegConfig.from_checkpoint(TINY.config(), SHAPES, visual + 68)
 
 
 def test_map_shapes_follow_the_image() -> None:

@@ -1,4 +1,4 @@
-"""The TensorRT, GPU and driver that engines are built with."""
+"""The TensorRT, GPU and driver of this machine: what engines are built with and bound to."""
 
 from types import ModuleType
 from typing import Any
@@ -21,13 +21,20 @@ def load_tensorrt() -> ModuleType:
     return module
 
 
-def find_machine(device: int = 0) -> Machine:
-    """What an engine built now would be bound to. Raises EnvironmentMissingError without TensorRT or a GPU."""
-    trt = load_tensorrt()
+def load_cudart() -> ModuleType:
+    """cuda-python's CUDA runtime. Raises EnvironmentMissingError if it is absent or broken."""
     try:
         from cuda.bindings import runtime as cudart
     except ImportError as error:
         raise EnvironmentMissingError(f"cuda-python is missing or cannot be loaded ({error}); {INSTALL}") from error
+    module: ModuleType = cudart
+    return module
+
+
+def find_machine(device: int = 0) -> Machine:
+    """What an engine built now would be bound to. Raises EnvironmentMissingError without TensorRT or a GPU."""
+    trt = load_tensorrt()
+    cudart = load_cudart()
     count = _value(cudart.cudaGetDeviceCount(), 0)
     if count <= device:
         raise EnvironmentMissingError(

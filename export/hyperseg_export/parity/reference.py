@@ -1,0 +1,108 @@
+"""What the graphs of a bundle compute in ONNX Runtime on real requests, saved for engines to be compared with."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hyperseg_export.parity.recording import Arrays, Call
+from hyperseg_export.progress import Progress
+from hyperseg_export.widened import widen
+from hyperseg_runtime.backends.base import Backend, Buffer, Graph
+from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
+from hyperseg_runtime.bundle import Bundle
+from hyperseg_runtime.image_io import load_image
+from hyperseg_runtime.pipeline import family_of
+from hyperseg_runtime.precision import Precision, typed_spec
+from hyperseg_runtime.sampling import GREEDY
+from hyperseg_runtime.timing import Stopwatch
+
+QUESTION = "What is in the middle?"
+TEXTS = ("the object in the middle", "what is behind it")
+ANSWER_TOKENS = 2
+
+
+def record_calls(
+    bundle: Bundle, graphs: Collection[str], images: Sequence[Path], folder: Path, progress: Progress
+) -> None:
+    """Answer requests about photographs with ONNX Runtime; each call of the named `graphs` becomes a file in `folder`.
+
+    The requests make the language model read whole prompts, suffixes behind kept rows and single tokens, so that
+    every profile of its engine is used. Typed graphs run in float32 arithmetic (see `widened`).
+    """
+    progress.stage("parity: reference on photographs", 0, len(images))
+    with OnnxRuntimeBackend() as backend:
+        opened = _ReferenceGraphs(bundle, graphs, folder, backend)
+        model = family_of(bundle).open_model(bundle, opened, backend)
+        for index, image in enumerate(images, 1):
+            progress.stage("parity: reference on photographs", index, len(images))
+            pixels = load_image(image)
+            model.exercise(pixels)
+            state = model.open(pixels)
+            model.ask(state, QUESTION, GREEDY, ANSWER_TOKENS).finished()
+            for text in TEXTS:
+                model.segment(state, [text], family_of(bundle).segmentation_tasks[0], Stopwatch())
+
+
+def read_calls(folder: Path, graph: str) -> Iterator[Call]:
+    """The calls of one graph, one after the other."""
+    for path in sorted(folder.glob(f"{graph}.*.npz")):
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files}
+        yield Call(_side(arrays, "in."), _side(arrays, "out."))
+
+
+def _side(arrays: Arrays, prefix: str) -> Arrays:
+    return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
+
+
+class _ReferenceGraphs(Mapping[str, Graph]):
+    """The bundle's graphs in float32 arithmetic, opened when first asked for; calls of some are saved."""
+
+    def __init__(self, bundle: Bundle, saved: Collection[str], folder: Path, backend: Backend) -> None:
+        self._bundle = bundle
+        self._saved = saved
+        self._folder = folder
+        self._backend = backend
+        self._opened: dict[str, Graph] = {}
+
+    def __getitem__(self, name: str) -> Graph:
+        if name not in self._opened:
+            graph = self._open(name)
+            self._opened[name] = SavingGraph(graph, self._folder) if name in self._saved else graph
+        return self._opened[name]
+
+    def _open(self, name: str) -> Graph:
+        entry = self._bundle.manifest.graph(name)
+        path = self._bundle.path(entry.file)
+        if entry.precision is not Precision.FP32:
+            wide = self._folder / path.name
+            widen(path, wide)
+            path = wide
+        return self._backend.open(typed_spec(entry.spec, Precision.FP32), path)
+
+    def __iter__(self) -> Iterator[str]:
+        return (entry.spec.name for entry in self._bundle.manifest.graphs)
+
+    def __len__(self) -> int:
+        return len(self._bundle.manifest.graphs)
+
+
+class SavingGraph:
+    """A graph whose calls are written to files: inputs before in-place updates, and outputs."""
+
+    def __init__(self, graph: Graph, folder: Path) -> None:
+        self.spec = graph.spec
+        self._graph = graph
+        self._folder = folder
+        self._count = 0
+
+    def run(self, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
+        before = {f"in.{name}": buffer.to_host().copy() for name, buffer in inputs.items()}
+        outputs = self._graph.run(inputs)
+        after = {f"out.{name}": buffer.to_host() for name, buffer in outputs.items()}
+        arrays: dict[str, Any] = {**before, **after}
+        np.savez(self._folder / f"{self.spec.name}.{self._count:03}.npz", **arrays)
+        self._count += 1
+        return outputs

@@ -1,0 +1,154 @@
+"""The engines of a bundle that were built for this machine."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from hyperseg_runtime.backends.base import Buffer
+from hyperseg_runtime.backends.tensorrt.device import Device, DeviceBuffer
+from hyperseg_runtime.backends.tensorrt.engine import EngineReader
+from hyperseg_runtime.backends.tensorrt.graph import TensorRTGraph
+from hyperseg_runtime.bundle import read_manifest
+from hyperseg_runtime.engines import EngineEntry, EngineManifest, engine_path, find_engines
+from hyperseg_runtime.errors import BundleError, InputError
+from hyperseg_runtime.graph_spec import GraphSpec, TensorSpec
+from hyperseg_runtime.machine import find_machine, load_cudart, load_tensorrt
+from hyperseg_runtime.manifest import AdapterEntry
+from hyperseg_runtime.precision import Precision
+
+RECORDINGS = 8
+"""CUDA graphs kept per graph; each has inputs and outputs of its own."""
+
+
+class TensorRTBackend:
+    """Runs the engines of one bundle on the current CUDA device (choose another with CUDA_VISIBLE_DEVICES).
+
+    Stages hand buffers on without the host; what does not depend on each other runs side by side. Use it from one
+    thread at a time: `Pipeline` serves the calls of its threads one after another. Close it, or use it as a context
+    manager; closing frees the GPU's memory.
+
+    `accept_unmeasured` also runs engines whose results were never compared with the ONNX graph; those that failed
+    the comparison never run. `weight_streaming_bytes` bounds the weights of each engine on the GPU, for engines
+    built with --weight-streaming. `recordings` bounds the CUDA graphs per graph, 0 does without. `plugins` are
+    libraries of TensorRT plugins that engines need. With `overlap` off every call waits until it is done: slower,
+    but then the time of a stage is that of its graph.
+
+    Raises EnvironmentMissingError without TensorRT, cuda-python or a GPU, BundleError without engines for them.
+    """
+
+    name = "tensorrt"
+    precisions = frozenset(Precision)
+
+    def __init__(
+        self,
+        bundle: str | Path,
+        accept_unmeasured: bool = False,
+        weight_streaming_bytes: int | None = None,
+        recordings: int = RECORDINGS,
+        plugins: Iterable[Path] = (),
+        overlap: bool = True,
+    ) -> None:
+        trt, cudart = load_tensorrt(), load_cudart()
+        self._bundle = Path(bundle)
+        self._manifest = read_manifest(self._bundle)
+        self._folder, self._engines = find_engines(self._bundle, find_machine())
+        self._accept_unmeasured = accept_unmeasured
+        self._weight_streaming_bytes = weight_streaming_bytes
+        self._recordings = recordings
+        self._overlap = overlap
+        self._reader = EngineReader(trt, plugins)
+        self._device = Device(cudart)
+        self._graphs: list[TensorRTGraph] = []
+
+    @property
+    def engines(self) -> EngineManifest:
+        """What the bundle has for this machine."""
+        return self._engines
+
+    def open(self, spec: GraphSpec, path: Path) -> "TensorRTGraph | WaitingGraph":
+        """The engine of the graph whose ONNX file is `path`.
+
+        Raises BundleError where there is none, it was made from other files, is damaged, was not compared with
+        the ONNX graph or failed that; ResourceError where the GPU has no room for it.
+        """
+        self._device.require_open()
+        if not path.resolve().is_relative_to(self._bundle.resolve()):
+            raise InputError(f"{path}: this backend runs the engines of {self._bundle}")
+        entry = self._engines.usable(spec.name, self._accept_unmeasured)
+        changed = entry.changed_files(self._manifest)
+        adapter = self._swapped_adapter(entry, changed)
+        reader = self._reader
+        engine = reader.read(engine_path(self._folder, entry), spec, entry.version_compatible)
+        if entry.stripped:
+            reader.fill(engine, spec.name, path)
+        elif adapter:
+            reader.refit(engine, spec.name, read_factors(self._bundle, adapter))
+        reader.stream_weights(engine, spec.name, self._weight_streaming_bytes)
+        graph = TensorRTGraph(spec, reader.trt, engine, self._device, reader.logger, self._recordings)
+        self._graphs.append(graph)
+        return graph if self._overlap else WaitingGraph(graph)
+
+    def _swapped_adapter(self, entry: EngineEntry, changed: set[str]) -> AdapterEntry | None:
+        """The adapter to refit an engine with, if that is all that differs from the files it was built from."""
+        if not changed:
+            return None
+        adapter = self._manifest.adapter
+        if adapter is None or changed != {adapter.file}:
+            raise BundleError(
+                f"the engine of graph {entry.graph} was built from other files than the bundle has now "
+                f"({', '.join(sorted(changed))} changed); run: hyperseg-trt build {self._bundle}"
+            )
+        if not self._accept_unmeasured:
+            raise BundleError(
+                f"the bundle has another adapter than the engine of graph {entry.graph} was compared with; "
+                "run build again, or accept that it was not measured (--accept-unmeasured)"
+            )
+        return adapter
+
+    def upload(self, array: np.ndarray) -> DeviceBuffer:
+        return self._device.upload(array)
+
+    def zeros(self, spec: TensorSpec, sizes: Mapping[str, int]) -> DeviceBuffer:
+        return self._device.zeros(spec, sizes)
+
+    def copy_rows(self, target: Buffer, batch: int, start: int, source: Buffer, source_batch: int) -> None:
+        self._device.copy_rows(target, batch, start, source, source_batch)
+
+    def close(self) -> None:
+        for graph in self._graphs:
+            graph.close()
+        self._graphs.clear()
+        self._device.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class WaitingGraph:
+    """A graph whose calls return when the GPU is done."""
+
+    def __init__(self, graph: TensorRTGraph) -> None:
+        self.spec = graph.spec
+        self._graph = graph
+
+    def run(self, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
+        outputs = self._graph.run(inputs)
+        self._graph.wait()
+        return outputs
+
+
+def read_factors(bundle: Path, adapter: AdapterEntry) -> dict[str, np.ndarray]:
+    """An adapter's factors by the names of the graph's initializers, float32."""
+    data = (bundle / adapter.file).read_bytes()
+    return {
+        factor.name: np.frombuffer(data, "<f4", factor.shape[0] * factor.shape[1], factor.offset).reshape(factor.shape)
+        for factor in adapter.factors
+    }

@@ -1,0 +1,65 @@
+"""Calls of one engine recorded once and replayed: one launch instead of hundreds."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hyperseg_runtime.backends.tensorrt.device import Device, DeviceBuffer
+from hyperseg_runtime.backends.tensorrt.memory import using
+from hyperseg_runtime.backends.tensorrt.streams import Stream, checked
+
+Buffers = Mapping[str, DeviceBuffer]
+
+
+class Replay:
+    """A recorded call. Addresses are part of the recording: it has inputs and outputs of its own, copied from and
+    to the caller's, but for the caches, which are too large to copy; a recording is for one set of them.
+    """
+
+    def __init__(self, device: Device, stream: Stream, inputs: Buffers, outputs: Buffers, recorded: Any) -> None:
+        self._device = device
+        self._stream = stream
+        self._inputs = inputs
+        self._outputs = outputs
+        self._recorded = recorded
+
+    def run(self, inputs: Buffers, caches: Buffers) -> dict[str, DeviceBuffer]:
+        """New buffers with the outputs; the caches are updated in place."""
+        outputs = {name: self._device.empty(own.dtype, own.shape) for name, own in self._outputs.items()}
+        reads = [inputs[name].block for name in self._inputs]
+        own = [buffer.block for buffer in (*self._inputs.values(), *self._outputs.values())]
+        made = [buffer.block for buffer in (*outputs.values(), *caches.values())]
+        cudart = self._device.cudart
+        with using(self._stream, reads, [*own, *made]):
+            for name, buffer in self._inputs.items():
+                self._copy(buffer, inputs[name])
+            checked(cudart, cudart.cudaGraphLaunch(self._recorded, self._stream.handle))
+            for name, buffer in outputs.items():
+                self._copy(buffer, self._outputs[name])
+        return outputs
+
+    def _copy(self, target: DeviceBuffer, source: DeviceBuffer) -> None:
+        cudart = self._device.cudart
+        kind = cudart.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+        places = (target.block.address, source.block.address, source.size_bytes)
+        checked(cudart, cudart.cudaMemcpyAsync(*places, kind, self._stream.handle))
+
+    def close(self) -> None:
+        """Wait for what is under way and free the recording."""
+        self._stream.synchronise()
+        checked(self._device.cudart, self._device.cudart.cudaGraphExecDestroy(self._recorded))
+
+
+def record(cudart: Any, stream: Stream, enqueue: Any) -> Any:
+    """What `enqueue()` puts into `stream`, recorded and not run. Raises HypersegError where it cannot be recorded."""
+    # Only this thread is watched: other programs in the process may ask for memory meanwhile.
+    mode = cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+    checked(cudart, cudart.cudaStreamBeginCapture(stream.handle, mode))
+    try:
+        enqueue()
+    finally:
+        answer = cudart.cudaStreamEndCapture(stream.handle)  # also after a failure, or the stream stays unusable
+    captured = checked(cudart, answer)
+    try:
+        return checked(cudart, cudart.cudaGraphInstantiate(captured, 0))
+    finally:
+        checked(cudart, cudart.cudaGraphDestroy(captured))
