@@ -57,9 +57,11 @@ class Client:
         """The best mask for each text."""
         return self._results(Request(image=encoded(image), texts=tuple(texts), options=options))
 
-    def segment_classes(self, image: ImageFile, classes: Sequence[str]) -> list[SegmentationResult]:
-        """Masks for a list of class names."""
-        return self._results(Request(image=encoded(image), classes=tuple(classes)))
+    def segment_classes(
+        self, image: ImageFile, classes: Sequence[str], options: Options = DEFAULTS
+    ) -> list[SegmentationResult]:
+        """A mask for each class whose score reaches `options.min_score`, best first."""
+        return self._results(Request(image=encoded(image), classes=tuple(classes), options=options))
 
     def ask(self, image: ImageFile | None, question: str, options: Options = DEFAULTS) -> Iterator[str]:
         """Pieces of the answer as they are made. Leaving early over gRPC ends the work."""

@@ -87,6 +87,7 @@ class Options(_Strict):
     """The JSON object in OPTIONS; unknown keys are refused.
 
     task         which segmentation prompt; None for the family's first
+    min_score    classes with less are left out
     png          each mask also as a PNG file in base64
     max_tokens, temperature, top_p, seed
                  of the answer to QUESTION, see `sampling.Sampling`
@@ -94,6 +95,7 @@ class Options(_Strict):
     """
 
     task: str | None = None
+    min_score: Annotated[float, Field(ge=0, le=1)] = 0.0
     png: bool = False
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: float = 0.0

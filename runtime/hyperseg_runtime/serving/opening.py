@@ -9,8 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
+from hyperseg_runtime.backends.by_name import make_backend
 from hyperseg_runtime.bundle import Bundle, hash_file, read_manifest
-from hyperseg_runtime.errors import BundleError, InputError
+from hyperseg_runtime.errors import BundleError
 from hyperseg_runtime.graph_spec import GraphSpec
 from hyperseg_runtime.manifest import FILE_NAME, Manifest
 from hyperseg_runtime.pipeline import CACHE_BYTES, Pipeline, family_of
@@ -138,10 +139,5 @@ def check_contract(manifest: Manifest, expected: str) -> None:
 def open_backend(configured: str) -> Backend:
     """The backend of this name, or of the one in the environment. Raises InputError for unknown names."""
     name = os.environ.get(BACKEND_VARIABLE) or configured
-    match name:
-        case "onnxruntime":
-            from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
-
-            threads = os.environ.get(THREADS_VARIABLE)
-            return OnnxRuntimeBackend(int(threads) if threads else None)
-    raise InputError(f"unknown backend {name!r}; there is onnxruntime")
+    threads = os.environ.get(THREADS_VARIABLE) if name == "onnxruntime" else None
+    return make_backend(name, bundle_folder(), int(threads) if threads else None)

@@ -8,14 +8,15 @@ MODEL/1/model.plan          the engine, where TensorRT runs it
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
 from google.protobuf import text_format
 
 from hyperseg_runtime.bundle import Bundle
-from hyperseg_runtime.engines import ENGINES, EngineManifest, engine_folder, engine_path, read_engines
+from hyperseg_runtime.engines import ENGINES, EngineEntry, engine_folder, engine_path, read_engines
 from hyperseg_runtime.errors import InputError, OutputError
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.files import explained, replace_folder
@@ -94,9 +95,22 @@ def plan_of(directory: Path, target: str | None = None) -> tuple[Plan, dict[str,
     engines = read_engines(folder) if folder else None
     if folder is None or engines is None:
         return Plan(specs), {}
-    ranges = {spec.name: spec.axis_ranges[BATCH] for spec in specs}
-    batches = {entry.graph: _largest_batch(entry.profiles, ranges[entry.graph]) for entry in engines.engines}
-    return Plan(specs, engine_batch=batches), _plans(folder, engines)
+    plan = Plan(specs)
+    entries = [engines.usable(spec.name) for spec in plan.stages]
+    for entry in entries:
+        _check_servable(entry)
+    batches = {e.graph: _largest_batch(e, s.axis_ranges[BATCH]) for e, s in zip(entries, plan.stages, strict=True)}
+    plans = {entry.graph: engine_path(folder, entry) for entry in entries}
+    return replace(plan, engine_batch=batches), plans
+
+
+def _check_servable(entry: EngineEntry) -> None:
+    """InputError for an engine that the server's own TensorRT backend cannot run."""
+    if entry.stripped:
+        raise InputError(
+            f"the engine of {entry.graph} was built with --stripped: it has no weights, and the server reads the plan "
+            "alone; build it again without"
+        )
 
 
 def _engines_of(bundle: Bundle, target: str | None) -> Path | None:
@@ -108,10 +122,6 @@ def _engines_of(bundle: Bundle, target: str | None) -> Path | None:
     return found[0] if found else None
 
 
-def _plans(folder: Path, engines: EngineManifest) -> dict[str, Path]:
-    return {entry.graph: engine_path(folder, entry) for entry in engines.engines}
-
-
-def _largest_batch(profiles: Sequence[str], batch: AxisRange) -> int:
+def _largest_batch(entry: EngineEntry, batch: AxisRange) -> int:
     """Engines are tuned for one image at a time, except those of the throughput preset."""
-    return batch.maximum if "throughput" in profiles else batch.minimum
+    return batch.maximum if "throughput" in entry.profiles else batch.minimum

@@ -71,6 +71,9 @@ class Service:
         if request.texts:
             with self._turn(budget):
                 found += session.segment_many(request.texts, request.options.task)
+        if request.classes:
+            with self._turn(budget):
+                found += session.segment_classes(request.classes, request.options.min_score)
         return found
 
     def _frame(self, request: Request, step: StreamStep, budget: "_Budget") -> list[SegmentationResult]:

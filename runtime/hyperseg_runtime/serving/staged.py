@@ -30,6 +30,7 @@ class StagedBackend:
         self._inner = inner
         self._runner = runner
         self.name = inner.name
+        self.precisions = inner.precisions
 
     def open(self, spec: GraphSpec, path: Path) -> Graph:
         return StageGraph(spec, self._runner) if spec.reuse is Reuse.IMAGE else self._inner.open(spec, path)
