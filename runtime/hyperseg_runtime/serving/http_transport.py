@@ -17,7 +17,7 @@ from hyperseg_runtime.serving.responses import Response
 from hyperseg_runtime.serving.wire_errors import error_of
 
 EVENT = b"data:"
-CODES = {
+CODES: dict[int, Code] = {
     HTTPStatus.BAD_REQUEST: Code.INVALID_ARG,
     HTTPStatus.NOT_FOUND: Code.NOT_FOUND,
     HTTPStatus.NOT_IMPLEMENTED: Code.UNSUPPORTED,
@@ -67,7 +67,7 @@ def _responses(answer: http.client.HTTPResponse) -> Iterator[Response]:
     if answer.status != HTTPStatus.OK:
         body = answer.read()
         # A model's own error comes as an event, and with status 400 whatever its code was.
-        code = Code.INTERNAL if body.startswith(EVENT) else CODES.get(HTTPStatus(answer.status), Code.INTERNAL)
+        code = Code.INTERNAL if body.startswith(EVENT) else CODES.get(answer.status, Code.INTERNAL)
         raise error_of(_content(body.removeprefix(EVENT)).get("error", f"status {answer.status}"), code)
     for line in answer:
         if line.startswith(EVENT):

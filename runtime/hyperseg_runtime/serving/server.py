@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -96,8 +97,7 @@ class Server:
         self.settings = settings
         self.address = settings.address.chosen()
         self._distribution = distribution
-        self._work = tempfile.TemporaryDirectory(prefix="hyperseg-serve-")
-        self.folder = Path(self._work.name)
+        self.folder = Path()  # from `start` to `stop`: log, and Python of the served models
         self._region = f"hyperseg{os.getpid()}_{secrets.token_hex(4)}_"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -111,6 +111,8 @@ class Server:
         return self._process.pid
 
     def start(self) -> None:
+        # Not in a folder that others can write to: the models' Python imports from where it was started.
+        self.folder = Path(tempfile.mkdtemp(prefix="hyperseg-serve-"))
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 self._command(), cwd=self.folder, env=self._environment(), stdout=log, stderr=subprocess.STDOUT
@@ -153,7 +155,7 @@ class Server:
                 self._process.wait()
         for region in SHARED_MEMORY.glob(f"{self._region}*"):  # what a model left that ended by force
             region.unlink(missing_ok=True)
-        self._work.cleanup()
+        shutil.rmtree(self.folder)
 
     def __enter__(self) -> Self:
         self.start()

@@ -18,6 +18,10 @@ class Turns:
         self._waiting: deque[threading.Event] = deque()
         self._taken = False
 
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
     @contextmanager
     def next(self) -> Iterator[None]:
         self._enter()
