@@ -54,6 +54,7 @@ def up(
     grpc_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8001,
     metrics_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8002,
     timeout_s: Annotated[float, typer.Option(help="How long to wait for the first answer.")] = 600.0,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of one graph; default: all cores.")] = None,
     shared_memory: Annotated[
         bool, typer.Option("--shared-memory", help="Callers may hand over images in shared memory; trust them all.")
     ] = False,
@@ -61,6 +62,7 @@ def up(
     """Start the server found on this machine, wait until it answers a canary request, and stay until Ctrl-C."""
     from hyperseg_runtime.serving.contract import Profile
     from hyperseg_runtime.serving.distribution import find_distribution
+    from hyperseg_runtime.serving.opening import THREADS_VARIABLE
     from hyperseg_runtime.serving.server import Address, Server, ServerSettings
 
     if profile not in set(Profile):
@@ -71,6 +73,7 @@ def up(
         Profile(profile),
         Address(http_port, grpc_port, metrics_port, host),
         shared_memory=shared_memory,
+        environment={} if threads is None else {THREADS_VARIABLE: str(threads)},
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the server as Ctrl-C does
     with Server(find_distribution(), settings) as server:
