@@ -1,6 +1,7 @@
 """gRPC to a server on the same machine that reads the image where the caller wrote it."""
 
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -8,11 +9,17 @@ from typing import Any
 
 import numpy as np
 from tritonclient import grpc
-from tritonclient.utils import shared_memory
+from tritonclient.utils import InferenceServerException, shared_memory
 
+from hyperseg_runtime.errors import ServerError
 from hyperseg_runtime.serving import contract
 from hyperseg_runtime.serving.grpc_transport import GrpcTransport, explained
 from hyperseg_runtime.serving.requests import Request
+
+
+IN_USE = "currently in use"
+PAUSE_S = 0.005
+PAUSES = 400
 
 
 class SharedMemoryTransport(GrpcTransport):
@@ -40,7 +47,18 @@ class SharedMemoryTransport(GrpcTransport):
             try:
                 yield name
             finally:
-                with explained():
-                    self._client.unregister_system_shared_memory(name)
+                self._unregister(name)
         finally:
             shared_memory.destroy_shared_memory_region(region)
+
+    def _unregister(self, name: str) -> None:
+        """The server lets go of a request a little after its last response."""
+        for _ in range(PAUSES):
+            try:
+                self._client.unregister_system_shared_memory(name)
+                return
+            except InferenceServerException as error:
+                if IN_USE not in error.message():
+                    raise ServerError(f"the server keeps the shared memory: {error.message()}") from error
+            time.sleep(PAUSE_S)
+        raise ServerError(f"the server keeps the shared memory for {PAUSES * PAUSE_S:g} s after its answer")
