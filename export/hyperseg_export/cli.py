@@ -10,10 +10,12 @@ import typer
 
 from hyperseg_export import lora_cli
 from hyperseg_export.console import ExportProgress
-from hyperseg_runtime import cli, console
+from hyperseg_runtime import cli, console, video_cli
 from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.manifest_tables import megabytes, print_parity
 
 app = cli.app
+app.command()(video_cli.video)
 app.add_typer(lora_cli.app, name="lora")
 EXTRA = "export"
 
@@ -77,8 +79,8 @@ def export(
     if as_json:
         console.print_json(manifest.model_dump(mode="json"))
         return
-    console.out.print(f"bundle  {bundle} ({cli.megabytes(manifest.size_bytes)})\n", markup=False)
-    cli.print_parity(manifest)
+    console.out.print(f"bundle  {bundle} ({megabytes(manifest.size_bytes)})\n", markup=False)
+    print_parity(manifest)
 
 
 @app.command()

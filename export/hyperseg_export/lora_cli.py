@@ -9,6 +9,7 @@ from hyperseg_export.console import ExportProgress
 from hyperseg_runtime import cli, console
 from hyperseg_runtime.bundle import read_manifest
 from hyperseg_runtime.manifest import AdapterEntry, Manifest, kind_of
+from hyperseg_runtime.manifest_tables import adapter_line, print_parity
 
 EXTRA = "export"
 
@@ -46,7 +47,7 @@ def swap(
         console.print_json({**_facts(manifest), "parity": parity})
         return
     _print_slots(manifest)
-    cli.print_parity(manifest)
+    print_parity(manifest)
 
 
 @app.command()
@@ -87,7 +88,7 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
 
 def _print_slots(manifest: Manifest) -> None:
     entry = manifest.adapter
-    console.out.print(cli.adapter_line(manifest), markup=False)
+    console.out.print(adapter_line(manifest), markup=False)
     if entry is not None:
         console.out.print()
         console.print_rows(

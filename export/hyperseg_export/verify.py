@@ -12,6 +12,7 @@ from hyperseg_runtime import console
 from hyperseg_runtime.bundle import Bundle
 from hyperseg_runtime.errors import CheckpointError, InputError, ParityError
 from hyperseg_runtime.manifest import ParityEntry
+from hyperseg_runtime.manifest_tables import print_entries, verdict
 
 GOLDEN_FAMILY = "hyperseg"
 """Golden folders do not name their family yet; the first one with data is this."""
@@ -81,25 +82,6 @@ def print_bundle(entries: tuple[ParityEntry, ...], as_json: bool) -> None:
     if as_json:
         console.print_json({"parity": [entry.model_dump() for entry in entries], "passed": not failed})
     else:
-        console.print_rows(
-            "ONNX graphs against their modules",
-            ("graph", "output", "measure", ">worst", ">allowed", "run by", "verdict"),
-            [
-                (
-                    e.graph,
-                    e.output,
-                    e.measure,
-                    f"{e.worst_error:.1e}",
-                    f"{e.tolerance:.0e}",
-                    e.engine,
-                    verdict(e.passed),
-                )
-                for e in entries
-            ],
-        )
+        print_entries("ONNX graphs against their modules", entries)
     if failed:
         raise ParityError(f"{len(failed)} graph outputs differ more than allowed")
-
-
-def verdict(passed: bool) -> str:
-    return "passed" if passed else "FAILED"

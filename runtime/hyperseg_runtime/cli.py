@@ -18,6 +18,7 @@ from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.files import output_folder, write_atomically
 from hyperseg_runtime.image_io import load_image
 from hyperseg_runtime.manifest import Manifest
+from hyperseg_runtime.manifest_tables import print_manifest
 from hyperseg_runtime.results import SegmentationResult, encode_png
 from hyperseg_runtime.serving import client_verb, serve_verb
 
@@ -93,7 +94,7 @@ def run(
     with output_folder(out):
         libraries = cpu_op.libraries_if_possible() if native else ()
         engine_library = partial(make_backend, backend, bundle, threads, libraries, accept_unmeasured)
-        with _opened(bundle, engine_library) as pipeline, pipeline.open(pixels) as session:
+        with opened_pipeline(bundle, engine_library) as pipeline, pipeline.open(pixels) as session:
             results = session.name_then_segment(texts[0]) if name_first else session.segment_many(texts, task)
             manifest = pipeline.bundle.manifest if report else None
         stems = [f"{image.stem}.{number}" for number in range(1, len(results) + 1)]
@@ -136,7 +137,7 @@ def chat(
     sampling = Sampling(temperature, top_p, seed)
     pixels = None if image is None else load_image(image)
     engine_library = partial(make_backend, backend, bundle, threads, accept_unmeasured=accept_unmeasured)
-    with _opened(bundle, engine_library) as pipeline, pipeline.open(pixels) as session:
+    with opened_pipeline(bundle, engine_library) as pipeline, pipeline.open(pixels) as session:
         answer = session.ask(question, sampling, max_tokens)
         started = False
         for piece in answer:
@@ -155,7 +156,7 @@ def chat(
 
 
 @contextmanager
-def _opened(directory: Path, engine_library: Callable[[], "Backend"]) -> Iterator["Pipeline"]:
+def opened_pipeline(directory: Path, engine_library: Callable[[], "Backend"]) -> Iterator["Pipeline"]:
     from hyperseg_runtime.pipeline import Pipeline
 
     size_bytes = read_manifest(directory).size_bytes
@@ -215,90 +216,6 @@ def doctor(as_json: JsonOption = False) -> None:
     for finding in findings:
         if finding.advice:
             console.out.print(f"{finding.part}: {finding.advice}", markup=False)
-
-
-def print_manifest(manifest: Manifest) -> None:
-    origin = manifest.provenance
-    console.out.print(f"family      {manifest.family}", markup=False)
-    console.out.print(
-        f"size        {megabytes(manifest.size_bytes)} in {len(manifest.files)} files, all hashes match", markup=False
-    )
-    console.out.print(
-        f"checkpoint  sha256 {origin.checkpoint_sha256[:16]}..., exported {origin.created_utc}", markup=False
-    )
-    console.out.print(adapter_line(manifest))
-    console.out.print(f"made with   {', '.join(f'{name} {v}' for name, v in origin.versions.items())}", markup=False)
-    console.out.print()
-    console.print_rows(
-        "Graphs",
-        ("graph", ">parameters", "precision", "reused per", "inputs", "outputs"),
-        [
-            (
-                graph.spec.name,
-                f"{graph.parameters:,}",
-                graph.precision,
-                graph.spec.reuse,
-                shorten(graph.spec.input_names()),
-                shorten(graph.spec.output_names()),
-            )
-            for graph in manifest.graphs
-        ],
-    )
-    coverage = manifest.coverage
-    console.print_rows(
-        f"Checkpoint: {coverage.tensors} tensors",
-        ("bytes", "what became of them"),
-        [
-            (f"{coverage.loaded_bytes:,}", "in the graphs and tables"),
-            (f"{coverage.checked_bytes:,}", "computed here, compared with the stored values"),
-            *((f"{count:,}", f"left out: {reason}") for reason, count in coverage.unused_bytes.items()),
-        ],
-    )
-    print_parity(manifest)
-
-
-def print_parity(manifest: Manifest) -> None:
-    """One row per graph: its worst output."""
-    if manifest.parity is None:
-        console.out.print("Parity: not measured (run: hyperseg-trt verify BUNDLE --checkpoint CHECKPOINT)")
-        return
-    by_graph = [[e for e in manifest.parity if e.graph == graph.spec.name] for graph in manifest.graphs]
-    worst = [max(entries, key=lambda e: (not e.passed, e.worst_error / e.tolerance)) for entries in by_graph if entries]
-    console.print_rows(
-        "Parity of ONNX graphs with their modules on photographs, worst output of each",
-        ("graph", "output", "measure", ">worst", ">allowed", "run by", "verdict"),
-        [
-            (
-                e.graph,
-                e.output,
-                e.measure,
-                f"{e.worst_error:.1e}",
-                f"{e.tolerance:.0e}",
-                e.engine,
-                "passed" if e.passed else "FAILED",
-            )
-            for e in worst
-        ],
-    )
-
-
-def adapter_line(manifest: Manifest) -> str:
-    """Which adapter a bundle holds, and how."""
-    sha256, entry = manifest.provenance.adapter_sha256, manifest.adapter
-    if sha256 is None or entry is None:
-        return "adapter     " + ("none" if sha256 is None else f"sha256 {sha256[:16]}..., merged into the weights")
-    used = sum(slot.rank > 0 for slot in entry.slots)
-    return f"adapter     sha256 {sha256[:16]}..., kept apart: in {used} of {len(entry.slots)} slots of {entry.graph}"
-
-
-def megabytes(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:,.1f} MB"
-
-
-def shorten(names: list[str], shown: int = 4) -> str:
-    """The first names and how many more there are."""
-    more = f" + {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
 
 
 def _print_result(result: SegmentationResult, written: dict[str, str]) -> None:

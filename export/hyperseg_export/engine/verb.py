@@ -9,9 +9,9 @@ from hyperseg_export.engine.build import build_engines
 from hyperseg_export.engine.options import BuildOptions, EnginePlan, plan_engines
 from hyperseg_runtime import console
 from hyperseg_runtime.bundle import read_manifest
-from hyperseg_runtime.cli import megabytes
 from hyperseg_runtime.engines import EngineEntry, EngineManifest
 from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.manifest_tables import megabytes
 
 __all__ = ["BuildOptions", "build_engines", "print_engines", "print_plan", "workspace_bytes"]
 
