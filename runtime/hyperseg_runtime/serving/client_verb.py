@@ -1,10 +1,13 @@
 """Verbs that ask a server."""
 
+import secrets
 import sys
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
 
 from hyperseg_runtime import console
@@ -13,6 +16,7 @@ from hyperseg_runtime.files import output_folder, write_atomically
 from hyperseg_runtime.results import SegmentationResult, encode_png
 
 if TYPE_CHECKING:
+    from hyperseg_runtime.frames import Frame
     from hyperseg_runtime.serving.client import Client
 
 app = typer.Typer(help="Ask a server that `serve up` started.", no_args_is_help=True)
@@ -47,10 +51,16 @@ def segment(
     timeout_s: TimeoutOption = 60.0,
 ) -> None:
     """Masks of what the TEXTs name in IMAGE."""
+    from hyperseg_runtime.serving.contract import Limits
+    from hyperseg_runtime.serving.requests import open_image
+
     data = _read(image)
     with _client(url, timeout_s) as client:
         results = client.segment_classes(data, texts) if classes else client.segment(data, texts)
-    _show(results, data, output, out, Path(image).stem if image != STDIN else "stdin")
+    if output is Format.COCO:
+        console.print_json({"results": [result.to_json() for result in results]})
+        return
+    _write(results, open_image(data, Limits()), output, out, "stdin" if image == STDIN else Path(image).stem)
 
 
 @app.command()
@@ -74,21 +84,26 @@ def ask(
 
 @app.command()
 def video(
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to segment in every frame.")],
-    frames: Annotated[list[Path], typer.Argument(metavar="FRAME...", help="Image files in their order.")],
-    stream: Annotated[str, typer.Option(help="Name of the stream, which must be no other's.")] = "client",
+    frames: Annotated[Path, typer.Argument(metavar="FRAMES", help="Folder of images, or a video file.")],
+    texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="What to segment in every frame.")],
     output: FormatOption = Format.COCO,
     out: OutOption = Path(),
     url: UrlOption = GRPC_URL,
     timeout_s: TimeoutOption = 60.0,
 ) -> None:
-    """Masks in the frames of a video, each seen with the memory of those before it; needs grpc."""
+    """Masks in each of FRAMES, seen with the memory of the frames before it; needs grpc."""
+    from hyperseg_runtime.frames import read_frames
+
+    content = []
     with _client(url, timeout_s) as client:
-        session = client.open_video(stream)
-        for frame in frames:
-            data = _read(str(frame))
-            results = session.segment(data, [text], last=frame is frames[-1])
-            _show(results, data, output, out, frame.stem)
+        session = client.open_video(secrets.token_hex(8))
+        for frame, is_last in _with_last(read_frames(frames)):
+            results = session.segment(frame.pixels_hwc_u8, texts, is_last)
+            if output is not Format.COCO:
+                _write(results, frame.pixels_hwc_u8, output, out, frame.name)
+            content.append({"frame": frame.name, "results": [result.to_json() for result in results]})
+    if output is Format.COCO:
+        console.print_json({"frames": content})
 
 
 @app.command()
@@ -117,22 +132,21 @@ def _read(image: str) -> bytes:
     return sys.stdin.buffer.read() if image == STDIN else encoded(image)
 
 
-def _show(results: list[SegmentationResult], data: bytes, output: Format, out: Path, stem: str) -> None:
-    if output is Format.COCO:
-        console.print_json({"results": [result.to_json() for result in results]})
-        return
+def _with_last(frames: "Iterator[Frame]") -> "Iterator[tuple[Frame, bool]]":
+    """Each frame, and whether it is the last."""
+    held = next(frames)
+    for frame in frames:
+        yield held, False
+        held = frame
+    yield held, True
+
+
+def _write(results: list[SegmentationResult], pixels: np.ndarray, output: Format, out: Path, stem: str) -> None:
+    from hyperseg_runtime.overlay import draw_overlay
+
     with output_folder(out):
         for number, result in enumerate(results, 1):
             path = out / f"{stem}.{number}.{'mask' if output is Format.PNG else 'overlay'}.png"
-            write_atomically(path, _picture(result, data, output))
+            picture = result.mask if output is Format.PNG else draw_overlay(pixels, result.mask)
+            write_atomically(path, encode_png(picture))
             console.out.print(f"{path}  {result.text}", markup=False)
-
-
-def _picture(result: SegmentationResult, data: bytes, output: Format) -> bytes:
-    if output is Format.PNG:
-        return encode_png(result.mask)
-    from hyperseg_runtime.overlay import draw_overlay
-    from hyperseg_runtime.serving.contract import Limits
-    from hyperseg_runtime.serving.requests import open_image
-
-    return encode_png(draw_overlay(open_image(data, Limits()), result.mask))

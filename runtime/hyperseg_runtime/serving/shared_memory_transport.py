@@ -16,7 +16,6 @@ from hyperseg_runtime.serving import contract
 from hyperseg_runtime.serving.grpc_transport import GrpcTransport, explained
 from hyperseg_runtime.serving.requests import Request
 
-
 IN_USE = "currently in use"
 PAUSE_S = 0.005
 PAUSES = 400

@@ -28,7 +28,7 @@ def test_init_writes_a_repository(run_cli: RunCli, tiny_bundle: Path, tmp_path: 
         (["client", "segment", __file__, "a", "--url", "nowhere"], 2, "is no address"),
         (["client", "segment", __file__, "a", "--url", "http://127.0.0.1:1"], 10, "no answer"),
         (["client", "ask", "a", "b", "c"], 2, "into quotes"),
-        (["client", "video", "a", __file__, "--url", "http://127.0.0.1:1"], 2, "grpc"),
+        (["client", "video", ".", "a", "--url", "http://127.0.0.1:1"], 2, "grpc"),
         (["client", "health", "--url", "http://127.0.0.1:1"], 10, "no answer"),
         (["client", "health", "--url", "grpc://127.0.0.1:1"], 2, "http://"),
     ],
