@@ -45,18 +45,20 @@ def segment(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="Image file, or - for stdin.")],
     texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="What to segment.")],
     classes: Annotated[bool, typer.Option("--classes", help="TEXTs are a list of class names.")] = False,
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave out classes with less.")] = 0.0,
     output: FormatOption = Format.COCO,
     out: OutOption = Path(),
     url: UrlOption = DEFAULT_URL,
     timeout_s: TimeoutOption = 60.0,
 ) -> None:
     """Masks of what the TEXTs name in IMAGE."""
-    from hyperseg_runtime.serving.contract import Limits
+    from hyperseg_runtime.serving.contract import Limits, Options
     from hyperseg_runtime.serving.requests import open_image
 
     data = _read(image)
     with _client(url, timeout_s) as client:
-        results = client.segment_classes(data, texts) if classes else client.segment(data, texts)
+        ask = client.segment_classes if classes else client.segment
+        results = ask(data, texts, Options(min_score=min_score))
     if output is Format.COCO:
         console.print_json({"results": [result.to_json() for result in results]})
         return

@@ -30,6 +30,7 @@ class Reason(StrEnum):
     TOO_MANY = "E_TOO_MANY"
     OPTIONS = "E_OPTIONS"
     STREAM_UNKNOWN = "E_STREAM_UNKNOWN"
+    BUSY = "E_BUSY"
     CANCELLED = "E_CANCELLED"
     TIMEOUT = "E_TIMEOUT"
     NUMERICS = "E_NUMERICS"
@@ -38,6 +39,7 @@ class Reason(StrEnum):
 
 
 CODES = {
+    Reason.BUSY: Code.UNAVAILABLE,
     Reason.STREAM_UNKNOWN: Code.NOT_FOUND,
     Reason.CANCELLED: Code.CANCELLED,
     Reason.TIMEOUT: Code.CANCELLED,
@@ -46,6 +48,9 @@ CODES = {
     Reason.INTERNAL: Code.INTERNAL,
 }
 """Reasons that are not the caller's fault; all others are INVALID_ARG."""
+
+NO_ROOM = ("Exceeds maximum queue size", "Request timeout expired")
+"""What the server itself says of a full or late queue."""
 
 
 class RefusalError(InputError):
@@ -98,6 +103,8 @@ def failure_of(error: Exception) -> Failure:
 
 
 def refusal_of(message: str) -> Exception:
-    """Inverse of `Failure.__str__`, for what another model of the server refused."""
+    """Inverse of `Failure.__str__`, for what another model of the server refused, or its queue."""
+    if any(text in message for text in NO_ROOM):
+        return RefusalError(Reason.BUSY, "the server has no room for the request now; try again later")
     reason, _, text = message.partition(": ")
     return RefusalError(Reason(reason), text) if reason in set(Reason) else RuntimeError(message)

@@ -111,6 +111,11 @@ def _check_servable(entry: EngineEntry) -> None:
             f"the engine of {entry.graph} was built with --stripped: it has no weights, and the server reads the plan "
             "alone; build it again without"
         )
+    if entry.version_compatible:
+        raise InputError(
+            f"the engine of {entry.graph} was built with --version-compatible: it brings code of its own, which the "
+            "server runs only when told to trust every plan; build it again without"
+        )
 
 
 def _engines_of(bundle: Bundle, target: str | None) -> Path | None:

@@ -28,6 +28,8 @@ POLL_S = 0.2
 LOG_LINES = 30
 ADMIN_APIS = "model-repository,model-config,statistics,shared-memory,logging,trace"
 """Not for everybody: they change the server, or tell about it."""
+KEY_VARIABLE = "HYPERSEG_ADMIN_KEY"
+"""The key of these APIs; a random one unless it is set."""
 HTTP_OVERHEAD_BYTES = 1_000_000
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -75,7 +77,7 @@ class ServerSettings:
     bundle: Path
     profile: Profile
     address: Address = Address()
-    admin_key: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+    admin_key: str = field(default_factory=lambda: os.environ.get(KEY_VARIABLE) or secrets.token_hex(16), repr=False)
     shared_memory: bool = False
     """Let every caller register shared memory: for callers on the same machine that are all trusted."""
     environment: dict[str, str] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from hyperseg_runtime.errors import (
     ServerError,
     UnavailableError,
 )
-from hyperseg_runtime.serving.refusals import Code, Reason
+from hyperseg_runtime.serving.refusals import NO_ROOM, Code, Reason
 
 IDENTIFIER = re.compile(r"\b(E_[A-Z_]+): (.*)", re.S)
 KINDS: dict[str, type[HypersegError]] = {
@@ -23,11 +23,8 @@ KINDS: dict[str, type[HypersegError]] = {
     Reason.OPTIONS: InputError,
     Reason.STREAM_UNKNOWN: InputError,
     Reason.NUMERICS: NumericsError,
+    Reason.BUSY: UnavailableError,
 }
-NO_ROOM = ("Exceeds maximum queue size", "Request timeout expired")
-"""What the server says of a full or late queue. Streams carry texts alone: with the header `triton_grpc_error`
-they would carry codes, but release 24.10 ends by a segmentation fault at the first error sent so (gRPC stream,
-"HandleCancellation called even when the context was not cancelled"). Once that is gone, codes can replace this."""
 
 
 def error_of(message: str, code: Code) -> HypersegError:
@@ -40,6 +37,9 @@ def error_of(message: str, code: Code) -> HypersegError:
     if found:
         identifier, text = found.groups()
         return KINDS.get(identifier, ServerError)(f"{identifier}: {text.strip()}")
+    # Streams carry texts alone. With the header `triton_grpc_error` they would carry codes, but release 24.10 ends by
+    # a segmentation fault after the first error sent so ("HandleCancellation called even when the context was not
+    # cancelled" in its log). Once that is gone, codes can take the place of texts.
     if code is Code.UNAVAILABLE or any(text in message for text in NO_ROOM):
         return UnavailableError(f"the server has no room for the request now: {message}")
     match code:

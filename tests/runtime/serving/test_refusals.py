@@ -40,4 +40,5 @@ def test_what_is_kept_back_is_logged_under_a_reference(capsys: pytest.CaptureFix
 def test_a_refusal_survives_a_second_model() -> None:
     passed_on = refusal_of(str(Failure(Reason.TOO_MANY, "9: at most 8")))
     assert str(failure_of(passed_on)) == "E_TOO_MANY: 9: at most 8"
+    assert failure_of(refusal_of("[request id: 1] Exceeds maximum queue size")).code is Code.UNAVAILABLE
     assert failure_of(refusal_of("Stub process is not healthy")).reason is Reason.INTERNAL

@@ -58,7 +58,11 @@ def test_engines_of_several_targets_are_not_guessed(bundle_copy: Path) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "error", "text"),
-    [({"stripped": True}, InputError, "--stripped"), ({"parity": None}, BundleError, "never compared")],
+    [
+        ({"stripped": True}, InputError, "--stripped"),
+        ({"version_compatible": True}, InputError, "--version-compatible"),
+        ({"parity": None}, BundleError, "never compared"),
+    ],
 )
 def test_engines_that_cannot_be_served(
     bundle_copy: Path, changes: dict[str, object], error: type[Exception], text: str

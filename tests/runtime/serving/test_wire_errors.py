@@ -26,6 +26,7 @@ from hyperseg_runtime.serving.wire_errors import error_of
         ("E_TIMEOUT: late", Code.UNAVAILABLE, ServerError),
         ("E_OF_A_NEWER_SERVER: what", Code.INTERNAL, ServerError),
         ("[request id: 1] Exceeds maximum queue size", Code.INTERNAL, UnavailableError),
+        ("E_BUSY: no room", Code.INTERNAL, UnavailableError),
         ("connection refused", Code.UNAVAILABLE, UnavailableError),
         ("unexpected shape for input", Code.INVALID_ARG, InputError),
         ("Stub process is not healthy", Code.INTERNAL, ServerError),
