@@ -33,8 +33,12 @@ demo: setup
 	$(BIN)/hyperseg-trt run $(DEMO)/bundle $(PHOTO) "$(TEXT)" --out $(DEMO)/result --report
 	@echo "The weights are random: the mask shows that every step works, not what a trained model sees."
 
-test: check
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: check $(VENV)/.triton
+	HYPERSEG_TRITON=$(CURDIR)/$(VENV)/triton $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# A server for the tests of serving, which are skipped on machines that cannot have it.
+$(VENV)/.triton: $(VENV)/.ready runtime/hyperseg_runtime/serving/distribution.py
+	$(BIN)/hyperseg-trt serve install-local --folder $(VENV)/triton && touch $@ || echo "no local server"
 
 check: setup
 	$(BIN)/ruff format --check .

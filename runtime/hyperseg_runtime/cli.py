@@ -21,6 +21,7 @@ from hyperseg_runtime.image_io import load_image
 from hyperseg_runtime.manifest import Manifest
 from hyperseg_runtime.manifest_tables import print_manifest
 from hyperseg_runtime.results import SegmentationResult, encode_png
+from hyperseg_runtime.serving import client_verb, serve_verb
 
 if TYPE_CHECKING:
     from hyperseg_runtime.backends.base import Backend
@@ -49,7 +50,8 @@ UnmeasuredOption = Annotated[
 EXIT_CODES = """Exit codes: 0 done; 1 unexpected error; 2 unusable input (arguments, image, text, checkpoint);
 3 a package or device is missing; 4 export failed; 5 results differ too much or are not
 numbers; 6 bundle damaged or incompatible; 7 disk or memory ran out; 8 an engine is not what
-was planned; 130 interrupted."""
+was planned; 9 a server failed at a request; 10 a server cannot be reached or has no room;
+130 interrupted."""
 
 app = typer.Typer(
     name="hyperseg-trt",
@@ -61,6 +63,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(serve_verb.app, name="serve")
+app.add_typer(client_verb.app, name="client")
 
 
 @app.command()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from hyperseg_runtime.errors import HypersegError
+from hyperseg_runtime.errors import EnvironmentMissingError, HypersegError
+from hyperseg_runtime.serving.distribution import find_distribution
 from hyperseg_runtime.tensorrt_versions import defects_of, require_usable
 
 NVIDIA_SMI_TIMEOUT_S = 20
@@ -32,8 +33,8 @@ def examine(directory: Path) -> list[Finding]:
         _gpu(),
         _tensorrt(),
         _package("cuda-python", "build, run on engines", "pip install 'hyperseg-trt[trt]'"),
-        _package("tritonclient", "asking a Triton server", "pip install 'tritonclient[http,grpc]'"),
-        _program("tritonserver", "serving", "part of NVIDIA's Triton container; nothing for pip"),
+        _package("tritonclient", "serve init, client over grpc", "pip install 'hyperseg-trt[triton]'"),
+        _server(),
         _memory(),
         _disk(directory),
     ]
@@ -46,9 +47,12 @@ def _package(name: str, needed_for: str, advice: str) -> Finding:
         return Finding(name, needed_for, "not installed", False, advice)
 
 
-def _program(name: str, needed_for: str, advice: str) -> Finding:
-    path = shutil.which(name)
-    return Finding(name, needed_for, path or "not found", path is not None, "" if path else advice)
+def _server() -> Finding:
+    needed_for = "serve up"
+    try:
+        return Finding("tritonserver", needed_for, str(find_distribution().binary), True)
+    except EnvironmentMissingError as error:
+        return Finding("tritonserver", needed_for, "not found", False, str(error))
 
 
 def _gpu() -> Finding:

@@ -13,7 +13,9 @@ HypersegError                     exit 1   unexpected
 ├── NumericsError                 exit 5   a network produced NaN or infinite values
 ├── BundleError                   exit 6   a bundle is damaged, too new, or does not fit this program
 ├── ResourceError                 exit 7   disk or memory ran out
-└── AuditError                    exit 8   an engine is not what was planned
+├── AuditError                    exit 8   an engine is not what was planned
+├── ServerError                   exit 9   a server failed at a request
+└── UnavailableError              exit 10  a server cannot be reached, or has no room for the request now
 
 A message says what was expected, what was found, what is available and what to do.
 """
@@ -73,3 +75,11 @@ class ResourceError(HypersegError):
 
 class AuditError(HypersegError):
     exit_code = 8
+
+
+class ServerError(HypersegError):
+    exit_code = 9
+
+
+class UnavailableError(HypersegError):
+    exit_code = 10

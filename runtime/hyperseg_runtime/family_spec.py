@@ -74,3 +74,7 @@ class FamilySpec:
     graph_specs: Callable[[Mapping[str, Any]], tuple[GraphSpec, ...]]
     """From the manifest's dimensions; raises pydantic.ValidationError when they are not this family's."""
     open_model: Callable[[Bundle, Mapping[str, Graph], Backend], FamilyModel[Any]]
+    published: Mapping[str, Any]
+    """Dimensions of the published model, as a manifest holds them."""
+    image_inputs: Callable[[Bundle], Callable[[np.ndarray], dict[str, np.ndarray]]]
+    """Opened on a bundle: RGB (H, W, 3) uint8 -> the inputs of the image graphs that no other graph makes."""

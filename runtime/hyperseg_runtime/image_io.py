@@ -54,7 +54,7 @@ def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         raise ImageError(f"{path}: no such file")
     # By name, Pillow 13 maps uncompressed TIFFs with the sizes of before the rotation: wrong pixels. A file
     # object is read instead.
-    with _explained(str(path)), path.open("rb") as file, _opened(file) as image:
+    with _explained(str(path)), path.open("rb") as file, read_header(file) as image:
         return _to_rgb(image, str(path), max_pixels)
 
 
@@ -121,7 +121,10 @@ def _warnings_off() -> Iterator[None]:
         yield
 
 
-def _opened(file: BinaryIO) -> Image.Image:
-    """Reads the header only."""
+def read_header(file: BinaryIO, formats: tuple[str, ...] | None = None) -> Image.Image:
+    """An image whose header alone was read. `formats` names the decoders to try; None for all.
+
+    Raises what Pillow raises.
+    """
     with _warnings_off():
-        return Image.open(file)
+        return Image.open(file, formats=formats)

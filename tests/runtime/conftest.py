@@ -9,6 +9,7 @@ import pytest
 
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle import TOKENIZER_FILE, Bundle, describe_file
+from hyperseg_runtime.families.hyperseg.published import PUBLISHED
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 from hyperseg_runtime.manifest import FILE_NAME
 from hyperseg_runtime.pipeline import OpenedGraphs, Pipeline
@@ -63,26 +64,7 @@ def rehash(bundle_copy: Path) -> Callable[[str], None]:
 @pytest.fixture(scope="session")
 def real_dims() -> HypersegDimensions:
     """HyperSeg-3B as published."""
-    return HypersegDimensions(
-        image_px=1024,
-        clip_image_px=384,
-        image_tokens=729,
-        map_channels=(128, 256, 512, 1024),
-        map_shapes=((256, 256), (128, 128), (64, 64), (32, 32)),
-        width=2560,
-        layers=32,
-        cache_heads=32,
-        head_width=80,
-        context=1280,
-        perceiver_queries=128,
-        perceiver_width=512,
-        mask_queries=100,
-        mask_width=256,
-        token_rows=50296,
-        logit_rows=51200,
-        seg_token_id=50295,
-        eos_token_id=50256,
-    )
+    return PUBLISHED
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,10 @@ from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.bundle import TOKENIZER_FILE, Bundle
 from hyperseg_runtime.embeddings import LATENTS, MASK_QUERIES, TABLES, TOKENS, Embeddings, table_path
 from hyperseg_runtime.errors import BundleError, InputError, NumericsError, PromptError
+from hyperseg_runtime.families.hyperseg.image_inputs import image_inputs
 from hyperseg_runtime.families.hyperseg.image_state import NOT_FINITE, HypersegImage, Reading
 from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt, continue_prompt, segment_names_prompt
+from hyperseg_runtime.families.hyperseg.published import PUBLISHED
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions, graph_specs
 from hyperseg_runtime.families.hyperseg.stages import HypersegStages, MaskOutputs
 from hyperseg_runtime.family_spec import FamilySpec
@@ -187,4 +189,6 @@ FAMILY = FamilySpec(
     segmentation_tasks=(Task.REFERRING.value, Task.REASONING.value),
     graph_specs=_specs,
     open_model=HypersegModel,
+    published=PUBLISHED.model_dump(mode="json"),
+    image_inputs=image_inputs,
 )

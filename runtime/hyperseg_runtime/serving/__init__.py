@@ -1,0 +1,1 @@
+"""Triton Inference Server: a model repository generated from a bundle, started, and asked."""

@@ -1,0 +1,29 @@
+"""Masks from what the image graphs made elsewhere: the ensemble's last step, without the server around it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hyperseg_runtime.pipeline import Pipeline
+from hyperseg_runtime.serving.requests import Tensors
+from hyperseg_runtime.serving.responses import Response, masks_response
+from hyperseg_runtime.serving.staged import HandedOver
+
+
+class MaskStage:
+    """One request at a time."""
+
+    def __init__(self, pipeline: Pipeline, given: HandedOver, bundle_id: str) -> None:
+        self._pipeline = pipeline
+        self._given = given
+        self._bundle_id = bundle_id
+
+    def respond(self, tensors: Tensors, size_hw: tuple[int, int], texts: Sequence[str]) -> Response:
+        """`tensors` are outputs of the image graphs, `size_hw` the image's size, whose pixels nobody needs."""
+        self._given.give(tensors)
+        with self._pipeline.open(np.zeros((*size_hw, 3), np.uint8)) as session:
+            found = session.segment_many(texts)
+        return masks_response(found, {"bundle": self._bundle_id})
+
+    def close(self) -> None:
+        self._pipeline.close()

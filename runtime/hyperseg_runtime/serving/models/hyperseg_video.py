@@ -1,0 +1,28 @@
+"""One sequence of requests for each video: passes frames on to the public model with their stream's name."""
+
+from typing import Any
+
+import triton_python_backend_utils as pb_utils
+
+from hyperseg_runtime.serving import contract, python_backend
+from hyperseg_runtime.serving.refusals import failure_of
+from hyperseg_runtime.serving.requests import bytes_tensor
+
+
+class TritonPythonModel:
+    def execute(self, requests: list[Any]) -> list[Any]:
+        return [self._serve(request) for request in requests]
+
+    def _serve(self, request: Any) -> Any:
+        try:
+            step = contract.StreamStep(
+                id=str(request.correlation_id()),
+                start=bool(request.flags() & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START),
+                end=bool(request.flags() & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END),
+            )
+            stream = pb_utils.Tensor(contract.STREAM.name, bytes_tensor(step.model_dump_json().encode()))
+            inputs = [*request.inputs(), stream]
+            (result,) = python_backend.ask_model(contract.PUBLIC, inputs, [contract.RESULT.name])
+            return python_backend.answer(result)
+        except Exception as error:
+            return python_backend.failed(failure_of(error))

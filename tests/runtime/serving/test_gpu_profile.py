@@ -1,0 +1,53 @@
+"""The configurations for a GPU, as they are, in a server whose backend `tensorrt` runs ONNX files on the CPU."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hyperseg_runtime.pipeline import Pipeline
+from hyperseg_runtime.serving.client import Client, results_of
+from hyperseg_runtime.serving.contract import Limits, Profile
+from hyperseg_runtime.serving.distribution import Distribution
+from hyperseg_runtime.serving.grpc_transport import GrpcTransport
+from hyperseg_runtime.serving.opening import BACKEND_VARIABLE, THREADS_VARIABLE
+from hyperseg_runtime.serving.requests import Request, open_image
+from hyperseg_runtime.serving.server import SHARED_MEMORY, Address, Server, ServerSettings
+
+SHIM = Path(__file__).parent / "shim"
+
+
+@pytest.fixture(scope="module")
+def server(
+    distribution: Distribution, repository: Path, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    backends = Path(shutil.copytree(distribution.backends, tmp_path_factory.mktemp("served") / "backends"))
+    shutil.copytree(SHIM, backends, dirs_exist_ok=True)
+    environment = {BACKEND_VARIABLE: "onnxruntime", THREADS_VARIABLE: "1"}
+    settings = ServerSettings(
+        repository, tiny_bundle, Profile.GPU, Address(0, 0, 0), environment=environment, backends=backends
+    )
+    with Server(distribution, settings) as started:
+        started.wait_until_ready(120)
+        yield started
+    assert not list(SHARED_MEMORY.glob(f"{started._region}*"))
+
+
+def test_stages_are_asked_as_models_of_the_server(server: Server, pipeline: Pipeline, coffee_bytes: bytes) -> None:
+    with Client(server.address.grpc_url) as client:
+        (found,) = client.segment(coffee_bytes, ["the cup"])
+        frames = client.open_video("one")
+        (frame,) = frames.segment(coffee_bytes, ["the cup"], last=True)
+        assert list(client.ask(coffee_bytes, "What?"))
+    pixels = open_image(coffee_bytes, Limits())
+    assert np.array_equal(found.masks, pipeline(pixels, "the cup").masks)
+    assert np.array_equal(frame.masks, pipeline.open_video().segment(pixels, "the cup").masks)
+
+
+def test_the_ensemble_chains_the_stages(server: Server, pipeline: Pipeline, coffee_bytes: bytes) -> None:
+    transport = GrpcTransport(server.address.grpc_url)
+    (found,) = results_of(transport.refer(Request(coffee_bytes, ("the cup",)), 30))
+    transport.close()
+    assert np.array_equal(found.masks, pipeline(open_image(coffee_bytes, Limits()), "the cup").masks)

@@ -1,0 +1,50 @@
+"""`serve` and `client` without a server: what is written, and what wrong use gets told."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from support import RunCli
+
+
+def test_init_writes_a_repository(run_cli: RunCli, tiny_bundle: Path, tmp_path: Path) -> None:
+    result = run_cli("serve", "init", tiny_bundle, "--out", tmp_path / "repository", "--json")
+    assert result.code == 0, result.err
+    assert "hyperseg_referring" in json.loads(result.out)["models"]
+    assert (tmp_path / "repository" / "hyperseg" / "1" / "model.py").is_file()
+    shown = run_cli("serve", "init", tiny_bundle, "--out", tmp_path / "repository")
+    assert "No engines" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["serve", "init"], 2, "either BUNDLE or --published"),
+        (["serve", "init", "--published", "other"], 2, "known are hyperseg"),
+        (["serve", "init", "no-bundle"], 6, "no such folder"),
+        (["serve", "up", "none", "none", "--profile", "tpu"], 2, "choose gpu, cpu"),
+        (["client", "segment", "none.jpg", "a"], 2, "No such file"),
+        (["client", "segment", __file__, "a", "--url", "nowhere"], 2, "is no address"),
+        (["client", "segment", __file__, "a", "--url", "http://127.0.0.1:1"], 10, "no answer"),
+        (["client", "ask", "a", "b", "c"], 2, "into quotes"),
+        (["client", "video", ".", "a", "--url", "http://127.0.0.1:1"], 2, "grpc"),
+        (["client", "health", "--url", "http://127.0.0.1:1"], 10, "no answer"),
+        (["client", "health", "--url", "grpc://127.0.0.1:1"], 2, "http://"),
+    ],
+)
+def test_wrong_use(
+    arguments: list[str], code: int, text: str, run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run_cli(*arguments)
+    assert result.code == code, result.err
+    assert text in result.err and "Traceback" not in result.err
+
+
+def test_up_without_a_server(run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYPERSEG_TRITON", str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    result = run_cli("serve", "up", tmp_path, tmp_path, "--profile", "cpu")
+    assert result.code == 3
+    assert "install-local" in result.err
