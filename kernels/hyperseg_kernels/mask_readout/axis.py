@@ -25,7 +25,13 @@ class Axis:
 
 
 def axis(source_px: int, padded_px: int, valid_px: int, original_px: int) -> Axis:
-    """From `source_px` up to `padded_px`, of which the first `valid_px` become `original_px`."""
+    """From `source_px` to `padded_px`, of which the first `valid_px` become `original_px`. Raises ValueError for sizes
+    that mean nothing."""
+    if min(source_px, padded_px, valid_px, original_px) < 1 or valid_px > padded_px:
+        raise ValueError(
+            f"sizes must be at least 1 px and the valid part no larger than the padded map: source {source_px}, "
+            f"padded {padded_px}, valid {valid_px}, original {original_px}"
+        )
     lower, upper, share = bilinear_samples(source_px, padded_px)
     first, second, second_share = bilinear_samples(valid_px, original_px)
     index = [lower[first], upper[first], lower[second], upper[second]]

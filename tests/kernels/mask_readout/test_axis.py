@@ -40,3 +40,9 @@ def test_one_bilinear_resize_is_something_else() -> None:
     made = axis(8, 32, 32, 21)
     sources = [len(set(made.index[made.weight[:, pixel] > 0, pixel])) for pixel in range(21)]
     assert max(sources) == 3
+
+
+@pytest.mark.parametrize("sizes", [(0, 32, 32, 20), (8, 32, 0, 20), (8, 32, 33, 20), (8, 32, 32, -1)])
+def test_sizes_that_mean_nothing_are_refused(sizes: tuple[int, int, int, int]) -> None:
+    with pytest.raises(ValueError, match="sizes must be at least 1 px"):
+        axis(*sizes)

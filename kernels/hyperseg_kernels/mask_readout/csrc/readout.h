@@ -31,7 +31,7 @@ HYPERSEG_INLINE float exp_of_negative(float x) {
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
   const float clamped = x > -87.0f ? x : -87.0f;
   const float power = (clamped * 1.44269504f + kRound) - kRound;
-  const float rest = fmaf(power, 1.42860677e-6f, fmaf(power, -0.693148613f, clamped));  // ln 2 in two parts
+  const float rest = fmaf(power, 2.12194440e-4f, fmaf(power, -0.693359375f, clamped));  // ln 2 in two parts
   float series = 1.38888889e-3f;
   series = fmaf(series, rest, 8.33333333e-3f);
   series = fmaf(series, rest, 4.16666667e-2f);
