@@ -75,7 +75,7 @@ step "mixed: weights exchanged and streamed" trt build "$out/mixed" --graph llm 
 step "mixed: engines as they were" trt build "$out/mixed"
 step "Open questions" "$python" benchmarks/gpu_checks.py --bundle "$out/mixed"
 step "Deformable attention: our CUDA kernels" "$python" benchmarks/bench_deformable_attention_gpu.py
-step "Typed graphs through PyTorch" "$python" benchmarks/typed_graphs_gpu.py --size "$size"
+step "Typed graphs through PyTorch" "$python" benchmarks/typed_graphs.py --size "$size"
 rm -f "$out/log"
 [ -z "$failed" ] || echo "steps that failed:$failed"
 echo "$report"

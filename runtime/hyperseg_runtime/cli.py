@@ -12,7 +12,7 @@ import typer
 from hyperseg_kernels import cpu_ops
 from hyperseg_runtime import console
 from hyperseg_runtime.answers import Finish
-from hyperseg_runtime.backends.by_name import make_backend
+from hyperseg_runtime.backends.by_name import EngineChoice, make_backend
 from hyperseg_runtime.bundle import Bundle, read_manifest
 from hyperseg_runtime.engine_tables import print_all_engines
 from hyperseg_runtime.errors import InputError
@@ -106,9 +106,8 @@ def run(
     pixels = load_image(image)
     with output_folder(out):
         libraries = cpu_ops.libraries_if_possible() if native else ()
-        engine_library = partial(
-            make_backend, backend, bundle, threads, libraries, accept_unmeasured, plugin or (), engines
-        )
+        choice = EngineChoice(accept_unmeasured, tuple(plugin or ()), engines, overlap=False)
+        engine_library = partial(make_backend, backend, bundle, threads, libraries, choice)
         with opened_pipeline(bundle, engine_library) as pipeline, pipeline.open(pixels) as session:
             results = session.name_then_segment(texts[0]) if name_first else session.segment_many(texts, task)
             manifest = pipeline.bundle.manifest if report else None
@@ -153,7 +152,8 @@ def chat(
         raise InputError(f"{question} is a file: what is the question about it?")
     sampling = Sampling(temperature, top_p, seed)
     pixels = None if image is None else load_image(image)
-    engine_library = partial(make_backend, backend, bundle, threads, (), accept_unmeasured, plugin or (), engines)
+    choice = EngineChoice(accept_unmeasured, tuple(plugin or ()), engines)
+    engine_library = partial(make_backend, backend, bundle, threads, (), choice)
     with opened_pipeline(bundle, engine_library) as pipeline, pipeline.open(pixels) as session:
         answer = session.ask(question, sampling, max_tokens)
         started = False

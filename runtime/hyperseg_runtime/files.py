@@ -13,6 +13,8 @@ from pathlib import Path
 
 from hyperseg_runtime.errors import OutputError, ResourceError
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 def fsync_file(file: BufferedWriter) -> None:
     """Flush a file down to the disk."""
@@ -66,7 +68,7 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in NO_ROOM:
             raise ResourceError(f"{path}: no room left on the disk ({error.strerror})") from error
         raise OutputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
 

@@ -11,7 +11,7 @@ import typer
 from rich.progress import Progress
 
 from hyperseg_runtime import cli, console
-from hyperseg_runtime.backends.by_name import make_backend
+from hyperseg_runtime.backends.by_name import EngineChoice, make_backend
 from hyperseg_runtime.files import output_folder, write_atomically
 from hyperseg_runtime.frames import frame_count, read_frames
 from hyperseg_runtime.results import SegmentationResult, encode_png
@@ -37,7 +37,8 @@ def video(
     Writes FRAME.mask.png as frames are done, numbered where there are several TEXTs, and at the end video.json.
     """
     count = frame_count(frames)
-    engine_library = partial(make_backend, backend, bundle, threads, (), accept_unmeasured, plugin or (), engines)
+    choice = EngineChoice(accept_unmeasured, tuple(plugin or ()), engines)
+    engine_library = partial(make_backend, backend, bundle, threads, (), choice)
     content: list[dict[str, Any]] = []
     with (
         output_folder(out),

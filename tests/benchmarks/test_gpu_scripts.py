@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import gpu_checks
-import typed_graphs_gpu
+import typed_graphs
 from rtx_gate import planned
 
 BENCHMARKS = Path(gpu_checks.__file__).parent
@@ -25,13 +25,13 @@ def test_a_machine_without_gpu_gives_no_numbers(tmp_path: Path) -> None:
 
 
 def test_no_gpu_for_torch_gives_no_numbers(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["typed_graphs_gpu.py"])
-    typed_graphs_gpu.main()
+    monkeypatch.setattr(sys, "argv", ["typed_graphs.py"])
+    typed_graphs.main()
     assert capsys.readouterr().out == "not measured: no GPU, or torch is built without CUDA\n"
 
 
 def test_typed_graphs_are_compared_with_float32() -> None:
-    rows = list(islice(typed_graphs_gpu.compare(planned("small"), "cpu"), 8))
+    rows = list(islice(typed_graphs.compare(planned("small"), "cpu"), 8))
     assert {(row["graph"], row["precision"]) for row in rows} == {("image_encoder", "fp16"), ("image_encoder", "bf16")}
     assert all(row["passed"] and 0 < row["worst_error"] < row["tolerance"] for row in rows)
 

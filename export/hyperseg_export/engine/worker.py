@@ -20,8 +20,8 @@ from hyperseg_export.engine.options import BuildOptions
 from hyperseg_export.engine.profiles import make_profiles
 from hyperseg_runtime.backends.tensorrt.engine import OUT_OF_MEMORY, EngineReader
 from hyperseg_runtime.backends.tensorrt.logger import reason
-from hyperseg_runtime.errors import EngineError, HypersegError, ResourceError
-from hyperseg_runtime.files import explained, fsync_file, write_atomically
+from hyperseg_runtime.errors import EngineError, HypersegError, OutputError, ResourceError
+from hyperseg_runtime.files import NO_ROOM, explained, fsync_file, write_atomically
 from hyperseg_runtime.graph_spec import GraphSpec
 from hyperseg_runtime.machine import load_tensorrt
 from hyperseg_runtime.precision import Precision
@@ -161,6 +161,9 @@ def run_job(kind: type[Description], work: Callable[[Description], BaseModel]) -
         say({"error": str(error), "kind": type(error).__name__})
     except MemoryError:
         say({"error": "the host's memory ran out; use a machine with more", "kind": ResourceError.__name__})
+    except OSError as error:
+        told = ResourceError if error.errno in NO_ROOM else OutputError
+        say({"error": f"{error.filename}: {error.strerror}", "kind": told.__name__})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A backend chosen by its name; never another one instead."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hyperseg_runtime.backends.base import Backend
@@ -9,20 +10,27 @@ from hyperseg_runtime.errors import InputError
 NAMES = ("onnxruntime", "tensorrt")
 
 
+@dataclass(frozen=True)
+class EngineChoice:
+    """Which engines are run, and how; see `TensorRTBackend`."""
+
+    accept_unmeasured: bool = False
+    plugins: tuple[Path, ...] = ()
+    target: str | None = None
+    overlap: bool = True
+
+
+ANY_ENGINES = EngineChoice()
+
+
 def make_backend(
     name: str,
     bundle: Path,
     threads: int | None = None,
     custom_op_libraries: Sequence[Path] = (),
-    accept_unmeasured: bool = False,
-    plugins: Sequence[Path] = (),
-    target: str | None = None,
-    overlap: bool = False,
+    engines: EngineChoice = ANY_ENGINES,
 ) -> Backend:
-    """The backend `name` for a bundle. Raises InputError for an unknown name or options of another backend.
-
-    `overlap`: engines run side by side where they can; the time of a stage then says little.
-    """
+    """The backend `name` for a bundle. Raises InputError for an unknown name or options of another backend."""
     if name not in NAMES:
         raise InputError(f"unknown backend {name!r}; choose {', '.join(NAMES)}")
     if name == "tensorrt":
@@ -30,9 +38,15 @@ def make_backend(
 
         if threads is not None or custom_op_libraries:
             raise InputError("--threads and --native are for the backend onnxruntime; engines run on the GPU")
-        return TensorRTBackend(bundle, accept_unmeasured, plugins=plugins, overlap=overlap, target=target)
+        return TensorRTBackend(
+            bundle,
+            engines.accept_unmeasured,
+            plugins=engines.plugins,
+            overlap=engines.overlap,
+            target=engines.target,
+        )
     from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 
-    if accept_unmeasured or plugins or target:
+    if replace(engines, overlap=True) != ANY_ENGINES:
         raise InputError("--accept-unmeasured, --plugin and --engines go with --backend tensorrt")
     return OnnxRuntimeBackend(threads, custom_op_libraries)
