@@ -18,7 +18,7 @@ from typing import Self
 
 from hyperseg_runtime.errors import EnvironmentMissingError, HypersegError, InputError
 from hyperseg_runtime.serving.canary import ask_canary
-from hyperseg_runtime.serving.contract import Limits, Profile
+from hyperseg_runtime.serving.contract import PUBLIC, Limits, Profile
 from hyperseg_runtime.serving.distribution import Distribution
 from hyperseg_runtime.serving.opening import BUNDLE_VARIABLE
 
@@ -85,17 +85,33 @@ class ServerSettings:
     """Other backends than the distribution's."""
 
 
+def _check_repository(distribution: Distribution, settings: ServerSettings) -> None:
+    """Say what the server would say late and in many lines. Raises InputError."""
+    repository = settings.repository
+    if not (repository / PUBLIC).is_dir():
+        raise InputError(
+            f"{repository}: no model repository; make one with: hyperseg-trt serve init BUNDLE --out REPOSITORY"
+        )
+    if settings.profile is Profile.CPU or settings.backends:
+        return
+    if distribution.is_local:
+        raise InputError("the local server has no TensorRT; add --profile cpu, or use NVIDIA's container")
+    stages = [path.parent for path in repository.glob("*/config.pbtxt") if "tensorrt_plan" in path.read_text()]
+    missing = sorted(folder.name for folder in stages if not (folder / "1" / "model.plan").is_file())
+    if missing:
+        raise InputError(
+            f"{repository}: no engine for {', '.join(missing)}; run hyperseg-trt build BUNDLE and then serve init "
+            "again, or add --profile cpu"
+        )
+
+
 class Server:
     """A running server. Use it as a context manager; `wait_until_ready` before the first request."""
 
     def __init__(self, distribution: Distribution, settings: ServerSettings) -> None:
         if distribution.is_local and settings.address.host != LOOPBACK:
             raise InputError("the local server answers on this machine only; use NVIDIA's container for others")
-        if not (settings.repository / "hyperseg").is_dir():
-            raise InputError(
-                f"{settings.repository}: no model repository; make one with: "
-                "hyperseg-trt serve init BUNDLE --out REPOSITORY"
-            )
+        _check_repository(distribution, settings)
         self.settings = settings
         self.address = settings.address.chosen()
         self._distribution = distribution
