@@ -165,9 +165,8 @@ def load(server: Server) -> list[dict[str, Any]]:
             return client.segment(data, [f"thing {number}"])
 
         for callers in (1, 2, 4, 8):
-            rows.append(
-                watched(server, f"{callers} in a closed loop", partial(closed_loop, ask, callers, 25 * callers))
-            )
+            run = partial(closed_loop, ask, callers, 25 * callers)
+            rows.append(watched(server, f"{callers} in a closed loop", run))
         rate = round(rows[-1]["per_second"] / 2, 1)
         rows.append(watched(server, f"{rate} requests a second", partial(fixed_rate, ask, rate, 100)))
     return rows

@@ -21,11 +21,11 @@ from hyperseg_runtime.serving.canary import ask_canary
 from hyperseg_runtime.serving.contract import PUBLIC, Limits, Profile
 from hyperseg_runtime.serving.distribution import Distribution
 from hyperseg_runtime.serving.opening import BUNDLE_VARIABLE
+from hyperseg_runtime.serving.server_log import reasons
 
 LOOPBACK = "127.0.0.1"
 EXIT_TIMEOUT_S = 5
 POLL_S = 0.2
-LOG_LINES = 30
 ADMIN_APIS = "model-repository,model-config,statistics,shared-memory,logging,trace"
 """Not for everybody: they change the server, or tell about it."""
 KEY_VARIABLE = "HYPERSEG_ADMIN_KEY"
@@ -142,20 +142,19 @@ class Server:
         while True:
             on_poll()
             if self._process is None or self._process.poll() is not None:
-                raise EnvironmentMissingError(f"the server ended while it started; its last words:\n{self.log_end()}")
+                raise EnvironmentMissingError(f"the server ended while it started:\n{self.last_words()}")
             try:
                 ask_canary(self.address.http_url, timeout_s=max(1.0, start + timeout_s - time.monotonic()))
                 return time.monotonic() - start
             except HypersegError as error:
                 if time.monotonic() - start > timeout_s:
                     raise EnvironmentMissingError(
-                        f"no answer after {timeout_s:.0f} s ({error}); the server's last words:\n{self.log_end()}"
+                        f"no answer from the server after {timeout_s:.0f} s ({error}):\n{self.last_words()}"
                     ) from error
             time.sleep(POLL_S)
 
-    def log_end(self) -> str:
-        lines = self.log.read_text(errors="replace").splitlines()
-        return "\n".join(lines[-LOG_LINES:])
+    def last_words(self) -> str:
+        return reasons(self.log.read_text(errors="replace"))
 
     def wait(self) -> int:
         """Until the server ends by itself; its exit status."""
