@@ -20,6 +20,7 @@ import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -34,15 +35,16 @@ from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.graph_spec import TensorSpec
 from hyperseg_runtime.pipeline import Pipeline
 from hyperseg_runtime.serving.client import Client
-from hyperseg_runtime.serving.contract import Limits, Profile
+from hyperseg_runtime.serving.contract import PUBLIC, Limits, Profile
 from hyperseg_runtime.serving.distribution import find_distribution
 from hyperseg_runtime.serving.grpc_transport import GrpcTransport
+from hyperseg_runtime.serving.metrics import STAGE_MS
 from hyperseg_runtime.serving.opening import THREADS_VARIABLE
 from hyperseg_runtime.serving.repository import plan_of, published_plan, write_repository
 from hyperseg_runtime.serving.requests import Request, open_image
 from hyperseg_runtime.serving.responses import Response
 from hyperseg_runtime.serving.server import Address, Server, ServerSettings
-from load_generator import closed_loop, fixed_rate
+from load_generator import Load, closed_loop, fixed_rate
 
 TEXT = "the cup of coffee"
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "bool": 1}
@@ -58,7 +60,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="Print the stored results as a table and stop.")
     options = parser.parse_args()
     if options.table:
-        print(markdown())
+        print(markdown(), load_markdown(), sep="\n\n")
         return
     if options.bundle is None:
         parser.error("BUNDLE is missing")
@@ -158,18 +160,31 @@ def load(server: Server) -> list[dict[str, Any]]:
     (data,) = pictures(1, 0)
     rows = []
     with Client(server.address.grpc_url) as client:
+
+        def ask(number: int) -> object:
+            return client.segment(data, [f"thing {number}"])
+
         for callers in (1, 2, 4, 8):
-            before = statistics_of(server)
-            found = closed_loop(lambda number: client.segment(data, [f"thing {number}"]), callers, 25 * callers)
-            row = {"kind": "closed loop", "callers": callers, **found.summary()}
-            rows.append({**row, "models": spent(before, statistics_of(server))})
-            print(row)
-        rate = rows[-1]["per_second"] / 2
-        before = statistics_of(server)
-        found = fixed_rate(lambda number: client.segment(data, [f"thing {number}"]), rate, 100)
-        row = {"kind": "fixed rate", "rate": round(rate, 2), **found.summary()}
-        print(row)
-    return [*rows, {**row, "models": spent(before, statistics_of(server))}]
+            run = partial(closed_loop, ask, callers, 25 * callers)
+            rows.append(watched(server, f"{callers} in a closed loop", run))
+        rate = round(rows[-1]["per_second"] / 2, 1)
+        rows.append(watched(server, f"{rate} requests a second", partial(fixed_rate, ask, rate, 100)))
+    return rows
+
+
+def watched(server: Server, name: str, run: Callable[[], Load]) -> dict[str, Any]:
+    """A load, and what the server says it did meanwhile."""
+    models, stages = statistics_of(server), stages_of(server)
+    found = run()
+    delta = {stage: total - stages.get(stage, 0.0) for stage, total in stages_of(server).items()}
+    row = {
+        "load": name,
+        **found.summary(),
+        "models": spent(models, statistics_of(server)),
+        "stages_ms": {stage: round(ms / len(found.samples_ms), 3) for stage, ms in delta.items()},
+    }
+    print(row)
+    return row
 
 
 def statistics_of(server: Server) -> dict[str, dict[str, int]]:
@@ -187,6 +202,14 @@ def statistics_of(server: Server) -> dict[str, dict[str, int]]:
         }
         for model in models
     }
+
+
+def stages_of(server: Server) -> dict[str, float]:
+    """Milliseconds that the public model has spent in each stage so far, from the metrics page."""
+    with urllib.request.urlopen(server.address.metrics_url) as page:
+        lines = page.read().decode().splitlines()
+    found = (line.split() for line in lines if line.startswith(STAGE_MS + "{"))
+    return {label.split('"')[1]: float(value) for label, value in found}
 
 
 def spent(before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]) -> dict[str, dict[str, float]]:
@@ -247,6 +270,18 @@ def markdown() -> str:
             f"| {row['way']} | {row['image']} | {row['in_process_ms']:.1f} | {row['round_trip_ms']:.1f} | "
             f"{row['overhead_ms']:.1f} | {'' if beside is None else f'{beside:.1f}'} |"
         )
+    return "\n".join(lines)
+
+
+def load_markdown() -> str:
+    """Closed loops and the fixed rate."""
+    content = json.loads((measure.RESULTS / "serving.json").read_text())
+    head = ("load", "requests", "errors", "per second", "p50 ms", "p90 ms", "p99 ms", "queue ms", "stages ms")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for row in content["load"]:
+        queue_ms, stages_ms = row["models"][PUBLIC]["queue_ms"], sum(row["stages_ms"].values())
+        measured = [row[key] for key in ("requests", "errors", "per_second", "p50_ms", "p90_ms", "p99_ms")]
+        lines.append(f"| {' | '.join(map(str, [row['load'], *measured, f'{queue_ms:.1f}', f'{stages_ms:.1f}']))} |")
     return "\n".join(lines)
 
 

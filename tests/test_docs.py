@@ -104,6 +104,15 @@ def test_the_cache_table_shows_the_stored_results(monkeypatch: pytest.MonkeyPatc
     assert import_module("bench_llm").markdown() in README
 
 
+def test_the_serving_tables_show_the_stored_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    bench = import_module("bench_serving")
+    shown = (ROOT / "benchmarks" / "README.md").read_text()
+    assert bench.markdown() in shown and bench.load_markdown() in shown
+    sizes = [f"| `{row['graph']}` | {row['in_mb']:.1f} | {row['out_mb']:.1f} |" for row in bench.hops()]
+    assert "\n".join(sizes) in (ROOT / "triton_repo" / "README.md").read_text()
+
+
 def verbs(app: typer.Typer, prefix: str = "") -> Iterator[tuple[str, str | None]]:
     """Every verb with its docstring; those of a group with the group's name before them."""
     for command in app.registered_commands:

@@ -1,8 +1,7 @@
-"""Requests over gRPC: streams, sequences, shared memory, deadlines that cancel the work."""
+"""Requests over gRPC: answers in pieces, sequences, plain calls. Leaving early ends the work."""
 
-import queue
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,28 +9,19 @@ import numpy as np
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from hyperseg_runtime.errors import ServerError
 from hyperseg_runtime.serving import contract
-from hyperseg_runtime.serving.refusals import Code
-from hyperseg_runtime.serving.requests import Request, Tensors, tensors_of
+from hyperseg_runtime.serving.grpc_stream import GrpcStream, tensors_of_result, translated
+from hyperseg_runtime.serving.requests import Request, tensors_of
 from hyperseg_runtime.serving.responses import Response, parse_response
-from hyperseg_runtime.serving.wire_errors import error_of
-
-CODES = {
-    "StatusCode.INVALID_ARGUMENT": Code.INVALID_ARG,
-    "StatusCode.NOT_FOUND": Code.NOT_FOUND,
-    "StatusCode.UNIMPLEMENTED": Code.UNSUPPORTED,
-    "StatusCode.UNAVAILABLE": Code.UNAVAILABLE,
-}
-FINAL = "triton_final_response"
 
 
 class GrpcTransport:
-    """To the models at grpc://HOST:PORT. Close it, or the server waits for it when it stops."""
+    """To the models at grpc://HOST:PORT, from any thread. Close it, or the server waits for it when it stops."""
 
     def __init__(self, url: str) -> None:
-        self._url = urlsplit(url).netloc
-        self._client = grpc.InferenceServerClient(self._url)
+        self.host = urlsplit(url).netloc
+        self._client = grpc.InferenceServerClient(self.host)
+        self._idle: list[GrpcStream] = []
 
     def ask(self, request: Request, timeout_s: float) -> Generator[Response, None, None]:
         """Responses of the public model as they come. Leaving early cancels the work.
@@ -39,17 +29,23 @@ class GrpcTransport:
         `timeout_s` is the longest wait for each. Raises UnavailableError where nobody answers, ServerError where
         it takes too long, and what `error_of` makes of refusals.
         """
-        answers: queue.Queue[tuple[Any, InferenceServerException | None]] = queue.Queue()
-        # Several requests may be under way, and a client has one stream: each takes a client of its own.
-        client = grpc.InferenceServerClient(self._url)
-        with closing(client), self.inputs(request) as inputs:
-            client.start_stream(lambda result, error: answers.put((result, error)))
-            client.async_stream_infer(contract.PUBLIC, inputs, enable_empty_final_response=True)
-            try:
-                yield from _until_final(answers, timeout_s)
-            except GeneratorExit:
-                client.stop_stream(cancel_requests=True)
-                raise
+        with self.inputs(request) as inputs, self._stream() as stream:
+            yield from stream.ask(inputs, timeout_s)
+
+    @contextmanager
+    def _stream(self) -> Iterator[GrpcStream]:
+        """A stream for one request alone; opening one takes longer than a small request."""
+        try:
+            stream = self._idle.pop()
+        except IndexError:
+            stream = GrpcStream(self.host)
+        try:
+            yield stream
+        finally:
+            if stream.usable:
+                self._idle.append(stream)
+            else:
+                stream.close()
 
     def frame(self, request: Request, timeout_s: float, stream: str, start: bool, end: bool) -> Response:
         """The response to one frame of a sequence."""
@@ -63,44 +59,23 @@ class GrpcTransport:
     def _infer(self, model: str, request: Request, timeout_s: float, **flags: Any) -> Response:
         with self.inputs(request) as inputs, explained():
             result = self._client.infer(model, inputs, client_timeout=timeout_s, **flags)
-        return parse_response(_tensors(result))
+        return parse_response(tensors_of_result(result))
 
     @contextmanager
     def inputs(self, request: Request) -> Iterator[list[Any]]:
         """A request's tensors, for as long as the server works on them."""
-        yield [input_of(name, array) for name, array in tensors_of(request).items()]
+        yield [_input(name, array) for name, array in tensors_of(request).items()]
 
     def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
         self._client.close()
 
 
-def _until_final(answers: "queue.Queue[Any]", timeout_s: float) -> Iterator[Response]:
-    while True:
-        try:
-            result, error = answers.get(timeout=timeout_s)
-        except queue.Empty as nothing:
-            raise ServerError(f"no answer within {timeout_s:g} s; allow more, or ask for less") from nothing
-        if error is not None:
-            raise _error_of(error)
-        tensors = _tensors(result)
-        if tensors:
-            yield parse_response(tensors)
-        if result.get_response().parameters[FINAL].bool_param:
-            return
-
-
-def _tensors(result: Any) -> Tensors:
-    return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
-
-
-def input_of(name: str, array: np.ndarray) -> Any:
+def _input(name: str, array: np.ndarray) -> Any:
     tensor = grpc.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
     tensor.set_data_from_numpy(array)
     return tensor
-
-
-def _error_of(error: InferenceServerException) -> Exception:
-    return error_of(error.message(), CODES.get(str(error.status()), Code.INTERNAL))
 
 
 @contextmanager
@@ -109,4 +84,4 @@ def explained() -> Iterator[None]:
     try:
         yield
     except InferenceServerException as error:
-        raise _error_of(error) from error
+        raise translated(error) from error

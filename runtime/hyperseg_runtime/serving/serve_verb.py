@@ -60,11 +60,13 @@ def up(
     ] = False,
 ) -> None:
     """Start the server found on this machine, wait until it answers a canary request, and stay until Ctrl-C."""
+    from hyperseg_runtime.bundle import read_manifest
     from hyperseg_runtime.serving.contract import Profile
     from hyperseg_runtime.serving.distribution import find_distribution
     from hyperseg_runtime.serving.opening import THREADS_VARIABLE
     from hyperseg_runtime.serving.server import Address, Server, ServerSettings
 
+    read_manifest(bundle)
     if profile not in set(Profile):
         raise InputError(f"unknown profile {profile!r}; choose {', '.join(Profile)}")
     settings = ServerSettings(
@@ -87,7 +89,7 @@ def up(
         except KeyboardInterrupt:
             console.err.print("stopping")
             return
-        raise ServerError(f"the server ended by itself with status {status}; its last words:\n{server.log_end()}")
+        raise ServerError(f"the server ended by itself with status {status}:\n{server.last_words()}")
 
 
 @app.command()

@@ -18,14 +18,14 @@ from typing import Self
 
 from hyperseg_runtime.errors import EnvironmentMissingError, HypersegError, InputError
 from hyperseg_runtime.serving.canary import ask_canary
-from hyperseg_runtime.serving.contract import Limits, Profile
+from hyperseg_runtime.serving.contract import PUBLIC, Limits, Profile
 from hyperseg_runtime.serving.distribution import Distribution
 from hyperseg_runtime.serving.opening import BUNDLE_VARIABLE
+from hyperseg_runtime.serving.server_log import reasons
 
 LOOPBACK = "127.0.0.1"
 EXIT_TIMEOUT_S = 5
 POLL_S = 0.2
-LOG_LINES = 30
 ADMIN_APIS = "model-repository,model-config,statistics,shared-memory,logging,trace"
 """Not for everybody: they change the server, or tell about it."""
 KEY_VARIABLE = "HYPERSEG_ADMIN_KEY"
@@ -85,17 +85,33 @@ class ServerSettings:
     """Other backends than the distribution's."""
 
 
+def _check_repository(distribution: Distribution, settings: ServerSettings) -> None:
+    """Say what the server would say late and in many lines. Raises InputError."""
+    repository = settings.repository
+    if not (repository / PUBLIC).is_dir():
+        raise InputError(
+            f"{repository}: no model repository; make one with: hyperseg-trt serve init BUNDLE --out REPOSITORY"
+        )
+    if settings.profile is Profile.CPU or settings.backends:
+        return
+    if distribution.is_local:
+        raise InputError("the local server has no TensorRT; add --profile cpu, or use NVIDIA's container")
+    stages = [path.parent for path in repository.glob("*/config.pbtxt") if "tensorrt_plan" in path.read_text()]
+    missing = sorted(folder.name for folder in stages if not (folder / "1" / "model.plan").is_file())
+    if missing:
+        raise InputError(
+            f"{repository}: no engine for {', '.join(missing)}; run hyperseg-trt build BUNDLE and then serve init "
+            "again, or add --profile cpu"
+        )
+
+
 class Server:
     """A running server. Use it as a context manager; `wait_until_ready` before the first request."""
 
     def __init__(self, distribution: Distribution, settings: ServerSettings) -> None:
         if distribution.is_local and settings.address.host != LOOPBACK:
             raise InputError("the local server answers on this machine only; use NVIDIA's container for others")
-        if not (settings.repository / "hyperseg").is_dir():
-            raise InputError(
-                f"{settings.repository}: no model repository; make one with: "
-                "hyperseg-trt serve init BUNDLE --out REPOSITORY"
-            )
+        _check_repository(distribution, settings)
         self.settings = settings
         self.address = settings.address.chosen()
         self._distribution = distribution
@@ -126,20 +142,19 @@ class Server:
         while True:
             on_poll()
             if self._process is None or self._process.poll() is not None:
-                raise EnvironmentMissingError(f"the server ended while it started; its last words:\n{self.log_end()}")
+                raise EnvironmentMissingError(f"the server ended while it started:\n{self.last_words()}")
             try:
                 ask_canary(self.address.http_url, timeout_s=max(1.0, start + timeout_s - time.monotonic()))
                 return time.monotonic() - start
             except HypersegError as error:
                 if time.monotonic() - start > timeout_s:
                     raise EnvironmentMissingError(
-                        f"no answer after {timeout_s:.0f} s ({error}); the server's last words:\n{self.log_end()}"
+                        f"no answer from the server after {timeout_s:.0f} s ({error}):\n{self.last_words()}"
                     ) from error
             time.sleep(POLL_S)
 
-    def log_end(self) -> str:
-        lines = self.log.read_text(errors="replace").splitlines()
-        return "\n".join(lines[-LOG_LINES:])
+    def last_words(self) -> str:
+        return reasons(self.log.read_text(errors="replace"))
 
     def wait(self) -> int:
         """Until the server ends by itself; its exit status."""

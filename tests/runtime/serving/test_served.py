@@ -165,7 +165,7 @@ def stream_of(client: Client, tensors: dict[str, np.ndarray]) -> list[Any]:
     """Responses to tensors of one's own making."""
     transport = client._transport
     assert isinstance(transport, GrpcTransport)
-    return ask_raw(f"grpc://{transport._url}", "hyperseg", tensors)
+    return ask_raw(f"grpc://{transport.host}", "hyperseg", tensors)
 
 
 def ask_raw(url: str, model: str, tensors: dict[str, Any], wrong_bytes: bytes | None = None) -> list[Any]:

@@ -9,6 +9,7 @@ from hyperseg_runtime.errors import EnvironmentMissingError, InputError
 from hyperseg_runtime.serving import distribution as distributions
 from hyperseg_runtime.serving.contract import Profile
 from hyperseg_runtime.serving.distribution import Distribution, find_distribution
+from hyperseg_runtime.serving.repository import published_plan, write_repository
 from hyperseg_runtime.serving.server import Address, Server, ServerSettings
 
 
@@ -22,7 +23,7 @@ def fake(folder: Path, script: str, local: bool) -> Distribution:
 @pytest.fixture
 def settings(tmp_path: Path) -> ServerSettings:
     (tmp_path / "repository" / "hyperseg").mkdir(parents=True)
-    return ServerSettings(tmp_path / "repository", tmp_path, Profile.GPU, Address(0, 0, 0))
+    return ServerSettings(tmp_path / "repository", tmp_path, Profile.CPU, Address(0, 0, 0))
 
 
 def test_safe_settings(settings: ServerSettings, tmp_path: Path) -> None:
@@ -32,15 +33,16 @@ def test_safe_settings(settings: ServerSettings, tmp_path: Path) -> None:
         assert {"--model-control-mode=none", "--http-address=127.0.0.1", "--grpc-address=127.0.0.1"} < set(command)
         (restricted,) = (flag for flag in command if flag.startswith("--http-restricted-api="))
         assert "shared-memory" in restricted and restricted.endswith(f":admin-key={settings.admin_key}")
-        assert not any(flag.startswith("--model-config-name") for flag in command)
     assert any(flag.startswith("--http-max-input-size=") for flag in container._command())
     assert not any("max-input-size" in flag for flag in local._command())
     assert settings.admin_key not in repr(settings)
 
 
 def test_a_profile_and_shared_memory_on_request(settings: ServerSettings, tmp_path: Path) -> None:
-    settings = dataclasses.replace(settings, profile=Profile.CPU, shared_memory=True)
-    command = Server(fake(tmp_path, "", local=False), settings)._command()
+    container = fake(tmp_path, "", local=False)
+    gpu = dataclasses.replace(settings, profile=Profile.GPU)
+    assert not any(flag.startswith("--model-config-name") for flag in Server(container, gpu)._command())
+    command = Server(container, dataclasses.replace(settings, shared_memory=True))._command()
     assert "--model-config-name=cpu" in command and "--allow-client-shm=true" in command
     assert not any("restricted" in flag and "shared-memory" in flag for flag in command)
 
@@ -54,6 +56,15 @@ def test_the_local_server_stays_on_this_machine(settings: ServerSettings, tmp_pa
 def test_a_folder_that_is_no_repository(settings: ServerSettings, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="serve init"):
         Server(fake(tmp_path, "", local=False), dataclasses.replace(settings, repository=tmp_path))
+
+
+def test_a_gpu_profile_that_cannot_work(settings: ServerSettings, tmp_path: Path) -> None:
+    settings = dataclasses.replace(settings, profile=Profile.GPU)
+    with pytest.raises(InputError, match="has no TensorRT"):
+        Server(fake(tmp_path, "", local=True), settings)
+    write_repository(tmp_path / "other", published_plan("hyperseg"))
+    with pytest.raises(InputError, match="no engine for hyperseg_clip_encoder, hyperseg_fvp"):
+        Server(fake(tmp_path, "", local=False), dataclasses.replace(settings, repository=tmp_path / "other"))
 
 
 def test_a_server_that_ends_says_why(settings: ServerSettings, tmp_path: Path) -> None:

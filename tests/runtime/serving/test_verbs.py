@@ -23,7 +23,7 @@ def test_init_writes_a_repository(run_cli: RunCli, tiny_bundle: Path, tmp_path: 
         (["serve", "init"], 2, "either BUNDLE or --published"),
         (["serve", "init", "--published", "other"], 2, "known are hyperseg"),
         (["serve", "init", "no-bundle"], 6, "no such folder"),
-        (["serve", "up", "none", "none", "--profile", "tpu"], 2, "choose gpu, cpu"),
+        (["serve", "up", "none", "none"], 6, "no such folder"),
         (["client", "segment", "none.jpg", "a"], 2, "No such file"),
         (["client", "segment", __file__, "a", "--url", "nowhere"], 2, "is no address"),
         (["client", "segment", __file__, "a", "--url", "http://127.0.0.1:1"], 10, "no answer"),
@@ -42,9 +42,13 @@ def test_wrong_use(
     assert text in result.err and "Traceback" not in result.err
 
 
-def test_up_without_a_server(run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_up_with_what_is_not_there(
+    run_cli: RunCli, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HYPERSEG_TRITON", str(tmp_path))
     monkeypatch.setenv("PATH", "")
-    result = run_cli("serve", "up", tmp_path, tmp_path, "--profile", "cpu")
+    result = run_cli("serve", "up", tmp_path, tiny_bundle, "--profile", "tpu")
+    assert result.code == 2 and "choose gpu, cpu" in result.err
+    result = run_cli("serve", "up", tmp_path, tiny_bundle, "--profile", "cpu")
     assert result.code == 3
     assert "install-local" in result.err

@@ -12,6 +12,8 @@ from hyperseg_runtime.serving.opening import open_service
 from hyperseg_runtime.serving.refusals import failure_of
 from hyperseg_runtime.serving.requests import parse_request
 
+FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+
 
 class TritonPythonModel:
     def initialize(self, arguments: dict[str, str]) -> None:
@@ -34,15 +36,15 @@ class TritonPythonModel:
         except Exception as error:
             failure = failure_of(error)
             self._metrics.refused(failure.reason)
-            sender.send(python_backend.failed(failure))
+            sender.send(python_backend.failed(failure), flags=FINAL)
         finally:
-            sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
             self._idle.release()
 
     def _respond(self, request: Any, sender: Any) -> None:
         parsed = parse_request(python_backend.read_tensors(request), self._limits)
         for response in self._service.respond(parsed, request.is_cancelled):
-            sender.send(python_backend.answer(response.tensors()))
+            flags = 0 if response.result is None else FINAL
+            sender.send(python_backend.answer(response.tensors()), flags=flags)
             self._metrics.served(response, len(self._service.streams))
 
     def finalize(self) -> None:
