@@ -358,7 +358,14 @@ class IExecutionContext(_Listed):
         self._warm = state
         spoil = _SPOILS.get(_fault() if queue.recording is None else f"recorded: {_fault()}")
         addresses, shapes = dict(self._addresses), dict(self._shapes)
-        queue.put(lambda: engine._kernels.run(addresses, shapes, spoil))
+        recorded = queue.recording is not None
+
+        def work() -> None:
+            """What a context keeps on the device for its shapes is not part of a recording."""
+            stale = recorded and self._warm != state
+            engine._kernels.run(addresses, shapes, _SPOILS["nan"] if stale else spoil)
+
+        queue.put(work)
         return True
 
     def _fail(self, reason: str) -> bool:

@@ -1,11 +1,11 @@
 """One engine as an opened graph: its profiles, its stream, its recorded calls."""
 
 import warnings
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
 from hyperseg_runtime.backends.base import Buffer
+from hyperseg_runtime.backends.tensorrt.contexts import ShapedContext
 from hyperseg_runtime.backends.tensorrt.cuda_graphs import Replay, record
 from hyperseg_runtime.backends.tensorrt.device import Device, DeviceBuffer
 from hyperseg_runtime.backends.tensorrt.logger import reason
@@ -15,10 +15,7 @@ from hyperseg_runtime.backends.tensorrt.streams import Stream
 from hyperseg_runtime.errors import HypersegError, ResourceError
 from hyperseg_runtime.graph_spec import GraphSpec
 
-SEEN = 64
-"""Calls that are remembered to see whether they come again."""
-
-Key = tuple[object, ...]
+Buffers = Mapping[str, DeviceBuffer]
 
 
 class TensorRTGraph:
@@ -35,29 +32,28 @@ class TensorRTGraph:
         self._engine = engine
         self._device = device
         self._logger = logger
+        self._recordings = recordings
         self._stream = Stream(device.cudart)
         self._profiles = read_profiles(engine, spec.input_names())
-        self._contexts: dict[int, Any] = {}
-        self._caches = sorted(spec.in_place.values())
-        self._made = [name for name in spec.output_names() if name not in spec.in_place]
-        self._recordings = recordings
+        self._contexts: dict[int, ShapedContext] = {}
         self._epoch = device.memory.epoch
-        self._replays: OrderedDict[Key, Replay] = OrderedDict()
-        self._seen: OrderedDict[Key, None] = OrderedDict()
+        self._caches = list(spec.in_place.values())
+        self._made = [tensor for tensor in spec.outputs if tensor.name not in spec.in_place]
 
     def run(self, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
         self.spec.check_inputs(inputs)
         given = {name: self._device.own(buffer, f"graph {self.spec.name}: {name}") for name, buffer in inputs.items()}
         caches = {name: given[name] for name in self._caches}
         self._drop_stale()
-        key = self._key(given, caches)
-        replay = self._replays.get(key)
-        made = replay.run(given, caches) if replay else self._enqueue(given)
-        if replay:
+        shaped = self._shaped({name: buffer.shape for name, buffer in given.items()})
+        key = tuple(buffer.block.address for buffer in caches.values())
+        if replay := shaped.find(key):
+            made = replay.run(given, caches)
             self.replayed += 1
-            self._replays.move_to_end(key)
-        elif self._comes_again(key):
-            self._record(key, given)
+        else:
+            made = self._enqueue(shaped.context, given)
+            if shaped.comes_again(key):
+                self._record(shaped, key, given)
         for buffer in caches.values():
             buffer.host_copy = None
         return {name: made.get(name) or caches[self.spec.in_place[name]] for name in self.spec.output_names()}
@@ -68,7 +64,8 @@ class TensorRTGraph:
 
     def close(self) -> None:
         self._stream.synchronise()
-        self._drop_recordings()
+        for shaped in self._contexts.values():
+            shaped.drop_recordings()
         self._contexts.clear()
         self._engine = None  # after its contexts
         self._stream.close()
@@ -79,42 +76,17 @@ class TensorRTGraph:
         """
         if self._epoch != self._device.memory.epoch:
             self._epoch = self._device.memory.epoch
-            self._drop_recordings()
+            for shaped in self._contexts.values():
+                shaped.drop_recordings()
 
-    def _drop_recordings(self) -> None:
-        for replay in self._replays.values():
-            replay.close()
-        self._replays.clear()
-        self._seen.clear()
-
-    def _key(self, given: Mapping[str, DeviceBuffer], caches: Mapping[str, DeviceBuffer]) -> Key:
-        """Equal for calls that one recording serves."""
-        shapes = tuple(given[name].shape for name in self.spec.input_names())
-        return (shapes, *(caches[name].block.address for name in self._caches))
-
-    def _enqueue(self, given: Mapping[str, DeviceBuffer]) -> dict[str, DeviceBuffer]:
-        context = self._prepared(given)
-        made = {name: self._device.empty(dtype, shape) for name, (dtype, shape) in self._made_shapes(context).items()}
-        writes = [buffer.block for buffer in made.values()] + [given[name].block for name in self._caches]
-        with using(self._stream, [buffer.block for buffer in given.values()], writes):
-            self._bind(context, given, made)
-            self._execute(context)
-        return made
-
-    def _prepared(self, given: Mapping[str, DeviceBuffer]) -> Any:
-        """The context of the profile for these shapes, with the shapes set."""
-        shapes = {name: buffer.shape for name, buffer in given.items()}
+    def _shaped(self, shapes: Mapping[str, Shape]) -> ShapedContext:
+        """The context of the profile for these shapes, set to them."""
         profile = choose_profile(self._profiles, shapes, self.spec.name).index
         if profile not in self._contexts:
-            self._contexts[profile] = self._new_context(profile)
-        context = self._contexts[profile]
-        for name, shape in shapes.items():
-            if not context.set_input_shape(name, shape):
-                raise HypersegError(f"graph {self.spec.name}: {name} {shape} is refused:\n  {reason(self._logger)}")
-        missing = context.infer_shapes()
-        if missing:
-            raise HypersegError(f"graph {self.spec.name}: TensorRT also needs to know {', '.join(missing)}")
-        return context
+            context = self._new_context(profile)
+            self._contexts[profile] = ShapedContext(self.spec.name, context, self._logger, self._recordings)
+        self._contexts[profile].set_shapes(shapes)
+        return self._contexts[profile]
 
     def _new_context(self, profile: int) -> Any:
         engine, trt = self._engine, self._trt
@@ -133,11 +105,18 @@ class TensorRTGraph:
         self._stream.synchronise()
         return context
 
-    def _made_shapes(self, context: Any) -> dict[str, tuple[Any, Shape]]:
-        dtypes = {tensor.name: tensor.dtype for tensor in self.spec.outputs}
-        return {name: (dtypes[name], tuple(context.get_tensor_shape(name))) for name in self._made}
+    def _enqueue(self, context: Any, given: Buffers) -> dict[str, DeviceBuffer]:
+        made = self._new_outputs(context)
+        writes = [buffer.block for buffer in made.values()] + [given[name].block for name in self._caches]
+        with using(self._stream, [buffer.block for buffer in given.values()], writes):
+            self._bind(context, given, made)
+            self._execute(context)
+        return made
 
-    def _bind(self, context: Any, given: Mapping[str, DeviceBuffer], made: Mapping[str, DeviceBuffer]) -> None:
+    def _new_outputs(self, context: Any) -> dict[str, DeviceBuffer]:
+        return {t.name: self._device.empty(t.dtype, tuple(context.get_tensor_shape(t.name))) for t in self._made}
+
+    def _bind(self, context: Any, given: Buffers, made: Buffers) -> None:
         """Every tensor's address; an output in place has that of its input."""
         outputs = {**made, **{output: given[source] for output, source in self.spec.in_place.items()}}
         for name, buffer in (*given.items(), *outputs.items()):
@@ -150,34 +129,20 @@ class TensorRTGraph:
         if not context.execute_async_v3(self._stream.handle):
             raise HypersegError(f"graph {self.spec.name}: TensorRT could not run it:\n  {reason(self._logger)}")
 
-    def _comes_again(self, key: Key) -> bool:
-        """Whether the call was seen before; remembers it."""
-        if not self._recordings:
-            return False
-        again = key in self._seen
-        self._seen[key] = None
-        self._seen.move_to_end(key)
-        if len(self._seen) > SEEN:
-            self._seen.popitem(last=False)
-        return again
-
-    def _record(self, key: Key, given: Mapping[str, DeviceBuffer]) -> None:
+    def _record(self, shaped: ShapedContext, key: tuple[int, ...], given: Buffers) -> None:
         """Record the call that was just made; its shapes are set, and TensorRT is warm."""
-        context = self._prepared(given)
+        context = shaped.context
         inputs = {
             name: self._device.empty(buffer.dtype, buffer.shape)
             for name, buffer in given.items()
             if name not in self._caches
         }
-        made = {name: self._device.empty(dtype, shape) for name, (dtype, shape) in self._made_shapes(context).items()}
+        made = self._new_outputs(context)
         self._bind(context, {**given, **inputs}, made)
         try:
             recorded = record(self._device.cudart, self._stream, lambda: self._execute(context))
         except HypersegError as error:
-            self._recordings = 0
+            shaped.record_no_more()
             warnings.warn(f"graph {self.spec.name} runs without CUDA graphs, slower: {error}", stacklevel=2)
             return
-        self._replays[key] = Replay(self._device, self._stream, inputs, made, recorded)
-        if len(self._replays) > self._recordings:
-            _, oldest = self._replays.popitem(last=False)
-            oldest.close()
+        shaped.keep(key, Replay(self._device, self._stream, inputs, made, recorded))
