@@ -140,7 +140,7 @@ def build(
         bool,
         typer.Option(
             "--weight-streaming",
-            help="Weights may stay on the host, as TensorRTBackend is told; calls then wait for them.",
+            help="Weights may stay on the host (see run --weights-gb); calls then wait for them.",
         ),
     ] = False,
     refit: Annotated[

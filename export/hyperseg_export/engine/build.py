@@ -130,6 +130,7 @@ class _Build:
                 profiles=tuple(profile.name for profile in plan.profiles),
                 version_compatible=self._options.version_compatible,
                 hardware_compatible=self._options.hardware_compatible,
+                weight_streaming=self._options.weight_streaming,
                 stripped=self._options.stripped,
                 **made.model_dump(),
             )
