@@ -137,17 +137,23 @@ class _Build:
         )
 
     def measure(self, entries: Sequence[GraphEntry]) -> None:
-        """Compare engines with their ONNX graphs. One that fails is thrown away, and the error raised."""
+        """Compare engines with their ONNX graphs. Those that fail are thrown away; the error names all of them."""
         shutil.rmtree(self._reference, ignore_errors=True)
         with explained(self._reference):
             self._reference.mkdir()
             self._progress.stage("parity: reference on a photograph", 0, len(entries))
             names = [entry.spec.name for entry in entries]
             record_calls(self._bundle, names, sample_images()[0], self._reference)
+        failures: list[ParityError | NumericsError] = []
         for index, entry in enumerate(entries, 1):
             self._progress.stage(f"parity: {entry.spec.name}", index, len(entries))
             engine = self.manifest.usable(entry.spec.name, True)
-            self._record(engine.model_copy(update={"parity": self._measured(entry, engine)}))
+            try:
+                self._record(engine.model_copy(update={"parity": self._measured(entry, engine)}))
+            except (ParityError, NumericsError) as error:
+                failures.append(error)
+        if failures:
+            raise type(failures[0])("\n".join(map(str, failures)))
 
     def _measured(self, entry: GraphEntry, engine: EngineEntry) -> tuple[ParityEntry, ...]:
         name = entry.spec.name

@@ -26,8 +26,8 @@ from double_builder import (
     ParserError,
 )
 from double_names import KNOWN as _KNOWN
+from double_names import VERSION as _VERSION
 from double_names import (
-    VERSION,
     BuilderFlag,
     DataType,
     ExecutionContextAllocationStrategy,
@@ -54,7 +54,7 @@ from double_runtime import (
     get_plugin_registry,
 )
 
-__version__ = VERSION
+__version__ = _VERSION
 
 
 def __getattr__(name: str) -> Any:
