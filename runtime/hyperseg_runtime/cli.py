@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from hyperseg_kernels.deformable_attention import cpu_op
+from hyperseg_kernels import cpu_ops
 from hyperseg_runtime import console
 from hyperseg_runtime.answers import Finish
 from hyperseg_runtime.backends.by_name import EngineChoice, make_backend
@@ -106,7 +106,7 @@ def run(
         raise InputError("--name-first takes one TEXT and no --task")
     pixels = load_image(image)
     with output_folder(out):
-        libraries = cpu_op.libraries_if_possible() if native else ()
+        libraries = cpu_ops.libraries_if_possible() if native else ()
         choice = replace(EngineChoice.asked(accept_unmeasured, plugin, engines, weights_gb), overlap=False)
         engine_library = partial(make_backend, backend, bundle, threads, libraries, choice)
         with opened_pipeline(bundle, engine_library) as pipeline, pipeline.open(pixels) as session:
