@@ -4,7 +4,7 @@
 #     benchmarks/gpu_first_run.sh [FOLDER]      default: build/gpu_first_run
 #
 # PYTHON names the interpreter (default: .venv/bin/python), SIZE the model: full (published widths, 2 of 32 layers of
-# the language model, random weights; needs about 30 GB of disk), tiny or small. PLUGIN names a library of our plugins
+# the language model, random weights; needs about 30 GB of disk), tiny or small. PLUGIN names the library of our plugins
 # (kernels/README.md); without it they are not tried. A step that fails is reported and the next one runs; then it ends
 # with 1. Where there is no GPU or no TensorRT it says "not measured" and ends with 0.
 
@@ -79,6 +79,7 @@ fi
 step "mixed: engines as they were" trt build "$out/mixed"
 step "Open questions" "$python" benchmarks/gpu_checks.py --bundle "$out/mixed"
 step "Deformable attention: our CUDA kernels" "$python" benchmarks/bench_deformable_attention_gpu.py
+step "Mask readout: our CUDA kernels" "$python" benchmarks/bench_mask_readout_gpu.py
 step "Typed graphs through PyTorch" "$python" benchmarks/typed_graphs.py --size "$size"
 rm -f "$out/log"
 [ -z "$failed" ] || echo "steps that failed:$failed"
