@@ -4,8 +4,9 @@
 #     benchmarks/gpu_first_run.sh [FOLDER]      default: build/gpu_first_run
 #
 # PYTHON names the interpreter (default: .venv/bin/python), SIZE the model: full (published widths, 2 of 32 layers of
-# the language model, random weights; needs about 30 GB of disk), tiny or small. A step that fails is reported and
-# the next one runs; then it ends with 1. Where there is no GPU or no TensorRT it says "not measured" and ends with 0.
+# the language model, random weights; needs about 30 GB of disk), tiny or small. PLUGIN names the library of our plugins
+# (kernels/README.md); without it they are not tried. A step that fails is reported and the next one runs; then it ends
+# with 1. Where there is no GPU or no TensorRT it says "not measured" and ends with 0.
 
 cd "$(dirname "$0")/.." || exit 1
 out=${1:-build/gpu_first_run}
@@ -72,9 +73,13 @@ for number in (1, 2):
     a, b = (np.asarray(Image.open(f"{sys.argv[1]}/fp32.{side}/coffee.{number}.mask.png")) for side in ("engines", "onnxruntime"))
     print(f"mask {number}: {np.count_nonzero(a != b)} of {a.size} pixels differ")' "$out"
 step "mixed: weights exchanged and streamed" trt build "$out/mixed" --graph llm --graph lm_head --refit --weight-streaming
+if [ -n "$PLUGIN" ]; then
+    step "mixed: our plugin in the pixel decoder" trt build "$out/mixed" --graph pixel_decoder --plugin "$PLUGIN"
+fi
 step "mixed: engines as they were" trt build "$out/mixed"
 step "Open questions" "$python" benchmarks/gpu_checks.py --bundle "$out/mixed"
 step "Deformable attention: our CUDA kernels" "$python" benchmarks/bench_deformable_attention_gpu.py
+step "Mask readout: our CUDA kernels" "$python" benchmarks/bench_mask_readout_gpu.py
 step "Typed graphs through PyTorch" "$python" benchmarks/typed_graphs.py --size "$size"
 rm -f "$out/log"
 [ -z "$failed" ] || echo "steps that failed:$failed"

@@ -10,13 +10,13 @@ no GPU. `--device cpu` computes in the same types on a processor: another machin
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import measure
-from bench_graphs import example_inputs
+from bench_graphs import GRAPHS, example_inputs
 from hyperseg_runtime.precision import Precision
 from rtx_gate import SIZES, planned
 
@@ -31,6 +31,7 @@ Arrays = dict[str, np.ndarray]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="full")
+    parser.add_argument("--graphs", nargs="+", choices=GRAPHS, default=list(GRAPHS))
     parser.add_argument("--device", default="cuda")
     options = parser.parse_args()
     missing = what_is_missing(options.device)
@@ -38,7 +39,7 @@ def main() -> None:
         print(f"not measured: {missing}")
         return
     rows = []
-    for row in compare(planned(options.size), options.device):
+    for row in compare(planned(options.size), options.device, options.graphs):
         print(line(row), flush=True)
         rows.append(row)
     content = {
@@ -65,13 +66,13 @@ def device_name(device: str) -> str:
     return str(torch.cuda.get_device_name()) if device == "cuda" else "none used"
 
 
-def compare(model: "PlannedModel", device: str) -> Iterator[dict[str, Any]]:
-    """One row per output and measure, graph after graph."""
+def compare(model: "PlannedModel", device: str, graphs: Sequence[str] = GRAPHS) -> Iterator[dict[str, Any]]:
+    """One row per output and measure, graph after graph. A graph left out leaves random inputs to those after it."""
     from hyperseg_export.parity.entries import compare_graph
     from hyperseg_export.precision import make_plan, typed_model
 
     made: Arrays = {}
-    for spec in model.specs:
+    for spec in (spec for spec in model.specs if spec.name in graphs):
         inputs = {name: chained(made.get(name), array) for name, array in example_inputs(spec).items()}
         expected = run(model, spec.name, inputs, device)
         made |= expected

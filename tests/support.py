@@ -27,9 +27,10 @@ def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
     return folder
 
 
+DOUBLES = ("tensorrt", "cuda", "double_gpu", "double_engine", "double_names", "double_builder", "double_runtime")
+
+
 def forget_doubles() -> None:
     """The next import of a double starts with a fresh GPU and reads the environment anew."""
-    for name in [
-        name for name in sys.modules if name.split(".")[0] in ("tensorrt", "cuda", "double_gpu", "double_engine")
-    ]:
+    for name in [name for name in sys.modules if name.split(".")[0] in DOUBLES]:
         del sys.modules[name]

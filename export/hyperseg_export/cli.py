@@ -137,7 +137,11 @@ def build(
         bool, typer.Option("--hardware-compatible", help="Runs on Ampere and later GPUs; not the fastest on any.")
     ] = False,
     weight_streaming: Annotated[
-        bool, typer.Option("--weight-streaming", help="Weights may stay on the host; each call then waits for them.")
+        bool,
+        typer.Option(
+            "--weight-streaming",
+            help="Weights may stay on the host (see run --weights-gb); calls then wait for them.",
+        ),
     ] = False,
     refit: Annotated[
         bool, typer.Option("--refit", help="Weights can be exchanged later; TensorRT folds none of them.")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -42,6 +43,10 @@ PluginOption = Annotated[
 EnginesOption = Annotated[
     str | None,
     typer.Option("--engines", metavar="TARGET", help="Engines built compatibly on another machine: a folder's name."),
+]
+WeightsOption = Annotated[
+    float | None,
+    typer.Option("--weights-gb", help="GPU memory for weights of each engine built with --weight-streaming."),
 ]
 UnmeasuredOption = Annotated[
     bool, typer.Option("--accept-unmeasured", help="Also run engines that were never compared with their graphs.")
@@ -94,6 +99,7 @@ def run(
     accept_unmeasured: UnmeasuredOption = False,
     plugin: PluginOption = None,
     engines: EnginesOption = None,
+    weights_gb: WeightsOption = None,
     report: Annotated[bool, typer.Option("--report", help="Also write an HTML page of each result.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -106,7 +112,7 @@ def run(
     pixels = load_image(image)
     with output_folder(out):
         libraries = cpu_ops.libraries_if_possible() if native else ()
-        choice = EngineChoice(accept_unmeasured, tuple(plugin or ()), engines, overlap=False)
+        choice = replace(EngineChoice.asked(accept_unmeasured, plugin, engines, weights_gb), overlap=False)
         engine_library = partial(make_backend, backend, bundle, threads, libraries, choice)
         with opened_pipeline(bundle, engine_library) as pipeline, pipeline.open(pixels) as session:
             results = session.name_then_segment(texts[0]) if name_first else session.segment_many(texts, task)
@@ -140,6 +146,7 @@ def chat(
     accept_unmeasured: UnmeasuredOption = False,
     plugin: PluginOption = None,
     engines: EnginesOption = None,
+    weights_gb: WeightsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Answer QUESTION about IMAGE, or without one; the answer appears as it is made."""
@@ -152,7 +159,7 @@ def chat(
         raise InputError(f"{question} is a file: what is the question about it?")
     sampling = Sampling(temperature, top_p, seed)
     pixels = None if image is None else load_image(image)
-    choice = EngineChoice(accept_unmeasured, tuple(plugin or ()), engines)
+    choice = EngineChoice.asked(accept_unmeasured, plugin, engines, weights_gb)
     engine_library = partial(make_backend, backend, bundle, threads, (), choice)
     with opened_pipeline(bundle, engine_library) as pipeline, pipeline.open(pixels) as session:
         answer = session.ask(question, sampling, max_tokens)

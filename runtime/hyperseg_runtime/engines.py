@@ -58,6 +58,7 @@ class EngineEntry(_Entry):
     precision: Precision
     version_compatible: bool
     hardware_compatible: bool
+    weight_streaming: bool
     stripped: bool
     """It has no weights; they come from the ONNX file when it is opened."""
     profiles: tuple[str, ...]

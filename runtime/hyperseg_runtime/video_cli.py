@@ -30,6 +30,7 @@ def video(
     accept_unmeasured: cli.UnmeasuredOption = False,
     plugin: cli.PluginOption = None,
     engines: cli.EnginesOption = None,
+    weights_gb: cli.WeightsOption = None,
     as_json: cli.JsonOption = False,
 ) -> None:
     """Segment what TEXT names in each of FRAMES, seen with the memory of the frames before it.
@@ -37,7 +38,7 @@ def video(
     Writes FRAME.mask.png as frames are done, numbered where there are several TEXTs, and at the end video.json.
     """
     count = frame_count(frames)
-    choice = EngineChoice(accept_unmeasured, tuple(plugin or ()), engines)
+    choice = EngineChoice.asked(accept_unmeasured, plugin, engines, weights_gb)
     engine_library = partial(make_backend, backend, bundle, threads, (), choice)
     content: list[dict[str, Any]] = []
     with (

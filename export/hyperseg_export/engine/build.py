@@ -56,16 +56,18 @@ def build_engines(
     plans = [plan_engine(entry, options) for entry in entries]
     folder = engine_folder(directory, machine.target)
     progress = progress or Silent()
-    with output_folder(folder), _only_one(folder):
-        saved = reference_bytes(bundle.manifest, [plan.graph for plan in plans]) if measure_parity else 0
-        _require_room(folder, plans, saved)
-        with _Build(bundle, folder, options, machine, progress, plugins) as build:
-            for index, (entry, plan) in enumerate(zip(entries, plans, strict=True), 1):
-                progress.stage(f"{plan.graph} ({plan.precision})", index, len(plans))
+    with output_folder(folder), _only_one(folder), _Build(bundle, folder, options, machine, progress, plugins) as build:
+        missing = [plan for entry, plan in zip(entries, plans, strict=True) if not build.has(entry, plan)]
+        unmeasured = [entry for entry in entries if measure_parity and not build.has_parity(entry, missing)]
+        _require_room(folder, missing, reference_bytes(bundle.manifest, [entry.spec.name for entry in unmeasured]))
+        for index, (entry, plan) in enumerate(zip(entries, plans, strict=True), 1):
+            progress.stage(f"{plan.graph} ({plan.precision})", index, len(plans))
+            if plan in missing:
                 build.make(entry, plan)
-            unmeasured = [entry for entry in entries if build.manifest.usable(entry.spec.name, True).parity is None]
-            if measure_parity and unmeasured:
-                build.measure(unmeasured)
+            else:
+                progress.note(f"{plan.graph}: built earlier, kept")
+        if unmeasured:
+            build.measure(unmeasured)
     return build.manifest
 
 
@@ -98,40 +100,60 @@ class _Build:
     def __exit__(self, *exception: object) -> None:
         shutil.rmtree(self._reference, ignore_errors=True)
 
+    def has(self, entry: GraphEntry, plan: EnginePlan) -> bool:
+        """Whether this very engine is there, whole."""
+        engine = self.manifest.engine(plan.graph)
+        if engine is None or engine.key != self._key(entry, plan):
+            return False
+        try:
+            engine_path(self._folder, engine)
+        except BundleError:
+            return False
+        return True
+
+    def has_parity(self, entry: GraphEntry, missing: Sequence[EnginePlan]) -> bool:
+        """Whether an engine that is there was compared with its graph."""
+        engine = self.manifest.engine(entry.spec.name)
+        there = entry.spec.name not in [plan.graph for plan in missing]
+        return there and engine is not None and engine.parity is not None
+
     def make(self, entry: GraphEntry, plan: EnginePlan) -> None:
-        """Build and audit, unless that was done already."""
-        key = self._key(entry, plan)
-        if self._is_there(plan.graph, key):
-            self._progress.note(f"{plan.graph}: built earlier, kept")
-            return
+        """Build, audit and record."""
         made = self._built(entry)
         self._record(
             EngineEntry(
                 graph=plan.graph,
-                key=key,
+                key=self._key(entry, plan),
                 sources=source_hashes(self._bundle.manifest, plan.graph),
                 file=describe_file(self._folder / f"{plan.graph}.plan"),
                 precision=plan.precision,
                 profiles=tuple(profile.name for profile in plan.profiles),
                 version_compatible=self._options.version_compatible,
                 hardware_compatible=self._options.hardware_compatible,
+                weight_streaming=self._options.weight_streaming,
                 stripped=self._options.stripped,
                 **made.model_dump(),
             )
         )
 
     def measure(self, entries: Sequence[GraphEntry]) -> None:
-        """Compare engines with their ONNX graphs. One that fails is thrown away, and the error raised."""
+        """Compare engines with their ONNX graphs. Those that fail are thrown away; the error names all of them."""
         shutil.rmtree(self._reference, ignore_errors=True)
         with explained(self._reference):
             self._reference.mkdir()
             self._progress.stage("parity: reference on a photograph", 0, len(entries))
             names = [entry.spec.name for entry in entries]
             record_calls(self._bundle, names, sample_images()[0], self._reference)
+        failures: list[ParityError | NumericsError] = []
         for index, entry in enumerate(entries, 1):
             self._progress.stage(f"parity: {entry.spec.name}", index, len(entries))
             engine = self.manifest.usable(entry.spec.name, True)
-            self._record(engine.model_copy(update={"parity": self._measured(entry, engine)}))
+            try:
+                self._record(engine.model_copy(update={"parity": self._measured(entry, engine)}))
+            except (ParityError, NumericsError) as error:
+                failures.append(error)
+        if failures:
+            raise type(failures[0])("\n".join(map(str, failures)))
 
     def _measured(self, entry: GraphEntry, engine: EngineEntry) -> tuple[ParityEntry, ...]:
         name = entry.spec.name
@@ -196,16 +218,6 @@ class _Build:
         plugins = [describe_file(path).sha256 for path in self._plugins]
         return content_key(files, target, *contract, self._options.model_dump(), plugins, sources)
 
-    def _is_there(self, graph: str, key: str) -> bool:
-        entry = self.manifest.engine(graph)
-        if entry is None or entry.key != key:
-            return False
-        try:
-            engine_path(self._folder, entry)
-        except BundleError:
-            return False
-        return True
-
 
 def _begin(folder: Path, machine: Machine) -> EngineManifest:
     """What the folder has for this machine; nothing if another patch release of TensorRT made it."""
@@ -216,8 +228,7 @@ def _begin(folder: Path, machine: Machine) -> EngineManifest:
 
 def _require_room(folder: Path, plans: Sequence[EnginePlan], saved_bytes: int) -> None:
     """ResourceError before the work, if the disk cannot hold the engines and the calls they are compared on."""
-    present = sum(path.stat().st_size for path in folder.glob("*.plan"))
-    needed = max(0, sum(plan.plan_bytes[0] for plan in plans) - present) + saved_bytes
+    needed = sum(plan.plan_bytes[0] for plan in plans) + saved_bytes
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise ResourceError(

@@ -56,7 +56,7 @@ def measure_engine(job: ParityJob) -> Measured:
     engine = reader.read(job.plan, job.version_compatible)
     if job.stripped:
         reader.fill(engine, job.spec.name, job.onnx)
-    reader.stream_weights(engine, job.spec.name, None)
+    reader.stream_weights(engine, None)
     device = Device(cudart)
     graph = TensorRTGraph(job.spec, trt, engine, device, reader.logger, recordings=RUNS)
     try:

@@ -47,6 +47,8 @@ def record_calls(bundle: Bundle, graphs: Collection[str], image: Path, folder: P
 
 def reference_bytes(manifest: Manifest, graphs: Collection[str]) -> int:
     """About what `record_calls` leaves in its folder: float32 copies of typed graphs, and calls, mostly caches."""
+    if not graphs:
+        return 0
     typed = (entry for entry in manifest.graphs if entry.precision is not Precision.FP32)
     saved = (entry.spec for entry in manifest.graphs if entry.spec.name in graphs)
     return sum(4 * entry.parameters for entry in typed) + CALLS * sum(map(_call_bytes, saved))

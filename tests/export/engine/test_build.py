@@ -155,6 +155,13 @@ def test_a_full_disk_is_told_before_the_build(bundle: Path, monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("tensorrt_double")
+def test_what_is_there_needs_no_room(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(bundle, BuildOptions(), ["lm_head"])
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
+    assert build(bundle, BuildOptions(), ["lm_head"]).engine("lm_head")
+
+
+@pytest.mark.usefixtures("tensorrt_double")
 def test_memory_that_runs_out_in_the_worker_has_its_exit_code(
     bundle: Path, monkeypatch: pytest.MonkeyPatch, run_cli: RunCli
 ) -> None:

@@ -77,6 +77,14 @@ def test_an_engine_that_computes_something_else_is_thrown_away(
 
 
 @pytest.mark.usefixtures("tensorrt_double")
+def test_every_engine_that_fails_is_named(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOUBLE_FAULT", "nan")
+    with pytest.raises(NumericsError, match=r"(?s)graph lm_head: .*graph fvp: "):
+        build_engines(bundle, BuildOptions(), ["lm_head", "fvp"])
+    assert left(bundle) == ({"engines.json", "timing.cache"}, [])
+
+
+@pytest.mark.usefixtures("tensorrt_double")
 def test_an_engine_without_comparison_gets_it_later(bundle: Path, run_cli: RunCli) -> None:
     first = run_cli("build", bundle, "--graph", "lm_head", "--skip-parity")
     assert first.code == 0 and "not measured" in first.out

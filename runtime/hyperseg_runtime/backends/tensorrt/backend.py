@@ -80,6 +80,10 @@ class TensorRTBackend:
         if not path.resolve().is_relative_to(self._bundle.resolve()):
             raise InputError(f"{path}: this backend runs the engines of {self._bundle}")
         entry = self._engines.usable(spec.name, self._accept_unmeasured)
+        if self._weight_streaming_bytes is not None and not entry.weight_streaming:
+            raise InputError(
+                f"the engine of graph {spec.name} was built without --weight-streaming: all its weights lie on the GPU"
+            )
         changed = entry.changed_files(self._manifest)
         adapter = self._swapped_adapter(entry, changed)
         reader = self._reader
@@ -93,7 +97,7 @@ class TensorRTBackend:
             reader.fill(engine, spec.name, path)
         elif adapter:
             reader.refit(engine, spec.name, read_factors(self._bundle, adapter), path)
-        reader.stream_weights(engine, spec.name, self._weight_streaming_bytes)
+        reader.stream_weights(engine, self._weight_streaming_bytes)
         graph = TensorRTGraph(spec, reader.trt, engine, self._device, reader.logger, self._recordings)
         self._graphs.append(graph)
         return graph if self._overlap else WaitingGraph(graph)

@@ -67,16 +67,13 @@ class EngineReader:
         if not (complete and refitter.refit_cuda_engine()):
             raise BundleError(f"engine {name} could not be refitted:\n  {reason(self.logger)}")
 
-    def stream_weights(self, engine: Any, name: str, budget_bytes: int | None) -> None:
-        """Keep at most `budget_bytes` of weights on the GPU; None keeps all there. Before the engine is used."""
-        if budget_bytes is not None and not engine.streamable_weights_size:
-            raise InputError(f"engine {name} was built without --weight-streaming: all its weights lie on the GPU")
-        if engine.streamable_weights_size:
-            engine.weight_streaming_budget_v2 = (
-                engine.streamable_weights_size
-                if budget_bytes is None
-                else min(budget_bytes, engine.streamable_weights_size)
-            )
+    def stream_weights(self, engine: Any, budget_bytes: int | None) -> None:
+        """Keep at most `budget_bytes` of what can be streamed on the GPU; None keeps all there. Before the engine is
+        used.
+        """
+        streamable = engine.streamable_weights_size
+        if streamable:
+            engine.weight_streaming_budget_v2 = streamable if budget_bytes is None else min(budget_bytes, streamable)
 
     def _unreadable(self, plan: Path) -> BundleError | ResourceError:
         said = reason(self.logger)

@@ -98,7 +98,7 @@ class TensorRTGraph:
         if context is None:
             raise ResourceError(
                 f"graph {self.spec.name}: no memory to run its engine; close sessions, build with a smaller preset, "
-                f"or keep weights on the host (--weight-streaming):\n  {reason(self._logger)}"
+                f"or keep weights on the host (build --weight-streaming, then --weights-gb):\n  {reason(self._logger)}"
             )
         if not context.set_optimization_profile_async(profile, self._stream.handle):
             raise HypersegError(f"graph {self.spec.name}: profile {profile} is refused:\n  {reason(self._logger)}")

@@ -202,7 +202,7 @@ def test_weights_stay_on_the_host_only_where_that_was_built(bundle: Path) -> Non
     from hyperseg_export.engine.build import build_engines
     from hyperseg_export.engine.options import BuildOptions
 
-    with pytest.raises(InputError, match="engine lm_head was built without --weight-streaming"):
+    with pytest.raises(InputError, match="engine of graph lm_head was built without --weight-streaming"):
         opened(bundle, weight_streaming_bytes=1000)
     build_engines(bundle, BuildOptions(weight_streaming=True), [GRAPH], measure_parity=False)
     entry = read_manifest(bundle).graph(GRAPH)
@@ -230,6 +230,7 @@ def test_stage_times_can_be_those_of_the_graphs(bundle: Path, gpu: ModuleType) -
         (["--backend", "tensorflow"], "unknown backend 'tensorflow'; choose onnxruntime, tensorrt"),
         (["--backend", "tensorrt", "--threads", "2"], "--threads and --native are for the backend onnxruntime"),
         (["--accept-unmeasured"], "go with --backend tensorrt"),
+        (["--backend", "tensorrt", "--weights-gb", "nan"], "--weights-gb is nan, expected a number of gigabytes"),
     ],
 )
 def test_options_of_another_backend(

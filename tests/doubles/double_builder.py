@@ -1,0 +1,229 @@
+"""The building half of TensorRT's double: from an ONNX file to a plan."""
+
+import os
+import signal
+from typing import Any
+
+import onnx
+from double_engine import pack_plan
+from double_names import (
+    INSPECTOR,
+    TYPES,
+    VERSION,
+    BuilderFlag,
+    DataType,
+    ILogger,
+    LayerType,
+    Listed,
+    NetworkDefinitionCreationFlag,
+    TensorIOMode,
+    fault,
+)
+
+
+class IProgressMonitor(Listed):
+    def phase_start(self, phase: str, parent: str | None, steps: int) -> None: ...
+    def step_complete(self, phase: str, step: int) -> bool: ...
+    def phase_finish(self, phase: str) -> None: ...
+
+
+class ITensor(Listed):
+    def __init__(self, value: onnx.ValueInfoProto) -> None:
+        kind = value.type.tensor_type
+        self.name = value.name
+        self.dtype = TYPES[kind.elem_type]
+        self.shape = tuple(dim.dim_value or -1 for dim in kind.shape.dim)
+
+
+class IAttention(Listed):
+    def __init__(self) -> None:
+        self.decomposable = False
+
+
+class ILayer(Listed):
+    def __init__(self, name: str, query: ITensor) -> None:
+        self.name, self.type = name, LayerType.ATTENTION_INPUT
+        self._query, self._attention = query, IAttention()
+
+    def get_input(self, index: int) -> ITensor:
+        return self._query
+
+
+class IAttentionInputLayer(ILayer):
+    @property
+    def attention(self) -> IAttention:
+        return self._attention
+
+
+class INetworkDefinition(Listed):
+    def __init__(self) -> None:
+        self._model: onnx.ModelProto | None = None
+        self._layers: list[ILayer] = []
+
+    def _read(self, model: onnx.ModelProto) -> None:
+        self._model = model
+        values = {v.name: v for v in (*model.graph.input, *model.graph.value_info)}
+        self._layers = [
+            ILayer(node.name, ITensor(values[node.input[0]]))
+            for node in model.graph.node
+            if node.op_type == "Attention"
+        ]
+
+    num_inputs = property(lambda self: len(self._model.graph.input))
+    num_outputs = property(lambda self: len(self._model.graph.output))
+    num_layers = property(lambda self: len(self._layers))
+
+    def get_input(self, index: int) -> ITensor:
+        return ITensor(self._model.graph.input[index])
+
+    def get_output(self, index: int) -> ITensor:
+        return ITensor(self._model.graph.output[index])
+
+    def get_layer(self, index: int) -> ILayer:
+        return self._layers[index]
+
+
+class ParserError(Listed):
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def desc(self) -> str:
+        return self._text
+
+    def node_name(self) -> str:
+        return "graph"
+
+    def node_operator(self) -> str:
+        return "Graph"
+
+
+class OnnxParser(Listed):
+    def __init__(self, network: INetworkDefinition, logger: ILogger) -> None:
+        self._network = network
+        self._errors: list[ParserError] = []
+
+    num_errors = property(lambda self: len(self._errors))
+
+    def get_error(self, index: int) -> ParserError:
+        return self._errors[index]
+
+    def parse_from_file(self, path: str) -> bool:
+        try:
+            self._network._read(onnx.load(path))
+        except Exception as error:
+            self._errors.append(ParserError(f"cannot be decoded: {error}"))
+            return False
+        return True
+
+
+class IOptimizationProfile(Listed):
+    def __init__(self) -> None:
+        self._shapes: dict[str, list[tuple[int, ...]]] = {}
+
+    def set_shape(self, name: str, smallest: Any, typical: Any, largest: Any) -> None:
+        self._shapes[name] = [tuple(smallest), tuple(typical), tuple(largest)]
+
+
+class ITimingCache(Listed):
+    def __init__(self, known: bytes) -> None:
+        self._known = known
+
+    def serialize(self) -> bytes:
+        return self._known + b"timed "
+
+
+class IBuilderConfig(Listed):
+    def __init__(self) -> None:
+        self._flags = {BuilderFlag.TF32}
+        self._profiles: list[IOptimizationProfile] = []
+
+    def set_flag(self, flag: Any) -> None:
+        self._flags.add(flag)
+
+    def clear_flag(self, flag: Any) -> None:
+        self._flags.discard(flag)
+
+    def set_memory_pool_limit(self, pool: Any, size: int) -> None:
+        assert isinstance(size, int)
+
+    def create_timing_cache(self, known: bytes) -> ITimingCache:
+        return ITimingCache(known)
+
+    def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:
+        self._cache = cache
+        return True
+
+    def get_timing_cache(self) -> ITimingCache:
+        return self._cache
+
+    def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
+        ordered = all(a <= b <= c for shapes in profile._shapes.values() for a, b, c in zip(*shapes, strict=True))
+        self._profiles.append(profile)
+        return len(self._profiles) - 1 if ordered else -1
+
+
+class Builder(Listed):
+    def __init__(self, logger: ILogger) -> None:
+        self._logger = logger
+
+    def create_network(self, flags: int) -> INetworkDefinition:
+        """Networks of TensorRT 10 are strongly typed only on request."""
+        assert flags == 1 << int(NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+        return INetworkDefinition()
+
+    def create_builder_config(self) -> IBuilderConfig:
+        return IBuilderConfig()
+
+    def create_optimization_profile(self) -> IOptimizationProfile:
+        return IOptimizationProfile()
+
+    def build_serialized_network(self, network: INetworkDefinition, config: IBuilderConfig) -> bytes | None:
+        name = network._model.graph.name
+        if f"killed at {name}" == fault():
+            os.kill(os.getpid(), signal.SIGKILL)
+        if fault() == "no host memory":
+            raise MemoryError
+        if fault() == "out of memory":
+            return self._fail("Error Code 2: OutOfMemory (requested size was 123 bytes)")
+        for layer in network._layers:
+            if layer.get_input(0).dtype == DataType.FLOAT and not layer._attention.decomposable:
+                return self._fail(f"{layer.name} not supported by a dedicated kernel")
+        assert BuilderFlag.TF32 not in config._flags
+        if monitor := getattr(config, "progress_monitor", None):
+            monitor.phase_start("Building", None, 2)
+            for step in range(2):
+                monitor.step_complete("Building", step)
+            monitor.phase_finish("Building")
+        header = _describe(network._model, config)
+        return pack_plan(header, network._model)
+
+    def _fail(self, reason: str) -> None:
+        self._logger.log(ILogger.ERROR, reason)
+
+
+def _describe(model: onnx.ModelProto, config: IBuilderConfig) -> dict[str, Any]:
+    """What the double's engine knows of itself: tensors, caches in place, layers with their types, options."""
+    graph = model.graph
+    kinds = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.output)}
+    layers = []
+    for node in graph.node:
+        kind = INSPECTOR.get(kinds.get(node.output[0], 0), "Int64")
+        kind = "Float" if fault() == "float32 instead" and kind in ("Half", "BFloat16") else kind
+        layers.append({"Name": node.name, "LayerType": node.op_type, "Outputs": [{"Format/Datatype": kind}]})
+    sides = [(TensorIOMode.INPUT, graph.input), (TensorIOMode.OUTPUT, graph.output)]
+    copies = fault() == "copied cache"
+    scatters = [node for node in graph.node if node.op_type == "TensorScatter" and not copies]
+    flags = {flag.name for flag in config._flags}
+    weights = sum(len(tensor.raw_data) for tensor in graph.initializer)
+    return {
+        "version": VERSION,
+        "portable": "VERSION_COMPATIBLE" in flags,
+        "refit": "REFIT" in flags,
+        "stripped": "STRIP_PLAN" in flags,
+        "streamable": weights if "WEIGHT_STREAMING" in flags else 0,
+        "needs": fault() == "plugin",
+        "profiles": [profile._shapes for profile in config._profiles],
+        "layers": layers,
+        "tensors": [(v.name, int(mode), int(TYPES[v.type.tensor_type.elem_type])) for mode, vs in sides for v in vs],
+        "aliases": {node.output[0]: node.input[0] for node in scatters},
+    }
