@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +11,7 @@ import numpy as np
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.backends.by_name import make_backend
 from hyperseg_runtime.bundle import Bundle, hash_file, read_manifest
+from hyperseg_runtime.embeddings import TABLES, table_path
 from hyperseg_runtime.errors import BundleError
 from hyperseg_runtime.graph_spec import GraphSpec
 from hyperseg_runtime.manifest import FILE_NAME, Manifest
@@ -68,8 +69,7 @@ def open_mask_stage(parameters: Parameters) -> MaskStage:
 
 def open_image_inputs(parameters: Parameters) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """What the ensemble's first step makes of an image; see `FamilySpec.image_inputs`."""
-    bundle = Bundle.open(bundle_folder())
-    check_contract(bundle.manifest, parameters[CONTRACT])
+    bundle = _partly_verified(parameters, lambda manifest: map(table_path, TABLES))
     return family_of(bundle).image_inputs(bundle)
 
 
@@ -80,16 +80,27 @@ def _open_pipeline(parameters: Parameters, backend: Backend, cache_bytes: int = 
 
 
 def open_graph(parameters: Parameters) -> tuple[Graph, Backend]:
-    """One graph of the bundle; only its own files are verified."""
+    """One graph of the bundle."""
+
+    def files(manifest: Manifest) -> Iterable[str]:
+        entry = manifest.graph(parameters[GRAPH])
+        return entry.file, *entry.data_files
+
+    bundle = _partly_verified(parameters, files)
+    entry = bundle.manifest.graph(parameters[GRAPH])
+    backend = open_backend(parameters[BACKEND])
+    return backend.open(entry.spec, bundle.path(entry.file)), backend
+
+
+def _partly_verified(parameters: Parameters, files: Callable[[Manifest], Iterable[str]]) -> Bundle:
+    """The bundle, with only these files' hashes compared: several processes open it, and it may be large."""
     folder = bundle_folder()
     bundle = Bundle(folder, read_manifest(folder))
     check_contract(bundle.manifest, parameters[CONTRACT])
-    entry = bundle.manifest.graph(parameters[GRAPH])
-    for name in (entry.file, *entry.data_files):
+    for name in files(bundle.manifest):
         if hash_file(bundle.path(name)) != bundle.manifest.files[name].sha256:
             raise BundleError(f"{name} was changed after the export")
-    backend = open_backend(parameters[BACKEND])
-    return backend.open(entry.spec, bundle.path(entry.file)), backend
+    return bundle
 
 
 def rehearse(pipeline: Pipeline) -> None:

@@ -1,6 +1,7 @@
 """Verbs that put a bundle behind a server."""
 
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -55,6 +56,7 @@ def up(
     metrics_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8002,
     timeout_s: Annotated[float, typer.Option(help="How long to wait for the first answer.")] = 600.0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of one graph; default: all cores.")] = None,
+    log: Annotated[bool, typer.Option("--log", help="Pass the server's log on to stderr.")] = False,
     shared_memory: Annotated[
         bool, typer.Option("--shared-memory", help="Callers may hand over images in shared memory; trust them all.")
     ] = False,
@@ -75,6 +77,7 @@ def up(
         Profile(profile),
         Address(http_port, grpc_port, metrics_port, host),
         shared_memory=shared_memory,
+        on_line=_pass_on if log else lambda line: None,
         environment={} if threads is None else {THREADS_VARIABLE: str(threads)},
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the server as Ctrl-C does
@@ -105,3 +108,7 @@ def install_local(
     with console.err.status(f"installing into {target}"):
         install(target)
     console.out.print(f"server  {target}", markup=False)
+
+
+def _pass_on(line: str) -> None:
+    sys.stderr.write(line)
