@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from hyperseg_runtime.backends.by_name import make_backend
 from hyperseg_runtime.bundle import Bundle, hash_file, read_manifest
 from hyperseg_runtime.embeddings import TABLES, table_path
 from hyperseg_runtime.errors import BundleError
-from hyperseg_runtime.graph_spec import GraphSpec
+from hyperseg_runtime.graph_spec import GraphSpec, Reuse
 from hyperseg_runtime.manifest import FILE_NAME, Manifest
 from hyperseg_runtime.pipeline import CACHE_BYTES, Pipeline, family_of
 from hyperseg_runtime.serving.contract import Limits
@@ -37,18 +37,28 @@ Parameters = Mapping[str, str]
 REHEARSAL_SIDE_PX = 64
 
 
-def open_service(parameters: Parameters, limits: Limits, served: Callable[[Backend], "StageCaller"]) -> Service:
-    """The public model's service, every graph run once. `served` makes what calls the stage models."""
+def open_service(
+    parameters: Parameters, limits: Limits, served: Callable[[Backend, Collection[str]], "StageCaller"]
+) -> Service:
+    """The public model's service, every graph run once.
+
+    `served` makes what calls the stage models, from the backend and the names of what they hand each other.
+    """
     inner = open_backend(parameters[BACKEND])
     if parameters[IMAGE_GRAPHS] == IN_PROCESS:
         pipeline = _open_pipeline(parameters, inner)
         rehearse(pipeline)
     else:
-        runner = served(inner)
+        runner = served(inner, _between_image_graphs(read_manifest(bundle_folder())))
         pipeline = _open_pipeline(parameters, StagedBackend(inner, runner))
         rehearse(pipeline)
         runner.rehearsing = False
     return Service(pipeline, limits, bundle_id(bundle_folder()))
+
+
+def _between_image_graphs(manifest: Manifest) -> set[str]:
+    specs = [entry.spec for entry in manifest.graphs if entry.spec.reuse is Reuse.IMAGE]
+    return {tensor.name for spec in specs for tensor in spec.inputs}
 
 
 class StageCaller(Protocol):
