@@ -17,7 +17,7 @@ from google.protobuf import text_format
 
 from hyperseg_runtime.bundle import Bundle
 from hyperseg_runtime.engines import ENGINES, EngineEntry, engine_folder, engine_path, read_engines
-from hyperseg_runtime.errors import InputError, OutputError
+from hyperseg_runtime.errors import BundleError, InputError, OutputError
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.files import explained, replace_folder
 from hyperseg_runtime.graph_spec import AxisRange
@@ -87,7 +87,8 @@ def published_plan(family: str) -> Plan:
 def plan_of(directory: Path, target: str | None = None) -> tuple[Plan, dict[str, Path]]:
     """What to generate for a bundle, and its engines by graph: those of `target`, or of the only one there is.
 
-    Raises InputError if there are engines for several targets and none is named.
+    Raises InputError if there are engines for several targets and none is named, or for one that cannot be served;
+    BundleError if one is missing, changed, or was never compared with its graph.
     """
     bundle = Bundle.open(directory)
     specs = [entry.spec for entry in bundle.manifest.graphs]
@@ -96,16 +97,24 @@ def plan_of(directory: Path, target: str | None = None) -> tuple[Plan, dict[str,
     if folder is None or engines is None:
         return Plan(specs), {}
     plan = Plan(specs)
+    for spec in specs:
+        engines.usable(spec.name)
     entries = [engines.usable(spec.name) for spec in plan.stages]
     for entry in entries:
-        _check_servable(entry)
+        _check_servable(entry, bundle)
     batches = {e.graph: _largest_batch(e, s.axis_ranges[BATCH]) for e, s in zip(entries, plan.stages, strict=True)}
     plans = {entry.graph: engine_path(folder, entry) for entry in entries}
     return replace(plan, engine_batch=batches), plans
 
 
-def _check_servable(entry: EngineEntry) -> None:
-    """InputError for an engine that the server's own TensorRT backend cannot run."""
+def _check_servable(entry: EngineEntry, bundle: Bundle) -> None:
+    """Refuse an engine that the server's own TensorRT backend cannot run, or would run with other weights."""
+    changed = entry.changed_files(bundle.manifest)
+    if changed:
+        raise BundleError(
+            f"the engine of {entry.graph} was built from other files than the bundle has now "
+            f"({', '.join(sorted(changed))} changed); run: hyperseg-trt build {bundle.directory}"
+        )
     if entry.stripped:
         raise InputError(
             f"the engine of {entry.graph} was built with --stripped: it has no weights, and the server reads the plan "
