@@ -2,9 +2,10 @@
 
     python benchmarks/bench_deformable_attention.py --rounds 7
 
-Two measurements: one call of the operator, and the whole six-layer pixel encoder. Three rivals run in turn in one
-process: the native kernel (`cpu_op`), the body that exported files carry (`onnx_op`, gathers corners) and a
-body on GridSample (`onnx_grid_sample`). Weights and inputs are random; offsets have a standard deviation of about
+One call of the operator, and the whole six-layer pixel encoder. Three rivals run in turn in one process: the native
+kernel (`cpu_ops`), the body that exported files carry (`onnx_op`, gathers corners) and a body on GridSample
+(`onnx_grid_sample`). Then the encoder with fused nodes, which take raw projections, against the encoder with plain
+ones, both on native kernels. Weights and inputs are random; offsets have a standard deviation of about
 2 pixels. The last line of output is the path of the JSON file.
 """
 
@@ -19,7 +20,8 @@ import numpy as np
 import onnxruntime as ort
 
 import measure
-from hyperseg_kernels.deformable_attention import cpu_op, onnx_grid_sample
+from hyperseg_kernels import cpu_ops
+from hyperseg_kernels.deformable_attention import onnx_grid_sample
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 LEVEL_SHAPES = ((32, 32), (64, 64), (128, 128))
 HEADS, CHANNELS, POINTS, LAYERS = 8, 32, 4, 6
 QUERIES = sum(height * width for height, width in LEVEL_SHAPES)
-RIVALS = ("native", "gather_body", "grid_sample_body")
 SEED = 0
 
 
@@ -55,6 +56,7 @@ def main() -> None:
     }
     subjects = {"operator": operator_model, "pixel_encoder": encoder_model}
     measured = {name: race(make, options.rounds, options.threads) for name, make in subjects.items()}
+    measured["fused_form"] = race_of_forms(options.rounds, options.threads)
     content = {"environment": measure.environment(), "conditions": conditions, **measured}
     print(markdown(content))
     print(measure.write_results("deformable_attention", content))
@@ -66,18 +68,34 @@ def race(
     """Milliseconds of each rival, ratios to the native kernel, and how far the rivals' results are apart."""
     model, inputs = make()
     sessions = {
-        "native": session(model, OnnxRuntimeBackend(threads, [cpu_op.library()])),
+        "native": session(model, OnnxRuntimeBackend(threads, [cpu_ops.library()])),
         "gather_body": session(model, OnnxRuntimeBackend(threads)),
         "grid_sample_body": session(with_grid_sample(model), OnnxRuntimeBackend(threads)),
     }
-    results = {name: np.asarray(sessions[name].run(None, inputs)[0]) for name in RIVALS}
-    largest = float(np.abs(results["gather_body"]).max())
-    calls = [lambda rival=sessions[name]: rival.run(None, inputs) for name in RIVALS]
-    samples = dict(zip(RIVALS, measure.alternate(calls, rounds), strict=True))
+    return compared(sessions, inputs, rounds, truth="gather_body")
+
+
+def race_of_forms(rounds: int, threads: int) -> dict[str, Any]:
+    """The encoder on native kernels, with plain ("native") and with fused nodes."""
+    backend = OnnxRuntimeBackend(threads, [cpu_ops.library()])
+    plain, inputs = encoder_model()
+    fused, _ = encoder_model(fused=True)
+    return compared(
+        {"native": session(plain, backend), "fused": session(fused, backend)}, inputs, rounds, truth="native"
+    )
+
+
+def compared(
+    sessions: Mapping[str, ort.InferenceSession], inputs: dict[str, np.ndarray], rounds: int, truth: str
+) -> dict[str, Any]:
+    results = {name: np.asarray(one.run(None, inputs)[0]) for name, one in sessions.items()}
+    largest = float(np.abs(results[truth]).max())
+    calls = [lambda rival=one: rival.run(None, inputs) for one in sessions.values()]
+    samples = dict(zip(sessions, measure.alternate(calls, rounds), strict=True))
     return {
         "ms": {name: round(statistics.median(seconds) * 1000, 2) for name, seconds in samples.items()},
-        "times_native": {name: round(measure.ratio(samples[name], samples["native"]), 3) for name in RIVALS},
-        "difference": {name: float(np.abs(results[name] - results["gather_body"]).max()) / largest for name in RIVALS},
+        "times_native": {name: round(measure.ratio(samples[name], samples["native"]), 3) for name in sessions},
+        "difference": {name: float(np.abs(results[name] - results[truth]).max()) / largest for name in sessions},
         "samples_s": samples,
     }
 
@@ -127,20 +145,35 @@ def operator_model() -> "tuple[onnx.ModelProto, dict[str, np.ndarray]]":
         return exported(Operator(), inputs), inputs
 
 
-def encoder_model() -> "tuple[onnx.ModelProto, dict[str, np.ndarray]]":
-    """The transformer of the pixel decoder with random weights."""
+def encoder_model(fused: bool = False) -> "tuple[onnx.ModelProto, dict[str, np.ndarray]]":
+    """The transformer of the pixel decoder with random weights; in the fused form with one node for locations, softmax
+    and sampling."""
     import torch
     from torch import nn
 
-    from hyperseg_export.modules.pixel_decoder import PixelDecoderConfig, PixelEncoderLayer
+    from hyperseg_export.modules.pixel_decoder import DeformableSelfAttention, PixelDecoderConfig, PixelEncoderLayer
+    from hyperseg_kernels.deformable_attention.torch_op import projected_deformable_attention
 
     width = HEADS * CHANNELS
     config = PixelDecoderConfig(width, HEADS, POINTS, LAYERS, 4 * width, (), 0)
+
+    class FusedSelfAttention(DeformableSelfAttention):
+        def forward(self, x: "Tensor", positions: "Tensor") -> "Tensor":
+            query, grid = x + positions, (HEADS, len(LEVEL_SHAPES), POINTS)
+            offsets, logits = self.offsets(query).unflatten(-1, (*grid, 2)), self.weights(query).unflatten(-1, grid)
+            references = self.get_buffer("reference_points")[None, :, None]
+            value = self.value(x).unflatten(-1, (HEADS, -1))
+            made: Tensor = self.out(
+                projected_deformable_attention(value, references, offsets, logits, self.sampling.flat_shapes)
+            )
+            return made
 
     class Encoder(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.layers = nn.ModuleList(PixelEncoderLayer(config, LEVEL_SHAPES) for _ in range(LAYERS))
+            for layer in self.layers if fused else ():
+                layer.attention = FusedSelfAttention(config, LEVEL_SHAPES)
 
         def forward(self, tokens: "Tensor", positions: "Tensor") -> "Tensor":
             for layer in self.layers:
@@ -192,6 +225,10 @@ def markdown(content: dict[str, Any]) -> str:
             for subject in ("operator", "pixel_encoder")
         ]
         lines.append(f"| {title} | {' | '.join(cells)} |")
+    fused = content["fused_form"]
+    lines.append(
+        f"| native kernel, fused nodes | - | - | {fused['ms']['fused']:,.1f} | {fused['times_native']['fused']:.2f} |"
+    )
     return "\n".join(lines)
 
 

@@ -16,8 +16,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import measure
+import measure_gpu
+from hyperseg_kernels import torch_launch
+from hyperseg_kernels.cuda import ValueType, grid_of
 from hyperseg_kernels.deformable_attention import cuda_source
-from hyperseg_kernels.deformable_attention.cuda_source import Layer, ValueType
+from hyperseg_kernels.deformable_attention.cuda_source import Layer
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
 
 LAYER = Layer(heads=8, channels=32, points=4, level_shapes=((32, 32), (64, 64), (128, 128)))
 LAYERS = 6
-COPY_BYTES = 2**30
 
 # One thread makes one channel of one query and head, as in the op that Deformable DETR published.
 BASELINE = """
@@ -65,13 +67,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=200)
     options = parser.parse_args()
-    missing = what_is_missing()
+    missing = measure_gpu.what_is_missing()
     if missing:
         print(f"not measured: {missing}")
         return
     import torch
 
-    bandwidth = copy_bandwidth()
+    bandwidth = measure_gpu.copy_bandwidth()
     rows = [measure_type(value_type, options.rounds, bandwidth) for value_type in ValueType]
     content = {
         "environment": measure.environment() | {"gpu": torch.cuda.get_device_name()},
@@ -84,21 +86,13 @@ def main() -> None:
     print(measure.write_results("deformable_attention_gpu", content))
 
 
-def what_is_missing() -> str:
-    try:
-        import torch
-    except ImportError:
-        return "torch is not installed"
-    return "" if torch.cuda.is_available() else "no GPU, or torch is built without CUDA"
-
-
 def measure_type(value_type: ValueType, rounds: int, bandwidth: float) -> dict[str, Any]:
     """Median milliseconds of six layers per rival, the floor, the worst error and whether two runs agree."""
     import torch
 
     from hyperseg_kernels.deformable_attention import reference, torch_cuda
 
-    dtype = {kind: name for name, kind in torch_cuda.VALUE_TYPES.items()}[value_type]
+    dtype = {kind: name for name, kind in torch_launch.VALUE_TYPES.items()}[value_type]
     layers = [random_layer(dtype, seed) for seed in range(LAYERS)]
     rivals: dict[str, Callable[[dict[str, Tensor]], Tensor]] = {
         "given": lambda x: torch_cuda.deformable_attention(x["value"], x["locations"], x["weights"], LAYER),
@@ -118,7 +112,7 @@ def measure_type(value_type: ValueType, rounds: int, bandwidth: float) -> dict[s
             "worst_error": float((found.double() - expected).abs().max() / expected.abs().max()),
             "same_bits_twice": bool(torch.equal(found, run(first))),
         }
-        times[name] = statistics.median(graph_times_ms(partial(run_all, run, layers), rounds))
+        times[name] = statistics.median(measure_gpu.graph_times_ms(partial(run_all, run, layers), rounds))
     unique = sum(first[name].numel() * first[name].element_size() for name in ("value", "locations", "weights"))
     unique += first["value"].numel() * first["value"].element_size()  # the output
     gathered = 4 * first["weights"].numel() * LAYER.channels * value_type.size_bytes
@@ -162,9 +156,8 @@ def random_layer(dtype: "torch.dtype", seed: int, device: str = "cuda") -> "dict
 def baseline(value_type: ValueType) -> "Callable[[dict[str, Tensor]], Tensor]":
     import torch
 
-    from hyperseg_kernels.deformable_attention import torch_cuda
-
-    kernel = torch_cuda.compiled(BASELINE.format(value=value_type.cpp), "baseline", torch.device("cuda", 0))
+    source = BASELINE.format(value=value_type.cpp)
+    kernel = torch_launch.compiled(source, cuda_source.headers(), "baseline", torch.device("cuda", 0))
     shapes = torch.tensor(LAYER.level_shapes, dtype=torch.int32, device="cuda")
 
     def run(layer: "dict[str, Tensor]") -> "Tensor":
@@ -178,8 +171,7 @@ def baseline(value_type: ValueType) -> "Callable[[dict[str, Tensor]], Tensor]":
             *(ctypes.c_int32(number) for number in (threads, *sizes)),
             ctypes.c_void_p(output.data_ptr()),
         ]
-        per_block = cuda_source.THREADS_PER_BLOCK
-        kernel.launch(cuda_source.blocks(threads), per_block, torch.cuda.current_stream().cuda_stream, arguments)
+        kernel.launch(grid_of(threads), torch.cuda.current_stream().cuda_stream, arguments)
         return output
 
     return run
@@ -187,37 +179,6 @@ def baseline(value_type: ValueType) -> "Callable[[dict[str, Tensor]], Tensor]":
 
 def run_all(run: "Callable[[dict[str, Tensor]], Tensor]", layers: "list[dict[str, Tensor]]") -> "list[Tensor]":
     return [run(layer) for layer in layers]
-
-
-def graph_times_ms(work: Callable[[], object], rounds: int) -> list[float]:
-    """Times of a CUDA graph of `work`, each between two events."""
-    import torch
-
-    work()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        kept = work()
-    times = []
-    for _ in range(rounds):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        graph.replay()
-        end.record()
-        end.synchronize()
-        times.append(start.elapsed_time(end))
-    del kept
-    return times
-
-
-def copy_bandwidth() -> float:
-    """Bytes per second that a device-to-device copy reads and writes."""
-    import torch
-
-    source = torch.empty(COPY_BYTES, dtype=torch.uint8, device="cuda")
-    target = torch.empty_like(source)
-    milliseconds = statistics.median(graph_times_ms(lambda: target.copy_(source), rounds=20))
-    return 2 * COPY_BYTES / milliseconds * 1000
 
 
 if __name__ == "__main__":

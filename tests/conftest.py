@@ -86,10 +86,10 @@ def compiled(shared_dir: Path) -> Callable[[Callable[[], Compiled]], Compiled]:
 
 @pytest.fixture(scope="session")
 def cpu_op_library(compiled: Callable[[Callable[[], Path]], Path]) -> Path:
-    """The native deformable attention for ONNX Runtime."""
-    from hyperseg_kernels.deformable_attention import cpu_op
+    """Our native operators for ONNX Runtime."""
+    from hyperseg_kernels import cpu_ops
 
-    return compiled(cpu_op.library)
+    return compiled(cpu_ops.library)
 
 
 @pytest.fixture(scope="session")

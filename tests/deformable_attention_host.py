@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hyperseg_kernels import native
-from hyperseg_kernels.deformable_attention.cuda_source import MAX_LEVELS, SOURCES, Layer, ValueType
+from hyperseg_kernels import cuda, native
+from hyperseg_kernels.cuda import ValueType
+from hyperseg_kernels.deformable_attention.cuda_source import MAX_LEVELS, SOURCES, Layer
 
 SHIM = Path(__file__).parent / "kernels" / "deformable_attention" / "host_launch.cpp"
 TORCH_TYPES = {
@@ -32,7 +33,7 @@ class HostKernels:
     """Both kernels on CPU tensors; outputs start as NaN, so a lane that does not run shows."""
 
     def __init__(self) -> None:
-        self._library = ctypes.CDLL(str(native.build_library(SHIM, SOURCES)))
+        self._library = ctypes.CDLL(str(native.build_library(SHIM, [cuda.SOURCES, SOURCES])))
 
     def given(self, layer: Layer, value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
         tensors = value, locations.float(), weights.float()

@@ -11,7 +11,7 @@ from onnx import FunctionProto, TensorProto, helper
 from torch import Tensor
 
 from hyperseg_export.onnx_writer import IR_VERSION, OPSET
-from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION
+from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, PLUGIN_ATTRIBUTES
 from hyperseg_kernels.deformable_attention import onnx_op, reference
 
 Call = tuple[Tensor, Tensor, Tensor, list[tuple[int, int]]]
@@ -72,7 +72,7 @@ def model_of(
         ["output"],
         domain=DEFORMABLE_ATTENTION.domain,
         level_shapes=flat(shapes),
-        **onnx_op.PLUGIN_ATTRIBUTES,
+        **PLUGIN_ATTRIBUTES,
     )
     return helper.make_model(
         helper.make_graph([node], "g", list(infos.values()), [output]),

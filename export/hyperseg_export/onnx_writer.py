@@ -3,21 +3,18 @@
 import ast
 import logging
 import warnings
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import onnx_ir as ir
-import onnxscript
 import torch
 from onnxscript import optimizer
 from torch import Tensor, nn
 
-from hyperseg_export.modules import cache_op  # noqa: F401  (registers an op translated below)
+from hyperseg_export import own_operators
 from hyperseg_export.weight_store import Location, WeightFile
-from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION
-from hyperseg_kernels.deformable_attention import onnx_op, torch_op  # noqa: F401  (likewise)
 from hyperseg_runtime.errors import ExportError
 from hyperseg_runtime.graph_spec import DType, GraphSpec, TensorSpec
 
@@ -56,7 +53,7 @@ def export_graph(
     here, so nothing can be folded into them or merged with them. Raises ExportError when torch cannot export
     it; whether the result is what the spec says is for `onnx_lint.check_graph` to find out.
     """
-    onnx_op.register_schema()
+    own_operators.register_schemas()
     with torch.device("meta"), _quiet():
         try:
             program = torch.onnx.export(
@@ -69,7 +66,7 @@ def export_graph(
                 dynamic_shapes=_dynamic_shapes(module, spec),
                 input_names=spec.input_names(),
                 output_names=spec.output_names(),
-                custom_translation_table=_translations(),
+                custom_translation_table=own_operators.translations(OPSET),
                 verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
@@ -81,7 +78,7 @@ def export_graph(
     with _quiet():
         optimizer.optimize_ir(model, input_size_limit=FOLD_ELEMENTS, output_size_limit=FOLD_ELEMENTS)
     _name_and_clean(model, spec)
-    _add_function_bodies(model)
+    own_operators.add_function_bodies(model, OPSET)
     return model
 
 
@@ -140,24 +137,6 @@ def _dynamic_shapes(module: nn.Module, spec: GraphSpec) -> tuple[Any, ...]:
     return (*per_input[:plain], tuple(per_input[plain:]))
 
 
-def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """torch op -> ONNX node, for the two ops that torch does not know how to export."""
-    standard = onnxscript.values.Opset("", OPSET)
-    own = onnxscript.values.Opset(DEFORMABLE_ATTENTION.domain, DEFORMABLE_ATTENTION.version)
-
-    def cache_update(cache: Any, update: Any, write_indices: Any) -> Any:
-        return standard.TensorScatter(cache, update, write_indices, axis=-2, mode="linear")
-
-    def deformable_attention(value: Any, locations: Any, weights: Any, level_shapes: Sequence[int]) -> Any:
-        node = getattr(own, DEFORMABLE_ATTENTION.name)
-        return node(value, locations, weights, level_shapes=level_shapes, **onnx_op.PLUGIN_ATTRIBUTES)
-
-    return {
-        torch.ops.hyperseg.cache_update.default: cache_update,
-        torch.ops.hyperseg.deformable_attention.default: deformable_attention,
-    }
-
-
 def _attach(model: ir.Model, values: Values, replaceable: Container[str]) -> None:
     """Replace the meta tensors by promises of the real ones."""
     for name, value in model.graph.initializers.items():
@@ -171,20 +150,6 @@ def _attach(model: ir.Model, values: Values, replaceable: Container[str]) -> Non
             return ir.tensor(values[name].detach(), name=name)  # bfloat16 has no numpy type
 
         value.const_value = ir.LazyTensor(read, dtype=value.dtype, shape=value.shape, name=name)
-
-
-def _add_function_bodies(model: ir.Model) -> None:
-    """Give our own operator its body of standard operators, for every runtime that lacks a kernel."""
-    counts = {
-        len(node.attributes["level_shapes"].as_ints()) // 2
-        for node in model.graph
-        if node.domain == DEFORMABLE_ATTENTION.domain and node.op_type == DEFORMABLE_ATTENTION.name
-    }
-    if len(counts) > 1:
-        raise ExportError(f"graph {model.graph.name}: one body cannot serve {sorted(counts)} levels")
-    for count in counts:
-        body = ir.serde.deserialize_function(onnx_op.function_body(count, OPSET))
-        model.functions[body.identifier()] = body
 
 
 def module_path(node: ir.Node) -> str:

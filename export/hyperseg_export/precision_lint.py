@@ -10,11 +10,11 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
+from hyperseg_export import own_operators
 from hyperseg_export.onnx_lint import IR_DTYPES
 from hyperseg_export.onnx_writer import TORCH_DTYPES, module_path
 from hyperseg_export.precision import enclosing_island, island_paths
 from hyperseg_kernels.catalog import OPERATORS
-from hyperseg_kernels.deformable_attention import onnx_op
 from hyperseg_runtime.errors import ExportError
 from hyperseg_runtime.graph_spec import DType
 from hyperseg_runtime.precision import Precision
@@ -32,7 +32,7 @@ def check_precision(path: Path, module: nn.Module, precision: Precision) -> dict
 
     Returns how many judged operators compute in which type: {"MatMul float16": 12, ...}.
     """
-    onnx_op.register_schema()
+    own_operators.register_schemas()
     proto = onnx.load(path, load_external_data=False)
     _forget_types(proto)
     findings = list(_weights(ir.from_proto(proto), module))

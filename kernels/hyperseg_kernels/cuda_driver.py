@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from hyperseg_kernels.cuda import Grid
 from hyperseg_kernels.native import NativeBuildError
 
 DRIVER = "libcuda.so.1"
@@ -25,14 +26,13 @@ class Kernel:
         check(self._driver, self._driver.cuModuleLoadData(ctypes.byref(module), image))
         check(self._driver, self._driver.cuModuleGetFunction(ctypes.byref(self._function), module, name.encode()))
 
-    def launch(self, blocks: int, threads: int, stream: int, arguments: Sequence[Any]) -> None:
+    def launch(self, grid: Grid, stream: int, arguments: Sequence[Any]) -> None:
         """Queue one launch. `arguments` are ctypes values in the order of the kernel's parameters; `stream` is the
         handle of a CUDA stream. Raises CudaError."""
         pointers = (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(argument) for argument in arguments))
-        grid, block = (blocks, 1, 1), (threads, 1, 1)
-        shared_bytes = 0
+        blocks, threads = (grid.blocks, 1, 1), (grid.threads, 1, 1)
         status = self._driver.cuLaunchKernel(
-            self._function, *grid, *block, shared_bytes, ctypes.c_void_p(stream), pointers, None
+            self._function, *blocks, *threads, grid.shared_bytes, ctypes.c_void_p(stream), pointers, None
         )
         check(self._driver, status)
 

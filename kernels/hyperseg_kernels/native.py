@@ -8,29 +8,31 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC", "-fvisibility=hidden")
+OPTIMISATION = ("-O3", "-ffp-contract=fast", "-fno-math-errno", "-fopenmp-simd")
+FLAGS = ("-std=c++17", *OPTIMISATION, "-shared", "-fPIC", "-fvisibility=hidden")
 
 
 class NativeBuildError(RuntimeError):
     """No library could be made; the message is one line that says why and what to do."""
 
 
-def build_library(source: Path, include: Path) -> Path:
+def build_library(source: Path, includes: Sequence[Path]) -> Path:
     """The shared library of one C++ file, compiled on the first call and found in the cache on later ones.
 
-    `include` is the folder of the headers it may use.
+    `includes` are the folders of the headers it may use.
 
     The name of the cached file is a hash of the sources, the flags and the compiler's version, so a change of
     any makes a new one. Raises NativeBuildError.
     """
     compiler = find_compiler()
     identity = hashlib.sha256()
-    for part in (compiler_version(compiler), *FLAGS, *map(Path.read_text, (source, *sorted(include.glob("*.h"))))):
+    headers = (header for include in includes for header in sorted(include.glob("*.h")))
+    for part in (compiler_version(compiler), *FLAGS, *map(Path.read_text, (source, *headers))):
         identity.update(part.encode() + b"\0")
     library = cache_folder() / f"{source.stem}-{identity.hexdigest()[:16]}.so"
     if not library.is_file():
         try:
-            compile_into(library, [compiler, *FLAGS, f"-I{include}", str(source)])
+            compile_into(library, [compiler, *FLAGS, *(f"-I{include}" for include in includes), str(source)])
         except OSError as error:
             raise NativeBuildError(
                 f"{library.parent} cannot be written: {error.strerror}; set XDG_CACHE_HOME"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from hyperseg_kernels.deformable_attention import cpu_op
+from hyperseg_kernels import cpu_ops
 from hyperseg_runtime import console
 from hyperseg_runtime.answers import Finish
 from hyperseg_runtime.backends.by_name import make_backend
@@ -92,7 +92,7 @@ def run(
         raise InputError("--name-first takes one TEXT and no --task")
     pixels = load_image(image)
     with output_folder(out):
-        libraries = cpu_op.libraries_if_possible() if native else ()
+        libraries = cpu_ops.libraries_if_possible() if native else ()
         engine_library = partial(make_backend, backend, bundle, threads, libraries, accept_unmeasured)
         with opened_pipeline(bundle, engine_library) as pipeline, pipeline.open(pixels) as session:
             results = session.name_then_segment(texts[0]) if name_first else session.segment_many(texts, task)

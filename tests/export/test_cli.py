@@ -84,7 +84,7 @@ def test_the_native_kernel_gives_the_same_mask(
     cpu_op_library: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hyperseg_kernels.deformable_attention.cpu_op.library", lambda: cpu_op_library)
+    monkeypatch.setattr("hyperseg_kernels.cpu_ops.library", lambda: cpu_op_library)
     contents = []
     for options in ((), ("--native",)):
         result = run_cli("run", tiny_bundle, coffee, "the cup", "--out", tmp_path, "--json", *options)
@@ -107,7 +107,7 @@ def test_without_a_compiler_native_says_so_and_runs(
     monkeypatch.delenv("CXX", raising=False)
     result = run_cli("run", tiny_bundle, coffee, "the cup", "--out", tmp_path, "--native")
     assert result.code == 0 and "Traceback" not in result.err
-    assert "the ONNX body runs instead" in caplog.text
+    assert "their ONNX bodies run instead" in caplog.text
 
 
 def test_names_first(run_cli: RunCli, tiny_bundle: Path, coffee: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from hyperseg_kernels import cuda_driver
+from hyperseg_kernels.cuda import Grid
 from hyperseg_kernels.cuda_driver import CudaError, Kernel
 
 INVALID_IMAGE = 200
@@ -59,8 +60,8 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
 
 def test_a_launch_passes_grid_stream_and_arguments(driver: Driver) -> None:
     kernel = Kernel(b"image", "kernel")
-    kernel.launch(5, 256, 99, [ctypes.c_int32(-3), ctypes.c_void_p(2**40)])
-    assert driver.launches == [(12, [5, 1, 1, 256, 1, 1, 0], 99, -3, 2**40, None)]
+    kernel.launch(Grid(5, 256, 64), 99, [ctypes.c_int32(-3), ctypes.c_void_p(2**40)])
+    assert driver.launches == [(12, [5, 1, 1, 256, 1, 1, 64], 99, -3, 2**40, None)]
 
 
 def test_a_refusal_has_the_drivers_name_for_it(driver: Driver) -> None:

@@ -1,5 +1,6 @@
-"""The GPU benchmark where there is no GPU: it says so, and its baseline is valid CUDA."""
+"""The GPU benchmarks where there is no GPU: they say so, and what they compare is the same."""
 
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -9,15 +10,16 @@ import pytest
 import torch
 
 from hyperseg_kernels import nvrtc
+from hyperseg_kernels.cuda import ValueType
 from hyperseg_kernels.deformable_attention import cuda_source
-from hyperseg_kernels.deformable_attention.cuda_source import ValueType
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-def test_without_a_gpu_it_says_not_measured() -> None:
-    environment = {"CUDA_VISIBLE_DEVICES": "", "PATH": ""}
-    command = [sys.executable, BENCHMARKS / "bench_deformable_attention_gpu.py"]
+@pytest.mark.parametrize("script", ["bench_deformable_attention_gpu.py", "bench_mask_readout_gpu.py"])
+def test_without_a_gpu_it_says_not_measured(script: str) -> None:
+    environment = {"CUDA_VISIBLE_DEVICES": "", "PATH": "", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, BENCHMARKS / script]
     finished = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert finished.stdout.startswith("not measured: no GPU")
 
@@ -44,3 +46,20 @@ def test_samples_and_projections_of_the_benchmark_are_the_same(monkeypatch: pyte
     inputs = (layer[name].double() for name in ("value", "references", "offsets", "logits"))
     projected = reference.projected_attention(*inputs, bench.LAYER.level_shapes)
     torch.testing.assert_close(given.double(), projected, rtol=0, atol=1e-5)
+
+
+def test_both_ways_to_the_best_mask_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run on the CPU, on a few queries."""
+    from hyperseg_kernels.mask_readout.axis import axis
+
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    bench = import_module("bench_mask_readout_gpu")
+    logits = torch.from_numpy(bench.blobs()[:4])
+    scores = torch.tensor([0.0, 1.0, 3.0, -1.0])
+    image_hw, valid_hw = (60, 90), (683, 1024)
+    rows, columns = (axis(bench.SIDE, bench.PADDED, *sizes) for sizes in zip(valid_hw, image_hw, strict=True))
+    tables = {name: torch.from_numpy(table) for name, table in bench.table_inputs(rows, columns).items()}
+    products, mask = bench.with_kernel(logits, scores, tables)
+    expected_products, expected_mask = bench.at_full_size(logits, scores, valid_hw, image_hw)
+    torch.testing.assert_close(products, expected_products, rtol=0, atol=1e-6)
+    assert torch.equal(mask, expected_mask) and mask.any()

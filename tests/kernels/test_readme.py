@@ -9,8 +9,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_table_shows_the_stored_results(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("subject", ["deformable_attention", "mask_readout"])
+def test_the_tables_show_the_stored_results(subject: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    bench = import_module("bench_deformable_attention")
-    content = json.loads((ROOT / "benchmarks" / "results" / "deformable_attention.json").read_text())
+    bench = import_module(f"bench_{subject}")
+    content = json.loads((ROOT / "benchmarks" / "results" / f"{subject}.json").read_text())
     assert bench.markdown(content) in (ROOT / "kernels" / "README.md").read_text()

@@ -1,38 +1,20 @@
 """CUDA source of the operator for one layer of a network, and the arithmetic of its launch.
 
 Everything that is fixed for a layer is a constant in its source, so the compiler unrolls levels and points and
-folds every size. The arithmetic itself stands in csrc/lane.h and csrc/sampling.h.
+folds every size. The arithmetic itself stands in csrc/lane.h, csrc/samples.h and csrc/sampling.h.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
+from hyperseg_kernels.cuda import LOAD_BYTES, THREADS_PER_BLOCK, ValueType, header_texts
+
 SOURCES = Path(__file__).parent / "csrc"
-THREADS_PER_BLOCK = 256
 BLOCKS_PER_MULTIPROCESSOR = 3
 """At least; leaves a thread up to 80 registers, so the compiler neither spills nor delays loads to save some."""
-LOAD_BYTES = 16
-"""The widest load of a GPU thread."""
 MAX_LEVELS = 32
 INDEX_LIMIT = 2**31
-
-
-class ValueType(StrEnum):
-    """Type of values, projections and output. Locations, weights and sums are float32 in all kernels."""
-
-    FLOAT32 = "float32"
-    FLOAT16 = "float16"
-    BFLOAT16 = "bfloat16"
-
-    @property
-    def cpp(self) -> str:
-        return {"float32": "float", "float16": "Half", "bfloat16": "BFloat16"}[self]
-
-    @property
-    def size_bytes(self) -> int:
-        return 4 if self is ValueType.FLOAT32 else 2
 
 
 @dataclass(frozen=True)
@@ -72,7 +54,7 @@ class Layer:
         return lanes
 
     def cpp(self) -> str:
-        """Initialiser of `hyperseg::Layer` in csrc/lane.h."""
+        """Initialiser of `hyperseg::Layer` in csrc/samples.h."""
         areas = [height * width for height, width in self.level_shapes]
         heights, widths = zip(*self.level_shapes, strict=True)
         columns = (heights, widths, [sum(areas[:level]) for level in range(len(areas))])
@@ -80,13 +62,9 @@ class Layer:
         return f"{{{self.heads}, {self.channels}, {self.points}, {{{len(areas)}, {levels}}}}}"
 
 
-def blocks(lanes: int) -> int:
-    return (lanes + THREADS_PER_BLOCK - 1) // THREADS_PER_BLOCK
-
-
 def headers() -> dict[str, str]:
     """Name -> text of every file that a kernel includes."""
-    return {name: (SOURCES / name).read_text() for name in ("lane.h", "sampling.h")}
+    return header_texts(SOURCES, "lane.h", "samples.h", "sampling.h")
 
 
 def program(layer: Layer, kernels: Sequence[str]) -> str:

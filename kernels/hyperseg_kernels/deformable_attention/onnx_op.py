@@ -7,47 +7,27 @@ given in `reference.py`.
 
 from typing import TYPE_CHECKING
 
-import onnx.defs
 import onnx.parser
 from onnx import TensorProto
 
+from hyperseg_kernels import onnx_schema
 from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION
 
 if TYPE_CHECKING:
     from onnx import FunctionProto
 
-PLUGIN_ATTRIBUTES = {"plugin_namespace": "hyperseg", "plugin_version": "1"}
-"""A TensorRT parser looks for a registered plugin when a node carries these, and else takes the body."""
-
 
 def register_schema() -> None:
-    """Tell this process's `onnx` about the operator; exporters and checkers refuse unknown ones."""
-    if onnx.defs.has(DEFORMABLE_ATTENTION.name, DEFORMABLE_ATTENTION.domain):
-        return
-    param = onnx.defs.OpSchema.FormalParameter
-    onnx.defs.register_schema(
-        onnx.defs.OpSchema(
-            DEFORMABLE_ATTENTION.name,
-            DEFORMABLE_ATTENTION.domain,
-            DEFORMABLE_ATTENTION.version,
-            doc="Multi-scale deformable attention (arXiv 2010.04159, equation 3).",
-            inputs=[
-                param("value", "T", "(B, S, H, D)"),
-                param("sampling_locations", "tensor(float)", "(B, Q, H, L, P, 2)"),
-                param("attention_weights", "tensor(float)", "(B, Q, H, L, P)"),
-            ],
-            outputs=[param("output", "T", "(B, Q, H * D)")],
-            type_constraints=[("T", ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"], "")],
-            attributes=[
-                onnx.defs.OpSchema.Attribute(
-                    "level_shapes", onnx.defs.OpSchema.AttrType.INTS, "h0, w0, h1, w1, ...", required=True
-                ),
-                *(
-                    onnx.defs.OpSchema.Attribute(name, onnx.defs.OpSchema.AttrType.STRING, "", required=False)
-                    for name in PLUGIN_ATTRIBUTES
-                ),
-            ],
-        )
+    onnx_schema.register(
+        DEFORMABLE_ATTENTION,
+        "Multi-scale deformable attention (arXiv 2010.04159, equation 3).",
+        inputs={
+            "value": ("T", "(B, S, H, D)"),
+            "sampling_locations": ("tensor(float)", "(B, Q, H, L, P, 2)"),
+            "attention_weights": ("tensor(float)", "(B, Q, H, L, P)"),
+        },
+        outputs={"output": ("T", "(B, Q, H * D)")},
+        ints=["level_shapes"],
     )
 
 
@@ -60,6 +40,12 @@ def function_body(level_count: int, opset: int, value_type: int = TensorProto.FL
     Every level gets a border of zeros and every sample is moved onto the bordered map, so no corner needs a
     validity test of its own: a sample outside lands on zeros, and so does NaN.
     """
+    signature = _SIGNATURE.format(domain=DEFORMABLE_ATTENTION.domain, name=DEFORMABLE_ATTENTION.name, opset=opset)
+    return onnx.parser.parse_function(signature + "{\n" + body_text(level_count, value_type) + "\n}")
+
+
+def body_text(level_count: int, value_type: int) -> str:
+    """The body alone: from value, sampling_locations, attention_weights and the attribute level_shapes to output."""
     wide = value_type == TensorProto.FLOAT
     lines = [_HEADER] if wide else ["  value_f32 = Cast <to = 1> (value)", _HEADER]
     value = "value" if wide else "value_f32"
@@ -73,8 +59,7 @@ def function_body(level_count: int, opset: int, value_type: int = TensorProto.FL
     lines.append(_FOOTER.format(total=total, output="output" if wide else "output_f32"))
     if not wide:
         lines.append(f"  output = Cast <to = {value_type}> (output_f32)")
-    signature = _SIGNATURE.format(domain=DEFORMABLE_ATTENTION.domain, name=DEFORMABLE_ATTENTION.name, opset=opset)
-    return onnx.parser.parse_function(signature + "{\n" + "\n".join(lines) + "\n}")
+    return "\n".join(lines)
 
 
 _SIGNATURE = """<domain: "{domain}", opset_import: ["" : {opset}]>

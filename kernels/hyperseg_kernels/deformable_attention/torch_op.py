@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hyperseg_kernels.deformable_attention import reference, torch_cuda
 from hyperseg_kernels.deformable_attention.cuda_source import Layer
+from hyperseg_kernels.torch_launch import sum_type
 
 
 @torch.library.custom_op("hyperseg::deformable_attention", mutates_args=())
@@ -59,11 +60,6 @@ def _(value: Tensor, references: Tensor, offsets: Tensor, logits: Tensor, level_
 def output_like(value: Tensor, weights: Tensor) -> Tensor:
     batch, _, heads, channels = value.shape
     return value.new_empty(batch, weights.shape[1], heads * channels)
-
-
-def sum_type(tensor: Tensor) -> Tensor:
-    """16-bit tensors as float32, the type in which every kernel adds."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def pairs(level_shapes: list[int]) -> tuple[tuple[int, int], ...]:

@@ -79,7 +79,7 @@ class OnnxRuntimeBackend:
     """Sessions on the CPU provider.
 
     `threads` bounds the threads of one graph, None takes every core. `custom_op_libraries` hold native
-    kernels for operators of our own (`hyperseg_kernels.deformable_attention.cpu_op`); without them a graph
+    kernels for operators of our own (`hyperseg_kernels.cpu_ops`); without them a graph
     runs by its function bodies, exactly as every other runtime sees it.
     """
 

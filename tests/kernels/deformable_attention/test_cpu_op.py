@@ -14,8 +14,7 @@ from hypothesis.strategies import DataObject, SearchStrategy
 
 from deformable_attention_support import NATIVE, Call, check, model_of, random_call, run, session_of
 from hyperseg_export.onnx_writer import OPSET
-from hyperseg_kernels import native
-from hyperseg_kernels.deformable_attention import cpu_op
+from hyperseg_kernels import cpu_ops, native
 
 SHAPES = [(4, 5), (1, 1), (9, 11)]
 
@@ -121,8 +120,8 @@ def test_without_a_compiler_the_body_serves(
     monkeypatch.setenv("PATH", os.fspath(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     with caplog.at_level(logging.WARNING):
-        assert cpu_op.libraries_if_possible() == []
+        assert cpu_ops.libraries_if_possible() == []
     (record,) = caplog.records
-    assert "the ONNX body runs instead: no C++ compiler" in record.getMessage() and "\n" not in record.getMessage()
+    assert "their ONNX bodies run instead: no C++ compiler" in record.getMessage() and "\n" not in record.getMessage()
     with pytest.raises(native.NativeBuildError, match="apt install g"):
-        cpu_op.library()
+        cpu_ops.library()

@@ -8,8 +8,9 @@ from types import ModuleType
 import pytest
 
 from hyperseg_kernels import nvrtc
+from hyperseg_kernels.cuda import THREADS_PER_BLOCK, Grid, ValueType, grid_of
 from hyperseg_kernels.deformable_attention import cuda_source
-from hyperseg_kernels.deformable_attention.cuda_source import Layer, ValueType
+from hyperseg_kernels.deformable_attention.cuda_source import Layer
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 RECORD = json.loads((BENCHMARKS / "results" / "kernel_resources.json").read_text())
@@ -68,8 +69,8 @@ def test_launch_covers_every_channel_once() -> None:
     """At full size, one fp16 layer: 21,504 queries x 8 heads x 4 lanes of 8 channels."""
     lanes = FULL_SIZE.lanes(ValueType.FLOAT16, batch=1, queries=FULL_SIZE.rows)
     assert FULL_SIZE.rows == 21504 and lanes == 21504 * 8 * 4
-    assert cuda_source.blocks(lanes) * cuda_source.THREADS_PER_BLOCK == lanes
-    assert [cuda_source.blocks(count) for count in (0, 1, 256, 257)] == [0, 1, 1, 2]
+    assert grid_of(lanes) == Grid(lanes // THREADS_PER_BLOCK)
+    assert [grid_of(count).blocks for count in (0, 1, 256, 257)] == [0, 1, 1, 2]
 
 
 def test_the_layer_in_cpp() -> None:

@@ -12,7 +12,7 @@ from onnx import TensorProto
 from deformable_attention_support import BODY, ROUNDED, Call, check, model_of, random_call, run, session_of
 from hyperseg_export.onnx_lint import IMPORTABLE
 from hyperseg_export.onnx_writer import OPSET
-from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION
+from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, PLUGIN_ATTRIBUTES
 from hyperseg_kernels.deformable_attention import onnx_op, reference
 
 
@@ -67,7 +67,7 @@ def test_body_and_schema_agree_on_names_and_order() -> None:
     assert [parameter.name for parameter in schema.outputs] == list(body.output)
     assert list(body.attribute) == ["level_shapes"]
     assert (body.domain, body.name) == (DEFORMABLE_ATTENTION.domain, DEFORMABLE_ATTENTION.name)
-    assert set(schema.attributes) == {"level_shapes", *onnx_op.PLUGIN_ATTRIBUTES}
+    assert set(schema.attributes) == {"level_shapes", *PLUGIN_ATTRIBUTES}
 
 
 def test_schema_can_be_registered_again() -> None:

@@ -11,9 +11,10 @@ import torch
 
 from deformable_attention_host import TORCH_TYPES, HostKernels
 from deformable_attention_support import PROJECTED, ROUNDED, flat, random_call
-from hyperseg_kernels import cuda_driver, native, nvrtc
+from hyperseg_kernels import cuda_driver, native, nvrtc, torch_launch
+from hyperseg_kernels.cuda import Grid, ValueType
 from hyperseg_kernels.deformable_attention import torch_cuda, torch_op
-from hyperseg_kernels.deformable_attention.cuda_source import Layer, ValueType
+from hyperseg_kernels.deformable_attention.cuda_source import Layer
 
 SHAPES = [(4, 5), (1, 1), (9, 11)]
 STREAM = 77
@@ -29,11 +30,11 @@ class HostLaunch:
     value_type: ValueType
     reference_size: int = 0
 
-    def launch(self, blocks: int, threads: int, stream: int, arguments: Sequence[Any]) -> None:
+    def launch(self, grid: Grid, stream: int, arguments: Sequence[Any]) -> None:
         assert stream == STREAM
         pointers = [argument for argument in arguments if isinstance(argument, ctypes.c_void_p)]
         lanes, queries, *strides = (argument.value for argument in arguments if isinstance(argument, ctypes.c_int32))
-        assert blocks * threads >= lanes > (blocks - 1) * threads
+        assert grid.blocks * grid.threads >= lanes > (grid.blocks - 1) * grid.threads
         sizes = [self.reference_size, *strides] if self.reference_size else []
         self.host_kernels.launch(self.kind, self.layer, self.value_type, [lanes, queries, *sizes], pointers)
 
@@ -50,7 +51,7 @@ def _gpu(host_kernels: HostKernels, monkeypatch: pytest.MonkeyPatch) -> None:
     def projected(layer: Layer, value_type: ValueType, size: int, device: torch.device) -> HostLaunch:
         return HostLaunch(host_kernels, "projected", layer, value_type, size)
 
-    monkeypatch.setattr(torch_cuda, "stream_on", stream_on)
+    monkeypatch.setattr(torch_launch, "stream_on", stream_on)
     monkeypatch.setattr(torch_cuda, "given_kernel", given)
     monkeypatch.setattr(torch_cuda, "projected_kernel", projected)
 
@@ -98,8 +99,8 @@ def test_views_and_no_queries() -> None:
 
 
 def test_float64_on_a_gpu_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"takes values of torch\.float32, .* not torch\.float64"):
-        torch_cuda.value_type_of(torch.ones(1, dtype=torch.float64))
+    with pytest.raises(TypeError, match=r"take torch\.float32, .* not torch\.float64"):
+        torch_launch.value_type_of(torch.ones(1, dtype=torch.float64))
 
 
 def test_level_shapes_that_do_not_cover_the_value_are_refused() -> None:

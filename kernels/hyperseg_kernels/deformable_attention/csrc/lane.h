@@ -5,47 +5,9 @@
 // channels, so loads and stores of a warp touch whole cache lines, 16 bytes per lane.
 #pragma once
 
-#include "sampling.h"
+#include "samples.h"
 
 namespace hyperseg {
-
-// 16-bit floats by their bits, so that no header of CUDA is needed.
-struct Half {
-  unsigned short bits;
-};
-struct BFloat16 {
-  unsigned short bits;
-};
-
-template <class To, class From>
-HYPERSEG_INLINE To bits_as(From from) {
-  static_assert(sizeof(To) == sizeof(From), "the bits are copied");
-  To to;
-  memcpy(&to, &from, sizeof(to));
-  return to;
-}
-
-HYPERSEG_INLINE float to_float(float value) { return value; }
-HYPERSEG_INLINE float to_float(BFloat16 value) { return bits_as<float>(static_cast<unsigned>(value.bits) << 16); }
-HYPERSEG_INLINE void from_float(float value, float& result) { result = value; }
-HYPERSEG_INLINE void from_float(float value, BFloat16& result) {  // to nearest, ties to even
-  const unsigned bits = bits_as<unsigned>(value);
-  const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
-  result.bits = static_cast<unsigned short>(nan ? 0x7fc0u : (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}
-#ifdef __CUDACC__
-HYPERSEG_INLINE float to_float(Half value) {
-  float result;
-  asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(value.bits));
-  return result;
-}
-HYPERSEG_INLINE void from_float(float value, Half& result) {
-  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(result.bits) : "f"(value));
-}
-#else
-HYPERSEG_INLINE float to_float(Half value) { return static_cast<float>(bits_as<_Float16>(value)); }
-HYPERSEG_INLINE void from_float(float value, Half& result) { result = bits_as<Half>(static_cast<_Float16>(value)); }
-#endif
 
 template <class T, int kLane>
 struct alignas(sizeof(T) * kLane) Pack {
@@ -93,14 +55,6 @@ HYPERSEG_INLINE float channel_of(const Words<Half, kLane>& words, int channel) {
 #endif
 }
 
-// What is fixed for one layer of a network.
-struct Layer {
-  int heads, channels, points;  // channels per head
-  Levels levels;
-
-  HYPERSEG_INLINE int samples() const { return levels.count * points; }
-};
-
 // What one lane works on. `item` counts (image, query, head), row-major.
 template <int kLane>
 struct Place {
@@ -113,64 +67,6 @@ struct Place {
     head = item % layer.heads;
     query = item / layer.heads % queries;
     image = item / layer.heads / queries;
-  }
-};
-
-// Samples whose locations and weights are given: locations (L, P, 2) in units of the level's size, weights (L, P).
-struct GivenSamples {
-  const float* locations;
-  const float* weights;
-
-  HYPERSEG_INLINE float weight(int sample) const { return weights[sample]; }
-  HYPERSEG_INLINE float scale() const { return 1.0f; }
-  HYPERSEG_INLINE Neighbours x(int, int sample, int width) const {
-    return neighbours(locations[2 * sample], width, 0.0f);
-  }
-  HYPERSEG_INLINE Neighbours y(int, int sample, int height) const {
-    return neighbours(locations[2 * sample + 1], height, 0.0f);
-  }
-};
-
-// Samples as a network projects them (Deformable DETR, arXiv 2010.04159, section 4.1 and appendix A.4): weights are
-// the softmax of logits (L, P); offsets (L, P, 2) are in pixels of the level when the reference (L, 2) is a point
-// x, y, and in half box sizes over P when it is a box x, y, width, height. Softmax needs no second pass and no
-// storage: terms are summed while they are used, and the sum divides the result.
-template <class T, int kReferenceSize>
-struct ProjectedSamples {
-  const T* offsets;
-  const T* logits;
-  const float* references;
-  int reference_stride;  // between levels; 0 when all levels share one
-  float points;
-  float highest;
-  float sum = 0.0f;
-
-  HYPERSEG_INLINE ProjectedSamples(const Layer& layer, const T* offsets, const T* logits, const float* references,
-                                   int reference_stride)
-      : offsets(offsets),
-        logits(logits),
-        references(references),
-        reference_stride(reference_stride),
-        points(static_cast<float>(layer.points)),
-        highest(to_float(logits[0])) {
-    for (int sample = 1; sample < layer.samples(); ++sample) highest = fmaxf(highest, to_float(logits[sample]));
-  }
-
-  HYPERSEG_INLINE float weight(int sample) {
-    const float term = expf(to_float(logits[sample]) - highest);
-    sum += term;
-    return term;
-  }
-  HYPERSEG_INLINE float scale() const { return 1.0f / sum; }
-  HYPERSEG_INLINE Neighbours x(int level, int sample, int width) const { return along(level, 0, sample, width); }
-  HYPERSEG_INLINE Neighbours y(int level, int sample, int height) const { return along(level, 1, sample, height); }
-
- private:
-  HYPERSEG_INLINE Neighbours along(int level, int axis, int sample, int size) const {
-    const float* reference = references + level * reference_stride;
-    float shift_px = to_float(offsets[2 * sample + axis]);
-    if (kReferenceSize == 4) shift_px *= 0.5f / points * reference[2 + axis] * static_cast<float>(size);
-    return neighbours(reference[axis], size, shift_px);
   }
 };
 

@@ -1,19 +1,11 @@
 // Bilinear sampling as every compiled form of the operator does it: CUDA kernels, TensorRT plugin, CPU op.
 //
-// Needs no other header on a GPU, so that NVRTC compiles it without an include path. Semantics are those of
-// reference.py: zeros outside, pixel centres at +0.5, NaN and infinite coordinates contribute nothing.
+// Semantics are those of reference.py: zeros outside, pixel centres at +0.5, NaN and infinite coordinates contribute
+// nothing.
 // Coordinates, weights and sums are float32 whatever the type of the values.
 #pragma once
 
-#ifdef __CUDACC__
-#define HYPERSEG_INLINE __device__ __forceinline__
-#define HYPERSEG_UNROLL _Pragma("unroll")
-#else
-#include <cmath>
-#include <cstring>
-#define HYPERSEG_INLINE inline __attribute__((always_inline))
-#define HYPERSEG_UNROLL
-#endif
+#include "device.h"
 
 namespace hyperseg {
 

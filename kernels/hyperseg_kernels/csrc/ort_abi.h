@@ -23,7 +23,7 @@ struct ApiBase {
   const char* (*get_version_string)();
 };
 
-enum class ElementType : int { kFloat = 1 };
+enum class ElementType : int { kFloat = 1, kInt32 = 6, kBool = 9, kFloat16 = 10 };
 enum class ErrorCode : int { kFail = 1, kInvalidArgument = 2 };
 
 // What the library is asked about one operator. Order and types are those of OrtCustomOp at version 18.

@@ -1,6 +1,7 @@
 // Stands in for libnvinfer.so: a plugin registry, a logger, and calls that TensorRT would make of a plugin.
 #include <NvInfer.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -17,8 +18,10 @@ struct Registry final : IPluginRegistry {
     namespaces.emplace_back(name_space);
     return true;
   }
-  IPluginCreatorInterface* getCreator(const char*, const char*, const char*) noexcept override {
-    return creators.empty() ? nullptr : creators.front();
+  IPluginCreatorInterface* getCreator(const char* name, const char*, const char*) noexcept override {
+    for (IPluginCreatorInterface* creator : creators)
+      if (std::string(static_cast<IPluginCreatorV3One*>(creator)->getPluginName()) == name) return creator;
+    return nullptr;
   }
   IPluginCreatorInterface* const* getAllCreators(int32_t* count) const noexcept override {
     *count = static_cast<int32_t>(creators.size());
@@ -61,7 +64,7 @@ struct Expression final : IDimensionExpr, apiv::VDimensionExpr {
 
 struct Builder final : IExprBuilder, apiv::VExprBuilder {
   Builder() { IExprBuilder::mImpl = this; }
-  const IDimensionExpr* constant(int64_t value) override { return new Expression(value); }
+  const IDimensionExpr* constant(int64_t value) override;
   const IDimensionExpr* operation(DimensionOperation op, const IDimensionExpr& a, const IDimensionExpr& b) override {
     return op == DimensionOperation::kPROD ? constant(a.getConstantValue() * b.getConstantValue()) : nullptr;
   }
@@ -81,11 +84,13 @@ IPluginV3OneBuild* build() {
 IPluginV3OneRuntime* runtime() {
   return static_cast<IPluginV3OneRuntime*>(plugin->getCapabilityInterface(PluginCapabilityType::kRUNTIME));
 }
-Dims dims(const int64_t* sizes, int32_t count) {
-  Dims made{count, {}};
-  for (int32_t index = 0; index < count; ++index) made.d[index] = sizes[index];
-  return made;
+Expression* expression(int64_t size) {
+  static std::vector<std::unique_ptr<Expression>> kept;
+  kept.push_back(std::make_unique<Expression>(size));
+  return kept.back().get();
 }
+
+const IDimensionExpr* Builder::constant(int64_t value) { return expression(value); }
 
 }  // namespace
 
@@ -114,55 +119,71 @@ const char* registered() {
 bool load_library(IPluginCreatorInterface* const* (*get_creators)(int32_t&)) {
   int32_t count = 0;
   IPluginCreatorInterface* const* creators = get_creators(count);
-  if (count != 1 || !registry.creators.empty()) return false;
-  return registry.registerCreator(*creators[0], static_cast<IPluginCreatorV3One*>(creators[0])->getPluginNamespace());
+  if (!registry.creators.empty()) return false;
+  for (int32_t index = 0; index < count; ++index)
+    if (!registry.registerCreator(*creators[index],
+                                  static_cast<IPluginCreatorV3One*>(creators[index])->getPluginNamespace()))
+      return false;
+  return true;
 }
 
-// A plugin as a parser makes it, then a copy as an engine makes it from serialised fields.
-bool create(const void* level_shapes, int32_t type, int32_t count) {
-  auto* creator = static_cast<IPluginCreatorV3One*>(registry.creators.front());
-  PluginField field{"level_shapes", level_shapes, static_cast<PluginFieldType>(type), count};
-  PluginFieldCollection fields{1, &field};
+// A plugin as a parser makes it, then a copy as an engine makes it from serialised fields. No field is handed over
+// without a name for it.
+bool create(const char* name, const char* field_name, const void* data, int32_t type, int32_t count) {
+  auto* creator = static_cast<IPluginCreatorV3One*>(registry.getCreator(name, "", ""));
+  PluginField field{field_name, data, static_cast<PluginFieldType>(type), count};
+  PluginFieldCollection fields{field_name ? 1 : 0, &field};
   plugin = creator->createPlugin("node", &fields, TensorRTPhase::kBUILD);
   if (!plugin) return false;
   plugin = creator->createPlugin("node", runtime()->getFieldsToSerialize(), TensorRTPhase::kRUNTIME);
   return plugin != nullptr && plugin->clone() != nullptr;
 }
 
-bool supports(const int32_t* types, int32_t position) {
-  DynamicPluginTensorDesc tensors[4] = {};
-  for (int32_t index = 0; index < 4; ++index) {
+bool supports(const int32_t* types, int32_t position, int32_t inputs, int32_t outputs) {
+  DynamicPluginTensorDesc tensors[16] = {};
+  for (int32_t index = 0; index < inputs + outputs; ++index) {
     tensors[index].desc.type = static_cast<DataType>(types[index]);
     tensors[index].desc.format = TensorFormat::kLINEAR;
   }
-  return build()->supportsFormatCombination(position, tensors, 3, 1);
+  return build()->supportsFormatCombination(position, tensors, inputs, outputs);
 }
 
-int32_t output_type(int32_t value_type) {
-  const DataType inputs[3] = {static_cast<DataType>(value_type), DataType::kFLOAT, DataType::kFLOAT};
-  DataType output = DataType::kINT8;
-  build()->getOutputDataTypes(&output, 1, inputs, 3);
-  return static_cast<int32_t>(output);
+bool counts(int32_t inputs, int32_t outputs) {
+  return build()->getNbOutputs() == outputs && build()->configurePlugin(nullptr, inputs, nullptr, outputs) == 0;
 }
 
-// Sizes of value, locations and weights, `ranks` of them each; returns the rank of the output, or -1.
-int32_t output_shape(const int64_t* sizes, const int32_t* ranks, int64_t* output) {
-  DimsExprs inputs[3] = {}, outputs[1] = {};
-  for (int32_t input = 0; input < 3; ++input) {
+void output_types(const int32_t* inputs, int32_t input_count, int32_t* outputs, int32_t output_count) {
+  DataType given[16], made[16];
+  for (int32_t index = 0; index < input_count; ++index) given[index] = static_cast<DataType>(inputs[index]);
+  build()->getOutputDataTypes(made, output_count, given, input_count);
+  for (int32_t index = 0; index < output_count; ++index) outputs[index] = static_cast<int32_t>(made[index]);
+}
+
+// `sizes` of all inputs, `ranks` of them each; writes rank and sizes of every output. 0, or -1 where refused.
+int32_t output_shapes(const int64_t* sizes, const int32_t* ranks, int32_t input_count, int32_t output_count,
+                      int64_t* written) {
+  DimsExprs inputs[16] = {}, outputs[16] = {};
+  for (int32_t input = 0; input < input_count; ++input) {
     inputs[input].nbDims = ranks[input];
-    for (int32_t axis = 0; axis < ranks[input]; ++axis) inputs[input].d[axis] = new Expression(*sizes++);
+    for (int32_t axis = 0; axis < ranks[input]; ++axis) inputs[input].d[axis] = expression(*sizes++);
   }
   Builder builder;
-  if (build()->getOutputShapes(inputs, 3, nullptr, 0, outputs, 1, builder) != 0) return -1;
-  for (int32_t axis = 0; axis < outputs[0].nbDims; ++axis) output[axis] = outputs[0].d[axis]->getConstantValue();
-  return outputs[0].nbDims;
+  if (build()->getOutputShapes(inputs, input_count, nullptr, 0, outputs, output_count, builder) != 0) return -1;
+  for (int32_t output = 0; output < output_count; ++output) {
+    *written++ = outputs[output].nbDims;
+    for (int32_t axis = 0; axis < outputs[output].nbDims; ++axis)
+      *written++ = outputs[output].d[axis]->getConstantValue();
+  }
+  return 0;
 }
 
-int32_t shape_change(const int64_t* value, const int64_t* weights) {
-  PluginTensorDesc inputs[3] = {}, outputs[1] = {};
-  inputs[0].dims = dims(value, 4);
-  inputs[2].dims = dims(weights, 5);
-  return runtime()->onShapeChange(inputs, 3, outputs, 1);
+int32_t shape_change(const int64_t* sizes, const int32_t* ranks, int32_t input_count) {
+  PluginTensorDesc inputs[16] = {}, outputs[16] = {};
+  for (int32_t input = 0; input < input_count; ++input) {
+    inputs[input].dims.nbDims = ranks[input];
+    for (int32_t axis = 0; axis < ranks[input]; ++axis) inputs[input].dims.d[axis] = *sizes++;
+  }
+  return runtime()->onShapeChange(inputs, input_count, outputs, 0);
 }
 
 }  // extern "C"

@@ -1,0 +1,46 @@
+"""Times on a GPU, and how to tell that there is none."""
+
+import statistics
+from collections.abc import Callable
+
+COPY_BYTES = 2**30
+
+
+def what_is_missing() -> str:
+    """Empty where torch and a GPU are at hand."""
+    try:
+        import torch
+    except ImportError:
+        return "torch is not installed"
+    return "" if torch.cuda.is_available() else "no GPU, or torch is built without CUDA"
+
+
+def graph_times_ms(work: Callable[[], object], rounds: int) -> list[float]:
+    """Times of a CUDA graph of `work`, each between two events."""
+    import torch
+
+    work()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        kept = work()
+    times = []
+    for _ in range(rounds):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        graph.replay()
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end))
+    del kept
+    return times
+
+
+def copy_bandwidth() -> float:
+    """Bytes per second that a device-to-device copy reads and writes."""
+    import torch
+
+    source = torch.empty(COPY_BYTES, dtype=torch.uint8, device="cuda")
+    target = torch.empty_like(source)
+    milliseconds = statistics.median(graph_times_ms(lambda: target.copy_(source), rounds=20))
+    return 2 * COPY_BYTES / milliseconds * 1000

@@ -1,0 +1,92 @@
+"""Operators that ONNX does not have, or that torch's exporter does not know: their nodes and their bodies."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+import onnxscript
+import torch
+
+from hyperseg_export.modules import cache_op  # noqa: F401  (registers an op translated below)
+from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, PLUGIN_ATTRIBUTES, PROJECTED_ATTENTION
+from hyperseg_kernels.deformable_attention import onnx_op, onnx_projected, torch_op  # noqa: F401  (likewise)
+from hyperseg_runtime.errors import ExportError
+
+
+def register_schemas() -> None:
+    """Tell this process's `onnx` about our operators."""
+    onnx_op.register_schema()
+    onnx_projected.register_schema()
+
+
+def translations(opset: int) -> dict[Callable[..., Any], Callable[..., Any]]:
+    """torch op -> ONNX node, for the ops that torch does not know how to export."""
+    standard = onnxscript.values.Opset("", opset)
+    own = onnxscript.values.Opset(DEFORMABLE_ATTENTION.domain, DEFORMABLE_ATTENTION.version)
+
+    def cache_update(cache: Any, update: Any, write_indices: Any) -> Any:
+        return standard.TensorScatter(cache, update, write_indices, axis=-2, mode="linear")
+
+    def deformable_attention(value: Any, locations: Any, weights: Any, level_shapes: Sequence[int]) -> Any:
+        node = getattr(own, DEFORMABLE_ATTENTION.name)
+        return node(value, locations, weights, level_shapes=level_shapes, **PLUGIN_ATTRIBUTES)
+
+    def projected_attention(value: Any, references: Any, offsets: Any, logits: Any, level_shapes: Sequence[int]) -> Any:
+        node = getattr(own, PROJECTED_ATTENTION.name)
+        return node(value, references, offsets, logits, level_shapes=level_shapes, **PLUGIN_ATTRIBUTES)
+
+    return {
+        torch.ops.hyperseg.cache_update.default: cache_update,
+        torch.ops.hyperseg.deformable_attention.default: deformable_attention,
+        torch.ops.hyperseg.projected_deformable_attention.default: projected_attention,
+    }
+
+
+def add_function_bodies(model: ir.Model, opset: int) -> None:
+    """Give our own operators their bodies of standard operators, for every runtime that lacks a kernel.
+
+    Raises ExportError where nodes of one operator would need different bodies: a file holds one each.
+    """
+    for operator in (DEFORMABLE_ATTENTION, PROJECTED_ATTENTION):
+        forms = {_form(node) for node in model.graph if (node.domain, node.op_type) == (operator.domain, operator.name)}
+        if len(forms) > 1:
+            raise ExportError(
+                f"graph {model.graph.name}: one body of {operator} cannot serve {' and '.join(sorted(map(str, forms)))}"
+            )
+        for form in forms:
+            body = ir.serde.deserialize_function(form.body(opset))
+            model.functions[body.identifier()] = body
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a body of deformable attention is made for."""
+
+    levels: int
+    value_type: ir.DataType
+    reference_size: int | None  # None: the plain operator
+
+    def __str__(self) -> str:
+        references = f" with references of {self.reference_size} coordinates" if self.reference_size else ""
+        return f"{self.levels} levels of {self.value_type}{references}"
+
+    def body(self, opset: int) -> onnx.FunctionProto:
+        value_type = self.value_type.value
+        if self.reference_size is None:
+            return onnx_op.function_body(self.levels, opset, value_type)
+        return onnx_projected.function_body(self.reference_size, self.levels, opset, value_type)
+
+
+def _form(node: ir.Node) -> Form:
+    value, references = node.inputs[:2]
+    if value is None or value.dtype is None or references is None or references.shape is None:
+        raise ExportError(f"{node.name} has inputs of unknown type or shape")
+    levels = len(node.attributes["level_shapes"].as_ints()) // 2
+    if node.op_type == DEFORMABLE_ATTENTION.name:
+        return Form(levels, value.dtype, None)
+    size = references.shape[-1]
+    if not isinstance(size, int):
+        raise ExportError(f"{node.name}: references must have 2 or 4 coordinates, known at export")
+    return Form(levels, value.dtype, size)

@@ -1,0 +1,20 @@
+// Every operator of ours as ONNX Runtime custom operators for the CPU provider, in one library.
+#include "ort_attention.h"
+#include "ort_readout.h"
+
+// What SessionOptions.register_custom_ops_library looks for.
+extern "C" __attribute__((visibility("default"))) hyperseg::ort::Status* RegisterCustomOps(
+    hyperseg::ort::SessionOptions* options, const hyperseg::ort::ApiBase* base) {
+  using namespace hyperseg;
+  static const ort::CustomOp given = ort::description<GivenKernel<float>>(),
+                             projected = ort::description<ProjectedKernel<float>>(),
+                             readout = ort::description<ReadoutKernel<float>>();
+  std::vector<const ort::CustomOp*> operators = {&given, &projected, &readout};
+#ifdef HYPERSEG_HOST_HALF
+  static const ort::CustomOp given_half = ort::description<GivenKernel<Half>>(),
+                             projected_half = ort::description<ProjectedKernel<Half>>(),
+                             readout_half = ort::description<ReadoutKernel<Half>>();
+  operators.insert(operators.end(), {&given_half, &projected_half, &readout_half});
+#endif
+  return ort::register_operators(options, base, operators);
+}
