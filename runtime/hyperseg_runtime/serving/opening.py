@@ -27,6 +27,8 @@ BACKEND_VARIABLE = "HYPERSEG_BACKEND"
 """Another backend than the configuration's for the graphs that the Python models run themselves."""
 THREADS_VARIABLE = "HYPERSEG_THREADS"
 """CPU threads of one graph; default: all cores."""
+OPERATORS_VARIABLE = "HYPERSEG_OPERATORS"
+"""Libraries of our native operators for ONNX Runtime, separated like a path; default: none."""
 
 CONTRACT, BACKEND, IMAGE_GRAPHS, GRAPH = "contract", "backend", "image_graphs", "graph"
 """Names of parameters in the models' configurations, beside those of `Limits`."""
@@ -160,5 +162,8 @@ def check_contract(manifest: Manifest, expected: str) -> None:
 def open_backend(configured: str) -> Backend:
     """The backend of this name, or of the one in the environment. Raises InputError for unknown names."""
     name = os.environ.get(BACKEND_VARIABLE) or configured
-    threads = os.environ.get(THREADS_VARIABLE) if name == "onnxruntime" else None
-    return make_backend(name, bundle_folder(), int(threads) if threads else None)
+    if name != "onnxruntime":
+        return make_backend(name, bundle_folder())
+    threads = os.environ.get(THREADS_VARIABLE)
+    libraries = filter(None, os.environ.get(OPERATORS_VARIABLE, "").split(os.pathsep))
+    return make_backend(name, bundle_folder(), int(threads) if threads else None, list(map(Path, libraries)))
