@@ -22,12 +22,10 @@ from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.files import explained, replace_folder
 from hyperseg_runtime.graph_spec import AxisRange
 from hyperseg_runtime.serving.config import BATCH, Plan, ServedModel, served_models
-from hyperseg_runtime.serving.contract import Profile
+from hyperseg_runtime.serving.contract import PUBLIC, Profile
 
 VERSION = "1"
 KEEP = ".gitkeep"
-MARK = "hyperseg_referring"
-"""A folder that holds this model was written by us and may be replaced."""
 
 
 def write_repository(out: Path, plan: Plan, engines: Mapping[str, Path] | None = None) -> list[ServedModel]:
@@ -35,7 +33,7 @@ def write_repository(out: Path, plan: Plan, engines: Mapping[str, Path] | None =
 
     Raises OutputError where `out` holds something else.
     """
-    if out.exists() and any(out.iterdir()) and not (out / MARK).is_dir():
+    if out.exists() and any(out.iterdir()) and not (out / PUBLIC / "config.pbtxt").is_file():
         raise OutputError(f"{out}: holds something else than a model repository; choose another folder")
     models = served_models(plan)
     partial = out.with_name(f".{out.name}.partial")

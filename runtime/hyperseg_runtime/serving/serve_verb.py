@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,10 @@ def init(
     published: Annotated[
         str | None, typer.Option(metavar="FAMILY", help="Configurations at a family's published sizes, without BUNDLE.")
     ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Another limit on requests (repeatable), such as max_queue=16."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the model repository of BUNDLE: configurations for GPU and CPU, models, engines if there are any."""
@@ -36,7 +41,7 @@ def init(
         plan, engines = repository.published_plan(published), {}
     else:
         plan, engines = repository.plan_of(bundle, target)
-    models = repository.write_repository(out, plan, engines)
+    models = repository.write_repository(out, replace(plan, limits=plan.limits.changed(limit or [])), engines)
     if as_json:
         console.print_json({"repository": str(out), "models": [m.name for m in models], "engines": sorted(engines)})
         return
