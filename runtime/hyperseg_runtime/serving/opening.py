@@ -37,6 +37,7 @@ IN_PROCESS, SERVED = "in-process", "served"
 
 Parameters = Mapping[str, str]
 REHEARSAL_SIDE_PX = 64
+REHEARSED_TEXT = "the object"
 
 
 def open_service(
@@ -51,16 +52,16 @@ def open_service(
         pipeline = _open_pipeline(parameters, inner)
         rehearse(pipeline)
     else:
-        runner = served(inner, _between_image_graphs(read_manifest(bundle_folder())))
+        specs = _image_graphs(read_manifest(bundle_folder()))
+        runner = served(inner, {tensor.name for spec in specs for tensor in spec.inputs})
         pipeline = _open_pipeline(parameters, StagedBackend(inner, runner))
         rehearse(pipeline)
         runner.rehearsing = False
     return Service(pipeline, limits, bundle_id(bundle_folder()))
 
 
-def _between_image_graphs(manifest: Manifest) -> set[str]:
-    specs = [entry.spec for entry in manifest.graphs if entry.spec.reuse is Reuse.IMAGE]
-    return {tensor.name for spec in specs for tensor in spec.inputs}
+def _image_graphs(manifest: Manifest) -> list[GraphSpec]:
+    return [entry.spec for entry in manifest.graphs if entry.spec.reuse is Reuse.IMAGE]
 
 
 class StageCaller(Protocol):
@@ -72,11 +73,15 @@ class StageCaller(Protocol):
 
 
 def open_mask_stage(parameters: Parameters) -> MaskStage:
-    """The ensemble's last step."""
+    """The ensemble's last step, every graph run once."""
     inner = open_backend(parameters[BACKEND])
     given = HandedOver(inner)
     pipeline = _open_pipeline(parameters, StagedBackend(inner, given), cache_bytes=0)
-    return MaskStage(pipeline, given, bundle_id(bundle_folder()))
+    stage = MaskStage(pipeline, given, bundle_id(bundle_folder()))
+    outputs = [tensor for spec in _image_graphs(pipeline.bundle.manifest) for tensor in spec.outputs]
+    zeros = {tensor.name: np.zeros((1, *map(int, tensor.axes[1:])), np.float32) for tensor in outputs}
+    stage.respond(zeros, (REHEARSAL_SIDE_PX, REHEARSAL_SIDE_PX), [REHEARSED_TEXT])
+    return stage
 
 
 def open_image_inputs(parameters: Parameters) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
@@ -123,8 +128,8 @@ def rehearse(pipeline: Pipeline) -> None:
     """
     noise = np.random.default_rng().integers(0, 256, (REHEARSAL_SIDE_PX, REHEARSAL_SIDE_PX, 3), np.uint8)
     with pipeline.open(noise) as session:
-        session.segment("the object")
-        session.segment("the other object on the left")
+        session.segment(REHEARSED_TEXT)
+        session.segment(f"{REHEARSED_TEXT} on the left")
         session.ask("What is there?", max_tokens=2).finished()
 
 
