@@ -42,6 +42,7 @@ from support import RunCli
 LIMITS = Limits(workers=2, max_queue=8, max_streams=3)
 PROGRAM = "from hyperseg_export.cli import main; main()"
 READY_S = 120
+DASHBOARD = Path(__file__).parents[3] / "triton_repo" / "grafana" / "dashboard.json"
 
 
 @dataclass(frozen=True)
