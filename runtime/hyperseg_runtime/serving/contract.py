@@ -1,12 +1,13 @@
 """What goes over the wire, written once: tensors, options and limits. Generator, models and client read it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.graph_spec import DType, TensorSpec
 
 
@@ -138,6 +139,17 @@ class Limits(BaseModel):
 
     def to_parameters(self) -> dict[str, str]:
         return {name: str(value) for name, value in self.model_dump().items()}
+
+    def changed(self, options: Sequence[str]) -> Self:
+        """With NAME=VALUE for each option. Raises InputError for names and values that are none."""
+        parts = [option.partition("=") for option in options]
+        try:
+            return self.model_validate({**self.model_dump(), **{name: value for name, _, value in parts}})
+        except ValidationError as error:
+            known = ", ".join(f"{name}={value}" for name, value in self.model_dump().items())
+            raise InputError(
+                f"--limit takes NAME=VALUE with whole numbers above 0, got {', '.join(options)}; there are {known}"
+            ) from error
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, str]) -> Self:

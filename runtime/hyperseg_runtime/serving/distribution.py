@@ -47,7 +47,7 @@ def local_folder() -> Path:
     """Where `install` puts the server unless told otherwise: $HYPERSEG_TRITON, else the user's cache."""
     chosen = os.environ.get(FOLDER_VARIABLE)
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(chosen) if chosen else Path(cache) / "hyperseg-trt" / "triton-24.10"
+    return Path(chosen) if chosen else Path(cache) / "hyperseg-trt" / f"triton-24.10-{sys.implementation.cache_tag}"
 
 
 def find_distribution() -> Distribution:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -11,8 +11,9 @@ import numpy as np
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.backends.by_name import make_backend
 from hyperseg_runtime.bundle import Bundle, hash_file, read_manifest
+from hyperseg_runtime.embeddings import TABLES, table_path
 from hyperseg_runtime.errors import BundleError
-from hyperseg_runtime.graph_spec import GraphSpec
+from hyperseg_runtime.graph_spec import GraphSpec, Reuse
 from hyperseg_runtime.manifest import FILE_NAME, Manifest
 from hyperseg_runtime.pipeline import CACHE_BYTES, Pipeline, family_of
 from hyperseg_runtime.serving.contract import Limits
@@ -26,6 +27,8 @@ BACKEND_VARIABLE = "HYPERSEG_BACKEND"
 """Another backend than the configuration's for the graphs that the Python models run themselves."""
 THREADS_VARIABLE = "HYPERSEG_THREADS"
 """CPU threads of one graph; default: all cores."""
+OPERATORS_VARIABLE = "HYPERSEG_OPERATORS"
+"""Libraries of our native operators for ONNX Runtime, separated like a path; default: none."""
 
 CONTRACT, BACKEND, IMAGE_GRAPHS, GRAPH = "contract", "backend", "image_graphs", "graph"
 """Names of parameters in the models' configurations, beside those of `Limits`."""
@@ -34,20 +37,31 @@ IN_PROCESS, SERVED = "in-process", "served"
 
 Parameters = Mapping[str, str]
 REHEARSAL_SIDE_PX = 64
+REHEARSED_TEXT = "the object"
 
 
-def open_service(parameters: Parameters, limits: Limits, served: Callable[[Backend], "StageCaller"]) -> Service:
-    """The public model's service, every graph run once. `served` makes what calls the stage models."""
+def open_service(
+    parameters: Parameters, limits: Limits, served: Callable[[Backend, Collection[str]], "StageCaller"]
+) -> Service:
+    """The public model's service, every graph run once.
+
+    `served` makes what calls the stage models, from the backend and the names of what they hand each other.
+    """
     inner = open_backend(parameters[BACKEND])
     if parameters[IMAGE_GRAPHS] == IN_PROCESS:
         pipeline = _open_pipeline(parameters, inner)
         rehearse(pipeline)
     else:
-        runner = served(inner)
+        specs = _image_graphs(read_manifest(bundle_folder()))
+        runner = served(inner, {tensor.name for spec in specs for tensor in spec.inputs})
         pipeline = _open_pipeline(parameters, StagedBackend(inner, runner))
         rehearse(pipeline)
         runner.rehearsing = False
     return Service(pipeline, limits, bundle_id(bundle_folder()))
+
+
+def _image_graphs(manifest: Manifest) -> list[GraphSpec]:
+    return [entry.spec for entry in manifest.graphs if entry.spec.reuse is Reuse.IMAGE]
 
 
 class StageCaller(Protocol):
@@ -59,17 +73,20 @@ class StageCaller(Protocol):
 
 
 def open_mask_stage(parameters: Parameters) -> MaskStage:
-    """The ensemble's last step."""
+    """The ensemble's last step, every graph run once."""
     inner = open_backend(parameters[BACKEND])
     given = HandedOver(inner)
     pipeline = _open_pipeline(parameters, StagedBackend(inner, given), cache_bytes=0)
-    return MaskStage(pipeline, given, bundle_id(bundle_folder()))
+    stage = MaskStage(pipeline, given, bundle_id(bundle_folder()))
+    outputs = [tensor for spec in _image_graphs(pipeline.bundle.manifest) for tensor in spec.outputs]
+    zeros = {tensor.name: np.zeros((1, *map(int, tensor.axes[1:])), np.float32) for tensor in outputs}
+    stage.respond(zeros, (REHEARSAL_SIDE_PX, REHEARSAL_SIDE_PX), [REHEARSED_TEXT])
+    return stage
 
 
 def open_image_inputs(parameters: Parameters) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """What the ensemble's first step makes of an image; see `FamilySpec.image_inputs`."""
-    bundle = Bundle.open(bundle_folder())
-    check_contract(bundle.manifest, parameters[CONTRACT])
+    bundle = _partly_verified(parameters, lambda manifest: map(table_path, TABLES))
     return family_of(bundle).image_inputs(bundle)
 
 
@@ -80,16 +97,27 @@ def _open_pipeline(parameters: Parameters, backend: Backend, cache_bytes: int = 
 
 
 def open_graph(parameters: Parameters) -> tuple[Graph, Backend]:
-    """One graph of the bundle; only its own files are verified."""
+    """One graph of the bundle."""
+
+    def files(manifest: Manifest) -> Iterable[str]:
+        entry = manifest.graph(parameters[GRAPH])
+        return entry.file, *entry.data_files
+
+    bundle = _partly_verified(parameters, files)
+    entry = bundle.manifest.graph(parameters[GRAPH])
+    backend = open_backend(parameters[BACKEND])
+    return backend.open(entry.spec, bundle.path(entry.file)), backend
+
+
+def _partly_verified(parameters: Parameters, files: Callable[[Manifest], Iterable[str]]) -> Bundle:
+    """The bundle, with only these files' hashes compared: several processes open it, and it may be large."""
     folder = bundle_folder()
     bundle = Bundle(folder, read_manifest(folder))
     check_contract(bundle.manifest, parameters[CONTRACT])
-    entry = bundle.manifest.graph(parameters[GRAPH])
-    for name in (entry.file, *entry.data_files):
+    for name in files(bundle.manifest):
         if hash_file(bundle.path(name)) != bundle.manifest.files[name].sha256:
             raise BundleError(f"{name} was changed after the export")
-    backend = open_backend(parameters[BACKEND])
-    return backend.open(entry.spec, bundle.path(entry.file)), backend
+    return bundle
 
 
 def rehearse(pipeline: Pipeline) -> None:
@@ -100,8 +128,8 @@ def rehearse(pipeline: Pipeline) -> None:
     """
     noise = np.random.default_rng().integers(0, 256, (REHEARSAL_SIDE_PX, REHEARSAL_SIDE_PX, 3), np.uint8)
     with pipeline.open(noise) as session:
-        session.segment("the object")
-        session.segment("the other object on the left")
+        session.segment(REHEARSED_TEXT)
+        session.segment(f"{REHEARSED_TEXT} on the left")
         session.ask("What is there?", max_tokens=2).finished()
 
 
@@ -139,5 +167,8 @@ def check_contract(manifest: Manifest, expected: str) -> None:
 def open_backend(configured: str) -> Backend:
     """The backend of this name, or of the one in the environment. Raises InputError for unknown names."""
     name = os.environ.get(BACKEND_VARIABLE) or configured
-    threads = os.environ.get(THREADS_VARIABLE) if name == "onnxruntime" else None
-    return make_backend(name, bundle_folder(), int(threads) if threads else None)
+    if name != "onnxruntime":
+        return make_backend(name, bundle_folder())
+    threads = os.environ.get(THREADS_VARIABLE)
+    libraries = filter(None, os.environ.get(OPERATORS_VARIABLE, "").split(os.pathsep))
+    return make_backend(name, bundle_folder(), int(threads) if threads else None, list(map(Path, libraries)))

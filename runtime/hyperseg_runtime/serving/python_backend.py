@@ -1,7 +1,7 @@
 """Between the server's Python backend and ours. Importable only inside the server."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from hyperseg_runtime.graph_spec import GraphSpec
 from hyperseg_runtime.serving.contract import stage_name
 from hyperseg_runtime.serving.refusals import Failure, Reason, RefusalError, refusal_of
 from hyperseg_runtime.serving.requests import Tensors
+from hyperseg_runtime.serving.staged import HostTensor
 
 
 def model_parameters(arguments: Mapping[str, str]) -> dict[str, str]:
@@ -58,10 +59,13 @@ def ask_model(model: str, inputs: Sequence[Any], outputs: Sequence[str]) -> Iter
 class StageCalls:
     """Runs image graphs as models of this server. While `rehearsing` they answer zeros and nothing is called:
     other models cannot be asked before this one is ready.
+
+    `between` names what only these graphs hand each other: it stays on the host.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, between: Collection[str]) -> None:
         self._backend = backend
+        self._between = between
         self.rehearsing = True
 
     def __call__(self, spec: GraphSpec, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
@@ -69,4 +73,7 @@ class StageCalls:
             return {tensor.name: self._backend.zeros(tensor, {"batch": 1}) for tensor in spec.outputs}
         tensors = [pb_utils.Tensor(name, buffer.to_host()) for name, buffer in inputs.items()]
         (outputs,) = ask_model(stage_name(spec.name), tensors, spec.output_names())
-        return {name: self._backend.upload(outputs[name]) for name in spec.output_names()}
+        return {
+            name: HostTensor(outputs[name]) if name in self._between else self._backend.upload(outputs[name])
+            for name in spec.output_names()
+        }

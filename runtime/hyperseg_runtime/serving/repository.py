@@ -17,17 +17,15 @@ from google.protobuf import text_format
 
 from hyperseg_runtime.bundle import Bundle
 from hyperseg_runtime.engines import ENGINES, EngineEntry, engine_folder, engine_path, read_engines
-from hyperseg_runtime.errors import InputError, OutputError
+from hyperseg_runtime.errors import BundleError, InputError, OutputError
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.files import explained, replace_folder
 from hyperseg_runtime.graph_spec import AxisRange
 from hyperseg_runtime.serving.config import BATCH, Plan, ServedModel, served_models
-from hyperseg_runtime.serving.contract import Profile
+from hyperseg_runtime.serving.contract import PUBLIC, Profile
 
 VERSION = "1"
 KEEP = ".gitkeep"
-MARK = "hyperseg_referring"
-"""A folder that holds this model was written by us and may be replaced."""
 
 
 def write_repository(out: Path, plan: Plan, engines: Mapping[str, Path] | None = None) -> list[ServedModel]:
@@ -35,7 +33,7 @@ def write_repository(out: Path, plan: Plan, engines: Mapping[str, Path] | None =
 
     Raises OutputError where `out` holds something else.
     """
-    if out.exists() and any(out.iterdir()) and not (out / MARK).is_dir():
+    if out.exists() and any(out.iterdir()) and not (out / PUBLIC / "config.pbtxt").is_file():
         raise OutputError(f"{out}: holds something else than a model repository; choose another folder")
     models = served_models(plan)
     partial = out.with_name(f".{out.name}.partial")
@@ -87,7 +85,8 @@ def published_plan(family: str) -> Plan:
 def plan_of(directory: Path, target: str | None = None) -> tuple[Plan, dict[str, Path]]:
     """What to generate for a bundle, and its engines by graph: those of `target`, or of the only one there is.
 
-    Raises InputError if there are engines for several targets and none is named.
+    Raises InputError if there are engines for several targets and none is named, or for one that cannot be served;
+    BundleError if one is missing, changed, or was never compared with its graph.
     """
     bundle = Bundle.open(directory)
     specs = [entry.spec for entry in bundle.manifest.graphs]
@@ -96,16 +95,24 @@ def plan_of(directory: Path, target: str | None = None) -> tuple[Plan, dict[str,
     if folder is None or engines is None:
         return Plan(specs), {}
     plan = Plan(specs)
+    for spec in specs:
+        engines.usable(spec.name)
     entries = [engines.usable(spec.name) for spec in plan.stages]
     for entry in entries:
-        _check_servable(entry)
+        _check_servable(entry, bundle)
     batches = {e.graph: _largest_batch(e, s.axis_ranges[BATCH]) for e, s in zip(entries, plan.stages, strict=True)}
     plans = {entry.graph: engine_path(folder, entry) for entry in entries}
     return replace(plan, engine_batch=batches), plans
 
 
-def _check_servable(entry: EngineEntry) -> None:
-    """InputError for an engine that the server's own TensorRT backend cannot run."""
+def _check_servable(entry: EngineEntry, bundle: Bundle) -> None:
+    """Refuse an engine that the server's own TensorRT backend cannot run, or would run with other weights."""
+    changed = entry.changed_files(bundle.manifest)
+    if changed:
+        raise BundleError(
+            f"the engine of {entry.graph} was built from other files than the bundle has now "
+            f"({', '.join(sorted(changed))} changed); run: hyperseg-trt build {bundle.directory}"
+        )
     if entry.stripped:
         raise InputError(
             f"the engine of {entry.graph} was built with --stripped: it has no weights, and the server reads the plan "

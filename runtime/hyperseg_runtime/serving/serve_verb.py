@@ -1,11 +1,15 @@
 """Verbs that put a bundle behind a server."""
 
+import os
 import signal
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from hyperseg_kernels import cpu_ops
 from hyperseg_runtime import console
 from hyperseg_runtime.errors import InputError, ServerError
 
@@ -23,6 +27,10 @@ def init(
     published: Annotated[
         str | None, typer.Option(metavar="FAMILY", help="Configurations at a family's published sizes, without BUNDLE.")
     ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Another limit on requests (repeatable), such as max_queue=16."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the model repository of BUNDLE: configurations for GPU and CPU, models, engines if there are any."""
@@ -33,7 +41,7 @@ def init(
         plan, engines = repository.published_plan(published), {}
     else:
         plan, engines = repository.plan_of(bundle, target)
-    models = repository.write_repository(out, plan, engines)
+    models = repository.write_repository(out, replace(plan, limits=plan.limits.changed(limit or [])), engines)
     if as_json:
         console.print_json({"repository": str(out), "models": [m.name for m in models], "engines": sorted(engines)})
         return
@@ -55,6 +63,10 @@ def up(
     metrics_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8002,
     timeout_s: Annotated[float, typer.Option(help="How long to wait for the first answer.")] = 600.0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of one graph; default: all cores.")] = None,
+    native: Annotated[
+        bool, typer.Option("--native", help="Our C++ kernels on the CPU: quicker; need g++ or clang++ once.")
+    ] = False,
+    log: Annotated[bool, typer.Option("--log", help="Pass the server's log on to stderr.")] = False,
     shared_memory: Annotated[
         bool, typer.Option("--shared-memory", help="Callers may hand over images in shared memory; trust them all.")
     ] = False,
@@ -63,7 +75,6 @@ def up(
     from hyperseg_runtime.bundle import read_manifest
     from hyperseg_runtime.serving.contract import Profile
     from hyperseg_runtime.serving.distribution import find_distribution
-    from hyperseg_runtime.serving.opening import THREADS_VARIABLE
     from hyperseg_runtime.serving.server import Address, Server, ServerSettings
 
     read_manifest(bundle)
@@ -75,9 +86,11 @@ def up(
         Profile(profile),
         Address(http_port, grpc_port, metrics_port, host),
         shared_memory=shared_memory,
-        environment={} if threads is None else {THREADS_VARIABLE: str(threads)},
+        on_line=_pass_on if log else lambda line: None,
+        environment=_environment(threads, native),
     )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the server as Ctrl-C does
+    for stop in (signal.SIGTERM, signal.SIGINT):  # shells start what is in the background deaf to Ctrl-C
+        signal.signal(stop, signal.default_int_handler)
     with Server(find_distribution(), settings) as server:
         with console.err.status("loading the models"):
             waited_s = server.wait_until_ready(timeout_s)
@@ -105,3 +118,17 @@ def install_local(
     with console.err.status(f"installing into {target}"):
         install(target)
     console.out.print(f"server  {target}", markup=False)
+
+
+def _environment(threads: int | None, native: bool) -> dict[str, str]:
+    """What the served models read about the CPU."""
+    from hyperseg_runtime.serving.opening import OPERATORS_VARIABLE, THREADS_VARIABLE
+
+    found = {} if threads is None else {THREADS_VARIABLE: str(threads)}
+    if native:
+        found[OPERATORS_VARIABLE] = os.pathsep.join(map(str, cpu_ops.libraries_if_possible()))
+    return found
+
+
+def _pass_on(line: str) -> None:
+    sys.stderr.write(line)

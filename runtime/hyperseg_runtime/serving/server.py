@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,7 +20,7 @@ from hyperseg_runtime.serving.canary import ask_canary
 from hyperseg_runtime.serving.contract import PUBLIC, Limits, Profile
 from hyperseg_runtime.serving.distribution import Distribution
 from hyperseg_runtime.serving.opening import BUNDLE_VARIABLE
-from hyperseg_runtime.serving.server_log import reasons
+from hyperseg_runtime.serving.server_log import ServerLog, reasons
 
 LOOPBACK = "127.0.0.1"
 EXIT_TIMEOUT_S = 5
@@ -83,6 +82,8 @@ class ServerSettings:
     environment: dict[str, str] = field(default_factory=dict)
     backends: Path | None = None
     """Other backends than the distribution's."""
+    on_line: Callable[[str], None] = lambda line: None
+    """Is given every line of the server's log."""
 
 
 def _check_repository(distribution: Distribution, settings: ServerSettings) -> None:
@@ -115,13 +116,10 @@ class Server:
         self.settings = settings
         self.address = settings.address.chosen()
         self._distribution = distribution
-        self.folder = Path()  # from `start` to `stop`: log, and Python of the served models
+        self._work: tempfile.TemporaryDirectory[str] | None = None
+        self._log: ServerLog | None = None
         self._region = f"hyperseg{os.getpid()}_{secrets.token_hex(4)}_"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "server.log"
+        self._process: subprocess.Popen[str] | None = None
 
     @property
     def pid(self) -> int:
@@ -130,17 +128,24 @@ class Server:
 
     def start(self) -> None:
         # Not in a folder that others can write to: the models' Python imports from where it was started.
-        self.folder = Path(tempfile.mkdtemp(prefix="hyperseg-serve-"))
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                self._command(), cwd=self.folder, env=self._environment(), stdout=log, stderr=subprocess.STDOUT
-            )
+        self._work = tempfile.TemporaryDirectory(prefix="hyperseg-serve-")
+        folder = Path(self._work.name)
+        self._process = subprocess.Popen(
+            self._command(),
+            cwd=folder,
+            env=self._environment(folder),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        assert self._process.stdout is not None
+        self._log = ServerLog(self._process.stdout, self.settings.on_line)
 
-    def wait_until_ready(self, timeout_s: float, on_poll: Callable[[], None] = lambda: None) -> float:
-        """Until a canary request is answered; seconds that took. Raises EnvironmentMissingError with the log's end."""
+    def wait_until_ready(self, timeout_s: float) -> float:
+        """Until a canary request is answered; seconds that took. Raises EnvironmentMissingError and says why."""
         start = time.monotonic()
         while True:
-            on_poll()
             if self._process is None or self._process.poll() is not None:
                 raise EnvironmentMissingError(f"the server ended while it started:\n{self.last_words()}")
             try:
@@ -154,7 +159,8 @@ class Server:
             time.sleep(POLL_S)
 
     def last_words(self) -> str:
-        return reasons(self.log.read_text(errors="replace"))
+        """Why the server ended or does not answer, as far as its log says."""
+        return reasons(self._log.text()) if self._log else ""
 
     def wait(self) -> int:
         """Until the server ends by itself; its exit status."""
@@ -172,10 +178,17 @@ class Server:
                 self._process.wait()
         for region in SHARED_MEMORY.glob(f"{self._region}*"):  # what a model left that ended by force
             region.unlink(missing_ok=True)
-        shutil.rmtree(self.folder)
+        if self._log:
+            self._log.close()
+        if self._work:
+            self._work.cleanup()
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(
@@ -212,24 +225,24 @@ class Server:
             command += [f"--http-max-input-size={limit}", f"--allow-client-shm={shared}"]
         return command
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, folder: Path) -> dict[str, str]:
         environment = {**os.environ, BUNDLE_VARIABLE: str(self.settings.bundle.resolve()), **self.settings.environment}
         if self._distribution.library_path:
             paths = [*map(str, self._distribution.library_path), environment.get("LD_LIBRARY_PATH", "")]
             environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, paths))
         if self._distribution.numpy:
-            python = self._make_python(self._distribution.numpy)
+            python = _make_python(folder / "python", self._distribution.numpy)
             environment["PATH"] = os.pathsep.join((str(python), environment.get("PATH", "")))
         return environment
 
-    def _make_python(self, numpy: Path) -> Path:
-        """The `bin` of a Python for the served models that sees `numpy` first, and then what we see.
 
-        The server takes the first python3 on the path and passes over PYTHONPATH.
-        """
-        home = self.folder / "python"
-        venv.create(home, with_pip=False, symlinks=True)
-        packages = next(home.glob("lib/python*/site-packages"))
-        seen = [path for path in sys.path if path and Path(path).is_dir()]
-        (packages / "served.pth").write_text("".join(f"{path}\n" for path in (str(numpy), *seen)))
-        return home / "bin"
+def _make_python(home: Path, numpy: Path) -> Path:
+    """The `bin` of a Python for the served models that sees `numpy` first, and then what we see.
+
+    The server takes the first python3 on the path and passes over PYTHONPATH.
+    """
+    venv.create(home, with_pip=False, symlinks=True)
+    packages = next(home.glob("lib/python*/site-packages"))
+    seen = [path for path in sys.path if path and Path(path).is_dir()]
+    (packages / "served.pth").write_text("".join(f"{path}\n" for path in (str(numpy), *seen)))
+    return home / "bin"

@@ -1,10 +1,38 @@
-"""Why a server ended, from what it wrote."""
+"""What a server writes: kept to a bound, passed on, and searched for why it ended."""
 
 import re
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import IO
 
 FAILED = re.compile(r"failed to load '(\w+)' version \d+: \w[\w ]*: (.*?)(?:\\n\\nAt:|\"$|$)", re.M)
 ERROR = re.compile(r"E\d{4} |error: ")
 SHOWN_LINES = 15
+KEPT_LINES = 2000
+
+
+class ServerLog:
+    """Reads a process's output on a thread of its own until it ends; `on_line` is given every line."""
+
+    def __init__(self, output: IO[str], on_line: Callable[[str], None] = lambda line: None) -> None:
+        self._lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self._thread = threading.Thread(target=self._follow, args=(output, on_line), daemon=True)
+        self._thread.start()
+
+    def _follow(self, output: IO[str], on_line: Callable[[str], None]) -> None:
+        with output:
+            for line in output:
+                self._lines.append(line.rstrip("\n"))
+                on_line(line)
+
+    def text(self) -> str:
+        """The last lines."""
+        return "\n".join(list(self._lines))
+
+    def close(self) -> None:
+        """Wait for the end of the output."""
+        self._thread.join()
 
 
 def reasons(log: str) -> str:

@@ -57,14 +57,25 @@ class StagedBackend:
 
 
 @dataclass(frozen=True)
-class _Absent:
-    """Stands for a tensor that nobody will read."""
+class HostTensor:
+    """What image graphs hand each other, for runners that take it from the host."""
 
-    dtype: np.dtype
-    shape: tuple[int, ...]
+    array: np.ndarray
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.array.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
 
     def to_host(self) -> np.ndarray:
-        raise ValueError("this tensor was not handed over")
+        return self.array
+
+
+NOT_GIVEN = HostTensor(np.empty(0, np.float32))
+"""Stands for a tensor that nobody will read."""
 
 
 class HandedOver:
@@ -78,4 +89,4 @@ class HandedOver:
         self._given = {name: self._backend.upload(array) for name, array in tensors.items()}
 
     def __call__(self, spec: GraphSpec, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
-        return {t.name: self._given.get(t.name, _Absent(np.dtype(np.float32), ())) for t in spec.outputs}
+        return {tensor.name: self._given.get(tensor.name, NOT_GIVEN) for tensor in spec.outputs}

@@ -6,6 +6,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
+from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions, graph_specs
 from hyperseg_runtime.serving import contract
 from hyperseg_runtime.serving.config import Plan, served_models
@@ -65,6 +66,13 @@ def test_limits_pass_through_the_configuration() -> None:
     assert Limits.from_parameters(parameters) == limits
     assert config.dynamic_batching.default_queue_policy.max_queue_size == 5
     assert video.configs[Profile.GPU].sequence_batching.max_sequence_idle_microseconds == 7_000_000
+
+
+def test_limits_from_the_command_line() -> None:
+    assert Limits().changed(["max_queue=9", "workers=1"]) == Limits(max_queue=9, workers=1)
+    for wrong in ("max_queue", "max_queue=0", "max_queue=many", "none=1"):
+        with pytest.raises(InputError, match="there are max_image_bytes="):
+            Limits().changed([wrong])
 
 
 def test_the_committed_repository_is_the_generated_one(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 """The folder is written whole or not at all, and takes engines in."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from hyperseg_runtime import engines as engine_files
-from hyperseg_runtime.bundle import describe_file
-from hyperseg_runtime.engines import EngineEntry, EngineManifest, Machine
+from hyperseg_runtime.bundle import describe_file, read_manifest
+from hyperseg_runtime.engines import EngineEntry, EngineManifest, Machine, source_hashes
 from hyperseg_runtime.errors import BundleError, InputError, OutputError
 from hyperseg_runtime.manifest import ParityEntry
 from hyperseg_runtime.precision import Precision
@@ -23,15 +24,27 @@ def add_engines(bundle: Path, **changes: object) -> Path:
     folder = bundle / "engines" / MACHINE.target
     folder.mkdir(parents=True)
     entries = []
-    for graph in STAGES:
+    bundle_manifest = read_manifest(bundle)
+    for graph in [entry.spec.name for entry in bundle_manifest.graphs]:
         path = folder / f"{graph}.plan"
         path.write_text(graph)
         profiles = ("throughput",) if graph == "fvp" else ("latency",)
         content = {
-            "graph": graph, "key": "k", "sources": {}, "file": describe_file(path), "precision": Precision.FP32,
-            "version_compatible": False, "stripped": False, "profiles": profiles, "layer_types": {},
-            "decomposed_attention": 0, "plugin_layers": 0, "build_seconds": 1.0, "parity": (PASSED,), **changes,
-        }  # fmt: skip
+            "graph": graph,
+            "key": "k",
+            "sources": source_hashes(bundle_manifest, graph),
+            "file": describe_file(path),
+            "precision": Precision.FP32,
+            "version_compatible": False,
+            "stripped": False,
+            "profiles": profiles,
+            "layer_types": {},
+            "decomposed_attention": 0,
+            "plugin_layers": 0,
+            "build_seconds": 1.0,
+            "parity": (PASSED,),
+            **changes,
+        }
         entries.append(EngineEntry.model_validate(content))
     manifest = EngineManifest(machine=MACHINE, engines=tuple(entries))
     (folder / engine_files.FILE_NAME).write_bytes(manifest.to_bytes())
@@ -56,12 +69,22 @@ def test_engines_of_several_targets_are_not_guessed(bundle_copy: Path) -> None:
     assert plan_of(bundle_copy, folder.name)[1].keys() == set(STAGES)
 
 
+def test_every_graph_needs_an_engine(bundle_copy: Path) -> None:
+    path = add_engines(bundle_copy) / engine_files.FILE_NAME
+    content = json.loads(path.read_text())
+    content["engines"] = [entry for entry in content["engines"] if entry["graph"] != "llm"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(BundleError, match="graph llm has no engine"):
+        plan_of(bundle_copy)
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "text"),
     [
         ({"stripped": True}, InputError, "--stripped"),
         ({"version_compatible": True}, InputError, "--version-compatible"),
         ({"parity": None}, BundleError, "never compared"),
+        ({"sources": {"graphs/old.onnx": "0"}}, BundleError, "other files"),
     ],
 )
 def test_engines_that_cannot_be_served(

@@ -1,6 +1,7 @@
 """How a server is started, without starting one."""
 
 import dataclasses
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,9 @@ def fake(folder: Path, script: str, local: bool) -> Distribution:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> ServerSettings:
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServerSettings:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "repository" / "hyperseg").mkdir(parents=True)
     return ServerSettings(tmp_path / "repository", tmp_path, Profile.CPU, Address(0, 0, 0))
 
@@ -68,10 +71,21 @@ def test_a_gpu_profile_that_cannot_work(settings: ServerSettings, tmp_path: Path
 
 
 def test_a_server_that_ends_says_why(settings: ServerSettings, tmp_path: Path) -> None:
+    lines: list[str] = []
+    settings = dataclasses.replace(settings, on_line=lines.append)
     server = Server(fake(tmp_path, "echo the reason; exit 1", local=False), settings)
     with server, pytest.raises(EnvironmentMissingError, match="the reason"):
         server.wait_until_ready(10)
-    assert not server.folder.exists()
+    assert not list((tmp_path / "temporary").iterdir())
+    assert lines == ["the reason\n"]
+
+
+def test_a_server_that_cannot_be_run_leaves_nothing(settings: ServerSettings, tmp_path: Path) -> None:
+    distribution = fake(tmp_path, "", local=False)
+    distribution.binary.chmod(0o644)
+    with pytest.raises(PermissionError), Server(distribution, settings):
+        pass
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 def test_a_server_that_never_answers(settings: ServerSettings, tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from support import RunCli
 
 
 def test_init_writes_a_repository(run_cli: RunCli, tiny_bundle: Path, tmp_path: Path) -> None:
-    result = run_cli("serve", "init", tiny_bundle, "--out", tmp_path / "repository", "--json")
+    result = run_cli("serve", "init", tiny_bundle, "--out", tmp_path / "repository", "--limit", "max_queue=7", "--json")
     assert result.code == 0, result.err
     assert "hyperseg_referring" in json.loads(result.out)["models"]
     assert (tmp_path / "repository" / "hyperseg" / "1" / "model.py").is_file()
+    assert "max_queue_size: 7" in (tmp_path / "repository" / "hyperseg" / "config.pbtxt").read_text()
     shown = run_cli("serve", "init", tiny_bundle, "--out", tmp_path / "repository")
     assert "No engines" in shown.out
 
