@@ -10,6 +10,7 @@ import tempfile
 import time
 import venv
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,7 @@ from hyperseg_runtime.serving.server_log import ServerLog, reasons
 LOOPBACK = "127.0.0.1"
 EXIT_TIMEOUT_S = 5
 POLL_S = 0.2
+LOG_WAIT_S = 1.0
 ADMIN_APIS = "model-repository,model-config,statistics,shared-memory,logging,trace"
 """Not for everybody: they change the server, or tell about it."""
 KEY_VARIABLE = "HYPERSEG_ADMIN_KEY"
@@ -138,6 +140,7 @@ class Server:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            start_new_session=True,
         )
         assert self._process.stdout is not None
         self._log = ServerLog(self._process.stdout, self.settings.on_line)
@@ -160,7 +163,7 @@ class Server:
 
     def last_words(self) -> str:
         """Why the server ended or does not answer, as far as its log says."""
-        return reasons(self._log.text()) if self._log else ""
+        return reasons(self._log.text(wait_s=LOG_WAIT_S)) if self._log else ""
 
     def wait(self) -> int:
         """Until the server ends by itself; its exit status."""
@@ -176,10 +179,13 @@ class Server:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        if self._process is not None:
+            with suppress(ProcessLookupError):  # a model's process may outlive a server that ended by force
+                os.killpg(self._process.pid, signal.SIGKILL)
         for region in SHARED_MEMORY.glob(f"{self._region}*"):  # what a model left that ended by force
             region.unlink(missing_ok=True)
         if self._log:
-            self._log.close()
+            self._log.text(wait_s=LOG_WAIT_S)  # to its end
         if self._work:
             self._work.cleanup()
 

@@ -26,13 +26,10 @@ class ServerLog:
                 self._lines.append(line.rstrip("\n"))
                 on_line(line)
 
-    def text(self) -> str:
-        """The last lines."""
+    def text(self, wait_s: float = 0.0) -> str:
+        """The last lines, after waiting for the end of the output, but no longer than `wait_s`."""
+        self._thread.join(wait_s)
         return "\n".join(list(self._lines))
-
-    def close(self) -> None:
-        """Wait for the end of the output."""
-        self._thread.join()
 
 
 def reasons(log: str) -> str:

@@ -2,12 +2,15 @@
 
 import dataclasses
 import tempfile
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from hyperseg_runtime.errors import EnvironmentMissingError, InputError
 from hyperseg_runtime.serving import distribution as distributions
+from hyperseg_runtime.serving import server as servers
 from hyperseg_runtime.serving.contract import Profile
 from hyperseg_runtime.serving.distribution import Distribution, find_distribution
 from hyperseg_runtime.serving.repository import published_plan, write_repository
@@ -92,6 +95,21 @@ def test_a_server_that_never_answers(settings: ServerSettings, tmp_path: Path) -
     server = Server(fake(tmp_path, "echo still loading; exec sleep 60", local=False), settings)
     with server, pytest.raises(EnvironmentMissingError, match="still loading"):
         server.wait_until_ready(0.5)
+
+
+def test_nothing_outlives_a_server_that_does_not_stop(
+    settings: ServerSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "EXIT_TIMEOUT_S", 0.1)
+    script = "trap '' TERM; sleep 61 & echo $! > child; wait; wait"
+    with Server(fake(tmp_path, script, local=False), settings) as server:
+        child = Path(server._work.name) / "child"
+        for _ in range(100):
+            if child.is_file() and child.read_text().strip():
+                break
+            time.sleep(0.05)
+        pid = int(child.read_text())
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_free_ports_differ() -> None:
