@@ -27,6 +27,8 @@ DOCUMENTED = {
     errors.BundleError: 6,
     errors.ResourceError: 7,
     errors.AuditError: 8,
+    errors.ServerError: 9,
+    errors.UnavailableError: 10,
 }
 
 

@@ -29,9 +29,9 @@ def register() -> None:
         images, queries = mask_logits.shape_expr[0], mask_logits.shape_expr[1]
         masks, height, width = shown.shape_expr[1], row_index.shape_expr[1], column_index.shape_expr[1]
         return (
-            trtp.from_shape_expr((images, queries), trt.float32),
-            trtp.from_shape_expr((images, queries), trt.int32),
-            trtp.from_shape_expr((images, masks, height, width), trt.bool),
+            trtp.from_shape_expr((images, queries), trt.DataType.FLOAT),
+            trtp.from_shape_expr((images, queries), trt.DataType.INT32),
+            trtp.from_shape_expr((images, masks, height, width), trt.DataType.BOOL),
         )
 
     @trtp.autotune(identifier)  # type: ignore[untyped-decorator, unused-ignore]

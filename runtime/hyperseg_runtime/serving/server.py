@@ -26,7 +26,7 @@ from hyperseg_runtime.serving.server_log import ServerLog, reasons
 LOOPBACK = "127.0.0.1"
 EXIT_TIMEOUT_S = 5
 POLL_S = 0.2
-LOG_WAIT_S = 1.0
+LOG_WAIT_S = 5.0
 ADMIN_APIS = "model-repository,model-config,statistics,shared-memory,logging,trace"
 """Not for everybody: they change the server, or tell about it."""
 KEY_VARIABLE = "HYPERSEG_ADMIN_KEY"

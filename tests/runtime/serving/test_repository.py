@@ -36,6 +36,8 @@ def add_engines(bundle: Path, **changes: object) -> Path:
             "file": describe_file(path),
             "precision": Precision.FP32,
             "version_compatible": False,
+            "hardware_compatible": False,
+            "weight_streaming": False,
             "stripped": False,
             "profiles": profiles,
             "layer_types": {},

@@ -82,7 +82,7 @@ class HypersegConfig:
         release = read.config.hyperseg_trt
         swin = read.swin()
         phi = read.phi(context or release.context)
-        found = cls(
+        return cls(
             image_px=release.image_px,
             token_rows=read.shape("model.embed_tokens.weight", 2)[0],
             logit_rows=read.shape("lm_head.weight", 2)[0],
@@ -94,8 +94,6 @@ class HypersegConfig:
             pixel_decoder=read.pixel_decoder(swin, release.mask_heads, release.deformable_points),
             mask_decoder=read.mask_decoder(release.mask_heads),
         )
-        found.check_context()
-        return found
 
     def check_context(self) -> None:
         """Raise CheckpointError if no segmentation prompt fits into the language model's cache."""

@@ -18,7 +18,7 @@ from hyperseg_export.families.hyperseg.golden_graphs import (
     graph_probes,
     siglip_hidden_states,
 )
-from hyperseg_export.families.hyperseg.plan import plan
+from hyperseg_export.families.hyperseg.plan import plan_of
 from hyperseg_export.lora import with_adapters
 from hyperseg_export.parity.compare import worst_error
 from hyperseg_export.parity.golden import (
@@ -87,8 +87,7 @@ class _Setup:
         norms = [n for n in shapes if n.startswith(SIGLIP_LAYERS) and n.endswith("layer_norm1.weight")]
         self.stored_siglip_layers = len(norms)
         ids = {"seg": folder.setting("ids", "SEG_TINY"), "eos": folder.setting("ids", "EOS_TINY")}
-        own_plan = plan(settings, shapes)
-        self.model = plan_model("hyperseg", own_plan, self.checkpoint, ids, self._extra_modules())
+        self.model = plan_model("hyperseg", plan_of(self.config), self.checkpoint, ids, self._extra_modules())
 
     def run(self, backend: OnnxRuntimeBackend, make: GraphMaker) -> GoldenRun:
         weights = self.model.weights

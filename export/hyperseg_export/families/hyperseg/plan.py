@@ -12,7 +12,13 @@ from hyperseg_export.planning import ModelPlan, Shapes
 
 
 def plan(config_json: Mapping[str, Any], shapes: Shapes, context: int | None = None) -> ModelPlan:
+    """Raises CheckpointError where config and shapes disagree, or no prompt fits into `context` cache slots."""
     config = HypersegConfig.from_checkpoint(config_json, shapes, context)
+    config.check_context()
+    return plan_of(config)
+
+
+def plan_of(config: HypersegConfig) -> ModelPlan:
 
     def dimensions(token_ids: Mapping[str, int]) -> BaseModel:
         return config.dimensions(token_ids["seg"], token_ids["eos"])

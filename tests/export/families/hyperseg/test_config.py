@@ -170,9 +170,9 @@ def test_tensors_that_give_a_dimension_are_needed(missing: str, message: str) ->
 
 def test_a_context_that_holds_no_prompt_is_refused() -> None:
     visual = 25 + TINY.perceiver_queries + TINY.mask_queries
-    HypersegConfig.from_checkpoint(TINY.config(), SHAPES, visual + 69)
+    plan(TINY.config(), SHAPES, visual + 69)
     with pytest.raises(CheckpointError, match=rf"a context of 115 .* take {visual}, .* of {visual + 69} or more"):
-        HypersegConfig.from_checkpoint(TINY.config(), SHAPES, visual + 68)
+        plan(TINY.config(), SHAPES, visual + 68)
 
 
 def test_map_shapes_follow_the_image() -> None:
