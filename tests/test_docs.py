@@ -32,8 +32,9 @@ def test_the_commands_of_the_readme_run(
     write_checkpoint(Path("HyperSeg-3B"), SMALL, seed=0)
     shutil.copy(coffee, "photo.jpg")
     lines = [shlex.split(line, comments=True) for line in code_blocks("sh") if line.startswith("hyperseg-trt ")]
-    assert [line[1] for line in lines] == ["export", "run", "chat", "build", "run"]
-    for _, *arguments in lines:
+    assert [line[1] for line in lines] == ["export", "run", "chat", "build", "run", "serve", "serve", "client"]
+    assert lines[-2][1:3] == ["serve", "up"]  # it and the call to it are run by the tests of serving
+    for _, *arguments in lines[:-2]:
         result = run_cli(*arguments)
         assert result.code == 0, result.err
     assert Path("results/photo.1.mask.png").is_file()
