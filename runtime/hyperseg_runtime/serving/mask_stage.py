@@ -1,11 +1,9 @@
 """Masks from what the image graphs made elsewhere: the ensemble's last step, without the server around it."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from hyperseg_runtime.pipeline import Pipeline
-from hyperseg_runtime.serving.requests import Tensors
+from hyperseg_runtime.serving.requests import MaskRequest
 from hyperseg_runtime.serving.responses import Response, masks_response
 from hyperseg_runtime.serving.staged import HandedOver
 
@@ -18,11 +16,11 @@ class MaskStage:
         self._given = given
         self._bundle_id = bundle_id
 
-    def respond(self, tensors: Tensors, size_hw: tuple[int, int], texts: Sequence[str]) -> Response:
-        """`tensors` are outputs of the image graphs, `size_hw` the image's size, whose pixels nobody needs."""
-        self._given.give(tensors)
-        with self._pipeline.open(np.zeros((*size_hw, 3), np.uint8)) as session:
-            found = session.segment_many(texts)
+    def respond(self, request: MaskRequest) -> Response:
+        """Of the image only the size matters: the graphs that would see its pixels ran already."""
+        self._given.give(request.made)
+        with self._pipeline.open(np.zeros((*request.size_hw, 3), np.uint8)) as session:
+            found = session.segment_many(request.texts)
         return masks_response(found, {"bundle": self._bundle_id})
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from hyperseg_runtime.manifest import FILE_NAME, Manifest
 from hyperseg_runtime.pipeline import CACHE_BYTES, Pipeline, family_of
 from hyperseg_runtime.serving.contract import Limits
 from hyperseg_runtime.serving.mask_stage import MaskStage
+from hyperseg_runtime.serving.requests import MaskRequest
 from hyperseg_runtime.serving.service import Service
 from hyperseg_runtime.serving.staged import HandedOver, StagedBackend
 
@@ -80,7 +81,7 @@ def open_mask_stage(parameters: Parameters) -> MaskStage:
     stage = MaskStage(pipeline, given, bundle_id(bundle_folder()))
     outputs = [tensor for spec in _image_graphs(pipeline.bundle.manifest) for tensor in spec.outputs]
     zeros = {tensor.name: np.zeros((1, *map(int, tensor.axes[1:])), np.float32) for tensor in outputs}
-    stage.respond(zeros, (REHEARSAL_SIDE_PX, REHEARSAL_SIDE_PX), [REHEARSED_TEXT])
+    stage.respond(MaskRequest(zeros, (REHEARSAL_SIDE_PX, REHEARSAL_SIDE_PX), (REHEARSED_TEXT,)))
     return stage
 
 

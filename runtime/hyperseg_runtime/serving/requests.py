@@ -41,9 +41,9 @@ class Request:
 
 def parse_request(tensors: Tensors, limits: Limits) -> Request:
     """Raises RefusalError for a request that is beyond the limits or asks for nothing."""
-    texts = _texts(tensors, contract.TEXT, limits.max_texts, limits)
-    classes = _texts(tensors, contract.CLASSES, limits.max_classes, limits)
-    questions = _texts(tensors, contract.QUESTION, 1, limits)
+    texts = read_texts(tensors, contract.TEXT, limits.max_texts, limits)
+    classes = read_texts(tensors, contract.CLASSES, limits.max_classes, limits)
+    questions = read_texts(tensors, contract.QUESTION, 1, limits)
     request = Request(
         image=_image_bytes(tensors, limits),
         texts=texts,
@@ -54,6 +54,27 @@ def parse_request(tensors: Tensors, limits: Limits) -> Request:
     )
     _check_combination(request, limits)
     return request
+
+
+@dataclass(frozen=True)
+class MaskRequest:
+    """One request to the ensemble's last step. `made` are outputs of the image graphs."""
+
+    made: Tensors
+    size_hw: tuple[int, int]
+    texts: tuple[str, ...]
+
+
+def parse_mask_request(tensors: Tensors, limits: Limits) -> MaskRequest:
+    """Raises RefusalError for one beyond the limits: the step can be asked without the one that checks."""
+    height_px, width_px = map(int, tensors[contract.SIZE.name])
+    if min(height_px, width_px) < 1:
+        raise RefusalError(Reason.REQUEST, f"SIZE is {height_px} x {width_px}; expected height and width in pixels")
+    _check_pixels(width_px, height_px, limits)
+    texts = read_texts(tensors, contract.CHECKED_TEXT, limits.max_texts, limits)
+    beside = (contract.SIZE.name, contract.CHECKED_TEXT.name)
+    made = {name: array for name, array in tensors.items() if name not in beside}
+    return MaskRequest(made, (height_px, width_px), texts)
 
 
 def _check_combination(request: Request, limits: Limits) -> None:
@@ -76,13 +97,16 @@ def open_image(data: bytes, limits: Limits) -> np.ndarray:
     except Exception as error:  # decoders raise errors of many types, some with addresses in their text
         raise RefusalError(Reason.IMAGE, f"not an image; readable are {', '.join(IMAGE_FORMATS)}") from error
     with image:
-        width, height = image.size
-        if width * height > limits.max_image_pixels:
-            raise RefusalError(
-                Reason.IMAGE_TOO_LARGE,
-                f"{width} x {height} px; at most {limits.max_image_pixels:,} pixels are read, scale it down",
-            )
+        _check_pixels(*image.size, limits)
         return load_image(image, limits.max_image_pixels)
+
+
+def _check_pixels(width_px: int, height_px: int, limits: Limits) -> None:
+    if width_px * height_px > limits.max_image_pixels:
+        raise RefusalError(
+            Reason.IMAGE_TOO_LARGE,
+            f"{width_px} x {height_px} px; at most {limits.max_image_pixels:,} pixels are read, scale it down",
+        )
 
 
 def _image_bytes(tensors: Tensors, limits: Limits) -> bytes | None:
@@ -116,7 +140,8 @@ def _elements(array: np.ndarray, tensor: WireTensor, most: int) -> Sequence[byte
     return elements
 
 
-def _texts(tensors: Tensors, tensor: WireTensor, most: int, limits: Limits) -> tuple[str, ...]:
+def read_texts(tensors: Tensors, tensor: WireTensor, most: int, limits: Limits) -> tuple[str, ...]:
+    """At most `most` texts; none if there is no such tensor. Raises RefusalError."""
     array = tensors.get(tensor.name)
     if array is None:
         return ()

@@ -11,7 +11,14 @@ from PIL import Image
 
 from hyperseg_runtime.serving.contract import Limits, Options, StreamStep
 from hyperseg_runtime.serving.refusals import Reason, RefusalError
-from hyperseg_runtime.serving.requests import Request, bytes_tensor, open_image, parse_request, tensors_of
+from hyperseg_runtime.serving.requests import (
+    Request,
+    bytes_tensor,
+    open_image,
+    parse_mask_request,
+    parse_request,
+    tensors_of,
+)
 
 LIMITS = Limits(max_image_bytes=1000, max_texts=2, max_classes=3, max_words=5, max_options_bytes=200)
 PICTURE = np.arange(10, dtype=np.uint8)
@@ -58,6 +65,21 @@ def test_beyond_the_limits(tensors: dict[str, np.ndarray], reason: Reason) -> No
     with pytest.raises(RefusalError) as refusal:
         parse_request(tensors, LIMITS)
     assert refusal.value.reason is reason
+
+
+def test_a_mask_request_is_checked_like_a_whole_one() -> None:
+    whole = {"SIZE": np.array([4, 5]), "CHECKED_TEXT": bytes_tensor(b"a dog"), "maps": np.zeros(1, np.float32)}
+    parsed = parse_mask_request(whole, LIMITS)
+    assert (parsed.size_hw, parsed.texts, set(parsed.made)) == ((4, 5), ("a dog",), {"maps"})
+    for changes, reason in (
+        ({"SIZE": np.array([1 << 31, 1 << 31])}, Reason.IMAGE_TOO_LARGE),
+        ({"SIZE": np.array([-1, -5])}, Reason.REQUEST),
+        ({"CHECKED_TEXT": bytes_tensor(b"\xff\xfe")}, Reason.TEXT),
+        ({"CHECKED_TEXT": bytes_tensor(b"a", b"b", b"c")}, Reason.TOO_MANY),
+    ):
+        with pytest.raises(RefusalError) as refusal:
+            parse_mask_request(whole | changes, LIMITS)
+        assert refusal.value.reason is reason
 
 
 @given(st.dictionaries(st.sampled_from(["TEXT", "QUESTION", "OPTIONS", "STREAM", "CLASSES"]), st.binary(max_size=50)))

@@ -31,7 +31,8 @@ from hyperseg_runtime.results import SegmentationResult, decode_rle
 from hyperseg_runtime.serving import client as clients
 from hyperseg_runtime.serving.canary import ask_canary
 from hyperseg_runtime.serving.client import Client
-from hyperseg_runtime.serving.contract import Limits, Options
+from hyperseg_runtime.serving.config import served_models
+from hyperseg_runtime.serving.contract import MASKS, Limits, Options, Profile
 from hyperseg_runtime.serving.distribution import Distribution
 from hyperseg_runtime.serving.grpc_transport import GrpcTransport
 from hyperseg_runtime.serving.repository import plan_of, write_repository
@@ -170,11 +171,14 @@ def stream_of(client: Client, tensors: dict[str, np.ndarray]) -> list[Any]:
     return ask_raw(f"grpc://{transport.host}", "hyperseg", tensors)
 
 
+WIRE_KINDS = {"O": "BYTES", "f": "FP32", "u": "UINT8", "i": "INT64"}
+
+
 def ask_raw(url: str, model: str, tensors: dict[str, Any], wrong_bytes: bytes | None = None) -> list[Any]:
     """Send any tensors, TEXT's content replaced by `wrong_bytes`; raise what comes back as an error."""
     inputs = []
     for name, array in tensors.items():
-        tensor = grpc.InferInput(name, list(array.shape), {"O": "BYTES", "f": "FP32", "u": "UINT8"}[array.dtype.kind])
+        tensor = grpc.InferInput(name, list(array.shape), WIRE_KINDS[array.dtype.kind])
         tensor.set_data_from_numpy(array)
         if wrong_bytes is not None and name == "TEXT":
             tensor._raw_content = wrong_bytes
@@ -195,7 +199,7 @@ def ask_raw(url: str, model: str, tensors: dict[str, Any], wrong_bytes: bytes | 
 PICTURE, WORD = np.zeros(5, np.uint8), bytes_tensor(b"a")
 
 
-@pytest.mark.parametrize("model", ["hyperseg", "hyperseg_referring", "hyperseg_preprocess", "hyperseg_video"])
+@pytest.mark.parametrize("model", ["hyperseg", "hyperseg_referring", "hyperseg_preprocess", "hyperseg_video", MASKS])
 @pytest.mark.parametrize(
     ("tensors", "wrong_bytes"),
     [
@@ -217,6 +221,26 @@ def test_broken_requests_are_refused(
         ask_raw(served.grpc, model, tensors, wrong_bytes)
     message = refusal.value.message()
     assert "Traceback" not in message and ".py" not in message and "0x" not in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "identifier"),
+    [
+        ({"SIZE": np.array([1 << 20, 1 << 20])}, "E_IMAGE_TOO_LARGE"),
+        ({"SIZE": np.array([0, 8])}, "E_REQUEST"),
+        ({"CHECKED_TEXT": bytes_tensor(b"\xff\xfe")}, "E_TEXT"),
+        ({"CHECKED_TEXT": bytes_tensor(*[b"a"] * 33)}, "E_TOO_MANY"),
+    ],
+)
+def test_the_last_step_alone_keeps_the_limits(
+    changes: dict[str, np.ndarray], identifier: str, served: Served, tiny_bundle: Path
+) -> None:
+    (masks,) = (model for model in served_models(plan_of(tiny_bundle)[0]) if model.name == MASKS)
+    wanted = masks.configs[Profile.CPU].input
+    made = {tensor.name: np.zeros(tensor.dims, np.float32) for tensor in wanted if min(tensor.dims) > 0}
+    whole = {**made, "SIZE": np.array([8, 8]), "CHECKED_TEXT": WORD}
+    with pytest.raises(InferenceServerException, match=identifier):
+        ask_raw(served.grpc, MASKS, {**whole, **changes})
 
 
 def test_the_server_answers_after_all_that(served: Served) -> None:

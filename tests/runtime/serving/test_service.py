@@ -10,7 +10,7 @@ from hyperseg_runtime.results import SegmentationResult, decode_rle
 from hyperseg_runtime.serving.contract import Limits, Options, StreamStep
 from hyperseg_runtime.serving.mask_stage import MaskStage
 from hyperseg_runtime.serving.refusals import Reason, RefusalError
-from hyperseg_runtime.serving.requests import Request, open_image
+from hyperseg_runtime.serving.requests import MaskRequest, Request, open_image
 from hyperseg_runtime.serving.responses import Response, parse_response
 from hyperseg_runtime.serving.service import Service
 from hyperseg_runtime.serving.staged import HandedOver, StagedBackend
@@ -108,7 +108,6 @@ def test_masks_from_what_image_graphs_made_elsewhere(pipeline: Pipeline, coffee_
             tensors |= pipeline._graphs[entry.spec.name].run(inputs)
     given = HandedOver(backend)
     staged = Pipeline(bundle, StagedBackend(backend, given), cache_bytes=0)
-    response = MaskStage(staged, given, "abc").respond(
-        {name: buffer.to_host() for name, buffer in tensors.items()}, (400, 600), ["the cup"]
-    )
+    made = {name: buffer.to_host() for name, buffer in tensors.items()}
+    response = MaskStage(staged, given, "abc").respond(MaskRequest(made, (400, 600), ("the cup",)))
     assert same(masks_of(response), [pipeline(pixels, "the cup")])
