@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelQueuePolicy, ModelWarmup
+from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelQueuePolicy, ModelWarmup
 
 from hyperseg_runtime.graph_spec import GraphSpec, Reuse
 from hyperseg_runtime.serving import contract, opening
@@ -81,7 +81,7 @@ def _video(plan: Plan) -> ModelConfig:
     """Frames of a stream in their order; which one a request belongs to is told by the sequence alone."""
     inputs = (contract.IMAGE.required(), contract.TEXT.required(), contract.OPTIONS)
     config = _named(contract.VIDEO, inputs, (contract.RESULT,))
-    config.backend = "python"
+    _run_by_python(config)
     batching = config.sequence_batching
     batching.oldest.max_candidate_sequences = plan.limits.max_streams
     batching.max_sequence_idle_microseconds = plan.limits.stream_idle_s * 1_000_000
@@ -177,14 +177,20 @@ def _python(
     name: str, plan: Plan, profile: Profile, inputs: Sequence[WireTensor], outputs: Sequence[WireTensor]
 ) -> ModelConfig:
     config = _named(name, inputs, outputs)
-    config.backend = "python"
-    config.instance_group.add(count=1)
+    _run_by_python(config)
     config.dynamic_batching.default_queue_policy.CopyFrom(_queue(plan.limits))
     backend = "tensorrt" if profile is Profile.GPU else "onnxruntime"
     own = {opening.CONTRACT: opening.contract_id(plan.specs), opening.BACKEND: backend}
     for parameter, value in {**own, **plan.limits.to_parameters()}.items():
         config.parameters[parameter].string_value = value
     return config
+
+
+def _run_by_python(config: ModelConfig) -> None:
+    """One process. Without a kind the server would start one on every GPU, each with a language model, caches and
+    streams of its own, of which the others know nothing. The kind keeps no process from using CUDA."""
+    config.backend = "python"
+    config.instance_group.add(count=1, kind=ModelInstanceGroup.KIND_CPU)
 
 
 def _queue(limits: Limits) -> ModelQueuePolicy:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
+from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInstanceGroup
 
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions, graph_specs
@@ -66,6 +66,14 @@ def test_limits_pass_through_the_configuration() -> None:
     assert Limits.from_parameters(parameters) == limits
     assert config.dynamic_batching.default_queue_policy.max_queue_size == 5
     assert video.configs[Profile.GPU].sequence_batching.max_sequence_idle_microseconds == 7_000_000
+
+
+@pytest.mark.parametrize("profile", Profile)
+def test_python_models_run_once_however_many_gpus_there_are(profile: Profile) -> None:
+    configs = [model.configs[profile] for model in served_models(published_plan("hyperseg"))]
+    groups = {config.name: list(config.instance_group) for config in configs if config.backend == "python"}
+    assert {contract.PUBLIC, contract.VIDEO, contract.MASKS} < groups.keys()
+    assert all([(g.count, g.kind) for g in found] == [(1, ModelInstanceGroup.KIND_CPU)] for found in groups.values())
 
 
 def test_limits_from_the_command_line() -> None:
