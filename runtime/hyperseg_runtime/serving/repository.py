@@ -96,13 +96,22 @@ def plan_of(directory: Path, target: str | None = None) -> tuple[Plan, dict[str,
         return Plan(specs), {}
     plan = Plan(specs)
     for spec in specs:
-        engines.usable(spec.name)
+        _check_no_plugins(engines.usable(spec.name))
     entries = [engines.usable(spec.name) for spec in plan.stages]
     for entry in entries:
         _check_servable(entry, bundle)
     batches = {e.graph: _largest_batch(e, s.axis_ranges[BATCH]) for e, s in zip(entries, plan.stages, strict=True)}
     plans = {entry.graph: engine_path(folder, entry) for entry in entries}
     return replace(plan, engine_batch=batches), plans
+
+
+def _check_no_plugins(entry: EngineEntry) -> None:
+    """Also of engines that the Python models run: the served models load no library of plugins."""
+    if entry.plugin_layers:
+        raise InputError(
+            f"the engine of {entry.graph} has {entry.plugin_layers} plugin layers, and the served models load no "
+            "library of plugins; build it again without --plugin"
+        )
 
 
 def _check_servable(entry: EngineEntry, bundle: Bundle) -> None:

@@ -85,6 +85,7 @@ def test_every_graph_needs_an_engine(bundle_copy: Path) -> None:
     [
         ({"stripped": True}, InputError, "--stripped"),
         ({"version_compatible": True}, InputError, "--version-compatible"),
+        ({"plugin_layers": 2}, InputError, "2 plugin layers.*without --plugin"),
         ({"parity": None}, BundleError, "never compared"),
         ({"sources": {"graphs/old.onnx": "0"}}, BundleError, "other files"),
     ],
