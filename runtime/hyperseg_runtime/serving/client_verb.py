@@ -1,5 +1,6 @@
 """Verbs that ask a server."""
 
+import io
 import secrets
 import sys
 from collections.abc import Iterator
@@ -52,8 +53,8 @@ def segment(
     timeout_s: TimeoutOption = 60.0,
 ) -> None:
     """Masks of what the TEXTs name in IMAGE."""
-    from hyperseg_runtime.serving.contract import Limits, Options
-    from hyperseg_runtime.serving.requests import open_image
+    from hyperseg_runtime.image_io import load_image, read_header
+    from hyperseg_runtime.serving.contract import Options
 
     data = _read(image)
     with _client(url, timeout_s) as client:
@@ -62,7 +63,9 @@ def segment(
     if output is Format.COCO:
         console.print_json({"results": [result.to_json() for result in results]})
         return
-    _write(results, open_image(data, Limits()), output, out, "stdin" if image == STDIN else Path(image).stem)
+    with read_header(io.BytesIO(data)) as picture:  # the server has its own limits, and has read it
+        pixels = load_image(picture)
+    _write(results, pixels, output, out, "stdin" if image == STDIN else Path(image).stem)
 
 
 @app.command()

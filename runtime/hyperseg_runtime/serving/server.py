@@ -1,6 +1,7 @@
 """A server process: started with safe settings, watched until it answers, stopped cleanly."""
 
 import os
+import re
 import secrets
 import signal
 import socket
@@ -32,6 +33,8 @@ ADMIN_APIS = "model-repository,model-config,statistics,shared-memory,logging,tra
 KEY_VARIABLE = "HYPERSEG_ADMIN_KEY"
 """The key of these APIs; a random one unless it is set."""
 HTTP_OVERHEAD_BYTES = 1_000_000
+PARAMETER = re.compile(r'parameters\s*\{\s*key:\s*"(\w+)"\s*value\s*\{\s*string_value:\s*"([^"]*)"')
+"""Of a configuration as text: reading it whole takes protobuf, which a machine that only starts servers may lack."""
 SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -88,10 +91,16 @@ class ServerSettings:
     """Is given every line of the server's log."""
 
 
+def limits_of(repository: Path) -> Limits:
+    """Those that the public model was configured with."""
+    text = (repository / PUBLIC / "config.pbtxt").read_text()
+    return Limits.from_parameters(dict(PARAMETER.findall(text)))
+
+
 def _check_repository(distribution: Distribution, settings: ServerSettings) -> None:
     """Say what the server would say late and in many lines. Raises InputError."""
     repository = settings.repository
-    if not (repository / PUBLIC).is_dir():
+    if not (repository / PUBLIC / "config.pbtxt").is_file():
         raise InputError(
             f"{repository}: no model repository; make one with: hyperseg-trt serve init BUNDLE --out REPOSITORY"
         )
@@ -226,7 +235,7 @@ class Server:
         if settings.profile is not Profile.GPU:
             command.append(f"--model-config-name={settings.profile}")
         if not self._distribution.is_local:  # options of releases after 24.10
-            limit = Limits().max_image_bytes * 4 // 3 + HTTP_OVERHEAD_BYTES
+            limit = limits_of(settings.repository).max_image_bytes * 4 // 3 + HTTP_OVERHEAD_BYTES
             shared = str(settings.shared_memory).lower()
             command += [f"--http-max-input-size={limit}", f"--allow-client-shm={shared}"]
         return command

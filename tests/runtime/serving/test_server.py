@@ -11,10 +11,10 @@ import pytest
 from hyperseg_runtime.errors import EnvironmentMissingError, InputError
 from hyperseg_runtime.serving import distribution as distributions
 from hyperseg_runtime.serving import server as servers
-from hyperseg_runtime.serving.contract import Profile
+from hyperseg_runtime.serving.contract import Limits, Profile
 from hyperseg_runtime.serving.distribution import Distribution, find_distribution
 from hyperseg_runtime.serving.repository import published_plan, write_repository
-from hyperseg_runtime.serving.server import Address, Server, ServerSettings
+from hyperseg_runtime.serving.server import Address, Server, ServerSettings, limits_of
 
 
 def fake(folder: Path, script: str, local: bool) -> Distribution:
@@ -29,6 +29,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServerSettings:
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "repository" / "hyperseg").mkdir(parents=True)
+    (tmp_path / "repository" / "hyperseg" / "config.pbtxt").touch()
     return ServerSettings(tmp_path / "repository", tmp_path, Profile.CPU, Address(0, 0, 0))
 
 
@@ -42,6 +43,14 @@ def test_safe_settings(settings: ServerSettings, tmp_path: Path) -> None:
     assert any(flag.startswith("--http-max-input-size=") for flag in container._command())
     assert not any("max-input-size" in flag for flag in local._command())
     assert settings.admin_key not in repr(settings)
+
+
+def test_limits_are_read_from_the_repository(settings: ServerSettings, tmp_path: Path) -> None:
+    plan = dataclasses.replace(published_plan("hyperseg"), limits=Limits(max_image_bytes=60_000_000, workers=7))
+    write_repository(settings.repository, plan)
+    assert limits_of(settings.repository) == plan.limits
+    command = Server(fake(tmp_path, "", local=False), settings)._command()
+    assert "--http-max-input-size=81000000" in command
 
 
 def test_a_profile_and_shared_memory_on_request(settings: ServerSettings, tmp_path: Path) -> None:
