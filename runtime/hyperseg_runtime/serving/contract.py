@@ -136,6 +136,7 @@ class Limits(BaseModel):
     max_queue: Count = 64
     queue_timeout_ms: Count = 60_000
     workers: Count = 4
+    cache_bytes: Count = 4_000_000_000
 
     def to_parameters(self) -> dict[str, str]:
         return {name: str(value) for name, value in self.model_dump().items()}

@@ -15,7 +15,7 @@ from hyperseg_runtime.embeddings import TABLES, table_path
 from hyperseg_runtime.errors import BundleError
 from hyperseg_runtime.graph_spec import GraphSpec, Reuse
 from hyperseg_runtime.manifest import FILE_NAME, Manifest
-from hyperseg_runtime.pipeline import CACHE_BYTES, Pipeline, family_of
+from hyperseg_runtime.pipeline import Pipeline, family_of
 from hyperseg_runtime.serving.contract import Limits
 from hyperseg_runtime.serving.mask_stage import MaskStage
 from hyperseg_runtime.serving.requests import MaskRequest
@@ -50,12 +50,12 @@ def open_service(
     """
     inner = open_backend(parameters[BACKEND])
     if parameters[IMAGE_GRAPHS] == IN_PROCESS:
-        pipeline = _open_pipeline(parameters, inner)
+        pipeline = _open_pipeline(parameters, inner, limits.cache_bytes)
         rehearse(pipeline)
     else:
         specs = _image_graphs(read_manifest(bundle_folder()))
         runner = served(inner, {tensor.name for spec in specs for tensor in spec.inputs})
-        pipeline = _open_pipeline(parameters, StagedBackend(inner, runner))
+        pipeline = _open_pipeline(parameters, StagedBackend(inner, runner), limits.cache_bytes)
         rehearse(pipeline)
         runner.rehearsing = False
     return Service(pipeline, limits, bundle_id(bundle_folder()))
@@ -91,7 +91,7 @@ def open_image_inputs(parameters: Parameters) -> Callable[[np.ndarray], dict[str
     return family_of(bundle).image_inputs(bundle)
 
 
-def _open_pipeline(parameters: Parameters, backend: Backend, cache_bytes: int = CACHE_BYTES) -> Pipeline:
+def _open_pipeline(parameters: Parameters, backend: Backend, cache_bytes: int) -> Pipeline:
     pipeline = Pipeline.load(bundle_folder(), backend, cache_bytes=cache_bytes)
     check_contract(pipeline.bundle.manifest, parameters[CONTRACT])
     return pipeline

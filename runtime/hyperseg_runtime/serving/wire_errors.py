@@ -27,6 +27,11 @@ KINDS: dict[str, type[HypersegError]] = {
 }
 
 
+def connection_lost(said: str) -> ServerError:
+    """For a request that was sent, at least in part."""
+    return ServerError(f"the connection was lost before the answer was complete, the work may have been done: {said}")
+
+
 def error_of(message: str, code: Code) -> HypersegError:
     """An error of our own tree.
 

@@ -53,6 +53,15 @@ def test_the_least_recently_used_makes_room() -> None:
         use(streams, "b")
 
 
+def test_a_video_of_one_frame_takes_no_place() -> None:
+    streams = make(capacity=1)
+    kept = use(streams, "a", start=True)
+    assert use(streams, "b", start=True, end=True) is not kept
+    assert use(streams, "a") is kept
+    with pytest.raises(RefusalError):
+        use(streams, "b")
+
+
 def test_an_idle_stream_is_forgotten() -> None:
     clock = Clock()
     streams = make(clock=clock)
