@@ -44,9 +44,10 @@ class Client:
     """`Client("grpc://127.0.0.1:8001")`; http:// works too, without videos. grpc+shm:// hands images over in shared
     memory. Close it, or use it as a context manager.
 
-    `timeout_s` is the longest wait for a response. A request that the server had no room for is sent again, with
-    growing pauses; nothing else is. Methods raise InputError and its kinds for what was refused, ServerError
-    where the server failed, UnavailableError where it cannot be reached.
+    `timeout_s` is the longest wait for a response. A request that the server had no room for, or that found nobody
+    listening, is sent again, with growing pauses; nothing else is. Methods raise InputError and its kinds for what
+    was refused, ServerError where the server failed or the connection was lost, UnavailableError where there was
+    no room to the end, or nobody.
     """
 
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
@@ -80,8 +81,12 @@ class Client:
         return results_of(last)
 
     def respond(self, request: Request) -> Generator[Response, None, None]:
-        """Responses to a request of any kind. Tried again only while nothing has come."""
-        responses, first = _patiently(lambda: _begun(self._transport.ask(request, self._timeout_s)))
+        """Responses to a request of any kind. Tried again only while nothing has come, frames of a video never."""
+
+        def begin() -> tuple[Generator[Response], Response]:
+            return _begun(self._transport.ask(request, self._timeout_s))
+
+        responses, first = begin() if request.stream else _patiently(begin)
         yield first
         yield from responses
 

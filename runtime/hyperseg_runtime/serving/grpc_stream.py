@@ -39,7 +39,7 @@ class GrpcStream:
         try:
             self._client.async_stream_infer(contract.PUBLIC, inputs, enable_empty_final_response=True)
         except InferenceServerException as error:
-            raise UnavailableError(f"the connection ended: {error.message()}") from error
+            raise UnavailableError(f"the connection ended before the request was sent: {error.message()}") from error
         while not self.usable:
             response = self._next(timeout_s)
             outputs = tensors_of_result(response)

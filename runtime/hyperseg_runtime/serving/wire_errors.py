@@ -25,6 +25,9 @@ KINDS: dict[str, type[HypersegError]] = {
     Reason.NUMERICS: NumericsError,
     Reason.BUSY: UnavailableError,
 }
+RESTRICTED = "is restricted, expecting"
+UNREACHED = ("failed to connect", "DNS resolution failed", "name resolution")
+"""What gRPC says when it never got as far as sending."""
 
 
 def connection_lost(said: str) -> ServerError:
@@ -33,11 +36,7 @@ def connection_lost(said: str) -> ServerError:
 
 
 def error_of(message: str, code: Code) -> HypersegError:
-    """An error of our own tree.
-
-    A refusal that carries no identifier of ours comes from the server itself, before any model saw the request:
-    then UnavailableError means that nothing was done.
-    """
+    """An error of our own tree. UnavailableError means that nothing was done, and that trying again may help."""
     found = IDENTIFIER.search(message)
     if found:
         identifier, text = found.groups()
@@ -45,9 +44,13 @@ def error_of(message: str, code: Code) -> HypersegError:
     # Streams carry texts alone. With the header `triton_grpc_error` they would carry codes, but release 24.10 ends by
     # a segmentation fault after the first error sent so ("HandleCancellation called even when the context was not
     # cancelled" in its log). Once that is gone, codes can take the place of texts.
-    if code is Code.UNAVAILABLE or any(text in message for text in NO_ROOM):
+    if any(text in message for text in NO_ROOM):
         return UnavailableError(f"the server has no room for the request now: {message}")
+    if RESTRICTED in message:
+        return InputError(f"the server keeps this from callers (shared memory: serve up --shared-memory): {message}")
     match code:
+        case Code.UNAVAILABLE:
+            return UnavailableError(message) if any(map(message.__contains__, UNREACHED)) else connection_lost(message)
         case Code.INVALID_ARG | Code.NOT_FOUND | Code.UNSUPPORTED:
             return InputError(f"the server refused the request: {message}")
     return ServerError(f"the server failed at the request: {message}")

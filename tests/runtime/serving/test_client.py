@@ -1,7 +1,9 @@
 """What the client retries, what it never does, and HTTP without a server library."""
 
 import json
+import socket
 import threading
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -15,7 +17,7 @@ from hyperseg_runtime.pipeline import Pipeline
 from hyperseg_runtime.results import SegmentationResult
 from hyperseg_runtime.serving import client as clients
 from hyperseg_runtime.serving.client import Client, encoded, results_of
-from hyperseg_runtime.serving.contract import Limits
+from hyperseg_runtime.serving.contract import Limits, StreamStep
 from hyperseg_runtime.serving.requests import Request, open_image
 from hyperseg_runtime.serving.responses import Response, masks_response
 
@@ -67,6 +69,13 @@ def test_nothing_else_is_sent_twice(scripted: Scripted, error: Exception) -> Non
     scripted.asks = [[error]]
     with pytest.raises(type(error)):
         Client("any").segment(b"", ["a"])
+    assert scripted.count == 1
+
+
+def test_a_frame_of_a_video_is_not_sent_twice(scripted: Scripted) -> None:
+    scripted.asks = [[BUSY]]
+    with pytest.raises(UnavailableError):
+        list(Client("any").respond(Request(b"", ("a",), stream=StreamStep(id="one", start=True))))
     assert scripted.count == 1
 
 
@@ -147,6 +156,7 @@ def answering(status: int, body: bytes) -> Iterator[str]:
         (400, b'{"error":"unexpected datatype"}', InputError),
         (404, b'{"error":"unknown model"}', InputError),
         (503, b'{"error":"Exceeds maximum queue size"}', UnavailableError),
+        (503, b'{"error":"The proxy is tired"}', ServerError),
         (502, b"<html>proxy</html>", ServerError),
         (299, b"{}", ServerError),
         (200, b'data: {"error":"E_TIMEOUT: late"}\n\n', ServerError),
@@ -164,6 +174,34 @@ def test_http_streams_pieces() -> None:
     body = b'data: {"PIECE":"a "}\n\ndata: {"PIECE":"dog"}\n\ndata: {"RESULT":"{\\"results\\": []}"}\n\n'
     with answering(200, body) as url, Client(url) as client:
         assert list(client.ask(b"file", "what?")) == ["a ", "dog"]
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_a_connection_that_is_lost_is_not_tried_again(scheme: str) -> None:
+    """The other end takes the request and hangs up."""
+    taken = list[bytes]()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def hang_up() -> None:
+            while True:
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                with connection:
+                    taken.append(connection.recv(10))
+                    if scheme == "grpc":
+                        connection.sendall(b"\0\0\0\4\0\0\0\0\0")  # HTTP/2's first word: connected
+                        time.sleep(0.3)
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        url = f"{scheme}://127.0.0.1:{listening.getsockname()[1]}"
+        with Client(url) as client, pytest.raises(ServerError, match="connection was lost"):
+            client.segment(b"file", ["a"])
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert len(taken) == 1 or scheme == "grpc"  # gRPC connects again by itself; it sends nothing twice
 
 
 def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:

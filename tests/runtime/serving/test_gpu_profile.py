@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.pipeline import Pipeline
 from hyperseg_runtime.serving.client import Client, results_of
 from hyperseg_runtime.serving.contract import Limits, Profile
@@ -51,3 +52,9 @@ def test_the_ensemble_chains_the_stages(server: Server, pipeline: Pipeline, coff
     (found,) = results_of(transport.refer(Request(coffee_bytes, ("the cup",)), 30))
     transport.close()
     assert np.array_equal(found.masks, pipeline(open_image(coffee_bytes, Limits()), "the cup").masks)
+
+
+def test_shared_memory_is_not_offered_unasked(server: Server, coffee_bytes: bytes) -> None:
+    url = server.address.grpc_url.replace("grpc", "grpc+shm", 1)
+    with Client(url) as client, pytest.raises(InputError, match="--shared-memory"):
+        client.segment(coffee_bytes, ["the cup"])
