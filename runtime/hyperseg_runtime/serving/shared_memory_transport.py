@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -11,21 +11,30 @@ import numpy as np
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException, shared_memory
 
-from hyperseg_runtime.errors import ServerError
 from hyperseg_runtime.serving import contract
 from hyperseg_runtime.serving.grpc_transport import GrpcTransport, explained
 from hyperseg_runtime.serving.requests import Request
 
-IN_USE = "currently in use"
-PAUSE_S = 0.005
-PAUSES = 400
+CLOSING_S = 2.0
+PAUSE_S = 0.01
+CALL_TIMEOUT_S = 1.0
 
 
 class SharedMemoryTransport(GrpcTransport):
-    """The server must allow it: `serve up --shared-memory`. A region lives as long as its request."""
+    """The server must allow it: `serve up --shared-memory`.
+
+    A region's memory is given back with its request. The server lets go of it a little later, and only then of its
+    name: names are kept, and taken back at the next request and at `close`.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._left: set[str] = set()
+        """Names of regions whose requests are over."""
 
     @contextmanager
     def inputs(self, request: Request) -> Iterator[list[Any]]:
+        self._unregister()
         with super().inputs(replace(request, image=None)) as inputs:
             if request.image is None:
                 yield inputs
@@ -46,18 +55,24 @@ class SharedMemoryTransport(GrpcTransport):
             try:
                 yield name
             finally:
-                self._unregister(name)
+                self._left.add(name)
+                self._unregister()
         finally:
             shared_memory.destroy_shared_memory_region(region)
 
-    def _unregister(self, name: str) -> None:
-        """The server lets go of a request a little after its last response."""
-        for _ in range(PAUSES):
-            try:
-                self._client.unregister_system_shared_memory(name)
-                return
-            except InferenceServerException as error:
-                if IN_USE not in error.message():
-                    raise ServerError(f"the server keeps the shared memory: {error.message()}") from error
+    def _unregister(self) -> None:
+        """What the server still works on stays for another time. Never raises: an answer or an error may be on its
+        way to the caller."""
+        for name in tuple(self._left):
+            with suppress(InferenceServerException, ValueError):  # ValueError: the connection was closed meanwhile
+                self._client.unregister_system_shared_memory(name, client_timeout=CALL_TIMEOUT_S)
+                self._left.discard(name)
+
+    def close(self) -> None:
+        """Waits a little for what the server still works on. It forgets the rest when it ends."""
+        give_up_s = time.monotonic() + CLOSING_S
+        self._unregister()
+        while self._left and time.monotonic() < give_up_s:
             time.sleep(PAUSE_S)
-        raise ServerError(f"the server keeps the shared memory for {PAUSES * PAUSE_S:g} s after its answer")
+            self._unregister()
+        super().close()
