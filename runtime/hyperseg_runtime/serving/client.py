@@ -17,6 +17,7 @@ from PIL import Image
 from hyperseg_runtime.errors import EnvironmentMissingError, ImageError, InputError, ServerError, UnavailableError
 from hyperseg_runtime.results import SegmentationResult, decode_rle
 from hyperseg_runtime.serving.contract import DEFAULTS, Options
+from hyperseg_runtime.serving.refusals import Reason
 from hyperseg_runtime.serving.requests import Request
 from hyperseg_runtime.serving.responses import Response
 
@@ -25,6 +26,8 @@ ImageFile = str | Path | bytes | np.ndarray
 ATTEMPTS = 4
 FIRST_PAUSE_S = 0.2
 TIMEOUT_S = 60.0
+FORGOTTEN = (Reason.STREAM_UNKNOWN.value, "must specify the START flag")
+"""What the public model says of a video it does not know, and the server itself of a sequence."""
 Made = TypeVar("Made")
 TRANSPORTS = {
     "http": ("http_transport", "HttpTransport"),
@@ -103,7 +106,11 @@ class Client:
 
 
 class VideoClient:
-    """Frames are never sent twice: the server may have remembered the first."""
+    """Frames are never sent twice: the server may have remembered the first.
+
+    Where the server has forgotten the video (see `Streams`, or it was started again), `segment` raises InputError
+    once, because the memory of the frames before is gone; the frame given next begins anew.
+    """
 
     def __init__(self, transport: Transport, stream: str, timeout_s: float) -> None:
         from hyperseg_runtime.serving.grpc_transport import GrpcTransport
@@ -119,7 +126,12 @@ class VideoClient:
         """Masks in the next frame; after the `last` one a new video begins."""
         request = Request(image=encoded(frame), texts=tuple(texts))
         start = not self._started
-        response = self._transport.frame(request, self._timeout_s, self._stream, start, last)
+        try:
+            response = self._transport.frame(request, self._timeout_s, self._stream, start, last)
+        except InputError as error:
+            if any(text in str(error) for text in FORGOTTEN):
+                self._started = False
+            raise
         self._started = not last
         return results_of(response)
 

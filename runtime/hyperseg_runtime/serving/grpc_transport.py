@@ -48,8 +48,8 @@ class GrpcTransport:
                 stream.close()
 
     def frame(self, request: Request, timeout_s: float, stream: str, start: bool, end: bool) -> Response:
-        """The response to one frame of a sequence."""
-        flags = {"sequence_id": stream, "sequence_start": start, "sequence_end": end}
+        """The response to one frame of a sequence, which is not begun after `timeout_s`."""
+        flags = {"sequence_id": stream, "sequence_start": start, "sequence_end": end, "timeout": int(timeout_s * 1e6)}
         return self._infer(contract.VIDEO, request, timeout_s, **flags)
 
     def refer(self, request: Request, timeout_s: float) -> Response:

@@ -40,12 +40,18 @@ def failed(failure: Failure) -> Any:
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(failure), code))
 
 
-def ask_model(model: str, inputs: Sequence[Any], outputs: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
-    """Outputs of every response of another model of this server. Raises what the model refused."""
+def ask_model(
+    model: str, inputs: Sequence[Any], outputs: Sequence[str], timeout_us: int = 0
+) -> Iterator[dict[str, np.ndarray]]:
+    """Outputs of every response of another model of this server. Raises what the model refused.
+
+    `timeout_us` is the longest wait in that model's queue; 0 leaves it to the model.
+    """
     call = pb_utils.InferenceRequest(
         model_name=model,
         inputs=list(inputs),
         requested_output_names=list(outputs),
+        timeout=timeout_us,
         preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU),
     )
     for response in call.exec(decoupled=True):

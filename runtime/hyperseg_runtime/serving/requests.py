@@ -84,6 +84,8 @@ def _check_combination(request: Request, limits: Limits) -> None:
         request.need_image()
     if request.stream and (request.classes or request.question):
         raise RefusalError(Reason.REQUEST, "a frame of a video takes TEXT and nothing else to ask")
+    if request.stream and request.options.task:
+        raise RefusalError(Reason.OPTIONS, "a frame of a video is segmented in one way; leave task out")
     if (request.options.max_tokens or 0) > limits.max_answer_tokens:
         raise RefusalError(Reason.OPTIONS, f"max_tokens is above {limits.max_answer_tokens}")
 

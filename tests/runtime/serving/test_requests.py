@@ -59,6 +59,7 @@ def test_an_image_may_come_as_base64() -> None:
         ({"QUESTION": bytes_tensor(b"a"), "OPTIONS": bytes_tensor(b'{"max_tokens": 100000}')}, Reason.OPTIONS),
         ({"QUESTION": bytes_tensor(b"a"), "OPTIONS": bytes_tensor(b" " * 201)}, Reason.OPTIONS),
         ({"QUESTION": bytes_tensor(b"a"), "STREAM": bytes_tensor(b'{"id": "cam"}')}, Reason.REQUEST),
+        ({**tensors_of(FRAME), "OPTIONS": bytes_tensor(b'{"task": "referring"}')}, Reason.OPTIONS),
     ],
 )
 def test_beyond_the_limits(tensors: dict[str, np.ndarray], reason: Reason) -> None:
