@@ -66,7 +66,9 @@ def up(
     native: Annotated[
         bool, typer.Option("--native", help="Our C++ kernels on the CPU: quicker; need g++ or clang++ once.")
     ] = False,
-    log: Annotated[bool, typer.Option("--log", help="Pass the server's log on to stderr.")] = False,
+    log: Annotated[
+        bool, typer.Option("--log", help="Pass all of the server's log on to stderr, not only failures.")
+    ] = False,
     shared_memory: Annotated[
         bool, typer.Option("--shared-memory", help="Callers may hand over images in shared memory; trust them all.")
     ] = False,
@@ -86,7 +88,7 @@ def up(
         Profile(profile),
         Address(http_port, grpc_port, metrics_port, host),
         shared_memory=shared_memory,
-        on_line=_pass_on if log else lambda line: None,
+        on_line=_pass_on if log else _pass_failure_on,
         environment=_environment(threads, native),
     )
     for stop in (signal.SIGTERM, signal.SIGINT):  # shells start what is in the background deaf to Ctrl-C
@@ -97,6 +99,7 @@ def up(
         console.out.print(f"ready after {waited_s:.1f} s; Ctrl-C stops", markup=False)
         for name, url in server.address.urls().items():
             console.out.print(f"{name:8} {url}", markup=False)
+        console.out.print("log      on stderr: why a request failed stands there under the reference in its answer")
         try:
             status = server.wait()
         except KeyboardInterrupt:
@@ -132,3 +135,10 @@ def _environment(threads: int | None, native: bool) -> dict[str, str]:
 
 def _pass_on(line: str) -> None:
     sys.stderr.write(line)
+
+
+def _pass_failure_on(line: str) -> None:
+    from hyperseg_runtime.serving.server_log import is_failure
+
+    if is_failure(line):
+        _pass_on(line)

@@ -8,6 +8,8 @@ from typing import IO
 
 FAILED = re.compile(r"failed to load '(\w+)' version \d+: \w[\w ]*: (.*?)(?:\\n\\nAt:|\"$|$)", re.M)
 ERROR = re.compile(r"E\d{4} |error: ")
+CHATTER = re.compile(r"[IW]\d{4} |[|+]|$")
+"""Lines in which the server tells of itself: information, warnings, tables."""
 SHOWN_LINES = 15
 KEPT_LINES = 2000
 
@@ -30,6 +32,11 @@ class ServerLog:
         """The last lines, after waiting for the end of the output, but no longer than `wait_s`."""
         self._thread.join(wait_s)
         return "\n".join(list(self._lines))
+
+
+def is_failure(line: str) -> bool:
+    """Whether a line is what a model wrote, such as why a request failed, or an error of the server."""
+    return not CHATTER.match(line)
 
 
 def reasons(log: str) -> str:

@@ -53,6 +53,7 @@ class Served:
     grpc: str
     metrics: str
     bundle: Path
+    log: Path
 
 
 @pytest.fixture(scope="module")
@@ -64,18 +65,20 @@ def served(distribution: Distribution, tiny_bundle: Path, tmp_path_factory: pyte
     command = [sys.executable, "-c", PROGRAM, "serve", "up", str(folder / "repository"), str(bundle)]
     command += ["--profile", "cpu", "--shared-memory", "--threads", "1", "--timeout-s", str(READY_S)]
     command += ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]
-    process = psutil.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    lines = [process.stdout.readline() for _ in range(4)]
+    log = folder / "log"
+    with log.open("w") as stderr:
+        process = psutil.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
+    lines = [process.stdout.readline() for _ in range(5)]
     if not lines[0].startswith("ready"):
-        pytest.fail(process.stderr.read())
-    urls = dict(line.split() for line in lines[1:])
+        pytest.fail(log.read_text())
+    urls = dict(line.split() for line in lines[1:4])
+    assert "on stderr" in lines[4]
     family = process.children(recursive=True)
-    yield Served(process, urls["http"], urls["grpc"], urls["metrics"], bundle)
+    yield Served(process, urls["http"], urls["grpc"], urls["metrics"], bundle, log)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
     assert not psutil.wait_procs(family, timeout=5)[1]
     process.stdout.close()
-    process.stderr.close()
 
 
 @pytest.fixture

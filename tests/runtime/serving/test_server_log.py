@@ -1,6 +1,6 @@
 """One reason instead of a hundred lines."""
 
-from hyperseg_runtime.serving.server_log import reasons
+from hyperseg_runtime.serving.server_log import is_failure, reasons
 
 LOG = r"""
 I1120 1 pb_stub.cc:366] "Failed to initialize Python stub: BundleError: no folder\n\nAt:\n /a.py(1)"
@@ -19,6 +19,17 @@ def test_each_reason_once_with_its_models() -> None:
         "one, two: BundleError: no folder",
         "three: unable to find backend library",
     ]
+
+
+def test_what_models_write_is_told_from_what_the_server_says_of_itself() -> None:
+    written = [
+        "reference 1a2b3c4d:\n",
+        "Traceback (most recent call last):\n",
+        '  File "a.py", line 1\n',
+        LOG.splitlines()[2],
+    ]
+    assert all(map(is_failure, written))
+    assert not any(map(is_failure, ["I1120 1 a.cc:1] x\n", "W1120 1 a.cc:1] x\n", "| a | b |\n", "+---+\n", "\n"]))
 
 
 def test_otherwise_the_last_errors_and_no_tables() -> None:
