@@ -54,8 +54,8 @@ READY_S = 300
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path, nargs="?")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--requests", type=int, default=1000, help="How many the memory is watched over.")
+    parser.add_argument("--rounds", type=positive, default=15)
+    parser.add_argument("--requests", type=positive, default=1000, help="How many the memory is watched over.")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="Print the stored results as a table and stop.")
     options = parser.parse_args()
@@ -75,6 +75,13 @@ def main() -> None:
             "hops": hops(),
         }
     print(measure.write_results("serving", content))
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("expected 1 or more")
+    return number
 
 
 @contextmanager
@@ -167,8 +174,9 @@ def load(server: Server) -> list[dict[str, Any]]:
         for callers in (1, 2, 4, 8):
             run = partial(closed_loop, ask, callers, 25 * callers)
             rows.append(watched(server, f"{callers} in a closed loop", run))
-        rate = round(rows[-1]["per_second"] / 2, 1)
-        rows.append(watched(server, f"{rate} requests a second", partial(fixed_rate, ask, rate, 100)))
+        rate = round(rows[-1]["per_second"] / 2, 3)
+        if rate > 0:
+            rows.append(watched(server, f"{rate} requests a second", partial(fixed_rate, ask, rate, 100)))
     return rows
 
 
@@ -181,7 +189,7 @@ def watched(server: Server, name: str, run: Callable[[], Load]) -> dict[str, Any
         "load": name,
         **found.summary(),
         "models": spent(models, statistics_of(server)),
-        "stages_ms": {stage: round(ms / len(found.samples_ms), 3) for stage, ms in delta.items()},
+        "stages_ms": {stage: round(ms / max(1, len(found.samples_ms)), 3) for stage, ms in delta.items()},
     }
     print(row)
     return row
@@ -234,7 +242,9 @@ def memory(server: Server, requests: int) -> dict[str, Any]:
     with Client(server.address.grpc_url) as client:
         for _ in range(10):
             found = closed_loop(
-                lambda number: client.segment(files[number % len(files)], [TEXT, f"thing {number}"]), 8, requests // 10
+                lambda number: client.segment(files[number % len(files)], [TEXT, f"thing {number}"]),
+                8,
+                max(1, requests // 10),
             )
             rss = model.memory_info().rss
             samples.append({"requests": len(found.samples_ms), "errors": len(found.errors), "rss_mb": round(rss / 1e6)})
@@ -279,7 +289,7 @@ def load_markdown() -> str:
     head = ("load", "requests", "errors", "per second", "p50 ms", "p90 ms", "p99 ms", "queue ms", "stages ms")
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in content["load"]:
-        queue_ms, stages_ms = row["models"][PUBLIC]["queue_ms"], sum(row["stages_ms"].values())
+        queue_ms, stages_ms = row["models"].get(PUBLIC, {}).get("queue_ms", 0.0), sum(row["stages_ms"].values())
         measured = [row[key] for key in ("requests", "errors", "per_second", "p50_ms", "p90_ms", "p99_ms")]
         lines.append(f"| {' | '.join(map(str, [row['load'], *measured, f'{queue_ms:.1f}', f'{stages_ms:.1f}']))} |")
     return "\n".join(lines)

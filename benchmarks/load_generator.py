@@ -8,6 +8,7 @@ import asyncio
 import statistics
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -27,8 +28,10 @@ class Load:
 
     def summary(self) -> dict[str, Any]:
         if not self.samples_ms:
-            return {"requests": 0, "errors": len(self.errors)}
-        cuts = statistics.quantiles(self.samples_ms, n=100, method="inclusive")
+            nothing = dict.fromkeys(("p50_ms", "p90_ms", "p99_ms", "max_ms"))
+            return {"requests": 0, "errors": len(self.errors), "per_second": 0.0, **nothing}
+        samples = self.samples_ms if len(self.samples_ms) > 1 else [*self.samples_ms] * 2  # quantiles wants two
+        cuts = statistics.quantiles(samples, n=100, method="inclusive")
         return {
             "requests": len(self.samples_ms),
             "errors": len(self.errors),
@@ -57,7 +60,8 @@ async def _load(call: Call, requests: int, warm_up: int, callers: int, due_s: Ca
     room = asyncio.Semaphore(callers)
     with ThreadPoolExecutor(callers) as pool:
         for number in range(warm_up):
-            await loop.run_in_executor(pool, call, number)
+            with suppress(Exception):  # what fails here fails again below, and is counted there
+                await loop.run_in_executor(pool, call, number)
         start = perf_counter()
 
         async def send(number: int, due: float) -> None:

@@ -45,3 +45,13 @@ def test_at_a_fixed_rate_waiting_counts() -> None:
 
     found = fixed_rate(call, per_second=1000, requests=6, warm_up=0)
     assert max(found.samples_ms) > 50
+
+
+def test_one_request_alone_and_none_that_went_well() -> None:
+    assert closed_loop(lambda number: None, callers=1, requests=1).summary()["requests"] == 1
+
+    def fail(number: int) -> None:
+        raise ValueError(number)
+
+    found = closed_loop(fail, callers=2, requests=3).summary()
+    assert (found["requests"], found["errors"], found["per_second"], found["p50_ms"]) == (0, 3, 0.0, None)

@@ -1,14 +1,18 @@
 """The configurations for a GPU, as they are, in a server whose backend `tensorrt` runs ONNX files on the CPU."""
 
+import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
-from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.errors import InputError, ServerError
 from hyperseg_runtime.pipeline import Pipeline
+from hyperseg_runtime.serving.canary import ask_canary
 from hyperseg_runtime.serving.client import Client, results_of
 from hyperseg_runtime.serving.contract import Limits, Profile
 from hyperseg_runtime.serving.distribution import Distribution
@@ -16,6 +20,7 @@ from hyperseg_runtime.serving.grpc_transport import GrpcTransport
 from hyperseg_runtime.serving.opening import BACKEND_VARIABLE, THREADS_VARIABLE
 from hyperseg_runtime.serving.requests import Request, open_image
 from hyperseg_runtime.serving.server import SHARED_MEMORY, Address, Server, ServerSettings
+from hyperseg_runtime.serving.server_log import is_failure
 
 SHIM = Path(__file__).parent / "shim"
 
@@ -58,3 +63,19 @@ def test_shared_memory_is_not_offered_unasked(server: Server, coffee_bytes: byte
     url = server.address.grpc_url.replace("grpc", "grpc+shm", 1)
     with Client(url) as client, pytest.raises(InputError, match="--shared-memory"):
         client.segment(coffee_bytes, ["the cup"])
+
+
+def test_a_stage_whose_process_ended_shows_in_the_canary_and_in_the_log(server: Server) -> None:
+    """Last: nothing brings it back. The log is what `serve up` passes on."""
+    assert ask_canary(server.address.http_url, 30) > 0
+    (stub,) = (p for p in psutil.Process(server.pid).children(recursive=True) if "hyperseg_fvp_0_0" in p.cmdline())
+    stub.kill()
+    with pytest.raises(ServerError, match="^hyperseg: E_INTERNAL") as failure:
+        ask_canary(server.address.http_url, 30)
+    (reference,) = re.findall(r"under reference (\w+)", str(failure.value))
+    assert server._log is not None
+    give_up_s = time.monotonic() + 5
+    while f"reference {reference}:" not in server._log.text() and time.monotonic() < give_up_s:
+        time.sleep(0.05)
+    (line,) = (line for line in server._log.text().splitlines() if reference in line)
+    assert is_failure(line)
