@@ -70,7 +70,7 @@ def test_a_stage_whose_process_ended_shows_in_the_canary_and_in_the_log(server: 
     assert ask_canary(server.address.http_url, 30) > 0
     (stub,) = (p for p in psutil.Process(server.pid).children(recursive=True) if "hyperseg_fvp_0_0" in p.cmdline())
     stub.kill()
-    with pytest.raises(ServerError, match="^hyperseg: E_INTERNAL") as failure:
+    with pytest.raises(ServerError, match=r"^hyperseg: E_INTERNAL") as failure:
         ask_canary(server.address.http_url, 30)
     (reference,) = re.findall(r"under reference (\w+)", str(failure.value))
     assert server._log is not None
