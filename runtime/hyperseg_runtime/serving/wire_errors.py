@@ -32,7 +32,7 @@ UNREACHED = ("failed to connect", "DNS resolution failed", "name resolution")
 
 def connection_lost(said: str) -> ServerError:
     """For a request that was sent, at least in part."""
-    return ServerError(f"the connection was lost before the answer was complete, the work may have been done: {said}")
+    return ServerError(f"the connection was lost, or the server ended it; the work may have been done: {said}")
 
 
 def error_of(message: str, code: Code) -> HypersegError:
