@@ -41,9 +41,9 @@ class Request:
 
 def parse_request(tensors: Tensors, limits: Limits) -> Request:
     """Raises RefusalError for a request that is beyond the limits or asks for nothing."""
-    texts = read_texts(tensors, contract.TEXT, limits.max_texts, limits)
-    classes = read_texts(tensors, contract.CLASSES, limits.max_classes, limits)
-    questions = read_texts(tensors, contract.QUESTION, 1, limits)
+    texts = _texts(tensors, contract.TEXT, limits.max_texts, limits)
+    classes = _texts(tensors, contract.CLASSES, limits.max_classes, limits)
+    questions = _texts(tensors, contract.QUESTION, 1, limits)
     request = Request(
         image=_image_bytes(tensors, limits),
         texts=texts,
@@ -71,7 +71,7 @@ def parse_mask_request(tensors: Tensors, limits: Limits) -> MaskRequest:
     if min(height_px, width_px) < 1:
         raise RefusalError(Reason.REQUEST, f"SIZE is {height_px} x {width_px}; expected height and width in pixels")
     _check_pixels(width_px, height_px, limits)
-    texts = read_texts(tensors, contract.CHECKED_TEXT, limits.max_texts, limits)
+    texts = _texts(tensors, contract.CHECKED_TEXT, limits.max_texts, limits)
     beside = (contract.SIZE.name, contract.CHECKED_TEXT.name)
     made = {name: array for name, array in tensors.items() if name not in beside}
     return MaskRequest(made, (height_px, width_px), texts)
@@ -142,8 +142,7 @@ def _elements(array: np.ndarray, tensor: WireTensor, most: int) -> Sequence[byte
     return elements
 
 
-def read_texts(tensors: Tensors, tensor: WireTensor, most: int, limits: Limits) -> tuple[str, ...]:
-    """At most `most` texts; none if there is no such tensor. Raises RefusalError."""
+def _texts(tensors: Tensors, tensor: WireTensor, most: int, limits: Limits) -> tuple[str, ...]:
     array = tensors.get(tensor.name)
     if array is None:
         return ()
