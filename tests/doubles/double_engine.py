@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +51,21 @@ class Kernels:
         sizes = {axis: n for i, shape in shapes.items() for axis, n in zip(self._axes[i], shape, strict=True)}
         return tuple(axis if isinstance(axis, int) else sizes.get(axis, -1) for axis in self._axes[name])
 
-    def run(self, addresses: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]], spoil: Any = None) -> None:
-        """Read the inputs, compute, write the outputs; all at the time of the call."""
+    def run(
+        self,
+        addresses: Mapping[str, int],
+        shapes: Mapping[str, tuple[int, ...]],
+        spoil: Any = None,
+        unwritten: Collection[str] = (),
+    ) -> None:
+        """Read the inputs, compute, write the outputs but for `unwritten`; all at the time of the call."""
         given = {name: self._load(addresses[name], kind, shapes[name]) for name, kind in self.inputs.items()}
         names = list(self.outputs)
         for name, values in zip(names, self._opened().run(names, given), strict=True):
             made = values if spoil is None or values.dtype.kind != "f" else spoil(values)
             assert made.shape == self.output_shape(name, shapes), f"{name} {made.shape}"
+            if name in unwritten:
+                continue
             bits = bfloat16.to_bits(made) if self.outputs[name] == BFLOAT16 else np.ascontiguousarray(made)
             GPU.bytes_at(addresses[name], bits.nbytes)[:] = bits.reshape(-1).view(np.uint8)
 

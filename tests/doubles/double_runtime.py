@@ -120,11 +120,12 @@ class IExecutionContext(Listed):
         spoil = SPOILS.get(fault() if queue.recording is None else f"recorded: {fault()}")
         addresses, shapes = dict(self._addresses), dict(self._shapes)
         recorded = queue.recording is not None
+        unwritten = engine._plan["aliases"] if recorded and fault() == "replay without caches" else ()
 
         def work() -> None:
             """What a context keeps on the device for its shapes is not part of a recording."""
             stale = recorded and self._warm != state
-            engine._kernels.run(addresses, shapes, SPOILS["nan"] if stale else spoil)
+            engine._kernels.run(addresses, shapes, SPOILS["nan"] if stale else spoil, unwritten)
 
         queue.put(work)
         return True
@@ -192,6 +193,8 @@ def get_plugin_registry() -> IPluginRegistry:
 
 class Runtime(Listed):
     def __init__(self, logger: ILogger) -> None:
+        if fault() == "cannot start":
+            raise TypeError("pybind11::init(): factory function returned nullptr")
         self._logger = logger
 
     engine_host_code_allowed = False

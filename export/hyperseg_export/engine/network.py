@@ -28,25 +28,26 @@ def parse(trt: Any, builder: Any, logger: Any, path: Path, spec: GraphSpec) -> A
 
 
 def decompose_attention(trt: Any, network: Any) -> list[str]:
-    """Let attention without a fused kernel run as separate layers; returns the names of those layers.
+    """Let attention run as separate layers where TensorRT has no fused kernel for it, instead of failing to build.
 
-    TensorRT refuses to build float32 attention and some head widths otherwise. ONNX Runtime rejects the
-    equivalent node attribute, so it is set here and not in the file.
+    Returns the names of layers that are known to have none: float32, and some head widths. Which others have one
+    depends on GPU and release; the mark does not keep TensorRT from using it. ONNX Runtime rejects the equivalent
+    node attribute, so it is set here and not in the file.
     """
-    marked = []
+    without_kernel = []
     for index in range(network.num_layers):
         layer = network.get_layer(index)
         if layer.type != trt.LayerType.ATTENTION_INPUT:
             continue
         query = layer.get_input(0)
         if query.dtype == trt.DataType.FLOAT or query.shape[-1] not in FUSED_HEAD_WIDTHS:
-            # get_layer gives the base class; TensorRT's own tools reach a layer's settings the same way.
-            layer.__class__ = trt.IAttentionInputLayer
-            attention_input = layer
-            attention = attention_input.attention
-            attention.decomposable = True
-            marked.append(layer.name)
-    return marked
+            without_kernel.append(layer.name)
+        # get_layer gives the base class; TensorRT's own tools reach a layer's settings the same way.
+        layer.__class__ = trt.IAttentionInputLayer
+        attention_input = layer
+        attention = attention_input.attention
+        attention.decomposable = True
+    return without_kernel
 
 
 def add_profile(builder: Any, config: Any, spec: GraphSpec, profile: Profile) -> None:

@@ -18,7 +18,7 @@ from hyperseg_export.engine.audit import audit_engine
 from hyperseg_export.engine.network import add_profile, decompose_attention, parse
 from hyperseg_export.engine.options import BuildOptions
 from hyperseg_export.engine.profiles import make_profiles
-from hyperseg_runtime.backends.tensorrt.engine import OUT_OF_MEMORY, EngineReader
+from hyperseg_runtime.backends.tensorrt.engine import OUT_OF_MEMORY, EngineReader, started
 from hyperseg_runtime.backends.tensorrt.logger import reason
 from hyperseg_runtime.errors import EngineError, HypersegError, OutputError, ResourceError
 from hyperseg_runtime.files import NO_ROOM, explained, fsync_file, write_atomically
@@ -60,7 +60,7 @@ def build(job: Job) -> Built:
     start = perf_counter()
     reader = EngineReader(trt, job.plugins)
     logger = reader.logger
-    builder = trt.Builder(logger)
+    builder = started(trt, trt.Builder, logger)
     network = parse(trt, builder, logger, job.onnx, job.spec)
     decomposed = decompose_attention(trt, network)
     config = _configure(trt, builder, job)
@@ -106,7 +106,10 @@ def _configure(trt: Any, builder: Any, job: Job) -> Any:
         if wanted:
             config.set_flag(flag)
     known = job.timing_cache.read_bytes() if job.timing_cache.is_file() else b""
-    config.set_timing_cache(config.create_timing_cache(known), False)
+    timings = config.create_timing_cache(known)
+    if timings is None:  # of another patch release, or damaged
+        timings = config.create_timing_cache(b"")
+    config.set_timing_cache(timings, False)
     for profile in make_profiles(job.spec, options.profile):
         add_profile(builder, config, job.spec, profile)
     return config

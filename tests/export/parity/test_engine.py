@@ -77,6 +77,16 @@ def test_an_engine_that_computes_something_else_is_thrown_away(
 
 
 @pytest.mark.usefixtures("tensorrt_double")
+def test_a_replay_that_does_not_write_its_caches_is_found(
+    kept_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Path(shutil.copytree(kept_bundle, tmp_path / "kept"))
+    monkeypatch.setenv("DOUBLE_FAULT", "replay without caches")
+    with pytest.raises(ParityError, match=r"graph llm: output present_\w+\.\d+ differs from its ONNX graph"):
+        build_engines(bundle, BuildOptions(), ["llm"])
+
+
+@pytest.mark.usefixtures("tensorrt_double")
 def test_every_engine_that_fails_is_named(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOUBLE_FAULT", "nan")
     with pytest.raises(NumericsError, match=r"(?s)graph lm_head: .*graph fvp: "):
@@ -126,6 +136,18 @@ def test_an_adapter_is_swapped_without_a_build(
     with TensorRTBackend(bundle, accept_unmeasured=True) as backend, OnnxRuntimeBackend(threads=1) as reference:
         np.testing.assert_array_equal(hidden(backend), hidden(reference))
         assert not np.allclose(hidden(reference), call.outputs["hidden_states"], atol=1e-3)
+
+
+@pytest.mark.usefixtures("tensorrt_double")
+def test_a_plan_without_weights_takes_no_other_adapter(kept_bundle: Path, adapters: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(kept_bundle, tmp_path / "kept"))
+    build_engines(bundle, BuildOptions(stripped=True), ["llm"], measure_parity=False)
+    entry = swap_adapter(bundle, adapters / "second").graph("llm")
+    with (
+        TensorRTBackend(bundle, accept_unmeasured=True) as backend,
+        pytest.raises(BundleError, match="takes back only those it was built from, but the bundle has another adapter"),
+    ):
+        backend.open(entry.spec, bundle / entry.file)
 
 
 @pytest.mark.usefixtures("tensorrt_double")

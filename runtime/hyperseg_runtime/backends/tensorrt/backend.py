@@ -93,6 +93,11 @@ class TensorRTBackend:
             raise BundleError(
                 f"{spec.name}.plan is no engine of this graph; build it again:\n  " + "\n  ".join(problems)
             )
+        if entry.stripped and adapter:
+            raise BundleError(
+                f"the engine of graph {spec.name} has no weights (--stripped) and takes back only those it was built "
+                f"from, but the bundle has another adapter now; run: hyperseg-trt build {self._bundle}"
+            )
         if entry.stripped:
             reader.fill(engine, spec.name, path)
         elif adapter:

@@ -56,9 +56,12 @@ def record(cudart: Any, stream: Stream, enqueue: Any) -> Any:
     checked(cudart, cudart.cudaStreamBeginCapture(stream.handle, mode))
     try:
         enqueue()
-    finally:
-        answer = cudart.cudaStreamEndCapture(stream.handle)  # also after a failure, or the stream stays unusable
-    captured = checked(cudart, answer)
+    except BaseException:
+        status, captured = cudart.cudaStreamEndCapture(stream.handle)  # or the stream stays unusable
+        if not int(status):
+            cudart.cudaGraphDestroy(captured)
+        raise
+    captured = checked(cudart, cudart.cudaStreamEndCapture(stream.handle))
     try:
         return checked(cudart, cudart.cudaGraphInstantiate(captured, 0))
     finally:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hyperseg_runtime.backends.tensorrt.logger import make_logger, reason
-from hyperseg_runtime.errors import BundleError, InputError, ResourceError
+from hyperseg_runtime.errors import BundleError, EnvironmentMissingError, InputError, ResourceError
 from hyperseg_runtime.graph_spec import GraphSpec
 
 TYPE_NAMES = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16", "int64": "INT64", "bool": "BOOL"}
@@ -22,7 +22,7 @@ class EngineReader:
     def __init__(self, trt: Any, plugins: Iterable[Path] = ()) -> None:
         self.trt = trt
         self.logger = make_logger(trt)
-        self._runtime = trt.Runtime(self.logger)
+        self._runtime = started(trt, trt.Runtime, self.logger)
         for library in plugins:
             load_plugins(trt, library)
 
@@ -93,6 +93,17 @@ def load_plugins(trt: Any, library: Path) -> None:
     """Register the plugins of a library, once in a process: TensorRT refuses to do it again. Raises InputError."""
     if not library.is_file() or trt.get_plugin_registry().load_library(str(library)) is None:
         raise InputError(f"{library}: no library of TensorRT plugins; build one as kernels/README.md says")
+
+
+def started(trt: Any, kind: Any, logger: Any) -> Any:
+    """TensorRT's Builder or Runtime. Raises EnvironmentMissingError where its library cannot start."""
+    try:
+        return kind(logger)
+    except TypeError as error:  # "factory function returned nullptr"
+        raise EnvironmentMissingError(
+            f"TensorRT {trt.__version__} cannot start on this machine, most likely the driver is too old for it "
+            f"(hyperseg-trt doctor shows both):\n  {reason(logger)}"
+        ) from error
 
 
 def tensor_type(trt: Any, dtype: str) -> Any:

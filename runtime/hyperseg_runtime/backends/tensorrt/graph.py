@@ -89,20 +89,23 @@ class TensorRTGraph:
         return self._contexts[profile]
 
     def _new_context(self, profile: int) -> Any:
-        engine, trt = self._engine, self._trt
-        strategy = trt.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE
-        context = engine.create_execution_context(strategy)
+        context = self._try_context(profile)
         if context is None:
             self._device.memory.trim()
-            context = engine.create_execution_context(strategy)
+            context = self._try_context(profile)
         if context is None:
             raise ResourceError(
                 f"graph {self.spec.name}: no memory to run its engine; close sessions, build with a smaller preset, "
                 f"or keep weights on the host (build --weight-streaming, then --weights-gb):\n  {reason(self._logger)}"
             )
-        if not context.set_optimization_profile_async(profile, self._stream.handle):
-            raise HypersegError(f"graph {self.spec.name}: profile {profile} is refused:\n  {reason(self._logger)}")
         self._stream.synchronise()
+        return context
+
+    def _try_context(self, profile: int) -> Any:
+        """None where memory ran out: it is taken when the context is made, or when it is given its profile."""
+        context = self._engine.create_execution_context(self._trt.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE)
+        if context is None or not context.set_optimization_profile_async(profile, self._stream.handle):
+            return None
         return context
 
     def _enqueue(self, context: Any, given: Buffers) -> dict[str, DeviceBuffer]:
@@ -132,14 +135,14 @@ class TensorRTGraph:
     def _record(self, shaped: ShapedContext, key: tuple[int, ...], given: Buffers) -> None:
         """Record the call that was just made; its shapes are set, and TensorRT is warm."""
         context = shaped.context
-        inputs = {
-            name: self._device.empty(buffer.dtype, buffer.shape)
-            for name, buffer in given.items()
-            if name not in self._caches
-        }
-        made = self._new_outputs(context)
-        self._bind(context, {**given, **inputs}, made)
         try:
+            inputs = {
+                name: self._device.empty(buffer.dtype, buffer.shape)
+                for name, buffer in given.items()
+                if name not in self._caches
+            }
+            made = self._new_outputs(context)
+            self._bind(context, {**given, **inputs}, made)
             recorded = record(self._device.cudart, self._stream, lambda: self._execute(context))
         except HypersegError as error:
             shaped.record_no_more()

@@ -125,6 +125,13 @@ def test_another_release_of_tensorrt(
         opened(bundle)
 
 
+@pytest.mark.usefixtures("tensorrt_double")
+def test_a_tensorrt_that_cannot_start(engine_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOUBLE_FAULT", "cannot start")
+    with pytest.raises(EnvironmentMissingError, match="cannot start on this machine, most likely the driver"):
+        TensorRTBackend(engine_bundle)
+
+
 def test_a_machine_without_tensorrt(engine_bundle: Path, run_cli: RunCli, coffee: Path, tmp_path: Path) -> None:
     """This one."""
     result = run_cli("run", engine_bundle, coffee, "it", "--backend", "tensorrt", "--out", tmp_path / "out")

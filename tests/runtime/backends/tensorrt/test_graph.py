@@ -184,6 +184,27 @@ def test_a_call_that_cannot_be_recorded_runs_on(
     assert np.isfinite(graph.run({"hidden": backend.upload(array)})["logits"].to_host()).all()
 
 
+def test_a_call_is_answered_where_memory_for_its_recording_lacks(
+    backend: TensorRTBackend, open_graph: OpenGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = open_graph(backend, "lm_head")
+    hidden = backend.upload(np.ones((1, 1, graph.spec.inputs[0].axes[2]), np.float32))
+    graph.run({"hidden": hidden})
+    empty, taken = backend._device.empty, 0
+
+    def scarce(*arguments: Any) -> Any:
+        nonlocal taken
+        taken += 1
+        if taken > 1:  # the call's own output is the first
+            raise ResourceError("GPU memory ran out")
+        return empty(*arguments)
+
+    monkeypatch.setattr(backend._device, "empty", scarce)
+    with pytest.warns(UserWarning, match="runs without CUDA graphs, slower: GPU memory ran out"):
+        outputs = graph.run({"hidden": hidden})
+    assert np.isfinite(outputs["logits"].to_host()).all()
+
+
 def test_every_input_of_the_contract_is_checked(backend: TensorRTBackend, open_graph: OpenGraph) -> None:
     with pytest.raises(InputError, match=r"graph lm_head cannot run:\n  .*hidden.* is missing"):
         open_graph(backend, "lm_head").run({})
