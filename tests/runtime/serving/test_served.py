@@ -413,14 +413,18 @@ def test_client_verbs(run_cli: RunCli, served: Served, coffee: Path, tmp_path: P
     assert run_cli("client", "segment", coffee, " ", "--url", served.http).code == 2
 
 
-@pytest.mark.parametrize("model", ["hyperseg_video", MASKS, "hyperseg"])
-def test_a_model_whose_process_ended_shows_in_the_canary(model: str, run_cli: RunCli, served: Served) -> None:
+@pytest.mark.parametrize(
+    ("model", "asked"), [("hyperseg_video", "hyperseg_video"), (MASKS, "hyperseg_referring"), ("hyperseg", "hyperseg")]
+)
+def test_a_model_whose_process_ended_shows_in_the_canary(
+    model: str, asked: str, run_cli: RunCli, served: Served
+) -> None:
     """Last: nothing brings it back but a restart. The server itself calls itself ready."""
     alive = [p for p in served.process.children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
     (stub,) = (p for p in alive if f"{model}_0_0" in p.cmdline())
     stub.kill()
     with urllib.request.urlopen(f"{served.http}/v2/health/ready") as ready:
         assert ready.status == 200
-    with pytest.raises(ServerError, match=f"^{model}: "):
+    with pytest.raises(ServerError, match=f"^{asked}: "):
         ask_canary(served.http, 10)
     assert run_cli("client", "health", "--url", served.http).code == 9
