@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import ModelConfig
+from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
 Tensor = tuple[int, tuple[int, ...]]
 
@@ -31,8 +31,9 @@ def problems(configs: Mapping[str, ModelConfig]) -> Iterator[str]:
                 yield f"{folder}: max_inflight_requests is newer than 25.10"
         elif not (config.HasField("sequence_batching") or config.dynamic_batching.default_queue_policy.max_queue_size):
             yield f"{folder}: the queue has no bound"
-        if any(group.kind for group in config.instance_group):
-            yield f"{folder}: a kind of instance keeps it from one of the profiles"
+        kinds = {group.kind for group in config.instance_group}
+        if kinds - ({ModelInstanceGroup.KIND_CPU} if config.backend == "python" else set()):
+            yield f"{folder}: a kind of instance keeps it from one of the profiles, or runs it on every GPU"
         if any(control.name == "CORRID" for control in config.sequence_batching.control_input):
             yield f"{folder}: a correlation id as a control tensor fails in 24.10"
 
