@@ -38,7 +38,7 @@ test: check $(VENV)/.triton
 
 # A server for the tests of serving, which are skipped on machines that cannot have it.
 $(VENV)/.triton: $(VENV)/.ready runtime/hyperseg_runtime/serving/distribution.py
-	$(BIN)/hyperseg-trt serve install-local --folder $(VENV)/triton && touch $@ || echo "no local server"
+	$(BIN)/hyperseg-trt serve install-local --folder $(VENV)/triton && touch $@ || echo "no local server: tests that need one will be skipped"
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -1,8 +1,6 @@
 """The real server, started by `serve up` on the CPU profile. One start for all: the last test breaks it."""
 
-import http.client
 import json
-import queue
 import shutil
 import signal
 import subprocess
@@ -13,21 +11,20 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
-from tritonclient import grpc
 from tritonclient import http as http_client
 from tritonclient.utils import InferenceServerException
 
 from hyperseg_runtime.bundle import TOKENIZER_FILE
 from hyperseg_runtime.errors import HypersegError, ImageError, InputError, PromptError, ServerError, UnavailableError
 from hyperseg_runtime.pipeline import Pipeline
-from hyperseg_runtime.results import SegmentationResult, decode_rle
+from hyperseg_runtime.results import decode_rle
 from hyperseg_runtime.serving import client as clients
 from hyperseg_runtime.serving.canary import ask_canary
 from hyperseg_runtime.serving.client import Client
@@ -38,22 +35,13 @@ from hyperseg_runtime.serving.grpc_transport import GrpcTransport
 from hyperseg_runtime.serving.repository import plan_of, write_repository
 from hyperseg_runtime.serving.requests import Request, bytes_tensor, open_image
 from hyperseg_runtime.serving.responses import parse_response
+from serving_support import Served, ask_raw, metric, post, same, stream_of
 from support import RunCli
 
 LIMITS = Limits(workers=2, max_queue=8, max_streams=3)
 PROGRAM = "from hyperseg_export.cli import main; main()"
 READY_S = 120
 DASHBOARD = Path(__file__).parents[3] / "triton_repo" / "grafana" / "dashboard.json"
-
-
-@dataclass(frozen=True)
-class Served:
-    process: psutil.Popen
-    http: str
-    grpc: str
-    metrics: str
-    bundle: Path
-    log: Path
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +73,6 @@ def served(distribution: Distribution, tiny_bundle: Path, tmp_path_factory: pyte
 def client(served: Served) -> Iterator[Client]:
     with Client(served.grpc) as opened:
         yield opened
-
-
-def same(found: list[SegmentationResult], expected: list[SegmentationResult]) -> bool:
-    pairs = list(zip(found, expected, strict=True))
-    return all(
-        np.array_equal(a.masks, b.masks) and a.text == b.text and np.array_equal(a.queries, b.queries) for a, b in pairs
-    )
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "http", "grpc+shm"])
@@ -165,38 +146,6 @@ def test_a_stream_that_made_room_for_others_must_start_again(client: Client, cof
         videos[0].segment(coffee_bytes, ["a"])
     for video in videos:
         video.segment(coffee_bytes, ["a"], last=True)
-
-
-def stream_of(client: Client, tensors: dict[str, np.ndarray]) -> list[Any]:
-    """Responses to tensors of one's own making."""
-    transport = client._transport
-    assert isinstance(transport, GrpcTransport)
-    return ask_raw(f"grpc://{transport.host}", "hyperseg", tensors)
-
-
-WIRE_KINDS = {"O": "BYTES", "f": "FP32", "u": "UINT8", "i": "INT64"}
-
-
-def ask_raw(url: str, model: str, tensors: dict[str, Any], wrong_bytes: bytes | None = None) -> list[Any]:
-    """Send any tensors, TEXT's content replaced by `wrong_bytes`; raise what comes back as an error."""
-    inputs = []
-    for name, array in tensors.items():
-        tensor = grpc.InferInput(name, list(array.shape), WIRE_KINDS[array.dtype.kind])
-        tensor.set_data_from_numpy(array)
-        if wrong_bytes is not None and name == "TEXT":
-            tensor._raw_content = wrong_bytes
-        inputs.append(tensor)
-    answers: queue.Queue[Any] = queue.Queue()
-    asker = grpc.InferenceServerClient(url.removeprefix("grpc://"))
-    try:
-        asker.start_stream(lambda result, error: answers.put(error or result))
-        asker.async_stream_infer(model, inputs)
-        answer = answers.get(timeout=20)
-    finally:
-        asker.close()
-    if isinstance(answer, InferenceServerException):
-        raise answer
-    return [answer]
 
 
 PICTURE, WORD = np.zeros(5, np.uint8), bytes_tensor(b"a")
@@ -281,21 +230,6 @@ def test_a_frame_without_a_start(client: Client, coffee_bytes: bytes) -> None:
 def test_unknown_options_over_http(options: str, served: Served) -> None:
     status, body = post(served.http, {"QUESTION": "a", "OPTIONS": options})
     assert status == 400 and "E_OPTIONS" in body
-
-
-def post(url: str, content: Any) -> tuple[int, str]:
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
-    connection.request("POST", "/v2/models/hyperseg/generate_stream", json.dumps(content))
-    response = connection.getresponse()
-    body = response.read().decode()
-    connection.close()
-    return response.status, body
-
-
-def metric(served: Served, line: str) -> float:
-    with urllib.request.urlopen(served.metrics) as page:
-        lines = page.read().decode().splitlines()
-    return sum(float(found.rpartition(" ")[2]) for found in lines if found.startswith(line))
 
 
 def test_a_caller_who_leaves_ends_the_work(client: Client, served: Served) -> None:
