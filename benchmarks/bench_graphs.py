@@ -172,7 +172,7 @@ def example_inputs(spec: GraphSpec) -> dict[str, np.ndarray]:
     sizes = {axis: limits.typical for axis, limits in spec.axis_ranges.items()}
     inputs: dict[str, np.ndarray] = {}
     for tensor in spec.inputs:
-        shape = [sizes[axis] if isinstance(axis, str) else axis for axis in tensor.axes]
+        shape = list(tensor.shape(sizes))
         if tensor.name == "position_ids":
             inputs[tensor.name] = np.broadcast_to(np.arange(shape[1]), shape).copy()
         elif tensor.dtype == "float32":

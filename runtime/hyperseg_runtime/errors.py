@@ -20,6 +20,8 @@ HypersegError                     exit 1   unexpected
 A message says what was expected, what was found, what is available and what to do.
 """
 
+NOT_FINITE = "the network produced NaN or infinite values; run verify: the weights or the precision are at fault"
+
 
 class HypersegError(Exception):
     exit_code = 1
@@ -63,6 +65,9 @@ class ParityError(HypersegError):
 
 class NumericsError(HypersegError):
     exit_code = 5
+
+    def __init__(self, message: str = NOT_FINITE) -> None:
+        super().__init__(message)
 
 
 class BundleError(HypersegError):

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from hyperseg_export.onnx import custom_operators as own_operators
 from hyperseg_export.onnx.weight_store import Location, WeightFile
+from hyperseg_runtime.contracts.axes import is_name
+from hyperseg_runtime.contracts.axes import names_in as axis_names
 from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec, TensorSpec
 from hyperseg_runtime.errors import ExportError
 
@@ -118,17 +120,23 @@ def _external(value: ir.Value, location: Location, path: Path) -> ir.ExternalTen
 
 
 def _example(tensor: TensorSpec, spec: GraphSpec) -> Tensor:
-    """A stand-in input. Named axes get distinct sizes above 1: size 1 would be frozen into the graph."""
-    sizes = {axis: 2 + index for index, axis in enumerate(spec.axis_ranges)}
-    shape = [sizes[axis] if isinstance(axis, str) else axis for axis in tensor.axes]
-    return torch.empty(shape, dtype=TORCH_DTYPES[tensor.dtype], device="meta")
+    """A stand-in input. Named axes get distinct sizes above 1: size 1 would be frozen into the graph.
+
+    Where axes are derived, sizes are large and no multiples of anything, so that no quotient is 1 or exact.
+    """
+    derived = any(axis_names(axis) and not is_name(axis) for t in (*spec.inputs, *spec.outputs) for axis in t.axes)
+    first, step = (161, 37) if derived else (2, 1)
+    sizes = {axis: first + step * index for index, axis in enumerate(spec.axis_ranges)}
+    return torch.empty(tensor.shape(sizes), dtype=TORCH_DTYPES[tensor.dtype], device="meta")
 
 
 def _dynamic_shapes(module: nn.Module, spec: GraphSpec) -> tuple[Any, ...]:
     """One mapping axis index -> Dim per input; a variadic forward wants its last ones in a tuple."""
-    dims = {axis: torch.export.Dim(axis, min=1) for axis in spec.axis_ranges}  # ONNX carries no ranges
+    dims: dict[str, Any] = {axis: torch.export.Dim(axis, min=1) for axis in spec.axis_ranges}  # ONNX carries no ranges
     per_input = [
-        {index: dims[axis] for index, axis in enumerate(tensor.axes) if isinstance(axis, str)} for tensor in spec.inputs
+        # A derived size is found by the exporter; its name is written by `_name_and_clean`.
+        {i: dims.get(axis, torch.export.Dim.AUTO) for i, axis in enumerate(tensor.axes) if isinstance(axis, str)}
+        for tensor in spec.inputs
     ]
     code = module.forward.__code__
     if not code.co_flags & 0x04:  # no *args

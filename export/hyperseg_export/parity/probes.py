@@ -74,12 +74,7 @@ def probed_spec(module: Probed, spec: GraphSpec) -> GraphSpec:
     sizes = {axis: FIRST_PRIME + index for index, axis in enumerate(spec.axis_ranges)}
     names = {size: axis for axis, size in sizes.items()}
     inputs = [
-        torch.empty(
-            [sizes[axis] if isinstance(axis, str) else axis for axis in tensor.axes],
-            dtype=TORCH_DTYPES[tensor.dtype],
-            device="meta",
-        )
-        for tensor in spec.inputs
+        torch.empty(tensor.shape(sizes), dtype=TORCH_DTYPES[tensor.dtype], device="meta") for tensor in spec.inputs
     ]
     _, extra = module.run(inputs)
     dtypes = {torch_dtype: dtype for dtype, torch_dtype in TORCH_DTYPES.items()}

@@ -15,8 +15,8 @@ from hyperseg_runtime.bundle.manifest import Manifest
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.contracts.precision import Precision, typed_spec
+from hyperseg_runtime.contracts.sampling import GREEDY
 from hyperseg_runtime.images.reading import load_image
-from hyperseg_runtime.llm.sampling import GREEDY
 from hyperseg_runtime.session.pipeline import family_of
 from hyperseg_runtime.timing import Stopwatch
 
@@ -58,7 +58,7 @@ def _call_bytes(spec: GraphSpec) -> int:
     """Inputs and outputs of a typical call in float32."""
     sizes: Mapping[str, int] = {axis: limits.typical for axis, limits in spec.axis_ranges.items()}
     tensors = (*spec.inputs, *spec.outputs)
-    return sum(4 * math.prod(sizes[a] if isinstance(a, str) else a for a in tensor.axes) for tensor in tensors)
+    return sum(4 * math.prod(tensor.shape(sizes)) for tensor in tensors)
 
 
 def read_calls(folder: Path, graph: str) -> Iterator[Call]:

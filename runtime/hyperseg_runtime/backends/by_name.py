@@ -1,66 +1,38 @@
 """A backend chosen by its name; never another one instead."""
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Self
+from typing import Any
 
 from hyperseg_runtime.backends.base import Backend
+from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.errors import InputError
 
-NAMES = ("onnxruntime", "tensorrt")
+OPTIONS = {
+    "onnxruntime": ("threads", "custom_op_libraries"),
+    "tensorrt": ("accept_unmeasured", "plugins", "target", "weight_streaming_bytes", "recordings"),
+}
+"""Names of the backends -> what only they can be told; see their classes."""
 
 
-@dataclass(frozen=True)
-class EngineChoice:
-    """Which engines are run, and how; see `TensorRTBackend`."""
+def make_backend(name: str, bundle: Bundle, timed_stages: bool = False, **options: Any) -> Backend:
+    """The backend `name` for a bundle.
 
-    accept_unmeasured: bool = False
-    plugins: tuple[Path, ...] = ()
-    target: str | None = None
-    weight_streaming_bytes: int | None = None
-    overlap: bool = True
-
-    @classmethod
-    def asked(
-        cls, accept_unmeasured: bool, plugins: Sequence[Path] | None, target: str | None, weights_gb: float | None
-    ) -> Self:
-        """From options of a command line. Raises InputError for what is no amount of memory."""
-        if weights_gb is not None and not (math.isfinite(weights_gb) and weights_gb >= 0):
-            raise InputError(f"--weights-gb is {weights_gb}, expected a number of gigabytes, 0 or more")
-        budget = None if weights_gb is None else int(weights_gb * 1e9)
-        return cls(accept_unmeasured, tuple(plugins or ()), target, budget)
-
-
-ANY_ENGINES = EngineChoice()
-
-
-def make_backend(
-    name: str,
-    bundle: Path,
-    threads: int | None = None,
-    custom_op_libraries: Sequence[Path] = (),
-    engines: EngineChoice = ANY_ENGINES,
-) -> Backend:
-    """The backend `name` for a bundle. Raises InputError for an unknown name or options of another backend."""
-    if name not in NAMES:
-        raise InputError(f"unknown backend {name!r}; choose {', '.join(NAMES)}")
+    With `timed_stages` every call waits until it is done, so that the time of a stage is its own. Options that are
+    None, False or empty say nothing. Raises InputError for an unknown name, an unknown option or another backend's.
+    """
+    if name not in OPTIONS:
+        raise InputError(f"unknown backend {name!r}; choose {', '.join(OPTIONS)}")
+    given = {
+        option: value for option, value in options.items() if value is not None and value is not False and value != ()
+    }
+    for option in given:
+        if option not in OPTIONS[name]:
+            others = [other for other, known in OPTIONS.items() if option in known]
+            of_whom = f"goes with the backend {others[0]}" if others else "is an option of no backend"
+            raise InputError(f"{option} {of_whom}; {name} takes {', '.join(OPTIONS[name])}")
     if name == "tensorrt":
         from hyperseg_runtime.backends.tensorrt import TensorRTBackend
 
-        if threads is not None or custom_op_libraries:
-            raise InputError("--threads and --native are for the backend onnxruntime; engines run on the GPU")
-        return TensorRTBackend(
-            bundle,
-            engines.accept_unmeasured,
-            engines.weight_streaming_bytes,
-            plugins=engines.plugins,
-            overlap=engines.overlap,
-            target=engines.target,
-        )
+        return TensorRTBackend(bundle, overlap=not timed_stages, **given)
     from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 
-    if replace(engines, overlap=True) != ANY_ENGINES:
-        raise InputError("--accept-unmeasured, --plugin, --engines and --weights-gb go with --backend tensorrt")
-    return OnnxRuntimeBackend(threads, custom_op_libraries)
+    return OnnxRuntimeBackend(**given)

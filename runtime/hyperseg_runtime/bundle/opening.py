@@ -14,7 +14,6 @@ from hyperseg_runtime.bundle.manifest import FileEntry, Manifest
 from hyperseg_runtime.errors import BundleError
 
 MAX_MANIFEST_BYTES = 64 * 2**20
-TOKENIZER_FILE = "tokenizer.json"
 HASH_THREADS = 4
 
 
@@ -24,25 +23,31 @@ class Bundle:
     manifest: Manifest
 
     @classmethod
+    def read(cls, directory: str | Path) -> "Bundle":
+        """With the manifest alone validated; `verified` looks at the files. Raises BundleError."""
+        return cls(Path(directory), read_manifest(Path(directory)))
+
+    @classmethod
     def open(cls, directory: str | Path, on_bytes: Callable[[int], None] = lambda count: None) -> "Bundle":
-        """Validate the manifest, then every file's kind, size and hash.
+        """Validate the manifest, then every file; see `verified`."""
+        return cls.read(directory).verified(on_bytes)
+
+    def verified(self, on_bytes: Callable[[int], None] = lambda count: None) -> "Bundle":
+        """The same bundle with every file's kind, size and hash checked.
 
         `on_bytes` is told how many bytes were hashed, for progress. Raises BundleError naming the first
         file that is missing, changed or leads out of the folder.
         """
-        root = Path(directory)
-        bundle = cls(root, read_manifest(root))
-        with _readable(root):
-            for path, entry in bundle.manifest.files.items():
-                bundle._check_kind_and_size(path, entry)
+        with _readable(self.directory):
+            for path, entry in self.manifest.files.items():
+                self._check_kind_and_size(path, entry)
             with ThreadPoolExecutor(HASH_THREADS) as pool:
                 checks = (
-                    pool.submit(bundle._check_hash, path, entry, on_bytes)
-                    for path, entry in bundle.manifest.files.items()
+                    pool.submit(self._check_hash, path, entry, on_bytes) for path, entry in self.manifest.files.items()
                 )
                 for check in list(checks):
                     check.result()
-        return bundle
+        return self
 
     def path(self, name: str) -> Path:
         """A file of the bundle. Raises BundleError for one that the manifest does not list, so was not checked."""

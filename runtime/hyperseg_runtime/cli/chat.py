@@ -1,14 +1,13 @@
 """`hyperseg-trt chat`: an answer as text."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hyperseg_runtime import console
-from hyperseg_runtime.backends.by_name import EngineChoice, make_backend
 from hyperseg_runtime.cli import options
+from hyperseg_runtime.contracts.sampling import Sampling
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.images.reading import load_image
 from hyperseg_runtime.llm.answers import Finish
@@ -34,8 +33,6 @@ def chat(
     as_json: options.JsonOption = False,
 ) -> None:
     """Answer QUESTION about IMAGE, or without one; the answer appears as it is made."""
-    from hyperseg_runtime.llm.sampling import Sampling
-
     if len(words) > 2:
         raise InputError("chat takes IMAGE and QUESTION; put a question of several words into quotes")
     image, question = (Path(words[0]) if len(words) == 2 else None), words[-1]
@@ -43,9 +40,8 @@ def chat(
         raise InputError(f"{question} is a file: what is the question about it?")
     sampling = Sampling(temperature, top_p, seed)
     pixels = None if image is None else load_image(image)
-    choice = EngineChoice.asked(accept_unmeasured, plugin, engines, weights_gb)
-    engine_library = partial(make_backend, backend, bundle, threads, (), choice)
-    with options.opened_pipeline(bundle, engine_library) as pipeline, pipeline.open(pixels) as session:
+    chosen = options.backend_options(threads, False, accept_unmeasured, plugin, engines, weights_gb)
+    with options.opened_pipeline(bundle, backend, **chosen) as pipeline, pipeline.open(pixels) as session:
         answer = session.ask(question, sampling, max_tokens)
         started = False
         for piece in answer:

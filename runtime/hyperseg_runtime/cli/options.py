@@ -1,22 +1,27 @@
 """Arguments and options that several verbs share, and the pipeline they ask for."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hyperseg_runtime import console
 from hyperseg_runtime.bundle.opening import read_manifest
+from hyperseg_runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from hyperseg_runtime.backends.base import Backend
     from hyperseg_runtime.session.pipeline import Pipeline
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder written by export.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+NativeOption = Annotated[
+    bool,
+    typer.Option("--native", help="Our C++ kernels on the CPU: quicker; need g++ or clang++ once."),
+]
 BackendOption = Annotated[
     str, typer.Option("--backend", help="onnxruntime (CPU), or tensorrt: engines made by build for this GPU.")
 ]
@@ -39,14 +44,37 @@ UnmeasuredOption = Annotated[
 ]
 
 
+def backend_options(
+    threads: int | None,
+    native: bool,
+    accept_unmeasured: bool,
+    plugins: list[Path] | None,
+    engines: str | None,
+    weights_gb: float | None,
+) -> dict[str, Any]:
+    """Options of the command line as `Pipeline.load` takes them. Raises InputError for what is no amount of memory."""
+    from hyperseg_kernels import cpu_ops
+
+    if weights_gb is not None and not (math.isfinite(weights_gb) and weights_gb >= 0):
+        raise InputError(f"--weights-gb is {weights_gb}, expected a number of gigabytes, 0 or more")
+    return {
+        "threads": threads,
+        "custom_op_libraries": cpu_ops.libraries_if_possible() if native else (),
+        "accept_unmeasured": accept_unmeasured,
+        "plugins": tuple(plugins or ()),
+        "target": engines,
+        "weight_streaming_bytes": None if weights_gb is None else int(weights_gb * 1e9),
+    }
+
+
 @contextmanager
-def opened_pipeline(directory: Path, engine_library: Callable[[], "Backend"]) -> Iterator["Pipeline"]:
+def opened_pipeline(directory: Path, backend: str, **options: Any) -> Iterator["Pipeline"]:
+    """A pipeline on a bundle, with a bar while a large one is checked."""
     from hyperseg_runtime.session.pipeline import Pipeline
 
     size_bytes = read_manifest(directory).size_bytes
     with (
-        engine_library() as backend,
         console.byte_progress("checking the bundle", size_bytes) as on_bytes,
-        Pipeline.load(directory, backend, on_bytes) as pipeline,
+        Pipeline.load(directory, backend, on_bytes, **options) as pipeline,
     ):
         yield pipeline

@@ -1,20 +1,15 @@
 """`hyperseg-trt run`: masks of one image."""
 
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 
-from hyperseg_kernels import cpu_ops
 from hyperseg_runtime import console
-from hyperseg_runtime.backends.by_name import EngineChoice, make_backend
 from hyperseg_runtime.bundle.manifest import Manifest
 from hyperseg_runtime.cli import options
-from hyperseg_runtime.contracts.results import SegmentationResult, encode_png
-from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.contracts.results import Instances, encode_png
 from hyperseg_runtime.files import output_folder, write_atomically
 from hyperseg_runtime.images.reading import load_image
 
@@ -26,20 +21,11 @@ def run(
         list[str], typer.Argument(metavar="TEXT...", help="What to segment, such as 'the man on the left'.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path(),
-    task: Annotated[str | None, typer.Option(help="referring (default) or reasoning: which prompt to use.")] = None,
-    name_first: Annotated[
-        bool,
-        typer.Option(
-            "--name-first",
-            help="TEXT asks for names ('Name the animals.'), and what the model names is segmented: the paper's "
-            "hybrid entity recognition. The released checkpoint was not trained for it.",
-        ),
-    ] = False,
+    task: Annotated[
+        str | None, typer.Option(help="One of the family's tasks for expressions (see inspect); default: its first.")
+    ] = None,
     threads: options.ThreadsOption = None,
-    native: Annotated[
-        bool,
-        typer.Option("--native", help="Our C++ kernel for deformable attention: quicker; needs g++ or clang++ once."),
-    ] = False,
+    native: options.NativeOption = False,
     backend: options.BackendOption = "onnxruntime",
     accept_unmeasured: options.UnmeasuredOption = False,
     plugin: options.PluginOption = None,
@@ -52,15 +38,14 @@ def run(
 
     Several TEXTs share the work on the image; their files are numbered.
     """
-    if name_first and (task or len(texts) > 1):
-        raise InputError("--name-first takes one TEXT and no --task")
     pixels = load_image(image)
     with output_folder(out):
-        libraries = cpu_ops.libraries_if_possible() if native else ()
-        choice = replace(EngineChoice.asked(accept_unmeasured, plugin, engines, weights_gb), overlap=False)
-        engine_library = partial(make_backend, backend, bundle, threads, libraries, choice)
-        with options.opened_pipeline(bundle, engine_library) as pipeline, pipeline.open(pixels) as session:
-            results = session.name_then_segment(texts[0]) if name_first else session.segment_many(texts, task)
+        chosen = options.backend_options(threads, native, accept_unmeasured, plugin, engines, weights_gb)
+        with (
+            options.opened_pipeline(bundle, backend, timed_stages=True, **chosen) as pipeline,
+            pipeline.open(pixels) as session,
+        ):
+            results = session.segment_many(texts, task)
             manifest = pipeline.bundle.manifest if report else None
         stems = [f"{image.stem}.{number}" for number in range(1, len(results) + 1)]
         stems = stems if len(results) > 1 else [image.stem]
@@ -74,7 +59,7 @@ def run(
     console.print_rows("Time per stage", ("stage", ">ms"), [(n, f"{ms:.1f}") for n, ms in result.timings_ms.items()])
 
 
-def _write(result: SegmentationResult, stem: Path, pixels: np.ndarray, manifest: Manifest | None) -> dict[str, str]:
+def _write(result: Instances, stem: Path, pixels: np.ndarray, manifest: Manifest | None) -> dict[str, str]:
     """Files named after `stem`, by kind; a report page too if the manifest is given."""
     from hyperseg_runtime.reports.html import render_report
     from hyperseg_runtime.reports.overlay import draw_overlay
@@ -92,12 +77,16 @@ def _write(result: SegmentationResult, stem: Path, pixels: np.ndarray, manifest:
     return {kind: f"{stem}{ending}" for kind, (ending, _) in files.items()}
 
 
-def _print_result(result: SegmentationResult, written: dict[str, str]) -> None:
-    x0, y0, x1, y1 = (int(edge) for edge in result.boxes_xyxy[0])
-    console.out.print(result.text, markup=False)
+def _print_result(result: Instances, written: dict[str, str]) -> None:
+    console.out.print(", ".join(result.asked), markup=False)
     for kind, path in written.items():
         console.out.print(f"{kind:8} {path}", markup=False)
-    console.out.print(
-        f"score {result.score:.4f}, {int(result.mask.sum())} px, box x {x0}..{x1}, y {y0}..{y1}; "
-        f"{result.evaluated} mask queries brought to full size"
-    )
+    for label, score, mask, box in zip(result.labels, result.scores, result.masks, result.boxes_xyxy, strict=True):
+        x0, y0, x1, y1 = (int(edge) for edge in box)
+        named = "" if (label,) == result.asked else f"{label}: "
+        console.out.print(
+            f"{named}score {score:.4f}, {int(mask.sum())} px, box x {x0}..{x1}, y {y0}..{y1}", markup=False
+        )
+    facts = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in result.details.items())
+    if facts:
+        console.out.print(facts, markup=False)

@@ -1,57 +1,61 @@
 """`hyperseg-trt video`: masks for the frames of a video."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.progress import Progress
 
 from hyperseg_runtime import console
-from hyperseg_runtime.backends.by_name import EngineChoice, make_backend
-from hyperseg_runtime.cli import options as cli
-from hyperseg_runtime.contracts.results import SegmentationResult, encode_png
+from hyperseg_runtime.cli import options
+from hyperseg_runtime.contracts.requests import Expressions
+from hyperseg_runtime.contracts.results import Instances, Result, encode_png
 from hyperseg_runtime.files import output_folder, write_atomically
-from hyperseg_runtime.images.frames import frame_count, read_frames
+from hyperseg_runtime.images.frames import Frame, frame_count, read_frames
 
 RESULTS = "video.json"
 
 
 def video(
-    bundle: cli.BundleArgument,
+    bundle: options.BundleArgument,
     frames: Annotated[Path, typer.Argument(metavar="FRAMES", help="Folder of images, or a video file.")],
     texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="What to segment in every frame.")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path(),
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw each mask on its frame.")] = False,
-    threads: cli.ThreadsOption = None,
-    backend: cli.BackendOption = "onnxruntime",
-    accept_unmeasured: cli.UnmeasuredOption = False,
-    plugin: cli.PluginOption = None,
-    engines: cli.EnginesOption = None,
-    weights_gb: cli.WeightsOption = None,
-    as_json: cli.JsonOption = False,
+    task: Annotated[str | None, typer.Option(help="One of the family's tasks for frames; default: its first.")] = None,
+    threads: options.ThreadsOption = None,
+    native: options.NativeOption = False,
+    backend: options.BackendOption = "onnxruntime",
+    accept_unmeasured: options.UnmeasuredOption = False,
+    plugin: options.PluginOption = None,
+    engines: options.EnginesOption = None,
+    weights_gb: options.WeightsOption = None,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Segment what TEXT names in each of FRAMES, seen with the memory of the frames before it.
 
     Writes FRAME.mask.png as frames are done, numbered where there are several TEXTs, and at the end video.json.
     """
     count = frame_count(frames)
-    choice = EngineChoice.asked(accept_unmeasured, plugin, engines, weights_gb)
-    engine_library = partial(make_backend, backend, bundle, threads, (), choice)
+    chosen = options.backend_options(threads, native, accept_unmeasured, plugin, engines, weights_gb)
     content: list[dict[str, Any]] = []
     with (
         output_folder(out),
-        cli.opened_pipeline(bundle, engine_library) as pipeline,
+        options.opened_pipeline(bundle, backend, timed_stages=True, **chosen) as pipeline,
         _frame_progress(count) as advance,
     ):
         session = pipeline.open_video()
+        waiting: deque[Frame] = deque()  # frames whose results are not ready
         for frame in read_frames(frames):
-            results = session.segment_many(frame.pixels_hwc_u8, texts)
-            _write(results, out / frame.name, frame.pixels_hwc_u8 if overlay else None)
-            content.append({"frame": frame.name, "results": [result.to_json() for result in results]})
+            waiting.append(frame)
+            for ready in session.push(frame.pixels_hwc_u8, Expressions.of(texts, task)):
+                content.append(_written(waiting.popleft(), ready.results, out, overlay))
+                advance()
+        for ready in session.finish():
+            content.append(_written(waiting.popleft(), ready.results, out, overlay))
             advance()
         write_atomically(out / RESULTS, console.json_bytes({"frames": content}))
     if as_json:
@@ -60,14 +64,17 @@ def video(
     console.out.print(f"{len(content)} frames, masks and {RESULTS} in {out}", markup=False)
 
 
-def _write(results: list[SegmentationResult], stem: Path, pixels: np.ndarray | None) -> None:
+def _written(frame: Frame, results: Sequence[Result], out: Path, overlay: bool) -> dict[str, Any]:
+    """Write a frame's masks; its part of the JSON."""
     from hyperseg_runtime.reports.overlay import draw_overlay
 
-    for number, result in enumerate(results, 1):
-        name = f"{stem}.{number}" if len(results) > 1 else str(stem)
-        write_atomically(Path(f"{name}.mask.png"), encode_png(result.mask))
-        if pixels is not None:
-            write_atomically(Path(f"{name}.overlay.png"), encode_png(draw_overlay(pixels, result.mask)))
+    masks = [result.mask for result in results if isinstance(result, Instances)]
+    for number, mask in enumerate(masks, 1):
+        stem = f"{frame.name}.{number}" if len(masks) > 1 else frame.name
+        write_atomically(out / f"{stem}.mask.png", encode_png(mask))
+        if overlay:
+            write_atomically(out / f"{stem}.overlay.png", encode_png(draw_overlay(frame.pixels_hwc_u8, mask)))
+    return {"frame": frame.name, "results": [result.to_json() for result in results]}
 
 
 @contextmanager

@@ -1,11 +1,12 @@
 """The contract of a graph, written once and read by exporter, lint, runtime, engine builder and tests."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from hyperseg_runtime.contracts.axes import Axis, is_name, names_in, size_of
 from hyperseg_runtime.errors import InputError
 
 
@@ -13,13 +14,28 @@ class DType(StrEnum):
     FLOAT32 = "float32"
     FLOAT16 = "float16"
     BFLOAT16 = "bfloat16"
+    FLOAT8 = "float8e4m3fn"
     INT64 = "int64"
+    INT8 = "int8"
+    UINT8 = "uint8"
+    INT4 = "int4"
     BOOL = "bool"
 
     @property
+    def bits(self) -> int:
+        """Of one element; NumPy has neither bfloat16, float8 nor int4 to ask."""
+        return BITS[self]
+
+    @property
     def itemsize(self) -> int:
-        """Bytes of one element; NumPy has no bfloat16 to ask."""
-        return {DType.FLOAT16: 2, DType.BFLOAT16: 2, DType.INT64: 8, DType.BOOL: 1}.get(self, 4)
+        """Bytes of one element, rounded up: two int4 share a byte where they are stored."""
+        return -(-self.bits // 8)
+
+
+BITS = {
+    DType.FLOAT32: 32, DType.FLOAT16: 16, DType.BFLOAT16: 16, DType.FLOAT8: 8,
+    DType.INT64: 64, DType.INT8: 8, DType.UINT8: 8, DType.INT4: 4, DType.BOOL: 8,
+}  # fmt: skip
 
 
 class Element(Protocol):
@@ -33,6 +49,7 @@ class Reuse(StrEnum):
     """What a result of the graph depends on, and so how long it stays valid."""
 
     IMAGE = "image"
+    TEXT = "text"
     PROMPT = "image and prompt"
     TOKEN = "every token"
 
@@ -66,11 +83,15 @@ class AxisRange(_Contract):
 
 
 class TensorSpec(_Contract):
-    """One input or output. An axis is a size, or the name of an axis whose size the call decides."""
+    """One input or output. An axis is a size, a name whose size the call decides, or derived from such names."""
 
     name: str
     dtype: DType
-    axes: tuple[int | str, ...]
+    axes: tuple[Axis, ...]
+
+    def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """The shape where the named axes have these sizes."""
+        return tuple(size_of(axis, sizes) for axis in self.axes)
 
     def __str__(self) -> str:
         return f"{self.name} {self.dtype} ({', '.join(map(str, self.axes))})"
@@ -93,9 +114,12 @@ class GraphSpec(_Contract):
         names = [tensor.name for tensor in (*self.inputs, *self.outputs)]
         if len(set(names)) != len(names):
             raise ValueError(f"graph {self.name}: a tensor name is used twice")
-        used = {axis for t in (*self.inputs, *self.outputs) for axis in t.axes if isinstance(axis, str)}
+        used = {name for t in (*self.inputs, *self.outputs) for axis in t.axes for name in names_in(axis)}
         if used != set(self.axis_ranges):
             raise ValueError(f"graph {self.name}: axes {sorted(used)} but ranges {sorted(self.axis_ranges)}")
+        decided = {axis for tensor in self.inputs for axis in tensor.axes if is_name(axis)}
+        if decided != used:
+            raise ValueError(f"graph {self.name}: no input decides the axes {sorted(used - decided)}")
         by_name = {tensor.name: tensor for tensor in (*self.inputs, *self.outputs)}
         if len(set(self.in_place.values())) != len(self.in_place):
             raise ValueError(f"graph {self.name}: two outputs share the memory of one input")
@@ -121,7 +145,7 @@ class GraphSpec(_Contract):
     def _problems(self, arrays: Mapping[str, Shaped]) -> Iterator[str]:
         for name in sorted(set(arrays) - set(self.input_names())):
             yield f"{name} is not an input; inputs are {', '.join(self.input_names())}"
-        sizes: dict[str, tuple[int, str]] = {}
+        fitting = []
         for tensor in self.inputs:
             if tensor.name not in arrays:
                 yield f"{tensor} is missing"
@@ -129,19 +153,33 @@ class GraphSpec(_Contract):
             array = arrays[tensor.name]
             if str(array.dtype) != tensor.dtype or not _shape_fits(array.shape, tensor.axes):
                 yield f"expected {tensor}, got {array.dtype} {array.shape}"
+            else:
+                fitting.append((tensor, array.shape))
+        yield from self._size_problems(fitting)
+
+    def _size_problems(self, shapes: Sequence[tuple[TensorSpec, tuple[int, ...]]]) -> Iterator[str]:
+        """Named axes have one size each, within their range; derived axes follow from them."""
+        axes = [
+            (tensor.name, axis, size) for tensor, shape in shapes for axis, size in zip(tensor.axes, shape, strict=True)
+        ]
+        sizes: dict[str, int] = {}
+        for tensor_name, axis, size in axes:
+            if not isinstance(axis, str) or not is_name(axis):
                 continue
-            for axis, size in zip(tensor.axes, array.shape, strict=True):
-                if not isinstance(axis, str):
-                    continue
-                first = sizes.setdefault(axis, (size, tensor.name))
+            if sizes.setdefault(axis, size) != size:
+                first = next(name for name, other, _ in axes if other == axis)
+                yield f"axis {axis} is {sizes[axis]} in {first} but {size} in {tensor_name}"
+            elif not self.axis_ranges[axis].minimum <= size <= self.axis_ranges[axis].maximum:
                 allowed = self.axis_ranges[axis]
-                if first[0] != size:
-                    yield f"axis {axis} is {first[0]} in {first[1]} but {size} in {tensor.name}"
-                elif not allowed.minimum <= size <= allowed.maximum:
-                    yield f"axis {axis} of {tensor.name} is {size}, allowed {allowed.minimum}..{allowed.maximum}"
+                yield f"axis {axis} of {tensor_name} is {size}, allowed {allowed.minimum}..{allowed.maximum}"
+        for tensor_name, axis, size in axes:
+            if is_name(axis) or isinstance(axis, int) or not sizes.keys() >= set(names_in(axis)):
+                continue
+            if size_of(axis, sizes) != size:
+                yield f"axis {axis} of {tensor_name} is {size}, expected {size_of(axis, sizes)}"
 
 
-def _shape_fits(shape: tuple[int, ...], axes: tuple[int | str, ...]) -> bool:
+def _shape_fits(shape: tuple[int, ...], axes: tuple[Axis, ...]) -> bool:
     return len(shape) == len(axes) and all(
         isinstance(axis, str) or axis == size for axis, size in zip(axes, shape, strict=True)
     )

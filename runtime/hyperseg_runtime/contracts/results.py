@@ -1,97 +1,236 @@
-"""What a segmentation returns, and its file forms."""
+"""What a segmentation returns: instances, a semantic map or a panoptic map, and their COCO forms.
+
+All three know what was asked, how long each stage took, and in `details` what only one family can tell.
+"""
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
 
-@dataclass(frozen=True)
-class SegmentationResult:
-    """Masks for one image and one text, best first.
-
-    masks       (M, H, W) bool, at the size of the image given
-    scores      (M,) float32 in 0..1
-    queries     (M,) int64, index of the mask query behind each mask
-    text        what was asked
-    task        which prompt was used
-    timings_ms  wall time of each stage
-    evaluated   mask queries that had to be brought to full size to be sure of the best one
-    prompt_tokens, reused_tokens
-                rows of the prompt, and how many of them the key/value cache had already
+@dataclass(frozen=True, kw_only=True)
+class _Answered:
+    """asked       texts or class names of the request
+    task        in which of the family's tasks it was answered
+    timings_ms  wall time of each stage of the whole call
+    details     JSON values that only this family gives, such as prompt tokens
     """
+
+    asked: tuple[str, ...]
+    task: str
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def asked_as(self, *asked: str) -> Self:
+        """The same for what was really asked, where the model put other words in its place."""
+        return replace(self, asked=asked)
+
+    def timed(self, timings_ms: Mapping[str, float]) -> Self:
+        """The same with these times."""
+        return replace(self, timings_ms=dict(timings_ms))
+
+    def _json(self, kind: str, height: int, width: int, content: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "kind": kind,
+            "asked": list(self.asked),
+            "task": self.task,
+            "image_height_px": height,
+            "image_width_px": width,
+            **content,
+            "details": dict(self.details),
+            "timings_ms": {name: round(value, 3) for name, value in self.timings_ms.items()},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instances(_Answered):
+    """Masks with scores and labels, best first; they may overlap.
+
+    masks   (M, H, W) bool, at the size of the image given
+    scores  (M,) float32 in 0..1
+    labels  M texts: the expression, class or name that each mask is of
+    instance_details
+            for each mask JSON values that only this family gives, or nothing for all
+    """
+
+    kind: ClassVar[str] = "instances"
 
     masks: np.ndarray
     scores: np.ndarray
-    queries: np.ndarray
-    text: str
-    task: str
-    timings_ms: Mapping[str, float]
-    evaluated: int
-    prompt_tokens: int
-    reused_tokens: int
+    labels: tuple[str, ...]
+    instance_details: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.masks)
         if self.masks.ndim != 3 or self.masks.dtype != np.bool_:
             raise ValueError(f"masks must be (M, H, W) bool, got {self.masks.dtype} {self.masks.shape}")
-        if self.scores.shape != (count,) or self.queries.shape != (count,):
-            raise ValueError(f"{count} masks but scores {self.scores.shape}, queries {self.queries.shape}")
+        if self.scores.shape != (count,) or len(self.labels) != count:
+            raise ValueError(f"{count} masks but scores {self.scores.shape}, {len(self.labels)} labels")
+        if self.instance_details and len(self.instance_details) != count:
+            raise ValueError(f"{count} masks but details of {len(self.instance_details)}")
 
     @property
     def mask(self) -> np.ndarray:
-        """The best mask, (H, W) bool."""
-        best: np.ndarray = self.masks[0]
+        """The best mask, (H, W) bool; without a pixel where there is none."""
+        best: np.ndarray = self.masks[0] if len(self.masks) else np.zeros(self.masks.shape[1:], np.bool_)
         return best
 
     @property
     def score(self) -> float:
-        """Score of the best mask."""
-        return float(self.scores[0])
+        """Score of the best mask, 0 where there is none."""
+        return float(self.scores[0]) if len(self.scores) else 0.0
 
     @property
     def boxes_xyxy(self) -> np.ndarray:
         """Tight boxes in pixels, (M, 4) float32; right and bottom edges are exclusive; zeros for no pixel."""
         return np.array([box_xyxy(mask) for mask in self.masks], np.float32).reshape(-1, 4)
 
+    def chosen(self, rows: Sequence[int]) -> Self:
+        """These rows, in this order."""
+        picked = list(rows)
+        return replace(
+            self,
+            masks=self.masks[picked],
+            scores=self.scores[picked],
+            labels=tuple(self.labels[row] for row in picked),
+            instance_details=tuple(self.instance_details[row] for row in picked if self.instance_details),
+        )
+
+    def at_least(self, min_score: float) -> Self:
+        """Those whose score reaches `min_score`."""
+        return self.chosen([row for row, score in enumerate(self.scores) if score >= min_score])
+
+    def label_map(self) -> np.ndarray:
+        """Which instance each pixel belongs to, (H, W) uint16: 1 for the first, 0 for none; the best score wins."""
+        numbers = np.zeros(self.masks.shape[1:], np.uint16)
+        for row in np.argsort(self.scores, kind="stable").tolist():
+            numbers[self.masks[row]] = row + 1
+        return numbers
+
     def to_json(self) -> dict[str, Any]:
         """One JSON object; masks as compressed COCO run-length encoding, boxes as COCO x, y, width, height."""
         height, width = self.masks.shape[1:]
-        return {
-            "text": self.text,
-            "task": self.task,
-            "image_height_px": height,
-            "image_width_px": width,
-            "masks": [
+        details = self.instance_details or ({},) * len(self.masks)
+        rows = [
+            {
+                "label": label,
+                "score": round(float(score), 6),
+                "area_px": int(mask.sum()),
+                "bbox_xywh_px": [x0, y0, x1 - x0, y1 - y0],
+                "segmentation": encode_rle(mask),
+                "details": dict(own),
+            }
+            for label, mask, score, own in zip(self.labels, self.masks, self.scores, details, strict=True)
+            for x0, y0, x1, y1 in (box_xyxy(mask),)
+        ]
+        return self._json(self.kind, height, width, {"instances": rows})
+
+
+@dataclass(frozen=True, kw_only=True)
+class SemanticMap(_Answered):
+    """The class of every pixel.
+
+    classes  (H, W) int32, index into `asked`, -1 for none of them
+    """
+
+    kind: ClassVar[str] = "semantic"
+
+    classes: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.classes.ndim != 2 or self.classes.dtype != np.int32:
+            raise ValueError(f"classes must be (H, W) int32, got {self.classes.dtype} {self.classes.shape}")
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON object; a run-length encoded mask for every class that has a pixel (COCO-stuff's form)."""
+        found = [int(index) for index in np.unique(self.classes) if index >= 0]
+        masks = {index: self.classes == index for index in found}
+        rows = [
+            {"label": self.asked[index], "class": index, "area_px": int(m.sum()), "segmentation": encode_rle(m)}
+            for index, m in masks.items()
+        ]
+        return self._json(self.kind, *self.classes.shape, {"classes": rows})
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment of a panoptic map: its id there, its class as index into `asked`, thing or stuff."""
+
+    id: int
+    class_index: int
+    is_thing: bool
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PanopticMap(_Answered):
+    """Every pixel belongs to at most one segment.
+
+    ids       (H, W) int32, the id of each pixel's segment, 0 for none
+    segments  what the ids mean
+    """
+
+    kind: ClassVar[str] = "panoptic"
+
+    ids: np.ndarray
+    segments: tuple[Segment, ...]
+
+    def __post_init__(self) -> None:
+        if self.ids.ndim != 2 or self.ids.dtype != np.int32:
+            raise ValueError(f"ids must be (H, W) int32, got {self.ids.dtype} {self.ids.shape}")
+        known = {segment.id for segment in self.segments} | {0}
+        if len(known) != len(self.segments) + 1 or not set(np.unique(self.ids).tolist()) <= known:
+            raise ValueError("ids and segments do not belong together")
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON object; `segments_info` as in COCO's panoptic format, with each segment's run-length encoding."""
+        rows = []
+        for segment in self.segments:
+            mask = self.ids == segment.id
+            x0, y0, x1, y1 = box_xyxy(mask)
+            rows.append(
                 {
-                    "score": round(float(score), 6),
-                    "query": int(query),
-                    "area_px": int(mask.sum()),
-                    "bbox_xywh_px": [x0, y0, x1 - x0, y1 - y0],
+                    "id": segment.id,
+                    "label": self.asked[segment.class_index],
+                    "category_id": segment.class_index,
+                    "isthing": int(segment.is_thing),
+                    "score": round(segment.score, 6),
+                    "area": int(mask.sum()),
+                    "bbox": [x0, y0, x1 - x0, y1 - y0],
                     "segmentation": encode_rle(mask),
                 }
-                for mask, score, query in zip(self.masks, self.scores, self.queries, strict=True)
-                for x0, y0, x1, y1 in (box_xyxy(mask),)
-            ],
-            "queries_evaluated": self.evaluated,
-            "prompt_tokens": self.prompt_tokens,
-            "reused_tokens": self.reused_tokens,
-            "timings_ms": {name: round(value, 3) for name, value in self.timings_ms.items()},
-        }
+            )
+        return self._json(self.kind, *self.ids.shape, {"segments_info": rows})
+
+    def to_png(self) -> bytes:
+        """COCO's panoptic PNG: id = R + 256 G + 256^2 B."""
+        return encode_png(np.stack([(self.ids >> shift) & 255 for shift in (0, 8, 16)], -1).astype(np.uint8))
 
 
-def label_map(results: Sequence[SegmentationResult]) -> np.ndarray:
-    """Which result each pixel belongs to, (H, W) uint16: 1 for the first, 0 for none; the best score wins."""
-    if not results:
-        raise ValueError("without a result there is no size")
-    labels = np.zeros(results[0].mask.shape, np.uint16)
-    for number, result in sorted(enumerate(results, 1), key=lambda pair: (pair[1].score, -pair[0])):
-        labels[result.mask] = number
-    return labels
+Result = Instances | SemanticMap | PanopticMap
+
+
+def joined(parts: Sequence[Instances], asked: Sequence[str], task: str, image_hw: tuple[int, int]) -> Instances:
+    """The instances of several results as one, best first; numbers in `details` are added up."""
+    details: dict[str, Any] = {}
+    for part in parts:
+        for name, value in part.details.items():
+            details[name] = details.get(name, 0) + value
+    whole = Instances(
+        asked=tuple(asked),
+        task=task,
+        masks=np.concatenate([np.zeros((0, *image_hw), np.bool_), *(part.masks for part in parts)]),
+        scores=np.concatenate([np.zeros(0, np.float32), *(part.scores for part in parts)]),
+        labels=tuple(label for part in parts for label in part.labels),
+        instance_details=tuple(own for part in parts for own in part.instance_details),
+        details=details,
+    )
+    return whole.chosen(np.argsort(-whole.scores, kind="stable").tolist())
 
 
 def box_xyxy(mask: np.ndarray) -> tuple[int, int, int, int]:

@@ -1,18 +1,26 @@
-"""What a model family tells the rest of the runtime: data and a few functions, no inheritance."""
+"""What a model family tells the rest of the runtime: data, a few functions, and what an opened model can do.
+
+A family answers some requests in some tasks, and says in one sentence why it does not answer the others. Verbs, sessions,
+server and page read that declaration; none of them knows a family by its name.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from hyperseg_runtime.backends.base import Backend, Graph
+from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.bundle.opening import Bundle
-from hyperseg_runtime.contracts.graph_spec import GraphSpec
-from hyperseg_runtime.contracts.results import SegmentationResult
+from hyperseg_runtime.bundle.tables import TableShapes
+from hyperseg_runtime.contracts.graph_spec import AxisRange, GraphSpec
+from hyperseg_runtime.contracts.requests import Expressions, Question, Request, SegmentationRequest
+from hyperseg_runtime.contracts.results import Result
+from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.llm.answers import Answer
-from hyperseg_runtime.llm.sampling import Sampling
-from hyperseg_runtime.timing import Stopwatch
+
+VIDEO = "video"
+"""Name of the capability in `FamilySpec.lacks`, beside the kinds of requests."""
 
 
 class ImageState(Protocol):
@@ -27,39 +35,89 @@ class ImageState(Protocol):
 State = TypeVar("State", bound=ImageState)
 
 
-class FamilyModel(Protocol[State]):
-    """A family opened on a bundle. Requests check their text, raising PromptError, before any work."""
+class Segmenter(Protocol[State]):
+    """A family opened on a bundle: what every family can do. Requests are checked before any work (PromptError)."""
 
     def open(self, image_hwc_u8: np.ndarray | None) -> State:
         """State of an image, or of text alone (None); nothing is computed yet."""
         ...
 
-    def segment(self, image: State, texts: Sequence[str], task: str, stopwatch: Stopwatch) -> list[SegmentationResult]:
-        """One result for each text."""
+    def open_computed(self, outputs: Mapping[str, Buffer], image_hw: tuple[int, int]) -> State:
+        """State of an image of this size whose `Reuse.IMAGE` graphs were run elsewhere; all their outputs by name."""
         ...
 
-    def name_then_segment(
-        self, image: State, instruction: str, max_tokens: int | None, stopwatch: Stopwatch
-    ) -> list[SegmentationResult]:
-        """One result for each name the language model answers with."""
-        ...
-
-    def segment_frame(
-        self, frame_hwc_u8: np.ndarray, texts: Sequence[str], memory: Any, stopwatch: Stopwatch
-    ) -> tuple[list[SegmentationResult], Any]:
-        """One result for each text in a video's next frame, and the memory for the frame after it.
-
-        `memory` is what the frame before gave, None for the first. It stays valid for the pipeline's life.
-        """
-        ...
-
-    def ask(self, image: State, question: str, sampling: Sampling, max_tokens: int | None) -> Answer:
-        """An answer that is computed while it is iterated."""
+    def segment(self, image: State, request: SegmentationRequest) -> list[Result]:
+        """As many results as the request asks for; `request.task` is one of the family's."""
         ...
 
     def exercise(self, image_hwc_u8: np.ndarray) -> None:
-        """Run every graph at least once as real requests do: for parity checks, warm-up and benchmarks."""
+        """Run every graph at least once as real requests do, and as few times as that takes: for parity checks."""
         ...
+
+
+class Answerer(Protocol[State]):
+    """A family whose model answers in words."""
+
+    def ask(self, image: State, question: Question) -> Answer:
+        """An answer that is computed while it is iterated."""
+        ...
+
+
+@dataclass(frozen=True)
+class FrameResults:
+    """Results of frame `frame` (from 0) of a video."""
+
+    frame: int
+    results: tuple[Result, ...]
+
+
+class VideoState(Protocol):
+    """A video that is being seen. A frame that fails leaves it as it was."""
+
+    def push(self, frame_hwc_u8: np.ndarray, request: Expressions) -> list[FrameResults]:
+        """Take the next frame; gives the results that are ready, of this frame or of earlier ones."""
+        ...
+
+    def finish(self) -> list[FrameResults]:
+        """The video has ended: the results that are still missing."""
+        ...
+
+
+class VideoSegmenter(Protocol):
+    """A family that sees the frames of a video in the light of others."""
+
+    def open_video(self) -> VideoState: ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """One of the ways in which a family answers a kind of request."""
+
+    name: str
+    request: type[Request]
+    about: str
+
+
+Axes = Mapping[str, AxisRange]
+
+
+@dataclass(frozen=True)
+class ProfileHints:
+    """How engines of one graph are tuned, beyond its axis ranges.
+
+    split    name of an optimisation profile -> the axes that differ in it; empty for one profile
+    presets  name of a use beside latency and throughput -> the axes that differ for it
+    """
+
+    split: Mapping[str, Axes] = field(default_factory=dict)
+    presets: Mapping[str, Axes] = field(default_factory=dict)
+
+
+NO_HINTS = ProfileHints()
+
+
+def no_hints(spec: GraphSpec) -> ProfileHints:
+    return NO_HINTS
 
 
 @dataclass(frozen=True)
@@ -68,13 +126,52 @@ class FamilySpec:
     title: str
     paper: str
     licence: str
-    """What the published weights are under, as their authors state it."""
-    segmentation_tasks: tuple[str, ...]
-    """Prompts that `segment` knows; the first is the default."""
+    """What the authors of code and weights state."""
+    tasks: tuple[Task, ...]
+    """What is answered about an image; the first task of a kind of request is its default."""
     graph_specs: Callable[[Mapping[str, Any]], tuple[GraphSpec, ...]]
     """From the manifest's dimensions; raises pydantic.ValidationError when they are not this family's."""
-    open_model: Callable[[Bundle, Mapping[str, Graph], Backend], FamilyModel[Any]]
+    open_model: Callable[[Bundle, Mapping[str, Graph], Backend], Segmenter[Any]]
+    """The model is also an Answerer if there are tasks for questions, a VideoSegmenter if there are `video_tasks`."""
     published: Mapping[str, Any]
     """Dimensions of the published model, as a manifest holds them."""
     image_inputs: Callable[[Bundle], Callable[[np.ndarray], dict[str, np.ndarray]]]
     """Opened on a bundle: RGB (H, W, 3) uint8 -> the inputs of the image graphs that no other graph makes."""
+    warm_up: tuple[Request, ...]
+    """Requests about one image that together run every graph as callers will: whole, reused, token by token."""
+    video_tasks: tuple[Task, ...] = ()
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    """Kind of request, or VIDEO -> why this family does not answer it, in one sentence."""
+    tables: Callable[[Mapping[str, Any]], TableShapes] = lambda dimensions: {}
+    """From the manifest's dimensions: the host's tables."""
+    files: tuple[str, ...] = ()
+    """Further files of a bundle that the host reads, such as a tokenizer."""
+    profile_hints: Callable[[GraphSpec], ProfileHints] = no_hints
+    data_sets: tuple[str, ...] = ()
+    """Names of the data sets that its authors report results on."""
+
+    def answers(self, kind: type[Request]) -> tuple[str, ...]:
+        """Names of the tasks for a kind of request, the default first."""
+        return tuple(task.name for task in self.tasks if task.request is kind)
+
+    def with_task(self, request: Request) -> Any:
+        """`request` in one of the family's tasks. Raises InputError for a task or a kind of request it does not know."""
+        return _with_task(request, self.tasks, self, request.kind, f"{request.kind} about an image")
+
+    def with_video_task(self, request: Expressions) -> Expressions:
+        """The same for the frames of a video."""
+        chosen: Expressions = _with_task(request, self.video_tasks, self, VIDEO, "videos")
+        return chosen
+
+
+def _with_task(request: Request, tasks: Sequence[Task], family: FamilySpec, capability: str, what: str) -> Request:
+    names = [task.name for task in tasks if task.request is type(request)]
+    if not names:
+        known = sorted({f"{task.request.kind} ({task.name})" for task in (*family.tasks, *family.video_tasks)})
+        raise InputError(
+            f"{family.title} does not answer {what}: {family.lacks.get(capability, 'it has no such task')}; "
+            f"it answers {', '.join(known)}"
+        )
+    if request.task is not None and request.task not in names:
+        raise InputError(f"unknown task {request.task!r} for {request.kind}; {family.title} knows {', '.join(names)}")
+    return replace(request, task=request.task or names[0])

@@ -26,14 +26,18 @@ def longest_side_square(image_hwc_u8: np.ndarray, side_px: int) -> tuple[np.ndar
     (H, W, 3) uint8 -> (3, side, side) float32. Small images are enlarged. Resizing is PIL bilinear on
     uint8 (antialiased when shrinking); constants are exact float32.
     """
-    height, width = image_hwc_u8.shape[:2]
-    valid_hw = fitted_size(height, width, side_px)
+    geometry = square_geometry(image_hwc_u8.shape[0], image_hwc_u8.shape[1], side_px)
+    valid_hw = geometry.valid_hw
     resized = _resize(image_hwc_u8, valid_hw, Image.Resampling.BILINEAR)
     padded = np.full((side_px, side_px, 3), PADDING_VALUE, np.uint8)
     padded[: valid_hw[0], : valid_hw[1]] = resized
     normalised = (padded.astype(np.float32) - PIXEL_MEAN) / PIXEL_STD
-    geometry = ImageGeometry((height, width), valid_hw, (side_px, side_px))
     return np.ascontiguousarray(normalised.transpose(2, 0, 1)), geometry
+
+
+def square_geometry(height: int, width: int, side_px: int) -> ImageGeometry:
+    """Where `longest_side_square` puts an image of this size."""
+    return ImageGeometry((height, width), fitted_size(height, width, side_px), (side_px, side_px))
 
 
 def fitted_size(height: int, width: int, side_px: int) -> tuple[int, int]:

@@ -47,7 +47,7 @@ class PackedPrompts:
     def last_slot(self) -> int:
         return self.first_slot + self.tokens
 
-    def read(self) -> Prompt:
+    def new_rows(self) -> Prompt:
         """What this call brings, suffix after suffix."""
         return Prompt(tuple(slot for suffix in self.suffixes for slot in suffix.prompt.after(suffix.base).slots))
 

@@ -20,21 +20,51 @@ class SlotKind(StrEnum):
     END = "end"  # closes the prompt; nobody attends to it and nothing reads it
 
 
-Row = int | tuple[SlotKind, int]
-"""What fills one row: a token id, or a row of a visual or learned block. Equal rows have equal embeddings."""
+Dependencies = tuple[str, ...]
+"""What the rows of a block are computed from, beside the weights. Equal ones, equal rows."""
+
+LEARNED: Dependencies = ()
+"""Learned rows: the same in every prompt."""
+IMAGE: Dependencies = ("image",)
+"""Rows of the image that the prompts are about."""
+
+
+def image_and_text(text: str) -> Dependencies:
+    """Rows that were computed from the image with this text in view: no other text may have them."""
+    return (*IMAGE, text)
+
+
+Row = int | tuple[SlotKind, Dependencies, int]
+"""What fills one row: a token id, or a row of a block and what that depends on. Equal rows have equal embeddings."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """`length` rows of the input; `token_ids` for the kinds that are text."""
+    """`length` rows of the input: token ids, or a block of rows that says what it depends on."""
 
     kind: SlotKind
     length: int
     token_ids: tuple[int, ...] = ()
+    depends_on: Dependencies | None = None
+
+    def __post_init__(self) -> None:
+        if (self.depends_on is None) != (len(self.token_ids) == self.length):
+            raise ValueError(f"a {self.kind} slot of {self.length} rows has either as many token ids or dependencies")
 
     @classmethod
     def text(cls, token_ids: Sequence[int], kind: SlotKind = SlotKind.TEXT) -> "Slot":
         return cls(kind, len(token_ids), tuple(token_ids))
+
+    @classmethod
+    def block(cls, kind: SlotKind, length: int, depends_on: Dependencies) -> "Slot":
+        """Rows that are no text: visual tokens, learned queries."""
+        return cls(kind, length, depends_on=depends_on)
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        if self.depends_on is None:
+            return self.token_ids
+        return tuple((self.kind, self.depends_on, index) for index in range(self.length))
 
 
 @dataclass(frozen=True)
@@ -53,10 +83,7 @@ class Prompt:
     @cached_property
     def rows(self) -> tuple[Row, ...]:
         """Row by row, for comparing prompts about one image."""
-        rows: list[Row] = []
-        for slot in self.slots:
-            rows += slot.token_ids or [(slot.kind, index) for index in range(slot.length)]
-        return tuple(rows)
+        return tuple(row for slot in self.slots for row in slot.rows)
 
     @cached_property
     def reusable_length(self) -> int:
@@ -78,7 +105,7 @@ class Prompt:
             start += slot.length
             if cut == slot.length:
                 continue
-            if cut and not slot.token_ids:
+            if cut and slot.depends_on is not None:
                 raise ValueError(f"row {row} lies inside the {slot.kind} slot")
             slots.append(Slot.text(slot.token_ids[cut:], slot.kind) if cut else slot)
         return Prompt(tuple(slots))

@@ -8,6 +8,8 @@ from tokenizers.decoders import DecodeStream
 
 from hyperseg_runtime.errors import BundleError, PromptError
 
+TOKENIZER_FILE = "tokenizer.json"
+"""Where a bundle keeps it."""
 MAX_CHARACTERS = 20_000
 """Longer text cannot fit any context and would only take time."""
 

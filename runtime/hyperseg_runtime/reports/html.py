@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from html import escape
 
 from hyperseg_runtime.bundle.manifest import Manifest
-from hyperseg_runtime.contracts.results import SegmentationResult
+from hyperseg_runtime.contracts.results import Instances
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -18,15 +18,15 @@ th, td { text-align: left; padding: .2rem 1.2rem .2rem 0; border-bottom: 1px sol
 """
 
 
-def render_report(result: SegmentationResult, overlay_png: bytes, manifest: Manifest) -> bytes:
+def render_report(result: Instances, overlay_png: bytes, manifest: Manifest) -> bytes:
     """UTF-8 HTML without links to anything outside."""
     picture = base64.b64encode(overlay_png).decode()
     height, width = result.masks.shape[1:]
     body = [
-        f"<h1>{escape(result.text)}</h1>",
+        f"<h1>{escape(', '.join(result.asked))}</h1>",
         f'<p><img alt="image with the mask drawn on it" src="data:image/png;base64,{picture}"></p>',
-        f"<p>Score {result.score:.4f}, {int(result.mask.sum())} of {height * width} px, task {escape(result.task)}; "
-        f"{result.evaluated} mask queries brought to full size.</p>",
+        f"<p>Score {result.score:.4f}, {int(result.mask.sum())} of {height * width} px, task {escape(result.task)}. "
+        f"{_details(result)}</p>",
         "<h2>Time per stage</h2>",
         _timings(result),
         "<h2>Parity of the ONNX graphs with their modules</h2>",
@@ -38,13 +38,17 @@ def render_report(result: SegmentationResult, overlay_png: bytes, manifest: Mani
         "The times are of this one run and include first-use costs.</p>",
     ]
     page = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(result.text)}</title>'
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(", ".join(result.asked))}</title>'
         f"<style>{STYLE}</style>{''.join(body)}</html>\n"
     )
     return page.encode()
 
 
-def _timings(result: SegmentationResult) -> str:
+def _details(result: Instances) -> str:
+    return escape(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in result.details.items()))
+
+
+def _timings(result: Instances) -> str:
     longest = max(result.timings_ms.values(), default=0.0) or 1.0
     rows = []
     for name, milliseconds in result.timings_ms.items():

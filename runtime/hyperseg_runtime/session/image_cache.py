@@ -3,6 +3,7 @@
 import hashlib
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from uuid import uuid4
 
 import numpy as np
 
@@ -18,6 +19,11 @@ def image_key(image_hwc_u8: np.ndarray | None) -> str:
     digest = hashlib.sha256(repr(image_hwc_u8.shape).encode())
     digest.update(np.ascontiguousarray(image_hwc_u8).data)
     return digest.hexdigest()
+
+
+def new_key() -> str:
+    """Equal to no other: for a state that nobody else may find."""
+    return f"computed {uuid4().hex}"
 
 
 class ImageCache:

@@ -1,24 +1,21 @@
 """One image, many requests."""
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-
-from hyperseg_runtime.contracts.results import SegmentationResult
+from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, SegmentationRequest
+from hyperseg_runtime.contracts.results import Instances, Result
+from hyperseg_runtime.contracts.sampling import GREEDY, Sampling
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.families.family import FamilyModel, FamilySpec, ImageState
+from hyperseg_runtime.families.family import FamilySpec, ImageState
 from hyperseg_runtime.llm.answers import Answer
-from hyperseg_runtime.llm.sampling import GREEDY, Sampling
-from hyperseg_runtime.session.image_cache import TEXT_ALONE, ImageCache, image_key
-from hyperseg_runtime.timing import Stopwatch
-
-NAMING_INSTRUCTION = "Name the objects in this image, separated by commas."
+from hyperseg_runtime.session.image_cache import TEXT_ALONE, ImageCache
+from hyperseg_runtime.timing import recorded
 
 
 @dataclass
@@ -26,7 +23,8 @@ class Shared:
     """What all sessions of a pipeline have in common."""
 
     family: FamilySpec
-    model: FamilyModel[Any]
+    model: Any
+    """A Segmenter, and whatever else the family declares (see `families.family`)."""
     images: ImageCache
     lock: Lock = field(default_factory=Lock)
     closed: bool = False
@@ -39,70 +37,58 @@ class ImageSession:
     or use it as a context manager; one that is merely dropped gives its image back at a later request.
     """
 
-    def __init__(self, shared: Shared, image_hwc_u8: np.ndarray | None) -> None:
+    def __init__(self, shared: Shared, key: str, make: Callable[[], ImageState]) -> None:
+        """`key` is equal for sessions that share a state, which `make` makes if there is none."""
         self._shared = shared
-        self._key = image_key(image_hwc_u8)
+        self._key = key
         with shared.lock:
-            self._state: ImageState | None = shared.images.acquire(self._key, lambda: shared.model.open(image_hwc_u8))
+            self._state: ImageState | None = shared.images.acquire(key, make)
         self._dropped = weakref.finalize(self, shared.images.abandon, self._key)
 
-    def segment(self, text: str, task: str | None = None) -> SegmentationResult:
-        """The best mask of what `text` names. Raises PromptError for text that cannot be used."""
+    def run(self, request: SegmentationRequest) -> list[Result]:
+        """Whatever the family answers; `Expressions` and `Regions` give one result for each, `Classes` one for all.
+
+        The `timings_ms` of every result are those of the whole call. Raises InputError for a request or task that the
+        family does not know, PromptError for text that cannot be used.
+        """
+        asked = self._shared.family.with_task(request)
+        with self._in_use() as state, recorded() as spans_ms:
+            if self._key == TEXT_ALONE:
+                raise InputError("the session is about text alone: there is no image to segment")
+            results = self._shared.model.segment(state, asked)
+        return [result.timed(spans_ms) for result in results]
+
+    def segment(self, text: str, task: str | None = None) -> Instances:
+        """What `text` refers to, best mask first. Raises as `run`."""
         return self.segment_many([text], task)[0]
 
-    def segment_many(self, texts: Sequence[str], task: str | None = None) -> list[SegmentationResult]:
-        """`segment` for each text, as many at once in the language model as its context holds.
+    def segment_many(self, texts: Sequence[str], task: str | None = None) -> list[Instances]:
+        """`segment` for each text, as many at once as the model can."""
+        found = self.run(Expressions.of(texts, task))
+        return [result for result in found if isinstance(result, Instances)]
 
-        Their `timings_ms` are those of the whole call.
-        """
-        if isinstance(texts, str):
-            raise InputError("segment_many takes a list of texts; for one text there is segment")
-        known = self._shared.family.segmentation_tasks
-        task = task or known[0]
-        if task not in known:
-            raise InputError(f"unknown task {task!r}; {self._shared.family.title} knows {', '.join(known)}")
-        with self._in_use() as state:
-            self._need_image()
-            return self._shared.model.segment(state, texts, task, Stopwatch())
+    def segment_classes(
+        self,
+        names: Sequence[str],
+        task: str | None = None,
+        things: Sequence[bool] | None = None,
+        min_score: float = 0.0,
+    ) -> Result:
+        """Whatever belongs to one of the classes: instances from `min_score` on, or a map, as the task has it."""
+        (result,) = self.run(Classes.of(names, task, things))
+        return result.at_least(min_score) if isinstance(result, Instances) else result
 
-    def segment_classes(self, class_names: Sequence[str], min_score: float = 0.0) -> list[SegmentationResult]:
-        """One result for each class whose score reaches `min_score`, best first; see `results.label_map`.
-
-        Each name is asked as an expression: the release has no way from a list of classes to masks
-        (hyperseg-spec 9). Raises PromptError for a name that cannot be used.
-        """
-        if isinstance(class_names, str):
-            raise InputError("segment_classes takes a list of names; for one text there is segment")
-        twice = sorted({name for name in class_names if list(class_names).count(name) > 1})
-        if twice:
-            raise InputError(f"the class list holds {', '.join(twice)} more than once")
-        found = [result for result in self.segment_many(class_names) if result.score >= min_score]
-        return sorted(found, key=lambda result: -result.score)
-
-    def name_then_segment(
-        self, instruction: str = NAMING_INSTRUCTION, max_tokens: int | None = None
-    ) -> list[SegmentationResult]:
-        """The paper's hybrid entity recognition: the model names objects, then masks each of them.
-
-        The released checkpoint was not trained for it. Raises PromptError if nothing was named.
-        """
-        with self._in_use() as state:
-            self._need_image()
-            return self._shared.model.name_then_segment(state, instruction, max_tokens, Stopwatch())
-
-    def ask(self, question: str, sampling: Sampling = GREEDY, max_tokens: int | None = None) -> Answer:
+    def ask(self, question: str | Question, sampling: Sampling = GREEDY, max_tokens: int | None = None) -> Answer:
         """Iterate over the answer for its text, piece by piece; other requests may run between two pieces.
 
-        `max_tokens`: None for at most 128, less where the context ends. Raises PromptError for a question that
-        cannot be used or does not fit with its answer.
+        `max_tokens`: None for the family's default, less where the context ends. Raises InputError where the family
+        answers no questions, PromptError for a question that cannot be used or does not fit with its answer.
         """
+        asked = question if isinstance(question, Question) else Question(question, sampling, max_tokens)
+        asked = self._shared.family.with_task(asked)
         with self._in_use() as state:
-            answer = self._shared.model.ask(state, question, sampling, max_tokens)
+            answer: Answer = self._shared.model.ask(state, asked)
         return answer.guarded(self._in_use)
-
-    def _need_image(self) -> None:
-        if self._key == TEXT_ALONE:
-            raise InputError("the session is about text alone: there is no image to segment")
 
     @contextmanager
     def _in_use(self) -> Iterator[ImageState]:

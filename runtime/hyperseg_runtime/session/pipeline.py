@@ -1,22 +1,24 @@
 """A bundle ready to be asked: the public entry of the runtime."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from pydantic import ValidationError
 
-from hyperseg_runtime.backends.base import Backend, Graph
+from hyperseg_runtime.backends.base import Backend, Buffer, Graph
+from hyperseg_runtime.backends.by_name import make_backend
 from hyperseg_runtime.bundle.manifest import Manifest
-from hyperseg_runtime.bundle.opening import Bundle, read_manifest
+from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.precision import Precision, typed_spec
-from hyperseg_runtime.contracts.results import SegmentationResult
+from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.errors import BundleError, InputError
 from hyperseg_runtime.families import FAMILIES
-from hyperseg_runtime.families.family import FamilySpec
+from hyperseg_runtime.families.family import VIDEO, FamilySpec
 from hyperseg_runtime.images.reading import MAX_PIXELS, ImageSource, load_image
-from hyperseg_runtime.session.image_cache import ImageCache
+from hyperseg_runtime.session.image_cache import ImageCache, image_key, new_key
 from hyperseg_runtime.session.image_session import ImageSession, Shared
 from hyperseg_runtime.session.video_session import VideoSession
 
@@ -51,7 +53,7 @@ CACHE_BYTES = 1 << 30
 
 
 class Pipeline:
-    """`Pipeline.load(bundle)(image, "expression")` gives a SegmentationResult; `open(image)` a session.
+    """`Pipeline.load(bundle)(image, "expression")` gives instances; `open(image)` a session.
 
     Calls from several threads are served one after another. Close it, or use it as a context manager.
     """
@@ -68,26 +70,30 @@ class Pipeline:
     def load(
         cls,
         bundle: str | Path,
-        backend: Backend | None = None,
+        backend: str = "onnxruntime",
         on_bytes: Callable[[int], None] = lambda count: None,
         cache_bytes: int = CACHE_BYTES,
+        **options: Any,
     ) -> Self:
-        """Verify a bundle folder and make it ready. Default backend: ONNX Runtime on the CPU.
+        """Verify a bundle folder and make it ready on the backend of this name; never on another one.
 
         `on_bytes` is told how many bytes were verified. `cache_bytes` bounds what is kept of images that no
         open session uses: features and language model cache, so that asking again is quick; 0 keeps nothing.
-        Raises BundleError.
+        `options` are the backend's (see `backends.by_name`). Raises BundleError, InputError for unknown options,
+        EnvironmentMissingError where the backend lacks a package or device.
         """
-        from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
-
-        backend = backend or OnnxRuntimeBackend()
-        require_runnable(read_manifest(Path(bundle)), backend)
-        return cls(Bundle.open(bundle, on_bytes), backend, cache_bytes)
+        read = Bundle.read(bundle)
+        with ExitStack() as opened:
+            chosen = opened.enter_context(make_backend(backend, read, **options))
+            require_runnable(read.manifest, chosen)
+            pipeline = cls(read.verified(on_bytes), chosen, cache_bytes)
+            opened.pop_all()  # the pipeline closes it
+        return pipeline
 
     def __call__(
         self, image: ImageSource, text: str, task: str | None = None, max_pixels: int = MAX_PIXELS
-    ) -> SegmentationResult:
-        """Segment what `text` names in `image` (a path, a PIL image or an RGB uint8 array).
+    ) -> Instances:
+        """Segment what `text` refers to in `image` (a path, a PIL image or an RGB uint8 array).
 
         Raises ImageError and PromptError for input that cannot be used.
         """
@@ -99,15 +105,25 @@ class Pipeline:
 
         Nothing is computed yet. Equal pixels share their state, in sessions open at once and later ones.
         """
-        if self._shared.closed:
-            raise InputError("the pipeline is closed; load the bundle again")
-        return ImageSession(self._shared, None if image is None else load_image(image, max_pixels))
+        self._require_open()
+        pixels = None if image is None else load_image(image, max_pixels)
+        return ImageSession(self._shared, image_key(pixels), lambda: self._shared.model.open(pixels))
+
+    def open_computed(self, outputs: Mapping[str, Buffer], image_hw: tuple[int, int]) -> ImageSession:
+        """A session about an image of this size whose image graphs ran elsewhere; all their outputs by name."""
+        self._require_open()
+        return ImageSession(self._shared, new_key(), lambda: self._shared.model.open_computed(outputs, image_hw))
 
     def open_video(self, max_pixels: int = MAX_PIXELS) -> VideoSession:
-        """A session about one video, whose frames are given one after another."""
+        """A session about one video. Raises InputError where the family sees no videos."""
+        self._require_open()
+        if not self.family.video_tasks:
+            raise InputError(f"{self.family.title} does not segment videos: {self.family.lacks.get(VIDEO, '')}")
+        return VideoSession(self._shared, max_pixels)
+
+    def _require_open(self) -> None:
         if self._shared.closed:
             raise InputError("the pipeline is closed; load the bundle again")
-        return VideoSession(self._shared, max_pixels)
 
     def close(self) -> None:
         """Free everything; sessions that are still open end."""

@@ -1,43 +1,55 @@
 """One video, frame after frame."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
-from hyperseg_runtime.contracts.results import SegmentationResult
+from hyperseg_runtime.contracts.requests import Expressions
 from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.families.family import FrameResults, VideoState
 from hyperseg_runtime.images.reading import MAX_PIXELS, ImageSource, load_image
 from hyperseg_runtime.session.image_session import Shared
-from hyperseg_runtime.timing import Stopwatch
+from hyperseg_runtime.timing import recorded
 
 
 class VideoSession:
-    """Each frame is seen with what is remembered of the frames before it; there is no look-ahead.
+    """Frames go in one after another, results come out when they are ready, in the order of the frames.
 
-    Made by `Pipeline.open_video`. The memory is small (0.26 MB for HyperSeg-3B), of one size however long the
-    video is, and does not depend on the texts, which may differ from frame to frame. A frame that fails leaves
-    it as it was. Several sessions may take turns on one pipeline.
+    Made by `Pipeline.open_video`. A causal family gives a frame's results when it is pushed; one that looks at a window
+    of frames gives those of earlier frames, and the rest at the end. A frame that fails leaves the session as it was.
+    Several sessions may take turns on one pipeline.
     """
 
     def __init__(self, shared: Shared, max_pixels: int = MAX_PIXELS) -> None:
         self._shared = shared
         self._max_pixels = max_pixels
-        self._memory: Any = None
+        with shared.lock:
+            self._state: VideoState = shared.model.open_video()
 
-    def segment(self, frame: ImageSource, text: str) -> SegmentationResult:
-        """The best mask of what `text` names in the next frame. Raises ImageError and PromptError."""
-        return self.segment_many(frame, [text])[0]
+    def push(self, frame: ImageSource, request: Expressions | Sequence[str]) -> list[FrameResults]:
+        """Take the next frame; `request` (or its texts) is what is asked of it.
 
-    def segment_many(self, frame: ImageSource, texts: Sequence[str]) -> list[SegmentationResult]:
-        """`segment` for each text; the frame is read once. Their `timings_ms` are those of the whole call."""
-        if isinstance(texts, str):
-            raise InputError("segment_many takes a list of texts; for one text there is segment")
+        The `timings_ms` of all results are those of this call. Raises ImageError, InputError and PromptError.
+        """
+        asked = request if isinstance(request, Expressions) else Expressions.of(request)
+        asked = self._shared.family.with_video_task(asked)
         pixels = load_image(frame, self._max_pixels)
-        with self._shared.lock:
-            if self._shared.closed:
-                raise InputError("the pipeline of this video is closed; load the bundle again")
-            results, self._memory = self._shared.model.segment_frame(pixels, texts, self._memory, Stopwatch())
-        return results
+        with self._shared.lock, recorded() as spans_ms:
+            self._require_open()
+            found = self._state.push(pixels, asked)
+        return [_timed(ready, spans_ms) for ready in found]
 
-    def restart(self) -> None:
-        """Forget the frames so far: the next one is the first of its video."""
-        self._memory = None
+    def finish(self) -> list[FrameResults]:
+        """The video has ended: the results that are still missing. The next frame is the first of another video."""
+        with self._shared.lock, recorded() as spans_ms:
+            self._require_open()
+            found = self._state.finish()
+            self._state = self._shared.model.open_video()
+        return [_timed(ready, spans_ms) for ready in found]
+
+    def _require_open(self) -> None:
+        if self._shared.closed:
+            raise InputError("the pipeline of this video is closed; load the bundle again")
+
+
+def _timed(found: FrameResults, spans_ms: dict[str, float]) -> FrameResults:
+    return replace(found, results=tuple(result.timed(spans_ms) for result in found.results))

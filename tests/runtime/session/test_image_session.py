@@ -13,11 +13,11 @@ import pytest
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.results import SegmentationResult
+from hyperseg_runtime.contracts.sampling import Sampling
 from hyperseg_runtime.errors import ImageError, InputError, PromptError
 from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 from hyperseg_runtime.llm.answers import Finish
-from hyperseg_runtime.llm.sampling import Sampling
 from hyperseg_runtime.llm.tokenizer import Tokenizer
 from hyperseg_runtime.session.image_session import ImageSession
 from hyperseg_runtime.session.pipeline import Pipeline

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from hyperseg_runtime.contracts.results import SegmentationResult
-from hyperseg_runtime.llm.sampling import Sampling
+from hyperseg_runtime.contracts.sampling import Sampling
 from hyperseg_runtime.session.image_session import ImageSession
 from hyperseg_runtime.session.pipeline import Pipeline
 from hyperseg_serving.contract import Limits, StreamStep

@@ -106,7 +106,7 @@ class OnnxRuntimeBackend:
         return HostBuffer(array, ort.OrtValue.ortvalue_from_numpy(array))
 
     def zeros(self, spec: TensorSpec, sizes: Mapping[str, int]) -> HostBuffer:
-        shape = [sizes[axis] if isinstance(axis, str) else axis for axis in spec.axes]
+        shape = spec.shape(sizes)
         return self.upload(np.zeros(shape, spec.dtype))
 
     def copy_rows(self, target: Buffer, batch: int, start: int, source: Buffer, source_batch: int) -> None:

@@ -14,7 +14,7 @@ from hyperseg_runtime.backends.tensorrt.graph import TensorRTGraph
 from hyperseg_runtime.backends.tensorrt.machine import find_machine, load_cudart, load_tensorrt
 from hyperseg_runtime.bundle.engines import EngineEntry, EngineManifest, engine_path, find_engines
 from hyperseg_runtime.bundle.manifest import AdapterEntry
-from hyperseg_runtime.bundle.opening import read_manifest
+from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.graph_spec import GraphSpec, TensorSpec
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import BundleError, InputError
@@ -45,7 +45,7 @@ class TensorRTBackend:
 
     def __init__(
         self,
-        bundle: str | Path,
+        bundle: Bundle,
         accept_unmeasured: bool = False,
         weight_streaming_bytes: int | None = None,
         recordings: int = RECORDINGS,
@@ -54,8 +54,8 @@ class TensorRTBackend:
         target: str | None = None,
     ) -> None:
         trt, cudart = load_tensorrt(), load_cudart()
-        self._bundle = Path(bundle)
-        self._manifest = read_manifest(self._bundle)
+        self._bundle = bundle.directory
+        self._manifest = bundle.manifest
         self._folder, self._engines = find_engines(self._bundle, find_machine(), target)
         self._accept_unmeasured = accept_unmeasured
         self._weight_streaming_bytes = weight_streaming_bytes

@@ -93,7 +93,7 @@ class Device:
         return values
 
     def zeros(self, spec: TensorSpec, sizes: Mapping[str, int]) -> DeviceBuffer:
-        shape = tuple(sizes[axis] if isinstance(axis, str) else axis for axis in spec.axes)
+        shape = spec.shape(sizes)
         buffer = self.empty(spec.dtype, shape)
         with using(self._copies, (), [buffer.block]):
             handle = self._copies.handle

@@ -5,15 +5,15 @@ from collections.abc import Callable
 import numpy as np
 
 from hyperseg_runtime.bundle.opening import Bundle
-from hyperseg_runtime.bundle.tables import LATENTS, Embeddings
-from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
+from hyperseg_runtime.bundle.tables import HostTables
+from hyperseg_runtime.families.hyperseg.spec import LATENTS, HypersegDimensions
 from hyperseg_runtime.images.preprocessing import longest_side_square, plain_square
 
 
 def image_inputs(bundle: Bundle) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """A function from RGB (H, W, 3) uint8 to float32 inputs by name, with a batch axis of 1."""
     dims = HypersegDimensions.model_validate(bundle.manifest.dimensions)
-    latents = Embeddings(bundle.directory).table(LATENTS)[None]
+    latents = HostTables(bundle, {LATENTS: dims.tables()[LATENTS]}).table(LATENTS)[None]
 
     def prepare(image_hwc_u8: np.ndarray) -> dict[str, np.ndarray]:
         return {

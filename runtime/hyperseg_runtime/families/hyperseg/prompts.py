@@ -8,7 +8,7 @@ from itertools import groupby
 
 from hyperseg_runtime.errors import PromptError
 from hyperseg_runtime.families.hyperseg.spec import CONDITIONS, HypersegDimensions
-from hyperseg_runtime.llm.prompt import Prompt, Slot, SlotKind
+from hyperseg_runtime.llm.prompt import IMAGE, LEARNED, Prompt, Slot, SlotKind
 from hyperseg_runtime.llm.tokenizer import Tokenizer
 
 SYSTEM = (
@@ -25,6 +25,7 @@ class Task(StrEnum):
     QUESTION = "question"
     TEXT_QUESTION = "question without an image"
     NAMING = "naming"
+    CLASSES = "class list"
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,11 @@ def build_prompt(task: Task, text: str, tokenizer: Tokenizer, dims: HypersegDime
     for piece in filter(None, TAG.split(full)):
         match piece:
             case "<image>":
-                slots.append(Slot(SlotKind.IMAGE, dims.image_tokens))
+                slots.append(Slot.block(SlotKind.IMAGE, dims.image_tokens, IMAGE))
             case "<perceiver>":
-                slots.append(Slot(SlotKind.PERCEIVER, dims.perceiver_queries))
+                slots.append(Slot.block(SlotKind.PERCEIVER, dims.perceiver_queries, IMAGE))
             case "<mask queries>":
-                slots.append(Slot(SlotKind.MASK_QUERIES, dims.mask_queries))
+                slots.append(Slot.block(SlotKind.MASK_QUERIES, dims.mask_queries, LEARNED))
             case "<answer>":
                 slots.append(Slot.text([dims.seg_token_id]))
             case "<expression>":
@@ -131,7 +132,7 @@ def segment_names_prompt(
         raise PromptError(f"the model named nothing to segment; it answered {tokenizer.decode(answer_ids)!r}")
     if len(names) > CONDITIONS.maximum:
         raise PromptError(f"the model named {len(names)} objects, at most {CONDITIONS.maximum} fit; lower max_tokens")
-    queries = Slot(SlotKind.MASK_QUERIES, dims.mask_queries)
+    queries = Slot.block(SlotKind.MASK_QUERIES, dims.mask_queries, LEARNED)
     prompt = Prompt((*asked.slots, *slots, Slot.text([dims.seg_token_id]), queries))
     prompt.check(dims.context, dims.token_rows)
     return prompt, names

@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION
 from hyperseg_runtime.contracts.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
 
+TOKENS, MASK_QUERIES, LATENTS = "tokens", "mask_queries", "latents"
+"""Tables that the host reads: token embeddings, the learned mask queries, the latents of a first frame."""
+
 STRIDES = (32, 16, 8)
 """Strides of the maps the mask decoder looks at, in the order its layers visit them."""
 
@@ -46,6 +49,14 @@ class HypersegDimensions(BaseModel):
     logit_rows: Size  # ids the language head scores
     seg_token_id: Annotated[int, Field(ge=0)]
     eos_token_id: Annotated[int, Field(ge=0)]
+
+    def tables(self) -> dict[str, tuple[int, int]]:
+        """Rows and width of the host's tables."""
+        return {
+            TOKENS: (self.token_rows, self.width),
+            MASK_QUERIES: (self.mask_queries, self.width),
+            LATENTS: (self.perceiver_queries, self.perceiver_width),
+        }
 
 
 BATCH = AxisRange(minimum=1, typical=1, maximum=8)

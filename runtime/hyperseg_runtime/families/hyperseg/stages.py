@@ -7,10 +7,16 @@ from typing import Protocol
 import numpy as np
 
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
-from hyperseg_runtime.bundle.tables import LATENTS, MASK_QUERIES
-from hyperseg_runtime.families.hyperseg.spec import DECODED_MAPS, HypersegDimensions, cache_names
+from hyperseg_runtime.families.hyperseg.spec import (
+    DECODED_MAPS,
+    LATENTS,
+    MASK_QUERIES,
+    TOKENS,
+    HypersegDimensions,
+    cache_names,
+)
 from hyperseg_runtime.llm.prompt import Prompt, SlotKind, average_rows, pick_rows
-from hyperseg_runtime.timing import Stopwatch
+from hyperseg_runtime.timing import span
 
 SEGMENTATION_GRAPHS = ("image_encoder", "clip_encoder", "fvp", "llm", "pixel_decoder", "mask_decoder")
 
@@ -19,11 +25,11 @@ Caches = dict[str, Buffer]
 
 
 class RowTables(Protocol):
-    """Where the host's embedding rows come from; see `embeddings.Embeddings`."""
+    """Where the host's rows come from; see `bundle.tables.HostTables`."""
 
     def table(self, name: str) -> np.ndarray: ...
 
-    def token_rows(self, token_ids: tuple[int, ...]) -> np.ndarray: ...
+    def rows(self, name: str, indices: Sequence[int]) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -42,8 +48,8 @@ class MaskOutputs:
 
 
 class HypersegStages:
-    """The seven graphs chained; holds no state between calls. `graphs` gives an opened graph by name, a `stopwatch`
-    receives one span per graph.
+    """The seven graphs chained; holds no state between calls. `graphs` gives an opened graph by name; each call is a
+    span of its graph's name (see `timing`).
     """
 
     def __init__(
@@ -63,22 +69,24 @@ class HypersegStages:
         """Perceiver latents of a single image or a first frame, (B, F, E) float32."""
         return self._backend.upload(np.repeat(self._tables.table(LATENTS)[None], batch, axis=0))
 
-    def perceive(self, images: np.ndarray, latents: Buffer, stopwatch: Stopwatch) -> ImageFeatures:
+    def perceive(self, images: np.ndarray, latents: Buffer) -> ImageFeatures:
         """images (B, 3, S, S) and latents (B, F, E), float32."""
-        maps = self._run("image_encoder", {"images": self._backend.upload(images)}, stopwatch)
+        maps = self._run("image_encoder", {"images": self._backend.upload(images)})
         coarse = {name: maps[name] for name in ("res3", "res4", "res5")}
-        fvp = self._run("fvp", {**coarse, "latents": latents}, stopwatch)
+        fvp = self._run("fvp", {**coarse, "latents": latents})
         pyramid = {name: maps[name] for name in ("res2", "res3", "res4", "res5")}
-        decoded = self._run("pixel_decoder", pyramid, stopwatch)
+        decoded = self._run("pixel_decoder", pyramid)
         handed_on = {name: decoded[name] for name in DECODED_MAPS}
         return ImageFeatures(fvp["fvp_tokens"], handed_on)
 
-    def clip_tokens(self, images_clip: np.ndarray, stopwatch: Stopwatch) -> Buffer:
+    def clip_tokens(self, images_clip: np.ndarray) -> Buffer:
         """images_clip (B, 3, C, C) float32 -> image tokens (B, N, D), all that a question needs."""
         inputs = {"images_clip": self._backend.upload(images_clip)}
-        return self._run("clip_encoder", inputs, stopwatch)["image_tokens"]
+        return self._run("clip_encoder", inputs)["image_tokens"]
 
-    def assemble(self, prompts: Sequence[Prompt], image_tokens: Buffer | None, fvp_tokens: Buffer | None) -> Buffer:
+    def input_embeddings(
+        self, prompts: Sequence[Prompt], image_tokens: Buffer | None, fvp_tokens: Buffer | None
+    ) -> Buffer:
         """Language model input (B, T, D): slot after slot, zeros after the end of a shorter prompt."""
         spec = self._graphs["llm"].spec.inputs[0]
         tokens = max(prompt.length for prompt in prompts)
@@ -89,7 +97,7 @@ class HypersegStages:
             start = 0
             for slot in prompt.slots:
                 if slot.token_ids:
-                    rows = self._backend.upload(self._tables.token_rows(slot.token_ids)[None])
+                    rows = self._backend.upload(self._tables.rows(TOKENS, slot.token_ids)[None])
                     self._backend.copy_rows(target, batch, start, rows, 0)
                 elif slot.kind is SlotKind.MASK_QUERIES:
                     self._backend.copy_rows(target, batch, start, queries, 0)
@@ -100,7 +108,7 @@ class HypersegStages:
                 start += slot.length
         return target
 
-    def read(self, embeds: Buffer, attended_lengths: Sequence[int], caches: Caches, stopwatch: Stopwatch) -> Buffer:
+    def prefill(self, embeds: Buffer, attended_lengths: Sequence[int], caches: Caches) -> Buffer:
         """Prefill from the start of the caches: inputs (B, T, D) -> hidden states (B, T, D).
 
         `attended_lengths` are the leading rows of each prompt that may be attended to.
@@ -108,7 +116,7 @@ class HypersegStages:
         batch, tokens, _ = embeds.shape
         positions = np.repeat(np.arange(tokens, dtype=np.int64)[None], batch, axis=0)
         mask = prefill_mask(tokens, self.dims.context, attended_lengths)
-        return self.step(embeds, positions, mask, np.zeros(batch, np.int64), caches, stopwatch)
+        return self.step(embeds, positions, mask, np.zeros(batch, np.int64), caches)
 
     def step(
         self,
@@ -117,7 +125,6 @@ class HypersegStages:
         attention_mask: np.ndarray,
         write_indices: np.ndarray,
         caches: Caches,
-        stopwatch: Stopwatch,
     ) -> Buffer:
         """One call of the language model: hidden states (B, T, D); `caches` are updated in place."""
         inputs: dict[str, Buffer] = {
@@ -127,7 +134,7 @@ class HypersegStages:
             "write_indices": self._backend.upload(write_indices),
             **caches,
         }
-        return self._run("llm", inputs, stopwatch)["hidden_states"]
+        return self._run("llm", inputs)["hidden_states"]
 
     def new_caches(self, batch: int) -> Caches:
         """Zeroed key/value buffers. Stale slots need no clearing: they are masked."""
@@ -135,16 +142,15 @@ class HypersegStages:
         names = [name for layer in range(self.dims.layers) for name in cache_names(layer)[:2]]
         return {name: self._backend.zeros(specs[name], {"batch": batch}) for name in names}
 
-    def score_tokens(self, hidden: np.ndarray, stopwatch: Stopwatch) -> Buffer:
+    def score_tokens(self, hidden: np.ndarray) -> Buffer:
         """Next-token logits (B, V) of hidden states (B, 1, D) float32."""
-        return self._run("lm_head", {"hidden": self._backend.upload(hidden)}, stopwatch)["logits"]
+        return self._run("lm_head", {"hidden": self._backend.upload(hidden)})["logits"]
 
     def decode(
         self,
         features: ImageFeatures,
         hidden_states: Buffer,
         prompts: Sequence[Prompt],
-        stopwatch: Stopwatch,
         first_row: int = 0,
     ) -> MaskOutputs:
         """Mask and score logits from the hidden states (B, T, D) of the same prompts.
@@ -153,15 +159,13 @@ class HypersegStages:
         came from a cache.
         """
         nothing = np.zeros((len(prompts), 1, hidden_states.shape[1]), np.float32)
-        return self._decode(features, hidden_states, prompts, first_row, nothing, stopwatch)
+        return self._decode(features, hidden_states, prompts, first_row, nothing)
 
-    def decode_frame(
-        self, features: ImageFeatures, hidden_states: Buffer, prompts: Sequence[Prompt], stopwatch: Stopwatch
-    ) -> MaskOutputs:
+    def decode_frame(self, features: ImageFeatures, hidden_states: Buffer, prompts: Sequence[Prompt]) -> MaskOutputs:
         """`decode` of a video frame: also makes the latents of the next frame (hyperseg-spec 7)."""
         tokens = hidden_states.shape[1]
         memory = np.stack([pick_rows(p.spans(SlotKind.PERCEIVER), tokens) for p in prompts])
-        return self._decode(features, hidden_states, prompts, 0, memory, stopwatch)
+        return self._decode(features, hidden_states, prompts, 0, memory)
 
     def _decode(
         self,
@@ -170,7 +174,6 @@ class HypersegStages:
         prompts: Sequence[Prompt],
         first_row: int,
         memory_pooling: np.ndarray,
-        stopwatch: Stopwatch,
     ) -> MaskOutputs:
         tokens = hidden_states.shape[1]
         queries = [pick_rows(p.spans(SlotKind.MASK_QUERIES, first_row), tokens) for p in prompts]
@@ -182,12 +185,12 @@ class HypersegStages:
         }
         uploaded = {name: self._backend.upload(matrix) for name, matrix in pooling.items()}
         inputs = {**features.decoded_maps, "hidden_states": hidden_states, **uploaded}
-        outputs = self._run("mask_decoder", inputs, stopwatch)
+        outputs = self._run("mask_decoder", inputs)
         return MaskOutputs(outputs["mask_logits"], outputs["score_logits"], outputs["memory"])
 
-    def _run(self, graph: str, inputs: Mapping[str, Buffer], stopwatch: Stopwatch) -> dict[str, Buffer]:
+    def _run(self, graph: str, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
         opened = self._graphs[graph]  # opening, if this is the first use, is not the stage's time
-        with stopwatch.span(graph):
+        with span(graph):
             return opened.run(inputs)
 
 

@@ -1,23 +1,22 @@
 """What is kept of one image between requests: its features and the key/value cache of its latest prompt."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.errors import NumericsError
+from hyperseg_runtime.families.hyperseg.spec import DECODED_MAPS
 from hyperseg_runtime.families.hyperseg.stages import Caches, HypersegStages, ImageFeatures
-from hyperseg_runtime.images.preprocessing import ImageGeometry, longest_side_square, plain_square
+from hyperseg_runtime.images.preprocessing import ImageGeometry, longest_side_square, plain_square, square_geometry
 from hyperseg_runtime.llm.packing import PackedPrompts, pack
 from hyperseg_runtime.llm.prompt import Prompt, Row, SlotKind
-from hyperseg_runtime.timing import Stopwatch
-
-NOT_FINITE = "the network produced NaN or infinite values; run verify: the weights or the precision are at fault"
+from hyperseg_runtime.timing import span
 
 
 @dataclass(frozen=True)
-class Reading:
+class PromptStates:
     """Hidden states (1, T, D) of a call that held `prompt`; its row 0 would lie at `first_row`."""
 
     prompt: Prompt
@@ -49,9 +48,28 @@ class HypersegImage:
         self._caches: Caches | None = None
         self._held: tuple[Row, ...] = ()
 
+    @classmethod
+    def computed(
+        cls, stages: HypersegStages, outputs: Mapping[str, Buffer], image_hw: tuple[int, int]
+    ) -> "HypersegImage":
+        """An image of this size whose graphs were run elsewhere; `outputs` by name."""
+        state = cls(stages, None)
+        state._tokens = outputs["image_tokens"]
+        features = ImageFeatures(outputs["fvp_tokens"], {name: outputs[name] for name in DECODED_MAPS})
+        state._features = features, square_geometry(*image_hw, stages.dims.image_px)
+        return state
+
     @property
     def has_image(self) -> bool:
-        return self._image is not None
+        return self._image is not None or self._features is not None
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """Height and width of the image in pixels."""
+        if self._features is not None:
+            return self._features[1].original_hw
+        height, width = self._given().shape[:2]
+        return height, width
 
     @property
     def size_bytes(self) -> int:
@@ -64,36 +82,36 @@ class HypersegImage:
         pixels = 0 if self._image is None else self._image.nbytes
         return pixels + sum(int(np.prod(buffer.shape)) * buffer.dtype.itemsize for buffer in buffers)
 
-    def tokens(self, stopwatch: Stopwatch) -> Buffer:
+    def tokens(self) -> Buffer:
         """Image tokens for the language model, (1, N, D)."""
         if self._tokens is None:
-            with stopwatch.span("preprocess"):
+            with span("preprocess"):
                 pixels = plain_square(self._given(), self._stages.dims.clip_image_px)[None]
-            self._tokens = self._stages.clip_tokens(pixels, stopwatch)
+            self._tokens = self._stages.clip_tokens(pixels)
         return self._tokens
 
-    def features(self, stopwatch: Stopwatch) -> tuple[ImageFeatures, ImageGeometry]:
+    def features(self) -> tuple[ImageFeatures, ImageGeometry]:
         """What masks are made from, and the way back to the image's size."""
         if self._features is None:
-            with stopwatch.span("preprocess"):
+            with span("preprocess"):
                 pixels, geometry = longest_side_square(self._given(), self._stages.dims.image_px)
             latents = self._latents or self._stages.first_latents(1)
-            self._features = self._stages.perceive(pixels[None], latents, stopwatch), geometry
+            self._features = self._stages.perceive(pixels[None], latents), geometry
         return self._features
 
-    def read(self, prompts: Sequence[Prompt], stopwatch: Stopwatch) -> Iterator[Reading]:
+    def prefill(self, prompts: Sequence[Prompt]) -> Iterator[PromptStates]:
         """The hidden states of each prompt in turn, several prompts to a call of the language model."""
         for packed in pack(prompts, self._held, self._stages.dims.context):
-            hidden = self._read(packed, stopwatch)
+            hidden = self._call(packed)
             for index, suffix in enumerate(packed.suffixes):
-                yield Reading(suffix.prompt, hidden, packed.hidden_row(index), suffix.base)
+                yield PromptStates(suffix.prompt, hidden, packed.hidden_row(index), suffix.base)
 
-    def _read(self, packed: PackedPrompts, stopwatch: Stopwatch) -> Buffer:
-        prompt = packed.read()
-        image_tokens = self.tokens(stopwatch) if prompt.spans(SlotKind.IMAGE) else None
-        fvp_tokens = self.features(stopwatch)[0].fvp_tokens if prompt.spans(SlotKind.PERCEIVER) else None
-        with stopwatch.span("assemble"):
-            embeds = self._stages.assemble([prompt], image_tokens, fvp_tokens)
+    def _call(self, packed: PackedPrompts) -> Buffer:
+        prompt = packed.new_rows()
+        image_tokens = self.tokens() if prompt.spans(SlotKind.IMAGE) else None
+        fvp_tokens = self.features()[0].fvp_tokens if prompt.spans(SlotKind.PERCEIVER) else None
+        with span("input_embeddings"):
+            embeds = self._stages.input_embeddings([prompt], image_tokens, fvp_tokens)
         caches = self._caches or self._stages.new_caches(1)
         self._caches, self._held = None, ()  # until the call went well
         hidden = self._stages.step(
@@ -102,10 +120,9 @@ class HypersegImage:
             packed.attention_mask(self._stages.dims.context),
             np.array([packed.first_slot], np.int64),
             caches,
-            stopwatch,
         )
         if not np.isfinite(hidden.to_host()).all():
-            raise NumericsError(NOT_FINITE)  # masked rows weigh 0, but 0 * NaN would reach the next prompt
+            raise NumericsError()  # masked rows weigh 0, but 0 * NaN would reach the next prompt
         self._caches, self._held = caches, packed.suffixes[0].prompt.rows
         return hidden
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hyperseg_runtime.contracts.sampling import GREEDY, Sampling, next_token
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.llm.sampling import GREEDY, Sampling, next_token
 
 LOGITS = np.log(np.array([0.1, 0.5, 0.15, 0.25], np.float32))
 FEW_PERCENT = 0.02  # 20,000 draws: three standard deviations are 0.011

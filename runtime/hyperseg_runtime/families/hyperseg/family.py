@@ -1,0 +1,78 @@
+"""What HyperSeg tells the rest of the runtime."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hyperseg_runtime.contracts.graph_spec import AxisRange, GraphSpec
+from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, Regions
+from hyperseg_runtime.families.family import FamilySpec, ProfileHints, Task
+from hyperseg_runtime.families.hyperseg import prompts
+from hyperseg_runtime.families.hyperseg.image_inputs import image_inputs
+from hyperseg_runtime.families.hyperseg.model import HypersegModel
+from hyperseg_runtime.families.hyperseg.published import PUBLISHED
+from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions, graph_specs
+from hyperseg_runtime.llm.tokenizer import TOKENIZER_FILE
+
+SUFFIX_TOKENS = 256
+"""Longest part of a prompt after the image: 100 mask queries, template and expression take 130 to 190."""
+
+TASKS = (
+    Task(prompts.Task.REFERRING.value, Expressions, "the object that an expression names"),
+    Task(prompts.Task.REASONING.value, Expressions, "the object that a sentence hints at"),
+    Task(
+        prompts.Task.NAMING.value,
+        Expressions,
+        "whatever the model names when asked ('Name the animals.'): the paper's hybrid entity recognition, for which "
+        "the released checkpoint was not trained",
+    ),
+    Task(prompts.Task.CLASSES.value, Classes, "each class of a list, asked for one by one as an expression"),
+    Task(prompts.Task.QUESTION.value, Question, "a question about the image, or about none"),
+)
+VIDEO_TASKS = (
+    Task(prompts.Task.VIDEO.value, Expressions, "the object that a sentence names or hints at, in each frame"),
+)
+
+
+def specs(dimensions: Mapping[str, Any]) -> tuple[GraphSpec, ...]:
+    return graph_specs(HypersegDimensions.model_validate(dimensions))
+
+
+def tables(dimensions: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    return HypersegDimensions.model_validate(dimensions).tables()
+
+
+def profile_hints(spec: GraphSpec) -> ProfileHints:
+    """The language model gets profiles for whole prompts, suffixes and single tokens; frames of a video read memory."""
+    if spec.in_place:
+        longest = min(SUFFIX_TOKENS, spec.axis_ranges["tokens"].maximum)
+        suffix = AxisRange(minimum=1, typical=max(1, 3 * longest // 4), maximum=longest)
+        single = AxisRange(minimum=1, typical=1, maximum=1)
+        return ProfileHints(split={"prefill": {}, "suffix": {"tokens": suffix}, "decode": {"tokens": single}})
+    memory = spec.axis_ranges.get("memory_rows")
+    if memory is None:
+        return ProfileHints()
+    return ProfileHints(presets={"video": {"memory_rows": memory.model_copy(update={"typical": memory.maximum})}})
+
+
+FAMILY = FamilySpec(
+    name="hyperseg",
+    title="HyperSeg",
+    paper="arXiv 2411.17606",
+    licence="code Apache-2.0; weights build on Phi-2 (MIT) and SigLIP (Apache-2.0)",
+    tasks=TASKS,
+    video_tasks=VIDEO_TASKS,
+    lacks={Regions.kind: "the release's region branch is not built yet"},
+    graph_specs=specs,
+    open_model=HypersegModel,
+    published=PUBLISHED.model_dump(mode="json"),
+    image_inputs=image_inputs,
+    tables=tables,
+    files=(TOKENIZER_FILE,),
+    profile_hints=profile_hints,
+    warm_up=(
+        Expressions(("the object",)),
+        Expressions(("the object on the left",)),
+        Question("What is there?", max_tokens=2),
+    ),
+    data_sets=("refcoco", "refcoco+", "refcocog", "reasonseg", "coco-panoptic", "ade20k", "davis", "revos"),
+)
