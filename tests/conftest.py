@@ -14,6 +14,8 @@ from hyperseg_runtime import console
 from hyperseg_runtime.cli.app import make_app
 from support import CliResult, RunCli, forget_doubles, made_once
 
+pytest_plugins = ["bundle_fixtures"]
+
 Compiled = TypeVar("Compiled")
 TESTS = Path(__file__).parent
 GOLDEN = TESTS / "golden" / "hyperseg"

@@ -143,7 +143,7 @@ def open_transport(url: str) -> Transport:
         raise InputError(f"{url!r} is no address; expected SCHEME://HOST:PORT with {', '.join(TRANSPORTS)}")
     module, name = TRANSPORTS[parts.scheme]
     try:
-        transport: Transport = getattr(import_module(f"hyperseg_serving.{module}"), name)(url)
+        transport: Transport = getattr(import_module(f"hyperseg_serving.client.{module}"), name)(url)
     except ModuleNotFoundError as error:
         raise EnvironmentMissingError(
             f"{parts.scheme}:// needs {error.name}; run: pip install 'hyperseg-trt[triton]', or use http://"

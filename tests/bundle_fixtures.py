@@ -1,4 +1,4 @@
-"""What tests of the runtime share: the tiny bundle opened, the real tokenizer, the real dimensions."""
+"""Fixtures about bundles: the tiny bundle opened, the real tokenizer, the real dimensions."""
 
 import json
 from collections.abc import Callable, Iterator
