@@ -1,1 +1,1 @@
-"""Images: from files and arrays to network inputs, and back to the image's own size."""
+"""Pixels: reading files and frames, resizing, what a network takes."""

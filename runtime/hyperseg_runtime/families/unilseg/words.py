@@ -7,7 +7,7 @@ import ftfy
 import numpy as np
 
 from hyperseg_runtime.errors import PromptError
-from hyperseg_runtime.tokenizer import MAX_CHARACTERS, Tokenizer
+from hyperseg_runtime.llm.tokenizer import MAX_CHARACTERS, Tokenizer
 
 START_ID, END_ID, PADDING_ID = 49406, 49407, 0
 """Id 0 is also the symbol "!" inside a run of symbols: the release takes it for padding there, and so do we."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hyperseg_export.families.unilseg.clip_tokenizer import clip_tokenizer
 from hyperseg_runtime.errors import PromptError
 from hyperseg_runtime.families.unilseg.words import END_ID, START_ID, cleaned, word_ids
-from hyperseg_runtime.tokenizer import MAX_CHARACTERS, Tokenizer
+from hyperseg_runtime.llm.tokenizer import MAX_CHARACTERS, Tokenizer
 
 GOLDEN = json.loads((Path(__file__).parents[3] / "golden" / "unilseg" / "tokens.json").read_text())
 WORDS = 17
