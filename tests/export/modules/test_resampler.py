@@ -1,4 +1,4 @@
-"""The perceiver resampler against its definition (spec 6.4), one head of one image at a time."""
+"""The perceiver resampler against its definition (hyperseg-spec 6.4), one head of one image at a time."""
 
 from collections.abc import Callable, Mapping, Sequence
 

@@ -84,7 +84,7 @@ def test_the_language_head_reads_the_one_token_it_gets() -> None:
 
 
 def test_pooling_is_a_weighted_sum_of_hidden_states() -> None:
-    """One-hot rows pick mask queries and memory, a row of 1/n averages an instruction: spec 5.3."""
+    """One-hot rows pick mask queries and memory, a row of 1/n averages an instruction: hyperseg-spec 5.3."""
     model = planned("tiny")
     spec, module = spec_of("tiny", "mask_decoder"), model.module("mask_decoder")
     decoder = materialise(module, model.weights.of_module(module))

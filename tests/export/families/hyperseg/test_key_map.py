@@ -96,7 +96,7 @@ def test_every_published_byte_is_used_checked_or_dropped(
         ("used", used), ("dropped", dropped), ("checked", checked)
     )}  # fmt: skip
     assert sum(bytes_of.values()) == sum(size for _, size in published.values())
-    assert bytes_of["checked"] == 497_664 * 8  # spec 11: the Swin index buffers
+    assert bytes_of["checked"] == 497_664 * 8  # hyperseg-spec 11: the Swin index buffers
     assert bytes_of["dropped"] < 0.01 * bytes_of["used"]
 
 
