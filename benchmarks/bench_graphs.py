@@ -28,7 +28,7 @@ from hyperseg_runtime.contracts.graph_spec import GraphSpec
 if TYPE_CHECKING:
     from torch import nn
 
-    from hyperseg_export.model import PlannedModel
+    from hyperseg_export.model import SourceModel
 
 GRAPHS = ("image_encoder", "clip_encoder", "fvp", "llm", "lm_head", "pixel_decoder", "mask_decoder")
 FULL_LAYERS = 2
@@ -145,17 +145,17 @@ CHILDREN = {
 }
 
 
-def planned(size: str) -> "PlannedModel":
+def planned(size: str) -> "SourceModel":
     """A model of random weights that are made when asked for."""
+    from hyperseg_export.families.hyperseg.definition import plan
     from hyperseg_export.families.hyperseg.layout import Sizes
-    from hyperseg_export.families.hyperseg.plan import plan
     from hyperseg_export.families.hyperseg.tiny import TINY, random_checkpoint
-    from hyperseg_export.model import plan_model
+    from hyperseg_export.model import bind_model
 
     sizes = TINY if size == "tiny" else replace(Sizes(), layers=FULL_LAYERS)
     source = random_checkpoint(sizes, SEED)
     ids = {"seg": sizes.token_rows - 1, "eos": 0}
-    return plan_model("hyperseg", plan(sizes.config(), source.shapes), source, ids)
+    return bind_model("hyperseg", plan(sizes.config(), source.shapes), source, ids)
 
 
 def module_of(size: str, graph: str) -> "nn.Module":

@@ -88,15 +88,15 @@ def export(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
     from gqa_form import save_gqa_form
     from hyperseg_export.export import write_graph
+    from hyperseg_export.families.hyperseg.definition import plan
     from hyperseg_export.families.hyperseg.layout import Sizes
-    from hyperseg_export.families.hyperseg.plan import plan
     from hyperseg_export.families.hyperseg.tiny import random_checkpoint
-    from hyperseg_export.model import plan_model
+    from hyperseg_export.model import bind_model
 
     sizes = replace(Sizes(), layers=options.layers)
     source = random_checkpoint(sizes, SEED)
     ids = {"seg": sizes.token_rows - 1, "eos": 0}
-    model = plan_model("hyperseg", plan(sizes.config(), source.shapes), source, ids)
+    model = bind_model("hyperseg", plan(sizes.config(), source.shapes), source, ids)
     spec = next(spec for spec in model.specs if spec.name == "llm")
     start = perf_counter()
     _, facts = write_graph(model, spec, folder, {})

@@ -29,7 +29,7 @@ from hyperseg_runtime.errors import EngineError
 
 if TYPE_CHECKING:
     from hyperseg_export.families.hyperseg.layout import Sizes
-    from hyperseg_export.model import PlannedModel
+    from hyperseg_export.model import SourceModel
 
 ARCHITECTURES = ("SM89", "SM120")
 SIZES = ("small", "tiny", "full")
@@ -72,7 +72,7 @@ def main() -> None:
         sys.exit(1)
 
 
-def gate(model: "PlannedModel", folder: Path, architectures: list[str]) -> Iterator[dict[str, Any]]:
+def gate(model: "SourceModel", folder: Path, architectures: list[str]) -> Iterator[dict[str, Any]]:
     """Export and build each graph in each precision; graphs with caches also with all their profiles.
 
     The preset "mixed" needs no builds of its own: each of its graphs is one of those.
@@ -88,13 +88,13 @@ def gate(model: "PlannedModel", folder: Path, architectures: list[str]) -> Itera
 
 
 def export_typed(
-    model: "PlannedModel", precision: Precision, folder: Path, graphs: Collection[str] = ()
+    model: "SourceModel", precision: Precision, folder: Path, graphs: Collection[str] = ()
 ) -> Iterator[tuple[Path, GraphSpec]]:
     """ONNX files of the named graphs (default: all) in one precision, each with its contract beside it as .json."""
     from hyperseg_export.export import write_graph
-    from hyperseg_export.precision.typed import make_plan, typed_model
+    from hyperseg_export.precision.typed import choose_precisions, typed_model
 
-    typed = typed_model(model, make_plan(model.specs, precision))
+    typed = typed_model(model, choose_precisions(model.specs, precision))
     target = folder / precision
     target.mkdir()
     for spec in typed.specs:
@@ -157,16 +157,16 @@ def peak_bytes() -> int:
     return 1024 * int(next(row.split()[1] for row in status.splitlines() if row.startswith("VmHWM")))
 
 
-def planned(size: str) -> "PlannedModel":
+def planned(size: str) -> "SourceModel":
     """A model of random weights that are made when asked for."""
-    from hyperseg_export.families.hyperseg.plan import plan
+    from hyperseg_export.families.hyperseg.definition import plan
     from hyperseg_export.families.hyperseg.tiny import random_checkpoint
-    from hyperseg_export.model import plan_model
+    from hyperseg_export.model import bind_model
 
     sizes = sizes_of(size)
     source = random_checkpoint(sizes, SEED)
     ids = {"seg": sizes.token_rows - 1, "eos": 0}
-    return plan_model("hyperseg", plan(sizes.config(), source.shapes), source, ids)
+    return bind_model("hyperseg", plan(sizes.config(), source.shapes), source, ids)
 
 
 def sizes_of(size: str) -> "Sizes":

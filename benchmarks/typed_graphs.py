@@ -23,7 +23,7 @@ from rtx_gate import SIZES, planned
 if TYPE_CHECKING:
     from torch import nn
 
-    from hyperseg_export.model import PlannedModel
+    from hyperseg_export.model import SourceModel
 
 Arrays = dict[str, np.ndarray]
 
@@ -66,10 +66,10 @@ def device_name(device: str) -> str:
     return str(torch.cuda.get_device_name()) if device == "cuda" else "none used"
 
 
-def compare(model: "PlannedModel", device: str, graphs: Sequence[str] = GRAPHS) -> Iterator[dict[str, Any]]:
+def compare(model: "SourceModel", device: str, graphs: Sequence[str] = GRAPHS) -> Iterator[dict[str, Any]]:
     """One row per output and measure, graph after graph. A graph left out leaves random inputs to those after it."""
     from hyperseg_export.parity.entries import compare_graph
-    from hyperseg_export.precision.typed import make_plan, typed_model
+    from hyperseg_export.precision.typed import choose_precisions, typed_model
 
     made: Arrays = {}
     for spec in (spec for spec in model.specs if spec.name in graphs):
@@ -77,7 +77,7 @@ def compare(model: "PlannedModel", device: str, graphs: Sequence[str] = GRAPHS) 
         expected = run(model, spec.name, inputs, device)
         made |= expected
         for precision in (Precision.FP16, Precision.BF16):
-            typed = typed_model(model, make_plan(model.specs, Precision.FP32, {spec.name: precision}))
+            typed = typed_model(model, choose_precisions(model.specs, Precision.FP32, {spec.name: precision}))
             found = run(typed, spec.name, inputs, device)
             for entry in compare_graph(spec.name, precision, [found], [expected], "torch"):
                 yield {"precision": precision.value, **entry.model_dump(mode="json")}
@@ -88,7 +88,7 @@ def chained(made: np.ndarray | None, example: np.ndarray) -> np.ndarray:
     return made if made is not None and made.shape == example.shape else example
 
 
-def run(model: "PlannedModel", graph: str, inputs: Arrays, device: str) -> Arrays:
+def run(model: "SourceModel", graph: str, inputs: Arrays, device: str) -> Arrays:
     """Outputs of a graph's module in float32, computed in the types of its contract."""
     import torch
 

@@ -15,10 +15,9 @@ import numpy as np
 import torch
 
 from hyperseg_export.adapters.slots import KeptAdapter, keep_apart, write_factors
-from hyperseg_export.checkpoint.tokenizer_files import to_json
 from hyperseg_export.jobs.progress import Progress, Silent
 from hyperseg_export.jobs.staging import Staging, StepResult, Work, content_key, require_apart
-from hyperseg_export.model import PlannedModel
+from hyperseg_export.model import SourceModel, table_name
 from hyperseg_export.onnx.lint import check_graph
 from hyperseg_export.onnx.weight_store import Location, WeightStore
 from hyperseg_export.onnx.writer import export_graph, save_graph
@@ -26,7 +25,7 @@ from hyperseg_export.opening import CheckpointModel, open_checkpoint
 from hyperseg_export.parity.bundle import measure_bundle
 from hyperseg_export.parity.entries import require_passed
 from hyperseg_export.precision.lint import check_precision
-from hyperseg_export.precision.typed import PrecisionPlan, make_plan, typed_model
+from hyperseg_export.precision.typed import GraphPrecisions, choose_precisions, typed_model
 from hyperseg_export.samples import sample_images
 from hyperseg_runtime.bundle.manifest import (
     FILE_NAME,
@@ -36,8 +35,8 @@ from hyperseg_runtime.bundle.manifest import (
     ParityEntry,
     Provenance,
 )
-from hyperseg_runtime.bundle.opening import TOKENIZER_FILE, Bundle
-from hyperseg_runtime.bundle.tables import TABLES, table_path
+from hyperseg_runtime.bundle.opening import Bundle
+from hyperseg_runtime.bundle.tables import table_path
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import InputError
@@ -74,7 +73,7 @@ def export_bundle(
     options, progress = options or ExportOptions(), progress or Silent()
     require_apart(target, checkpoint, options.adapter or checkpoint)
     opened = open_checkpoint(checkpoint, options.adapter, options.context)
-    plan = make_plan(opened.model.specs, options.precision, options.precision_of)
+    plan = choose_precisions(opened.model.specs, options.precision, options.precision_of)
     kept = _kept_apart(opened, plan) if options.keep_adapter else None
     model = kept.model if kept else typed_model(opened.model, plan)
     with output_folder(target.parent), Staging(target, options.overwrite) as staging:
@@ -82,7 +81,7 @@ def export_bundle(
         return _Export(opened, model, plan, kept, staging, options, progress).run()
 
 
-def _kept_apart(opened: CheckpointModel, plan: PrecisionPlan) -> KeptAdapter:
+def _kept_apart(opened: CheckpointModel, plan: GraphPrecisions) -> KeptAdapter:
     if any(precision is not Precision.FP32 for precision in plan.graphs.values()):
         raise InputError("--keep-adapter keeps float32 factors; leave --precision out, or let the adapter be merged")
     return keep_apart(opened.model, opened.checkpoint)
@@ -92,8 +91,8 @@ class _Export:
     def __init__(
         self,
         opened: CheckpointModel,
-        model: PlannedModel,
-        plan: PrecisionPlan,
+        model: SourceModel,
+        plan: GraphPrecisions,
         kept: KeptAdapter | None,
         staging: Staging,
         options: ExportOptions,
@@ -107,7 +106,7 @@ class _Export:
         self.options = options
         self.progress = progress
         self.stage = 0
-        self.stages = len(model.specs) + 3
+        self.stages = len(model.specs) + 2
         self.versions = {name: version(name) for name in LIBRARIES}
 
     def run(self) -> Manifest:
@@ -116,12 +115,10 @@ class _Export:
         self.origin = [self.fingerprint, self.opened.checkpoint.adapter_sha256, self.versions, code_hash()]
         known: dict[str, Location] = {}
         graphs = [self._graph(spec, known) for spec in self.model.specs]
-        tables = self._step("embeddings", self._write_tables)
-        tokenizer = self._step("tokenizer", self._write_tokenizer, self.opened.tokenizer.to_str())
+        hashes = {name: hashlib.sha256(data).hexdigest() for name, data in self.model.definition.files.items()}
+        host = self._step("host files", self._write_host_files, sorted(self.model.tables), hashes)
         files = {
-            name: entry
-            for result in (*(result for _, result in graphs), tables, tokenizer)
-            for name, entry in result.files.items()
+            name: entry for result in (*(result for _, result in graphs), host) for name, entry in result.files.items()
         }
         manifest = Manifest(
             format_version=FORMAT_VERSION,
@@ -163,25 +160,24 @@ class _Export:
         )
         return entry, result
 
-    def _write_tables(self, directory: Path) -> tuple[Iterable[str], dict[str, Any]]:
-        files = []
-        for name in TABLES:
-            stored = self.opened.model.weights.stored(f"embeddings.{name}")
+    def _write_host_files(self, directory: Path) -> tuple[Iterable[str], dict[str, Any]]:
+        """What the host reads: tables of rows, and the family's own files."""
+        for name in self.model.tables:
+            stored = self.opened.model.weights.stored(table_name(name))
             path = directory / table_path(name)
             path.parent.mkdir(exist_ok=True)
             with path.open("wb") as file:
                 np.save(file, stored.to(TABLE_DTYPES[stored.dtype]).numpy(), allow_pickle=False)
                 fsync_file(file)
-            files.append(table_path(name))
-        return files, {}
-
-    def _write_tokenizer(self, directory: Path) -> tuple[Iterable[str], dict[str, Any]]:
-        write_atomically(directory / TOKENIZER_FILE, to_json(self.opened.tokenizer))
-        return [TOKENIZER_FILE], {}
+        for name, data in self.model.definition.files.items():
+            write_atomically(directory / name, data)
+        return [*map(table_path, self.model.tables), *self.model.definition.files], {}
 
     def _measure(self, manifest: Manifest) -> tuple[ParityEntry, ...]:
         bundle = Bundle(self.staging.directory, manifest)
-        entries = measure_bundle(bundle, self.opened.model, sample_images(), self.progress)
+        entries = measure_bundle(
+            bundle, self.opened.model, self.opened.family.tolerances, sample_images(), self.progress
+        )
         require_passed(entries, "no bundle was written")
         return entries
 
@@ -198,7 +194,7 @@ class _Export:
 
 
 def write_graph(
-    model: PlannedModel,
+    model: SourceModel,
     spec: GraphSpec,
     directory: Path,
     known: Mapping[str, Location],
@@ -234,13 +230,13 @@ def write_graph(
     return written, facts
 
 
-def bundle_bytes(model: PlannedModel) -> int:
+def bundle_bytes(model: SourceModel) -> int:
     """What the tensors of a bundle take: graphs in their types, tables as stored. Shared ones count twice."""
     total = 0
     for spec in model.specs:
         module = model.module(spec.name)
         total += sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
-    return total + sum(4 * math.prod(shape) for shape in model.plan.tables.values())
+    return total + sum(4 * math.prod(shape) for shape in model.tables.values())
 
 
 def code_hash() -> str:

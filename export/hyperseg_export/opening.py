@@ -3,25 +3,22 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import Tokenizer
-
-from hyperseg_export.checkpoint.folder import Checkpoint
 from hyperseg_export.checkpoint.key_map import check_equal
 from hyperseg_export.checkpoint.lora import MergedCheckpoint, with_adapters
-from hyperseg_export.checkpoint.tokenizer_files import load_tokenizer, special_id
+from hyperseg_export.checkpoint.reading import open_weights
 from hyperseg_export.families import detect_family
-from hyperseg_export.model import PlannedModel, plan_model
+from hyperseg_export.families.family import ExportFamily
+from hyperseg_export.model import SourceModel, bind_model
 from hyperseg_runtime.bundle.manifest import Coverage
-from hyperseg_runtime.errors import CheckpointError
 
 
 @dataclass(frozen=True)
 class CheckpointModel:
-    """A planned model together with the folder it came from."""
+    """A model together with the folder it came from."""
 
     checkpoint: MergedCheckpoint
-    tokenizer: Tokenizer
-    model: PlannedModel
+    family: ExportFamily
+    model: SourceModel
 
     def coverage(self) -> Coverage:
         """Where every byte of the checkpoint goes."""
@@ -43,17 +40,8 @@ def open_checkpoint(directory: Path, adapter: Path | None = None, context: int |
 
     `adapter` is a folder with a LoRA adapter, `context` the cache slots of the language model.
     """
-    checkpoint = with_adapters(Checkpoint.open(directory), adapter)
+    checkpoint = with_adapters(open_weights(directory), adapter)
     family = detect_family(checkpoint.names)
-    tokenizer = load_tokenizer(directory)
-    ids = {role: special_id(tokenizer, token, directory) for role, token in family.special_tokens.items()}
-    plan = family.plan(checkpoint.base.config, checkpoint.shapes, context)
-    model = plan_model(family.name, plan, checkpoint, ids)
-    rows = model.plan.tables["embeddings.tokens"][0]
-    if tokenizer.get_vocab_size() > rows:
-        raise CheckpointError(
-            f"checkpoint {directory}: the tokenizer knows {tokenizer.get_vocab_size()} tokens, "
-            f"the embedding table has {rows} rows"
-        )
+    model = bind_model(family.name, family.define(checkpoint, context), checkpoint)
     check_equal(model.key_map, checkpoint)
-    return CheckpointModel(checkpoint, tokenizer, model)
+    return CheckpointModel(checkpoint, family, model)

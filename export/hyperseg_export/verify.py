@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hyperseg_export.families import EXPORT_FAMILIES
+from hyperseg_export.families import detect_family
 from hyperseg_export.jobs.progress import Progress
 from hyperseg_export.opening import open_checkpoint
 from hyperseg_export.parity.bundle import measure_bundle
@@ -14,13 +14,11 @@ from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.errors import CheckpointError, InputError, ParityError
 from hyperseg_runtime.reports.manifest_tables import print_entries, verdict
 
-GOLDEN_FAMILY = "hyperseg"
-"""Golden folders do not name their family yet; the first one with data is this."""
-
 
 def verify_golden(directory: Path, progress: Progress) -> GoldenReport:
     """Run every case of a golden folder on modules and graphs. Raises InputError for another kind of folder."""
-    return EXPORT_FAMILIES[GOLDEN_FAMILY].verify_golden(GoldenFolder.open(directory), progress)
+    folder = GoldenFolder.open(directory)
+    return detect_family(folder.weight_names()).verify_golden(folder, progress)
 
 
 def verify_bundle(
@@ -48,7 +46,7 @@ def compare_with_checkpoint(
             f"{origin.checkpoint_sha256[:16]}..., adapter {origin.adapter_sha256 or 'none'}; found {found[0][:16]}..., "
             f"{found[1] or 'none'}"
         )
-    return measure_bundle(bundle, opened.model, images or sample_images(), progress)
+    return measure_bundle(bundle, opened.model, opened.family.tolerances, images or sample_images(), progress)
 
 
 def print_golden(report: GoldenReport, as_json: bool) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 from hyperseg_export.checkpoint.key_map import pack, same
 from hyperseg_export.checkpoint.lora import Adapter, MergedCheckpoint
 from hyperseg_export.checkpoint.weights import Weights
-from hyperseg_export.model import PlannedModel
+from hyperseg_export.model import SourceModel
 from hyperseg_export.modules.linear import Linear, adapt
 from hyperseg_export.onnx.weight_store import Location, aligned
 from hyperseg_runtime.bundle.manifest import AdapterEntry, AdapterFactor, AdapterSlot, kind_of
@@ -30,7 +30,7 @@ EXPORT_AGAIN = "export again with --keep-adapter and this adapter"
 class KeptAdapter:
     """A model whose language model has an adapter beside its weights, and that adapter."""
 
-    model: PlannedModel
+    model: SourceModel
     entry: AdapterEntry
     adapters: Mapping[str, Adapter]
 
@@ -42,7 +42,7 @@ class KeptAdapter:
         return {factor.name: Location(file, factor.offset, factor.size_bytes) for factor in self.entry.factors}
 
 
-def keep_apart(model: PlannedModel, checkpoint: MergedCheckpoint) -> KeptAdapter:
+def keep_apart(model: SourceModel, checkpoint: MergedCheckpoint) -> KeptAdapter:
     """The same model with the checkpoint's adapter as weights of its own.
 
     Every layer gets room for what the adapter changes in any layer, at the highest rank it has there. Raises
@@ -56,13 +56,14 @@ def keep_apart(model: PlannedModel, checkpoint: MergedCheckpoint) -> KeptAdapter
     entry = _plan_slots(model, checkpoint)
     shapes = {factor.name: factor.shape for factor in entry.factors}
     ranks = {slot.down.removesuffix(".down"): shapes[slot.down][1] for slot in entry.slots}
-    build = model.plan.build_graph
+    build = model.definition.build_graph
 
     def build_graph(name: str) -> nn.Module:
         return adapt(build(name), ranks) if name == entry.graph else build(name)
 
     base = replace(checkpoint, adapters={})
-    adapted = replace(model, plan=replace(model.plan, build_graph=build_graph), weights=Weights(base, model.key_map))
+    definition = replace(model.definition, build_graph=build_graph)
+    adapted = replace(model, definition=definition, weights=Weights(base, model.key_map))
     return KeptAdapter(adapted, filled(entry, checkpoint.adapters), checkpoint.adapters)
 
 
@@ -126,7 +127,7 @@ class _Home:
     outputs: tuple[int, int]
 
 
-def _plan_slots(model: PlannedModel, checkpoint: MergedCheckpoint) -> AdapterEntry:
+def _plan_slots(model: SourceModel, checkpoint: MergedCheckpoint) -> AdapterEntry:
     graph = _language_model(model.specs)
     homes = _homes(model, graph, checkpoint)
     ranks: dict[str, int] = {}
@@ -169,7 +170,7 @@ def _language_model(specs: Sequence[GraphSpec]) -> str:
     return next(spec.name for spec in specs if spec.in_place)
 
 
-def _homes(model: PlannedModel, graph: str, checkpoint: MergedCheckpoint) -> dict[str, _Home]:
+def _homes(model: SourceModel, graph: str, checkpoint: MergedCheckpoint) -> dict[str, _Home]:
     """Published weight -> where it lies, for every linear layer of `graph` that is whole weights side by side."""
     homes: dict[str, _Home] = {}
     for path, part in model.module(graph).named_modules():

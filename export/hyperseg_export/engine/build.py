@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from hyperseg_export.engine.measure import Measured, ParityJob
-from hyperseg_export.engine.options import BuildOptions, EnginePlan, chosen_graphs, plan_engine
+from hyperseg_export.engine.options import BuildOptions, EnginePlan, chosen_graphs, plan_engines
 from hyperseg_export.engine.worker import Built, Job
 from hyperseg_export.jobs.process import run_worker
 from hyperseg_export.jobs.progress import Progress, Silent
@@ -53,7 +53,7 @@ def build_engines(
     machine = find_machine()
     bundle = Bundle.open(directory)
     entries = chosen_graphs(bundle.manifest, graphs)
-    plans = [plan_engine(entry, options) for entry in entries]
+    plans = plan_engines(bundle.manifest, graphs, options)
     folder = engine_folder(directory, machine.target)
     progress = progress or Silent()
     with output_folder(folder), _only_one(folder), _Build(bundle, folder, options, machine, progress, plugins) as build:
@@ -158,6 +158,7 @@ class _Build:
     def _measured(self, entry: GraphEntry, engine: EngineEntry) -> tuple[ParityEntry, ...]:
         name = entry.spec.name
         job = ParityJob(
+            family=self._bundle.manifest.family,
             spec=entry.spec,
             precision=entry.precision,
             plan=engine_path(self._folder, engine),
@@ -179,6 +180,7 @@ class _Build:
         name = entry.spec.name
         partial = self._folder / f".{name}.{os.getpid()}.plan.partial"  # a killed build's worker may still write
         job = Job(
+            family=self._bundle.manifest.family,
             onnx=self._bundle.path(entry.file),
             spec=entry.spec,
             precision=entry.precision,

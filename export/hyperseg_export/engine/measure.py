@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from hyperseg_export.engine.worker import run_job
+from hyperseg_export.families import EXPORT_FAMILIES
 from hyperseg_export.parity.entries import compare_graph, require_passed
 from hyperseg_export.parity.recording import Arrays, Call
 from hyperseg_export.parity.reference import read_calls
@@ -33,6 +34,7 @@ class ParityJob(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    family: str
     spec: GraphSpec
     precision: Precision
     plan: Path
@@ -91,7 +93,9 @@ def _rows(job: ParityJob, call: Call, made: Arrays) -> Iterator[ParityEntry]:
         if written.any():
             parts.append(({output: made[output][written]}, {output: call.outputs[output][written]}))
     for found, expected in parts:
-        yield from compare_graph(job.spec.name, job.precision, [found], [expected], "tensorrt")
+        yield from compare_graph(
+            job.spec.name, job.precision, [found], [expected], "tensorrt", EXPORT_FAMILIES[job.family].tolerances
+        )
 
 
 def _outputs(graph: TensorRTGraph, device: Device, call: Call) -> Iterator[Arrays]:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hyperseg_export.engine.profiles import Profile, make_profiles
+from hyperseg_export.engine.profiles import Profile, make_profiles, require_known
 from hyperseg_runtime.bundle.manifest import GraphEntry, Manifest
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.families import FAMILIES
 
 BYTES_PER_VALUE = {Precision.FP32: 4, Precision.FP16: 2, Precision.BF16: 2}
 HOST_BYTES_PER_WEIGHT_BYTE = 3.5
@@ -50,15 +51,19 @@ class EnginePlan:
         return int(self.weight_bytes * HOST_BYTES_PER_WEIGHT_BYTE)
 
 
-def plan_engine(entry: GraphEntry, options: BuildOptions) -> EnginePlan:
-    """Raises InputError for an unknown profile preset."""
-    weights = entry.parameters * BYTES_PER_VALUE[entry.precision]
-    return EnginePlan(entry.spec.name, entry.precision, make_profiles(entry.spec, options.profile), weights)
-
-
 def plan_engines(manifest: Manifest, graphs: Sequence[str] | None, options: BuildOptions) -> list[EnginePlan]:
-    """Plans of the named graphs, or of all. Raises InputError for a graph that the bundle lacks."""
-    return [plan_engine(entry, options) for entry in chosen_graphs(manifest, graphs)]
+    """Plans of the named graphs, or of all. Raises InputError for a graph or a profile preset that does not exist."""
+    hints = FAMILIES[manifest.family].profile_hints
+    require_known(options.profile, [hints(entry.spec) for entry in manifest.graphs])
+    return [
+        EnginePlan(
+            entry.spec.name,
+            entry.precision,
+            make_profiles(entry.spec, options.profile, hints(entry.spec)),
+            entry.parameters * BYTES_PER_VALUE[entry.precision],
+        )
+        for entry in chosen_graphs(manifest, graphs)
+    ]
 
 
 def chosen_graphs(manifest: Manifest, names: Sequence[str] | None) -> list[GraphEntry]:

@@ -1,14 +1,13 @@
 """Which sizes an engine is tuned for, taken from the GraphSpec."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from hyperseg_runtime.contracts.graph_spec import AxisRange, GraphSpec, TensorSpec
 from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.families.family import NO_HINTS, ProfileHints
 
-BATCH, TOKENS, MEMORY = "batch", "tokens", "memory_rows"
-SUFFIX_TOKENS = 256
-"""Longest part of a prompt after the image: 100 mask queries, template and expression take 130 to 190."""
+BATCH = "batch"
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 """Smallest, typical and largest shape of one input."""
@@ -22,12 +21,10 @@ class Profile:
     axes: Mapping[str, AxisRange]
 
     def shapes(self, tensor: TensorSpec) -> Shapes:
-        ranges = [self.axes[axis] if isinstance(axis, str) else None for axis in tensor.axes]
-        sizes = [axis if isinstance(axis, int) else 0 for axis in tensor.axes]
         return (
-            tuple(r.minimum if r else size for r, size in zip(ranges, sizes, strict=True)),
-            tuple(r.typical if r else size for r, size in zip(ranges, sizes, strict=True)),
-            tuple(r.maximum if r else size for r, size in zip(ranges, sizes, strict=True)),
+            tensor.shape({name: limits.minimum for name, limits in self.axes.items()}),
+            tensor.shape({name: limits.typical for name, limits in self.axes.items()}),
+            tensor.shape({name: limits.maximum for name, limits in self.axes.items()}),
         )
 
 
@@ -43,31 +40,23 @@ def _throughput(axes: Axes) -> Axes:
     return {**axes, BATCH: AxisRange(minimum=batch.minimum, typical=batch.maximum, maximum=batch.maximum)}
 
 
-def _video(axes: Axes) -> Axes:
-    """One stream; every frame reads the next frame's memory."""
-    fixed = _latency(axes)
-    if MEMORY in axes:
-        fixed[MEMORY] = axes[MEMORY].model_copy(update={"typical": axes[MEMORY].maximum})
-    return fixed
+PRESETS: Mapping[str, Callable[[Axes], Axes]] = {"latency": _latency, "throughput": _throughput}
 
 
-PRESETS: Mapping[str, Callable[[Axes], Axes]] = {"latency": _latency, "throughput": _throughput, "video": _video}
+def make_profiles(spec: GraphSpec, preset: str, hints: ProfileHints = NO_HINTS) -> tuple[Profile, ...]:
+    """The profiles of a graph: one for each part that the family's hints split its sizes into.
 
-
-def make_profiles(spec: GraphSpec, preset: str) -> tuple[Profile, ...]:
-    """The profiles of a graph. A graph with caches gets three: whole prompts, suffixes, single tokens.
-
-    Raises InputError for an unknown preset.
+    `preset` is latency, throughput, or another use that the hints name: latency where they say nothing of this graph.
     """
-    if preset not in PRESETS:
-        raise InputError(f"unknown profile preset {preset!r}; choose {', '.join(PRESETS)}")
-    axes = PRESETS[preset](dict(spec.axis_ranges))
-    if not spec.in_place:
+    base = PRESETS.get(preset, _latency)(dict(spec.axis_ranges))
+    axes = {**base, **hints.presets.get(preset, {})}
+    if not hints.split:
         return (Profile(preset, axes),)
-    tokens = axes[TOKENS]
-    longest = min(SUFFIX_TOKENS, tokens.maximum)
-    return (
-        Profile("prefill", axes),
-        Profile("suffix", {**axes, TOKENS: AxisRange(minimum=1, typical=max(1, 3 * longest // 4), maximum=longest)}),
-        Profile("decode", {**axes, TOKENS: AxisRange(minimum=1, typical=1, maximum=1)}),
-    )
+    return tuple(Profile(name, {**axes, **changed}) for name, changed in hints.split.items())
+
+
+def require_known(preset: str, hints: Iterable[ProfileHints]) -> None:
+    """Raises InputError for a preset that neither we nor the family know."""
+    known = dict.fromkeys([*PRESETS, *(name for graph in hints for name in graph.presets)])
+    if preset not in known:
+        raise InputError(f"unknown profile preset {preset!r}; choose {', '.join(known)}")

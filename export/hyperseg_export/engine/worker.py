@@ -17,13 +17,14 @@ from pydantic import BaseModel, ConfigDict
 from hyperseg_export.engine.audit import audit_engine
 from hyperseg_export.engine.network import add_profile, decompose_attention, parse
 from hyperseg_export.engine.options import BuildOptions
-from hyperseg_export.engine.profiles import make_profiles
+from hyperseg_export.engine.profiles import Profile, make_profiles
 from hyperseg_runtime.backends.tensorrt.engine import OUT_OF_MEMORY, EngineReader, started
 from hyperseg_runtime.backends.tensorrt.logger import reason
 from hyperseg_runtime.backends.tensorrt.machine import load_tensorrt
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import EngineError, HypersegError, OutputError, ResourceError
+from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.files import NO_ROOM, explained, fsync_file, write_atomically
 
 Description = TypeVar("Description", bound=BaseModel)
@@ -34,6 +35,7 @@ class Job(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    family: str
     onnx: Path
     spec: GraphSpec
     precision: Precision
@@ -41,6 +43,10 @@ class Job(BaseModel):
     timing_cache: Path
     plan: Path
     plugins: tuple[Path, ...]
+
+
+def _profiles(job: Job) -> tuple[Profile, ...]:
+    return make_profiles(job.spec, job.options.profile, FAMILIES[job.family].profile_hints(job.spec))
 
 
 class Built(BaseModel):
@@ -74,7 +80,7 @@ def build(job: Job) -> Built:
     _keep_timings(config, job.timing_cache)
     seconds = perf_counter() - start
     engine = reader.read(job.plan, job.options.version_compatible)
-    profiles = len(make_profiles(job.spec, job.options.profile))
+    profiles = len(_profiles(job))
     audit = audit_engine(trt, engine, job.spec, job.precision, profiles)
     return Built(
         layer_types=audit.layer_types,
@@ -110,7 +116,7 @@ def _configure(trt: Any, builder: Any, job: Job) -> Any:
     if timings is None:  # of another patch release, or damaged
         timings = config.create_timing_cache(b"")
     config.set_timing_cache(timings, False)
-    for profile in make_profiles(job.spec, options.profile):
+    for profile in _profiles(job):
         add_profile(builder, config, job.spec, profile)
     return config
 

@@ -6,6 +6,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from hyperseg_export.modules.islands import Island
+
 
 class Linear(nn.Module):
     """`x @ weight + bias` with the weight stored (in, out).
@@ -64,6 +66,8 @@ class RowPooling(nn.Module):
 
 class Mlp(nn.Module):
     """Linear layers of the given widths with `activation` between them, none after the last."""
+
+    island = Island("takes float32 inputs of the graph as they come", stays_wide=True)
 
     def __init__(self, widths: Sequence[int], activation: Callable[[Tensor], Tensor], bias: bool = True) -> None:
         super().__init__()

@@ -10,7 +10,9 @@ from torch.nn.functional import interpolate, relu
 
 from hyperseg_export.modules.attention import attend
 from hyperseg_export.modules.constants import ConstantModule
+from hyperseg_export.modules.islands import Island
 from hyperseg_export.modules.linear import Linear, Mlp
+from hyperseg_export.modules.norms import LayerNorm
 from hyperseg_export.modules.pixel_decoder import MapShape
 from hyperseg_export.modules.positions import sine_positions
 
@@ -38,6 +40,8 @@ def mask_feature_pyramid(mask_features: Tensor, shapes: Sequence[MapShape]) -> l
 
 class MaskLogits(nn.Module):
     """Mask embeddings (B, Q, C) and features (B, C, h, w) -> logits (B, Q, h * w)."""
+
+    island = Island("their sign decides about pixels and about what the next layer looks at", stays_wide=True)
 
     def forward(self, embeddings: Tensor, features: Tensor) -> Tensor:
         return embeddings @ features.flatten(2)
@@ -87,11 +91,11 @@ class MaskDecoderLayer(nn.Module):
     def __init__(self, config: MaskDecoderConfig) -> None:
         super().__init__()
         self.cross_attention = CrossAttention(config)
-        self.norm1 = nn.LayerNorm(config.width, config.norm_eps)
+        self.norm1 = LayerNorm(config.width, config.norm_eps)
         self.self_attention = SelfAttention(config)
-        self.norm2 = nn.LayerNorm(config.width, config.norm_eps)
+        self.norm2 = LayerNorm(config.width, config.norm_eps)
         self.mlp = Mlp((config.width, config.mlp_width, config.width), relu)
-        self.norm3 = nn.LayerNorm(config.width, config.norm_eps)
+        self.norm3 = LayerNorm(config.width, config.norm_eps)
 
     def forward(self, x: Tensor, query_embed: Tensor, memory: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
         x = self.norm1(x + self.cross_attention(x + query_embed, memory + positions, memory, mask))
@@ -112,7 +116,7 @@ class MaskDecoder(ConstantModule):
         self.query_embed = nn.Parameter(torch.empty(config.queries, config.width))
         self.level_embed = nn.Parameter(torch.empty(config.levels, config.width))
         self.layers = nn.ModuleList(MaskDecoderLayer(config) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(config.width, config.norm_eps)
+        self.norm = LayerNorm(config.width, config.norm_eps)
         self.mask_embed = Mlp([config.width] * 4, relu)
         self.logits_of = MaskLogits()
         self.attention_mask = AttentionMask()
@@ -141,6 +145,8 @@ class ConditionScore(nn.Module):
 
     normed states (B, Q, C), conditions (B, K, C) -> logits (B, Q, K); no scale, no norm.
     """
+
+    island = Island("the order of these logits decides which mask is the answer", stays_wide=True)
 
     def __init__(self, width: int) -> None:
         super().__init__()

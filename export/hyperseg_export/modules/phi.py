@@ -10,9 +10,12 @@ from torch.nn.functional import scaled_dot_product_attention
 from hyperseg_export.modules import cache_op
 from hyperseg_export.modules.attention import merge_heads, split_heads
 from hyperseg_export.modules.constants import ConstantModule
+from hyperseg_export.modules.islands import Island
 from hyperseg_export.modules.linear import Linear, Mlp, gelu_tanh
+from hyperseg_export.modules.norms import LayerNorm
 from hyperseg_export.modules.positions import rotary_tables
 from hyperseg_export.modules.residual import ResidualStream
+from hyperseg_runtime.contracts.precision import Precision
 
 MASKED_SCORE = -1e30
 """Finite, so that a row of masked scores alone would still be a number; exp() of it is zero."""
@@ -38,6 +41,8 @@ class PhiConfig:
 class RotaryEmbedding(nn.Module):
     """Rotates the leading `rotary_width` dims of every head: x (B, H, T, d), tables (S, rotary_width / 2)."""
 
+    island = Island("bf16 has 8 bits for the sine of an angle; as an elementwise step it costs nothing")
+
     def __init__(self, rotary_width: int) -> None:
         super().__init__()
         self.rotary_width = rotary_width
@@ -54,6 +59,14 @@ class CacheAttention(nn.Module):
 
     mask (B, 1, T, S) bool, True = may attend.
     """
+
+    island = Island(
+        "attention scores of Phi-2 overflow float16 (huggingface/transformers#28163)",
+        frozenset({Precision.FP16}),
+        # TensorRT-RTX 1.7.1 crashes on a float32 Attention node that reads a cache it has cast. Written out, the
+        # arithmetic is the same. Can go when the fp16 language model builds without it.
+        written_as=lambda attention: WrittenOutAttention(attention.shared),
+    )
 
     def __init__(self, shared: bool) -> None:
         super().__init__()
@@ -81,7 +94,7 @@ class PhiLayer(nn.Module):
         self.heads, self.cache_heads = config.heads, config.cache_heads
         cache_width = config.cache_heads * config.head_width
         self.widths = [config.width, cache_width, cache_width]
-        self.norm = nn.LayerNorm(config.width, config.norm_eps)
+        self.norm = LayerNorm(config.width, config.norm_eps)
         self.qkv = Linear(config.width, sum(self.widths))
         self.rotary = RotaryEmbedding(config.rotary_width)
         self.attention = CacheAttention(shared=config.heads != config.cache_heads)
@@ -114,7 +127,7 @@ class PhiDecoder(ConstantModule):
         super().__init__()
         self.stream = ResidualStream()
         self.layers = nn.ModuleList(PhiLayer(config) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(config.width, config.norm_eps)
+        self.norm = LayerNorm(config.width, config.norm_eps)
         table = (config.context, config.rotary_width, config.rope_theta)
         self.register_constant("rotary_cos", lambda: rotary_tables(*table)[0])
         self.register_constant("rotary_sin", lambda: rotary_tables(*table)[1])

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
 
 from hyperseg_export.modules.constants import ConstantModule
+from hyperseg_export.modules.islands import Island
 from hyperseg_export.modules.linear import Linear, Mlp
+from hyperseg_export.modules.norms import GroupNorm, LayerNorm
 from hyperseg_export.modules.positions import sine_positions
 from hyperseg_kernels.deformable_attention.torch_op import deformable_attention
 
@@ -34,7 +36,7 @@ class ProjectedMap(nn.Module):
     def __init__(self, in_channels: int, config: PixelDecoderConfig, kernel: int = 1) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, config.width, kernel, padding=kernel // 2)
-        self.norm = nn.GroupNorm(config.norm_groups, config.width, config.norm_eps)
+        self.norm = GroupNorm(config.norm_groups, config.width, config.norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.conv(x))
@@ -98,9 +100,9 @@ class PixelEncoderLayer(nn.Module):
     def __init__(self, config: PixelDecoderConfig, shapes: Sequence[MapShape]) -> None:
         super().__init__()
         self.attention = DeformableSelfAttention(config, shapes)
-        self.norm1 = nn.LayerNorm(config.width, config.norm_eps)
+        self.norm1 = LayerNorm(config.width, config.norm_eps)
         self.mlp = Mlp((config.width, config.mlp_width, config.width), relu)
-        self.norm2 = nn.LayerNorm(config.width, config.norm_eps)
+        self.norm2 = LayerNorm(config.width, config.norm_eps)
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
         x = self.norm1(x + self.attention(x, positions))
@@ -113,6 +115,8 @@ class PixelDecoder(ConstantModule):
     Returns (mask_features (B, C, h, w) at the finest resolution, [encoded map (B, C, h_l, w_l)] coarsest
     first). Map sizes are fixed at construction.
     """
+
+    island = Island("fp16 coordinates move in steps of up to 1/16 px on a map of 128 px")
 
     def __init__(self, config: PixelDecoderConfig, shapes: Sequence[MapShape]) -> None:
         super().__init__()

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from hyperseg_export.modules.attention import attend
 from hyperseg_export.modules.linear import Linear, Mlp, gelu
+from hyperseg_export.modules.norms import LayerNorm
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,12 @@ class ResamplerLayer(nn.Module):
         super().__init__()
         self.heads = config.heads
         inner = config.heads * config.head_width
-        self.norm_media = nn.LayerNorm(config.width, config.norm_eps)
-        self.norm_latents = nn.LayerNorm(config.width, config.norm_eps)
+        self.norm_media = LayerNorm(config.width, config.norm_eps)
+        self.norm_latents = LayerNorm(config.width, config.norm_eps)
         self.query = Linear(config.width, inner, bias=False)
         self.key_value = Linear(config.width, 2 * inner, bias=False)
         self.out = Linear(inner, config.width, bias=False)
-        self.norm_mlp = nn.LayerNorm(config.width, config.norm_eps)
+        self.norm_mlp = LayerNorm(config.width, config.norm_eps)
         self.mlp = Mlp((config.width, config.mlp_width, config.width), gelu, bias=False)
 
     def forward(self, media: Tensor, latents: Tensor) -> Tensor:
@@ -52,7 +53,7 @@ class PerceiverResampler(nn.Module):
         self.local_project = nn.ModuleList(nn.Conv2d(channels, config.width, 1) for channels in config.map_channels)
         self.level_embed = nn.Parameter(torch.empty(len(config.map_channels), config.width))
         self.layers = nn.ModuleList(ResamplerLayer(config) for _ in config.map_channels)
-        self.norm = nn.LayerNorm(config.width, config.norm_eps)
+        self.norm = LayerNorm(config.width, config.norm_eps)
         self.out = Linear(config.width, config.out_width)
 
     def forward(self, maps: Sequence[Tensor], latents: Tensor) -> Tensor:

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from hyperseg_export.modules.attention import attend
+from hyperseg_export.modules.islands import Island
 from hyperseg_export.modules.linear import Linear, Mlp
+from hyperseg_export.modules.norms import LayerNorm
 from hyperseg_export.modules.residual import ResidualStream
 
 
@@ -26,17 +28,21 @@ class SiglipConfig:
         return (self.image_px // self.patch_px) ** 2
 
 
+class TanhGelu(nn.GELU):
+    island = Island("SigLIP's activation, another of its drift points (NVIDIA/TensorRT-Model-Connect#812)")
+
+
 class SiglipLayer(nn.Module):
     """Pre-norm transformer layer with q, k and v in one matrix product."""
 
     def __init__(self, config: SiglipConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.norm1 = nn.LayerNorm(config.width, config.norm_eps)
+        self.norm1 = LayerNorm(config.width, config.norm_eps)
         self.qkv = Linear(config.width, 3 * config.width)
         self.out = Linear(config.width, config.width)
-        self.norm2 = nn.LayerNorm(config.width, config.norm_eps)
-        self.mlp = Mlp((config.width, config.mlp_width, config.width), nn.GELU("tanh"))
+        self.norm2 = LayerNorm(config.width, config.norm_eps)
+        self.mlp = Mlp((config.width, config.mlp_width, config.width), TanhGelu("tanh"))
 
     def forward(self, x: Tensor) -> Tensor:
         query, key, value = self.qkv(self.norm1(x)).chunk(3, dim=-1)

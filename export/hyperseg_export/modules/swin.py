@@ -8,6 +8,7 @@ from torch.nn.functional import pad
 
 from hyperseg_export.modules.constants import ConstantModule
 from hyperseg_export.modules.linear import Linear, Mlp, gelu
+from hyperseg_export.modules.norms import LayerNorm
 
 OTHER_REGION_LOGIT = -100.0  # finite, as in the original: tokens of other regions are damped, not removed
 
@@ -44,7 +45,7 @@ class SwinTransformer(nn.Module):
         super().__init__()
         self.padding = tuple(-size % config.patch_px for size in image_hw)
         self.patch_embed = nn.Conv2d(3, config.width, config.patch_px, stride=config.patch_px)
-        self.patch_norm = nn.LayerNorm(config.width, config.norm_eps)
+        self.patch_norm = LayerNorm(config.width, config.norm_eps)
         shapes = config.map_shapes(image_hw)
         last = len(shapes) - 1
         self.stages = nn.ModuleList(
@@ -73,7 +74,7 @@ class SwinStage(ConstantModule):
             SwinBlock(config, width, config.heads[stage], windows, shifted=index % 2 == 1)
             for index in range(config.depths[stage])
         )
-        self.norm = nn.LayerNorm(width, config.norm_eps)
+        self.norm = LayerNorm(width, config.norm_eps)
         self.merge = PatchMerging(width, shape_hw, config.norm_eps) if merge else None
         # One table for all blocks of the stage. Region labels take far less room than the dense mask
         # (windows, n, n) that they stand for, and every runtime folds the comparison once.
@@ -145,9 +146,9 @@ class SwinBlock(nn.Module):
         super().__init__()
         self.windows = windows
         self.shifted = shifted
-        self.norm1 = nn.LayerNorm(width, config.norm_eps)
+        self.norm1 = LayerNorm(width, config.norm_eps)
         self.attention = WindowAttention(width, heads, windows.size)
-        self.norm2 = nn.LayerNorm(width, config.norm_eps)
+        self.norm2 = LayerNorm(width, config.norm_eps)
         self.mlp = Mlp((width, config.mlp_ratio * width, width), gelu)
 
     def forward(self, x: Tensor, shift_mask: Tensor) -> Tensor:
@@ -219,7 +220,7 @@ class PatchMerging(nn.Module):
     def __init__(self, width: int, shape_hw: tuple[int, int], norm_eps: float) -> None:
         super().__init__()
         self.padding = (shape_hw[0] % 2, shape_hw[1] % 2)
-        self.norm = nn.LayerNorm(4 * width, norm_eps)
+        self.norm = LayerNorm(4 * width, norm_eps)
         self.reduction = Linear(4 * width, 2 * width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

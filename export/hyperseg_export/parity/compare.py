@@ -47,10 +47,10 @@ def decision_regret(found: np.ndarray, expected: np.ndarray, axis: int) -> float
     return float((wide.max(axis, keepdims=True) - chosen).max()) / extent
 
 
-def mask_disagreement(found: np.ndarray, expected: np.ndarray) -> float:
-    """1 - intersection over union of the masks that two arrays of mask logits stand for, all masks together."""
+def mask_disagreement(found: np.ndarray, expected: np.ndarray, from_value: float = 0.0) -> float:
+    """1 - intersection over union of the masks of two arrays, all masks together: pixels of at least `from_value`."""
     if found.shape != expected.shape or not (np.isfinite(found).all() and np.isfinite(expected).all()):
         return float("inf")
-    a, b = found >= 0, expected >= 0
+    a, b = found >= from_value, expected >= from_value
     union = int(np.count_nonzero(a | b))
     return 1.0 - int(np.count_nonzero(a & b)) / union if union else 0.0

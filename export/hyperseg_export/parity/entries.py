@@ -7,7 +7,7 @@ import numpy as np
 
 from hyperseg_export.parity.compare import cosine_distance, decision_regret, mask_disagreement, worst_error
 from hyperseg_export.parity.recording import Arrays
-from hyperseg_export.parity.tolerances import COSINE, DECISION, DECISION_AXES, MASK_IOU, MASK_NAMES, tolerance_of
+from hyperseg_export.parity.tolerances import COSINE, DECISION, MASK_IOU, Tolerances
 from hyperseg_runtime.bundle.manifest import Measure, ParityEntry
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import ParityError
@@ -16,13 +16,18 @@ Engine = Literal["onnxruntime", "torch", "tensorrt"]
 
 
 def compare_graph(
-    graph: str, precision: Precision, found: Sequence[Arrays], expected: Sequence[Arrays], engine: Engine
+    graph: str,
+    precision: Precision,
+    found: Sequence[Arrays],
+    expected: Sequence[Arrays],
+    engine: Engine,
+    tolerances: Tolerances,
 ) -> Iterator[ParityEntry]:
     """The worst of several calls, for each output one row per measure."""
     pairs = list(zip(found, expected, strict=True))
     for name in expected[0]:
         arrays = [(made[name], wanted[name]) for made, wanted in pairs]
-        for measure, error, tolerance in _measured(name, precision, arrays, engine):
+        for measure, error, tolerance in _measured(name, precision, arrays, engine, tolerances):
             yield ParityEntry(
                 graph=graph,
                 output=name,
@@ -47,15 +52,20 @@ def require_passed(entries: Sequence[ParityEntry], consequence: str) -> None:
 
 
 def _measured(
-    name: str, precision: Precision, arrays: Sequence[tuple[np.ndarray, np.ndarray]], engine: Engine
+    name: str,
+    precision: Precision,
+    arrays: Sequence[tuple[np.ndarray, np.ndarray]],
+    engine: Engine,
+    tolerances: Tolerances,
 ) -> Iterator[tuple[Measure, float, float]]:
     typed = precision is not Precision.FP32
     if typed:
         yield "cosine distance", max(cosine_distance(*pair) for pair in arrays), COSINE[precision]
     else:
-        yield "error / range", max(worst_error(*pair) for pair in arrays), tolerance_of(name)
-    if name in MASK_NAMES and (typed or engine == "tensorrt"):
-        yield "1 - mask IoU", max(mask_disagreement(*pair) for pair in arrays), MASK_IOU[precision]
-    if name in DECISION_AXES and engine == "tensorrt":
-        axis = DECISION_AXES[name]
+        yield "error / range", max(worst_error(*pair) for pair in arrays), tolerances.of(name)
+    if name in tolerances.masks and (typed or engine == "tensorrt"):
+        from_value = tolerances.masks[name]
+        yield "1 - mask IoU", max(mask_disagreement(*pair, from_value) for pair in arrays), MASK_IOU[precision]
+    if name in tolerances.choices and engine == "tensorrt":
+        axis = tolerances.choices[name]
         yield "decision regret", max(decision_regret(*pair, axis) for pair in arrays), DECISION[precision]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import safe_open
 from torch import nn
 
 from hyperseg_export.checkpoint.weights import ModuleWeights, Weights, materialise
@@ -19,7 +20,7 @@ from hyperseg_export.onnx.writer import export_graph, save_graph
 from hyperseg_export.parity.compare import worst_error
 from hyperseg_export.parity.module_graph import ModuleGraph
 from hyperseg_export.parity.probes import NO_PROBE, Probe, Probed, ProbedWeights, probed_spec
-from hyperseg_export.parity.tolerances import tolerance_of
+from hyperseg_export.parity.tolerances import Tolerances
 from hyperseg_runtime.backends.base import Backend, Graph
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.errors import InputError
@@ -51,6 +52,10 @@ class GoldenFolder:
                 raise InputError(f"golden folder {self.directory}: manifest.json lacks {'.'.join(path)}")
             value = value[key]
         return value
+
+    def weight_names(self) -> list[str]:
+        with safe_open(self.directory / "weights.safetensors", framework="np") as file:
+            return list(file.keys())
 
     def cases(self) -> list[str]:
         return sorted(path.stem for path in self.directory.glob("*.npz"))
@@ -102,10 +107,12 @@ class GoldenReport:
         }
 
 
-def compare(engine: str, case: str, array: str, found: np.ndarray, expected: np.ndarray) -> Compared:
+def compare(
+    tolerances: Tolerances, engine: str, case: str, array: str, found: np.ndarray, expected: np.ndarray
+) -> Compared:
     exact = not np.issubdtype(expected.dtype, np.floating)
     error = worst_error(found, expected)
-    return Compared(engine, case, array, error, 0.0 if exact else tolerance_of(array))
+    return Compared(engine, case, array, error, 0.0 if exact else tolerances.of(array))
 
 
 GraphMaker = Callable[[Probed, GraphSpec, ModuleWeights], Graph]

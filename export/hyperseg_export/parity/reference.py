@@ -15,23 +15,19 @@ from hyperseg_runtime.bundle.manifest import Manifest
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.contracts.precision import Precision, typed_spec
-from hyperseg_runtime.contracts.sampling import GREEDY
+from hyperseg_runtime.families.family import warm_up
 from hyperseg_runtime.images.reading import load_image
 from hyperseg_runtime.session.pipeline import family_of
-from hyperseg_runtime.timing import Stopwatch
 
-QUESTION = "What is in the middle?"
-TEXTS = ("the object in the middle", "what is behind it")
-ANSWER_TOKENS = 2
 CALLS = 5
-"""Calls of the language model; no graph has more."""
+"""Calls that a graph gets from a family's warm-up; of a language model, which gets the most."""
 
 
 def record_calls(bundle: Bundle, graphs: Collection[str], image: Path, folder: Path) -> None:
     """Answer requests about a photograph with ONNX Runtime; each call of the named `graphs` becomes a file in `folder`.
 
-    The requests make the language model read whole prompts, suffixes behind kept rows and single tokens, so that
-    every profile of its engine is used. Typed graphs run in float32 arithmetic (see `widened`).
+    The family's warm-up is what callers ask: a language model reads whole prompts, suffixes behind kept rows and
+    single tokens, so that every profile of its engine is used. Typed graphs run in float32 arithmetic (see `upcast`).
     """
     with OnnxRuntimeBackend() as backend:
         opened = _ReferenceGraphs(bundle, graphs, folder, backend)
@@ -39,10 +35,7 @@ def record_calls(bundle: Bundle, graphs: Collection[str], image: Path, folder: P
         model = family.open_model(bundle, opened, backend)
         pixels = load_image(image)
         model.exercise(pixels)
-        state = model.open(pixels)
-        model.ask(state, QUESTION, GREEDY, ANSWER_TOKENS).finished()
-        for text in TEXTS:
-            model.segment(state, [text], family.segmentation_tasks[0], Stopwatch())
+        warm_up(family, model, model.open(pixels))
 
 
 def reference_bytes(manifest: Manifest, graphs: Collection[str]) -> int:

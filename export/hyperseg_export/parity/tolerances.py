@@ -1,4 +1,10 @@
-"""Every tolerance of the project, with its reason. Errors are relative to the range of the expected array."""
+"""Every tolerance of the project, with its reason. Errors are relative to the range of the expected array.
+
+Which outputs each belongs to is a family's business: `Tolerances`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 FEATURE = 1e-4
 """Float32 activations: two correct implementations differ by 1e-6 to 1e-5 of the range (order of summation);
@@ -29,16 +35,21 @@ DECISION = {"fp32": 1e-4, "fp16": 5e-3, "bf16": 2e-2}
 steps of the number format at its end (fp16 1e-3, bf16 8e-3). Options that close are equally good answers; a choice
 that is wrong for another reason loses a tenth or more."""
 
-DECISION_AXES = {"logits": -1, "score_logits": 1}
-"""Outputs that something is chosen from -> the axis of the options: tokens, mask queries."""
 
-MASK_NAMES = ("mask_logits", "pred_masks", "aux_pred_masks")
+@dataclass(frozen=True)
+class Tolerances:
+    """How a family's outputs are judged.
 
-INPUT_NAMES = ("in_images", "in_images_clip", "_swin_sub8", "_swin_corner", "_siglip_sub4", "_siglip_corner")
+    endings  ending of a name -> largest error in units of the range, in float32; FEATURE for other names
+    masks    outputs that become masks -> the value from which on a pixel belongs to one
+    choices  outputs that something is chosen from -> the axis of the options
+    """
 
+    endings: Mapping[str, float] = field(default_factory=dict)
+    masks: Mapping[str, float] = field(default_factory=dict)
+    choices: Mapping[str, int] = field(default_factory=dict)
 
-def tolerance_of(output: str) -> float:
-    """Tolerance for a graph output or golden array of this name."""
-    if output.endswith(INPUT_NAMES):
-        return PREPROCESSING
-    return MASK_LOGIT if output.endswith(MASK_NAMES) else FEATURE
+    def of(self, name: str) -> float:
+        """For a graph output or a golden array of this name; the longest ending decides."""
+        matching = [ending for ending in self.endings if name.endswith(ending)]
+        return self.endings[max(matching, key=len)] if matching else FEATURE

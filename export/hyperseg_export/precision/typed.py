@@ -4,7 +4,7 @@ The types in a graph are its precision: TensorRT 11 converts nothing on its own.
 from the same modules as the float32 one, with casts where the plan puts them:
 
 * A layer computes in the type of its weights; its input is cast on entry.
-* An island computes in float32; what leaves it is cast back, unless the island says that it stays wide.
+* An island (see `modules.islands`) computes in float32; what leaves it is cast back, unless it says that it stays wide.
 * A sum of two types is made in the wider one (PyTorch's promotion, written out as a Cast by the exporter).
 * Inputs and outputs have the types of the GraphSpec: float32, but for the caches (see `typed_spec`).
 """
@@ -16,61 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hyperseg_export.model import PlannedModel
-from hyperseg_export.modules.linear import RowPooling
-from hyperseg_export.modules.mask_decoder import ConditionScore, MaskLogits
-from hyperseg_export.modules.phi import CacheAttention, RotaryEmbedding, WrittenOutAttention
-from hyperseg_export.modules.pixel_decoder import DeformableSampling
-from hyperseg_export.modules.residual import ResidualStream
+from hyperseg_export.model import SourceModel
+from hyperseg_export.modules.islands import Island, island_of
 from hyperseg_export.onnx.writer import TORCH_DTYPES
 from hyperseg_runtime.contracts.graph_spec import GraphSpec, Reuse
 from hyperseg_runtime.contracts.precision import Precision, typed_spec
 from hyperseg_runtime.errors import InputError
 
-LOW = frozenset({Precision.FP16, Precision.BF16})
-
 
 @dataclass(frozen=True)
-class Island:
-    """A kind of module that stays float32 in graphs of the given precisions, and why."""
-
-    kind: type[nn.Module]
-    reason: str
-    precisions: frozenset[Precision] = LOW
-    stays_wide: bool = False
-    """Its outputs are not cast back."""
-    written_as: Callable[[Any], nn.Module] | None = None
-    """Another module that does the same, made from the one it stands for."""
-
-
-ISLANDS = (
-    Island(nn.LayerNorm, "mean and variance sum thousands of squares"),
-    Island(nn.GroupNorm, "mean and variance sum thousands of squares"),
-    Island(
-        ResidualStream,
-        "sums over 26 (SigLIP) and 32 (Phi-2) layers: drift of fp16 flips answers between builds "
-        "(NVIDIA/TensorRT-Model-Connect#812, NVIDIA/TensorRT#4373), bf16 has 8 bits for them",
-        stays_wide=True,
-    ),
-    Island(nn.GELU, "SigLIP's activation, another of its drift points (NVIDIA/TensorRT-Model-Connect#812)"),
-    Island(
-        CacheAttention,
-        "attention scores of Phi-2 overflow float16 (huggingface/transformers#28163)",
-        frozenset({Precision.FP16}),
-        # TensorRT-RTX 1.7.1 crashes on a float32 Attention node that reads a cache it has cast. Written out, the
-        # arithmetic is the same. Can go when the fp16 language model builds without it.
-        written_as=lambda attention: WrittenOutAttention(attention.shared),
-    ),
-    Island(RotaryEmbedding, "bf16 has 8 bits for the sine of an angle; as an elementwise step it costs nothing"),
-    Island(DeformableSampling, "fp16 coordinates move in steps of up to 1/16 px on a map of 128 px"),
-    Island(MaskLogits, "their sign decides about pixels and about what the next layer looks at", LOW, stays_wide=True),
-    Island(ConditionScore, "the order of these logits decides which mask is the answer", LOW, stays_wide=True),
-    Island(RowPooling, "takes float32 inputs of the graph as they come", LOW, stays_wide=True),
-)
-
-
-@dataclass(frozen=True)
-class PrecisionPlan:
+class GraphPrecisions:
     """Precision of every graph, by name."""
 
     graphs: Mapping[str, Precision]
@@ -90,7 +45,9 @@ PRESETS: Mapping[str, Callable[[GraphSpec], Precision]] = {
 }
 
 
-def make_plan(specs: tuple[GraphSpec, ...], preset: str, overrides: Mapping[str, str] | None = None) -> PrecisionPlan:
+def choose_precisions(
+    specs: tuple[GraphSpec, ...], preset: str, overrides: Mapping[str, str] | None = None
+) -> GraphPrecisions:
     """The plan of a preset, with some graphs overridden. Raises InputError for names that do not exist."""
     if preset not in PRESETS:
         raise InputError(f"unknown precision {preset!r}; choose {', '.join(PRESETS)}")
@@ -101,17 +58,18 @@ def make_plan(specs: tuple[GraphSpec, ...], preset: str, overrides: Mapping[str,
         if precision not in list(Precision):
             raise InputError(f"graph {name}: unknown precision {precision!r}; choose {', '.join(Precision)}")
         graphs[name] = Precision(precision)
-    return PrecisionPlan(graphs)
+    return GraphPrecisions(graphs)
 
 
-def typed_model(model: PlannedModel, plan: PrecisionPlan) -> PlannedModel:
+def typed_model(model: SourceModel, precisions: GraphPrecisions) -> SourceModel:
     """`model` with every graph's contract and module in the precision of the plan."""
-    specs = {spec.name: typed_spec(spec, plan.graphs[spec.name]) for spec in model.specs}
+    specs = {spec.name: typed_spec(spec, precisions.graphs[spec.name]) for spec in model.specs}
 
     def build_graph(name: str) -> nn.Module:
-        return apply_precision(model.module(name), specs[name], plan.graphs[name])
+        return apply_precision(model.module(name), specs[name], precisions.graphs[name])
 
-    return replace(model, specs=tuple(specs.values()), plan=replace(model.plan, build_graph=build_graph))
+    definition = replace(model.definition, build_graph=build_graph)
+    return replace(model, specs=tuple(specs.values()), definition=definition)
 
 
 def apply_precision(module: nn.Module, spec: GraphSpec, precision: Precision) -> nn.Module:
@@ -138,9 +96,9 @@ def apply_precision(module: nn.Module, spec: GraphSpec, precision: Precision) ->
 
 
 def island_paths(module: nn.Module, precision: Precision) -> dict[str, Island]:
-    """Path of every island of `module` -> its row in `ISLANDS`."""
-    rows = [island for island in ISLANDS if precision in island.precisions]
-    return {path: island for path, part in module.named_modules() for island in rows if isinstance(part, island.kind)}
+    """Path of every island of `module` -> what it says of itself."""
+    found = ((path, island_of(part, precision)) for path, part in module.named_modules())
+    return {path: island for path, island in found if island}
 
 
 def enclosing_island(path: str, islands: Mapping[str, Island]) -> Island | None:

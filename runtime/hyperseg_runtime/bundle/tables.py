@@ -40,6 +40,6 @@ def _open(path: Path, shape: tuple[int, int]) -> np.ndarray:
         raise BundleError(f"{path.name}: not a table of rows: {error}") from error
     if table.dtype not in (np.float16, np.float32) or table.shape != shape:
         raise BundleError(
-            f"{path.name}: expected float rows of shape {shape}, got {table.dtype} {table.shape}; export the bundle again"
+            f"{path.name}: expected float rows of shape {shape}, got {table.dtype} {table.shape}; export it again"
         )
     return table

@@ -154,7 +154,8 @@ class SemanticMap(_Answered):
             {"label": self.asked[index], "class": index, "area_px": int(m.sum()), "segmentation": encode_rle(m)}
             for index, m in masks.items()
         ]
-        return self._json(self.kind, *self.classes.shape, {"classes": rows})
+        height, width = self.classes.shape
+        return self._json(self.kind, height, width, {"classes": rows})
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,8 @@ class PanopticMap(_Answered):
                     "segmentation": encode_rle(mask),
                 }
             )
-        return self._json(self.kind, *self.ids.shape, {"segments_info": rows})
+        height, width = self.ids.shape
+        return self._json(self.kind, height, width, {"segments_info": rows})
 
     def to_png(self) -> bytes:
         """COCO's panoptic PNG: id = R + 256 G + 256^2 B."""

@@ -1,7 +1,7 @@
 """What a model family tells the rest of the runtime: data, a few functions, and what an opened model can do.
 
-A family answers some requests in some tasks, and says in one sentence why it does not answer the others. Verbs, sessions,
-server and page read that declaration; none of them knows a family by its name.
+A family answers some requests in some tasks, and says in one sentence why it does not answer the others. Verbs,
+sessions, server and page read that declaration; none of them knows a family by its name.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +33,7 @@ class ImageState(Protocol):
 
 
 State = TypeVar("State", bound=ImageState)
+Asked = TypeVar("Asked", bound=ImageState, contravariant=True)
 
 
 class Segmenter(Protocol[State]):
@@ -55,10 +56,10 @@ class Segmenter(Protocol[State]):
         ...
 
 
-class Answerer(Protocol[State]):
+class Answerer(Protocol[Asked]):
     """A family whose model answers in words."""
 
-    def ask(self, image: State, question: Question) -> Answer:
+    def ask(self, image: Asked, question: Question) -> Answer:
         """An answer that is computed while it is iterated."""
         ...
 
@@ -155,13 +156,23 @@ class FamilySpec:
         return tuple(task.name for task in self.tasks if task.request is kind)
 
     def with_task(self, request: Request) -> Any:
-        """`request` in one of the family's tasks. Raises InputError for a task or a kind of request it does not know."""
+        """`request` in one of the family's tasks. Raises InputError for a task or kind of request it does not know."""
         return _with_task(request, self.tasks, self, request.kind, f"{request.kind} about an image")
 
     def with_video_task(self, request: Expressions) -> Expressions:
         """The same for the frames of a video."""
-        chosen: Expressions = _with_task(request, self.video_tasks, self, VIDEO, "videos")
-        return chosen
+        chosen: Any = _with_task(request, self.video_tasks, self, VIDEO, "videos")
+        return Expressions(chosen.texts, chosen.task, chosen.max_tokens)
+
+
+def warm_up(family: FamilySpec, model: Any, image: ImageState) -> None:
+    """Ask everything of `FamilySpec.warm_up` about one image of an opened model."""
+    for request in family.warm_up:
+        asked = family.with_task(request)
+        if isinstance(asked, Question):
+            model.ask(image, asked).finished()
+        else:
+            model.segment(image, asked)
 
 
 def _with_task(request: Request, tasks: Sequence[Task], family: FamilySpec, capability: str, what: str) -> Request:

@@ -22,8 +22,9 @@ def render_report(result: Instances, overlay_png: bytes, manifest: Manifest) -> 
     """UTF-8 HTML without links to anything outside."""
     picture = base64.b64encode(overlay_png).decode()
     height, width = result.masks.shape[1:]
+    asked = escape(", ".join(result.asked))
     body = [
-        f"<h1>{escape(', '.join(result.asked))}</h1>",
+        f"<h1>{asked}</h1>",
         f'<p><img alt="image with the mask drawn on it" src="data:image/png;base64,{picture}"></p>',
         f"<p>Score {result.score:.4f}, {int(result.mask.sum())} of {height * width} px, task {escape(result.task)}. "
         f"{_details(result)}</p>",
@@ -38,7 +39,7 @@ def render_report(result: Instances, overlay_png: bytes, manifest: Manifest) -> 
         "The times are of this one run and include first-use costs.</p>",
     ]
     page = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(", ".join(result.asked))}</title>'
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{asked}</title>'
         f"<style>{STYLE}</style>{''.join(body)}</html>\n"
     )
     return page.encode()

@@ -16,7 +16,7 @@ from hyperseg_export.adapters.slots import KeptAdapter, factor_values, filled, k
 from hyperseg_export.checkpoint.lora import ADAPTER_WEIGHTS, AdapterFolder
 from hyperseg_export.checkpoint.weights import materialise
 from hyperseg_export.export import write_graph
-from hyperseg_export.model import PlannedModel
+from hyperseg_export.model import SourceModel
 from hyperseg_export.onnx.writer import INLINE_BYTES
 from hyperseg_export.opening import open_checkpoint
 from hyperseg_export.parity.compare import worst_error
@@ -238,7 +238,7 @@ def kept_adapter(checkpoint: Path, adapter: Path | None) -> KeptAdapter:
     return keep_apart(opened.model, opened.checkpoint)
 
 
-def with_llm(bundle: Path, target: Path, model: PlannedModel, kept: KeptAdapter | None) -> Bundle:
+def with_llm(bundle: Path, target: Path, model: SourceModel, kept: KeptAdapter | None) -> Bundle:
     """A copy of `bundle` with another language model."""
     shutil.copytree(bundle, target)
     manifest = read_manifest(target)

@@ -3,10 +3,10 @@
 import pytest
 
 from hyperseg_export.engine.profiles import Profile, make_profiles
+from hyperseg_export.families.hyperseg.definition import plan
 from hyperseg_export.families.hyperseg.layout import Sizes
-from hyperseg_export.families.hyperseg.plan import plan
 from hyperseg_export.families.hyperseg.tiny import random_checkpoint
-from hyperseg_export.model import plan_model
+from hyperseg_export.model import bind_model
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.errors import InputError
 
@@ -15,7 +15,7 @@ from hyperseg_runtime.errors import InputError
 def specs() -> dict[str, GraphSpec]:
     """Contracts of the published model."""
     source = random_checkpoint(Sizes(), seed=0)
-    model = plan_model("hyperseg", plan(Sizes().config(), source.shapes), source, {"seg": 1, "eos": 0})
+    model = bind_model("hyperseg", plan(Sizes().config(), source.shapes), source, {"seg": 1, "eos": 0})
     return {spec.name: spec for spec in model.specs}
 
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hyperseg_export.families.hyperseg.definition import plan
 from hyperseg_export.families.hyperseg.graphs import GRAPH_MODULES
-from hyperseg_export.families.hyperseg.plan import plan
 from hyperseg_export.families.hyperseg.tiny import TINY, random_checkpoint
-from hyperseg_export.model import PlannedModel, plan_model
+from hyperseg_export.model import SourceModel, bind_model
 from hyperseg_export.modules.phi import CacheAttention, WrittenOutAttention
 from hyperseg_export.onnx.writer import TORCH_DTYPES
-from hyperseg_export.precision.typed import ISLANDS, PRESETS, island_paths, make_plan, typed_model
+from hyperseg_export.precision.typed import ISLANDS, PRESETS, choose_precisions, island_paths, typed_model
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import ExportError, InputError
 
@@ -20,29 +20,29 @@ LOW = [Precision.FP16, Precision.BF16]
 
 
 @functools.cache
-def model() -> PlannedModel:
+def model() -> SourceModel:
     source = random_checkpoint(TINY, seed=0)
-    return plan_model("hyperseg", plan(TINY.config(), source.shapes), source, {"seg": 1, "eos": 0})
+    return bind_model("hyperseg", plan(TINY.config(), source.shapes), source, {"seg": 1, "eos": 0})
 
 
 @functools.cache
-def typed(precision: Precision) -> PlannedModel:
-    return typed_model(model(), make_plan(model().specs, precision))
+def typed(precision: Precision) -> SourceModel:
+    return typed_model(model(), choose_precisions(model().specs, precision))
 
 
 def test_mixed_has_the_language_model_in_bf16_and_the_rest_in_fp16() -> None:
-    graphs = make_plan(model().specs, "mixed").graphs
+    graphs = choose_precisions(model().specs, "mixed").graphs
     assert {name for name, precision in graphs.items() if precision is Precision.BF16} == {"llm", "lm_head"}
     assert set(graphs.values()) == set(LOW)
 
 
 @pytest.mark.parametrize("preset", ["fp32", "fp16", "bf16"])
 def test_a_plain_preset_is_one_precision_everywhere(preset: str) -> None:
-    assert set(make_plan(model().specs, preset).graphs.values()) == {Precision(preset)}
+    assert set(choose_precisions(model().specs, preset).graphs.values()) == {Precision(preset)}
 
 
 def test_a_graph_can_be_overridden() -> None:
-    graphs = make_plan(model().specs, "mixed", {"llm": "fp32"}).graphs
+    graphs = choose_precisions(model().specs, "mixed", {"llm": "fp32"}).graphs
     assert graphs["llm"] is Precision.FP32 and graphs["lm_head"] is Precision.BF16
 
 
@@ -56,7 +56,7 @@ def test_a_graph_can_be_overridden() -> None:
 )
 def test_what_does_not_exist_is_refused(preset: str, overrides: dict[str, str], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        make_plan(model().specs, preset, overrides)
+        choose_precisions(model().specs, preset, overrides)
 
 
 @pytest.mark.parametrize("precision", LOW)

@@ -1,7 +1,7 @@
 """`verify --golden` for HyperSeg: set both engines up on a folder, run every case, compare every array."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from hyperseg_export.checkpoint.lora import with_adapters
 from hyperseg_export.checkpoint.weights import Weights
 from hyperseg_export.families.hyperseg.config import HypersegConfig
 from hyperseg_export.families.hyperseg.config_json import EXTENSION_KEY
+from hyperseg_export.families.hyperseg.definition import definition_of
 from hyperseg_export.families.hyperseg.golden_cases import CASES, SKIPPED_CASES, GoldenRun, reason_for
 from hyperseg_export.families.hyperseg.golden_graphs import (
     AllHeads,
@@ -20,9 +21,9 @@ from hyperseg_export.families.hyperseg.golden_graphs import (
     graph_probes,
     siglip_hidden_states,
 )
-from hyperseg_export.families.hyperseg.plan import plan_of
+from hyperseg_export.families.hyperseg.tolerances import TOLERANCES
 from hyperseg_export.jobs.progress import Progress
-from hyperseg_export.model import plan_model
+from hyperseg_export.model import bind_model, table_name
 from hyperseg_export.parity.compare import worst_error
 from hyperseg_export.parity.golden import (
     MODULES,
@@ -62,7 +63,7 @@ def verify_golden(folder: GoldenFolder, progress: Progress) -> GoldenReport:
                 stage += 1
                 progress.stage(f"{engine}: {case}", stage, 2 * len(cases))
                 for name, found, expected in CASES[case](run, folder.arrays(case)):
-                    compared.append(compare(engine, case, name, found, expected))
+                    compared.append(compare(TOLERANCES, engine, case, name, found, expected))
                 run.graphs.calls.clear()
     return GoldenReport(tuple(compared), tuple(_not_compared(folder, compared)))
 
@@ -86,8 +87,9 @@ class _Setup:
         self.config = HypersegConfig.from_checkpoint(settings, shapes)
         norms = [n for n in shapes if n.startswith(SIGLIP_LAYERS) and n.endswith("layer_norm1.weight")]
         self.stored_siglip_layers = len(norms)
-        ids = {"seg": folder.setting("ids", "SEG_TINY"), "eos": folder.setting("ids", "EOS_TINY")}
-        self.model = plan_model("hyperseg", plan_of(self.config), self.checkpoint, ids, self._extra_modules())
+        seg, eos = folder.setting("ids", "SEG_TINY"), folder.setting("ids", "EOS_TINY")
+        definition = definition_of(self.config, seg, eos, {})
+        self.model = bind_model("hyperseg", definition, self.checkpoint, self._extra_modules())
 
     def run(self, backend: OnnxRuntimeBackend, make: GraphMaker) -> GoldenRun:
         weights = self.model.weights
@@ -124,11 +126,11 @@ class _Tables:
         self._weights = weights
 
     def table(self, name: str) -> np.ndarray:
-        values: np.ndarray = self._weights.stored(f"embeddings.{name}").to(torch.float32).numpy()
+        values: np.ndarray = self._weights.stored(table_name(name)).to(torch.float32).numpy()
         return values
 
-    def token_rows(self, token_ids: tuple[int, ...]) -> np.ndarray:
-        return self.table("tokens")[list(token_ids)]
+    def rows(self, name: str, indices: Sequence[int]) -> np.ndarray:
+        return self.table(name)[list(indices)]
 
 
 def _longest_sequence(folder: GoldenFolder) -> int:

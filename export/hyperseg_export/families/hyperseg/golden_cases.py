@@ -15,12 +15,11 @@ from hyperseg_export.families.hyperseg.golden_graphs import (
 from hyperseg_export.parity.golden import Arrays
 from hyperseg_export.parity.recording import RecordingGraphs
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
-from hyperseg_runtime.families.hyperseg.spec import STRIDES, HypersegDimensions, cache_names
+from hyperseg_runtime.families.hyperseg.spec import STRIDES, TOKENS, HypersegDimensions, cache_names
 from hyperseg_runtime.families.hyperseg.stages import Caches, HypersegStages, RowTables
 from hyperseg_runtime.heads.referring import all_queries, best_query
 from hyperseg_runtime.images.preprocessing import ImageGeometry, fitted_size, longest_side_square, plain_square
 from hyperseg_runtime.llm.prompt import Prompt, Slot, SlotKind
-from hyperseg_runtime.timing import Stopwatch
 
 IMAGE, MASK_QUERIES, CLASS, REGION, EXPRESSION, PERCEIVER = -200, -201, -202, -203, -204, -205
 """Placeholder ids in the stored prompts."""
@@ -73,8 +72,8 @@ def video(run: GoldenRun, arrays: Arrays) -> Found:
 def perception(run: GoldenRun, arrays: Arrays) -> Found:
     """The image side alone, where the prompt cannot be rebuilt (regions)."""
     latents = run.stages.first_latents(len(arrays["in_images"]))
-    run.stages.perceive(arrays["in_images"], latents, Stopwatch())
-    run.stages.clip_tokens(arrays["in_images_clip"], Stopwatch())
+    run.stages.perceive(arrays["in_images"], latents)
+    run.stages.clip_tokens(arrays["in_images_clip"])
     yield from _matching({**_perceived(run), "fvp_latents_in": latents.to_host()}, arrays)
 
 
@@ -129,10 +128,10 @@ def vqa(run: GoldenRun, arrays: Arrays) -> Found:
     """Prefill, one decode step, and greedy decoding to the end of the stored answer."""
     stages = run.stages
     prompts = _prompts(run, arrays)
-    tokens = stages.clip_tokens(arrays["in_images_clip"], Stopwatch())
-    embeds = stages.assemble(prompts, tokens, None)
+    tokens = stages.clip_tokens(arrays["in_images_clip"])
+    embeds = stages.input_embeddings(prompts, tokens, None)
     caches = stages.new_caches(1)
-    hidden = stages.read(embeds, [prompts[0].attended_length], caches, Stopwatch()).to_host()
+    hidden = stages.prefill(embeds, [prompts[0].attended_length], caches).to_host()
     length = hidden.shape[1]
     logits = np.stack([_logits(stages, hidden[:, t : t + 1]) for t in range(length)], axis=1)
     found = {"inputs_embeds": embeds.to_host(), "prefill_logits": logits, **_caches(run, "prefill", length)}
@@ -188,14 +187,14 @@ def reason_for(case: str, array: str) -> str | None:
 
 def _segment(run: GoldenRun, arrays: Arrays, latents: Buffer) -> tuple[dict[str, np.ndarray], Buffer]:
     """Everything computed for one batch, by golden name, and the memory for a next frame."""
-    stages, stopwatch = run.stages, Stopwatch()
+    stages = run.stages
     prompts = _prompts(run, arrays)
-    features = stages.perceive(arrays["in_images"], latents, stopwatch)
-    image_tokens = stages.clip_tokens(arrays["in_images_clip"], stopwatch)
-    embeds = stages.assemble(prompts, image_tokens, features.fvp_tokens)
+    features = stages.perceive(arrays["in_images"], latents)
+    image_tokens = stages.clip_tokens(arrays["in_images_clip"])
+    embeds = stages.input_embeddings(prompts, image_tokens, features.fvp_tokens)
     attended = [prompt.attended_length for prompt in prompts]
-    hidden = stages.read(embeds, attended, stages.new_caches(len(prompts)), stopwatch)
-    outputs = stages.decode_frame(features, hidden, prompts, stopwatch)
+    hidden = stages.prefill(embeds, attended, stages.new_caches(len(prompts)))
+    outputs = stages.decode_frame(features, hidden, prompts)
     decoder = run.outputs("mask_decoder")
     found = {
         **_perceived(run),
@@ -319,15 +318,15 @@ def _run(run: GoldenRun, graph: Graph, arrays: Arrays) -> dict[str, np.ndarray]:
 
 def _logits(stages: HypersegStages, state: np.ndarray) -> np.ndarray:
     """Next-token logits (1, V) of one hidden state (1, 1, D)."""
-    return stages.score_tokens(state, Stopwatch()).to_host()
+    return stages.score_tokens(state).to_host()
 
 
 def _decode_one(run: GoldenRun, stages: HypersegStages, token: int, position: int, caches: Caches) -> np.ndarray:
     """Hidden state (1, 1, D) after feeding one token at `position`."""
-    embed = run.backend.upload(run.tables.token_rows((token,))[None])
+    embed = run.backend.upload(run.tables.rows(TOKENS, (token,))[None])
     mask = (np.arange(run.dims.context) <= position)[None, None, None]
     at = np.array([position], np.int64)
-    return stages.step(embed, at[None], mask, at, caches, Stopwatch()).to_host()
+    return stages.step(embed, at[None], mask, at, caches).to_host()
 
 
 def _caches(run: GoldenRun, prefix: str, length: int) -> dict[str, np.ndarray]:

@@ -7,7 +7,9 @@ from torch import Tensor
 
 from hyperseg_export.checkpoint.key_map import AnyRule, Drop, MustEqual, Rule, Shape, pack
 from hyperseg_export.families.hyperseg.config import HypersegConfig
+from hyperseg_export.model import table_name
 from hyperseg_export.modules.swin import expand_relative_bias, relative_position_index
+from hyperseg_runtime.families.hyperseg.spec import LATENTS, MASK_QUERIES, TOKENS
 
 NOT_REFERRING = "head that referring segmentation does not read"
 AFTER_SELECTED_LAYER = "SigLIP after the selected layer: its output is never used"
@@ -20,9 +22,9 @@ def rules(config: HypersegConfig) -> tuple[AnyRule, ...]:
 def _host() -> tuple[AnyRule, ...]:
     """Tables that stay outside the graphs: the host assembles prompts from their rows."""
     return (
-        Rule("embeddings.tokens", ("model.embed_tokens.weight",)),
-        Rule("embeddings.mask_queries", ("seg_query",)),
-        Rule("embeddings.latents", ("temporal_query",)),
+        Rule(table_name(TOKENS), ("model.embed_tokens.weight",)),
+        Rule(table_name(MASK_QUERIES), ("seg_query",)),
+        Rule(table_name(LATENTS), ("temporal_query",)),
     )
 
 

@@ -11,7 +11,7 @@ from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, 
 from hyperseg_runtime.contracts.results import Instances, Result, joined
 from hyperseg_runtime.contracts.sampling import GREEDY, Sampling, next_token
 from hyperseg_runtime.errors import InputError, NumericsError, PromptError
-from hyperseg_runtime.families.hyperseg.masks import NOT_FINITE, masks
+from hyperseg_runtime.families.hyperseg.masks import masks
 from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt, continue_prompt, segment_names_prompt
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 from hyperseg_runtime.families.hyperseg.stages import HypersegStages
@@ -49,7 +49,7 @@ class HypersegModel:
                 return [self._classes(image, request)]
             case Expressions(texts=texts, task=Task.NAMING):
                 return [self._name_then_segment(image, text, request.max_tokens) for text in texts]
-            case Expressions(texts=texts, task=task):
+            case Expressions(texts=texts, task=str(task)):
                 prompts = [self.prompt(Task(task), text) for text in texts]
                 states = image.prefill(prompts)
                 return [
@@ -114,6 +114,6 @@ class HypersegModel:
             (states,) = image.prefill([continue_prompt(prompt, generated, self.dims)])
             logits = self.stages.score_tokens(states.last_row).to_host()[0, : self.dims.token_rows]
             if not np.isfinite(logits).all():
-                raise NumericsError(NOT_FINITE)
+                raise NumericsError()
             generated.append(next_token(logits, sampling, generator))
             yield generated[-1]

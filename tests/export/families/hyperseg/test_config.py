@@ -9,10 +9,10 @@ from torch import Tensor
 
 from hyperseg_export.families.hyperseg.config import HypersegConfig
 from hyperseg_export.families.hyperseg.config_json import EXTENSION_KEY
+from hyperseg_export.families.hyperseg.definition import plan
 from hyperseg_export.families.hyperseg.layout import Sizes, tensor_layout
-from hyperseg_export.families.hyperseg.plan import plan
 from hyperseg_export.families.hyperseg.tiny import TINY
-from hyperseg_export.model import plan_model
+from hyperseg_export.model import bind_model
 from hyperseg_export.modules.phi import PhiConfig
 from hyperseg_export.modules.siglip import SiglipConfig
 from hyperseg_export.modules.swin import SwinConfig
@@ -151,7 +151,7 @@ def test_a_setting_that_does_not_fit_the_tensors(key: str, value: object, messag
 def test_a_setting_that_no_model_can_have_is_refused(key: str, value: object) -> None:
     settings = edited({"max_position_embeddings": 512, f"{EXTENSION_KEY}.context": None})
     with pytest.raises(CheckpointError):
-        plan_model("hyperseg", plan(edited({key: value}, settings), SHAPES), ShapesOnly(), {"seg": 1, "eos": 0})
+        bind_model("hyperseg", plan(edited({key: value}, settings), SHAPES), ShapesOnly(), {"seg": 1, "eos": 0})
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from hyperseg_export.checkpoint.weights import checkpoint_shapes, materialise
 from hyperseg_export.families.hyperseg.config import HypersegConfig
+from hyperseg_export.families.hyperseg.definition import plan
 from hyperseg_export.families.hyperseg.graphs import GRAPH_MODULES, LmHead, MaskDecoderGraph, build_graph
 from hyperseg_export.families.hyperseg.layout import Sizes
-from hyperseg_export.families.hyperseg.plan import plan
 from hyperseg_export.families.hyperseg.tiny import TINY, random_checkpoint
-from hyperseg_export.model import PlannedModel, plan_model
+from hyperseg_export.model import SourceModel, bind_model
 from hyperseg_export.onnx.writer import TORCH_DTYPES
 from hyperseg_export.parity.compare import worst_error
 from hyperseg_export.parity.tolerances import FEATURE
@@ -24,10 +24,10 @@ AXES = {"batch": 3, "tokens": 5, "conditions": 2, "memory_rows": 7}
 
 
 @functools.cache
-def planned(size: str) -> PlannedModel:
+def planned(size: str) -> SourceModel:
     source = random_checkpoint(SIZES[size], seed=0)
     ids = {"seg": 1, "eos": 0}
-    return plan_model("hyperseg", plan(SIZES[size].config(), source.shapes), source, ids)
+    return bind_model("hyperseg", plan(SIZES[size].config(), source.shapes), source, ids)
 
 
 def spec_of(size: str, graph: str) -> GraphSpec:

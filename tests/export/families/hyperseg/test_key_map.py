@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from hyperseg_export.checkpoint.key_map import KeyMap
 from hyperseg_export.families.hyperseg.config import HypersegConfig
+from hyperseg_export.families.hyperseg.definition import plan
 from hyperseg_export.families.hyperseg.key_map import AFTER_SELECTED_LAYER, NOT_REFERRING
 from hyperseg_export.families.hyperseg.layout import Sizes, tensor_layout
-from hyperseg_export.families.hyperseg.plan import plan
 from hyperseg_export.families.hyperseg.tiny import TINY
-from hyperseg_export.model import plan_model
+from hyperseg_export.model import bind_model
 from hyperseg_export.modules.swin import expand_relative_bias
 from hyperseg_runtime.errors import CheckpointError
 
@@ -55,7 +55,7 @@ class Watched(dict[str, tuple[int, ...]]):
 
 def matched(shapes: Shapes, sizes: Sizes) -> KeyMap:
     source: Any = ShapesOnly(shapes)
-    return plan_model("hyperseg", plan(sizes.config(), shapes), source, {"seg": 1, "eos": 0}).key_map
+    return bind_model("hyperseg", plan(sizes.config(), shapes), source, {"seg": 1, "eos": 0}).key_map
 
 
 def used_by(key_map: KeyMap) -> set[str]:

@@ -4,9 +4,9 @@ from importlib.resources import files
 
 from tokenizers import Tokenizer
 
+from hyperseg_export.checkpoint.tokenizer_files import to_json
 from hyperseg_export.families.unilseg import clip_tokenizer as module
 from hyperseg_export.families.unilseg.clip_tokenizer import byte_symbols, clip_tokenizer
-from hyperseg_export.checkpoint.tokenizer_files import to_json
 
 
 def test_ids_are_bytes_then_bytes_at_word_ends_then_merges() -> None:
