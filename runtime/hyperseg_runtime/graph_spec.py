@@ -33,6 +33,7 @@ class Reuse(StrEnum):
     """What a result of the graph depends on, and so how long it stays valid."""
 
     IMAGE = "image"
+    TEXT = "text"
     PROMPT = "image and prompt"
     TOKEN = "every token"
 
