@@ -26,6 +26,14 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor |
     return merge_heads(scaled_dot_product_attention(q, k, v, attn_mask=mask))
 
 
+def key_mask(real: Tensor, queries: int) -> Tensor:
+    """Keys that any query may attend to, (B, S) bool -> mask (B, 1, queries, S) for `attend`.
+
+    ONNX Runtime's CPU provider spreads a mask over batch and heads, not over queries.
+    """
+    return real[:, None, None].expand(-1, -1, queries, -1)
+
+
 class CrossAttention(nn.Module):
     """Multi-head attention whose queries, keys and values come from three inputs.
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
 
-from hyperseg_export.modules.attention import CrossAttention
+from hyperseg_export.modules.attention import CrossAttention, key_mask
 from hyperseg_export.modules.constants import ConstantModule
 from hyperseg_export.modules.convolution import ConvRelu, to_map, to_tokens
 from hyperseg_export.modules.linear import Mlp
@@ -73,7 +73,7 @@ class Enlarge(nn.Module):
 class VisionLanguageBlock(ConstantModule):
     """Post-norm transformer layer on a map's tokens: pixels with pixels and words, pixels with words, MLP.
 
-    x (B, h * w, C), words (B, L, C), mask (B, 1, 1, L) bool, True = a real word -> (B, h * w, C). The first attention
+    x (B, h * w, C), words (B, L, C), word_mask (B, L) bool, True = a real word -> (B, h * w, C). The first attention
     runs on the map made smaller by `factor`. Words take part in it as keys and values only: as queries they would
     be thrown away.
     """
@@ -93,15 +93,17 @@ class VisionLanguageBlock(ConstantModule):
         self.register_constant("small_sine", lambda: self.shrink(positions()[None])[0])
         self.register_constant("word_sine", partial(sequence_positions, config.words, width))
 
-    def forward(self, x: Tensor, words: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, words: Tensor, word_mask: Tensor) -> Tensor:
         small = self.shrink(x)
         query = small + self.get_buffer("small_sine")
-        every_place = torch.ones(1, 1, 1, small.shape[1], dtype=torch.bool, device=mask.device)
-        both = torch.cat((every_place.expand(mask.shape[0], -1, -1, -1), mask), dim=-1)
-        found = self.self_attention(query, _joined(query, words), _joined(small, words), both)
+        keys = torch.cat((torch.ones_like(small[..., 0], dtype=torch.bool), word_mask), dim=1)
+        found = self.self_attention(
+            query, _joined(query, words), _joined(small, words), key_mask(keys, small.shape[1])
+        )
         x = self.norm1(x + self.enlarge(found))
-        named_words = words + self.get_buffer("word_sine")
-        x = self.norm2(x + self.cross_attention(x + self.get_buffer("sine"), named_words, words, mask))
+        placed_words = words + self.get_buffer("word_sine")
+        mask = key_mask(word_mask, x.shape[1])
+        x = self.norm2(x + self.cross_attention(x + self.get_buffer("sine"), placed_words, words, mask))
         return self.norm3(x + self.mlp(x))
 
 
@@ -120,7 +122,7 @@ class AddCoarser(nn.Module):
 
 
 class FpnLevel(nn.Module):
-    """map (B, channels, h, w), words, mask, result of the coarser level or None -> (B, width, h, w)."""
+    """map (B, channels, h, w), words, word mask, result of the coarser level or None -> (B, width, h, w)."""
 
     def __init__(self, config: VisionLanguageFpnConfig, channels: int, shape_hw: MapShape, factor: int) -> None:
         super().__init__()
@@ -130,13 +132,13 @@ class FpnLevel(nn.Module):
         self.add_coarser = AddCoarser()
         self.out = ConvRelu(config.width, config.width, kernel=3)
 
-    def forward(self, x: Tensor, words: Tensor, mask: Tensor, coarser: Tensor | None) -> Tensor:
-        tokens = self.block(to_tokens(self.lateral(x)), words, mask)
+    def forward(self, x: Tensor, words: Tensor, word_mask: Tensor, coarser: Tensor | None) -> Tensor:
+        tokens = self.block(to_tokens(self.lateral(x)), words, word_mask)
         return self.out(self.add_coarser(to_map(tokens, self.shape_hw), coarser))
 
 
 class VisionLanguageFpn(nn.Module):
-    """maps coarsest first (B, c, h, w), words (B, L, C), mask (B, 1, 1, L) bool, True = a real word
+    """maps coarsest first (B, c, h, w), words (B, L, C), word_mask (B, L) bool, True = a real word
     -> mask features (B, mask_width, h, w) of the finest map's size; none is negative.
 
     Every level is shrunk to the size of the coarsest one for its attention, so sizes must be its multiples.
@@ -150,8 +152,8 @@ class VisionLanguageFpn(nn.Module):
         )
         self.mask_features = ConvRelu(config.width, config.mask_width, kernel=3)
 
-    def forward(self, maps: Sequence[Tensor], words: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, maps: Sequence[Tensor], words: Tensor, word_mask: Tensor) -> Tensor:
         y: Tensor | None = None
         for level, x in zip(self.levels, maps, strict=True):
-            y = level(x, words, mask, y)
+            y = level(x, words, word_mask, y)
         return self.mask_features(y)

@@ -60,9 +60,8 @@ class MaskDecoderGraph(nn.Module):
         sentence_state: Tensor,
         word_mask: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        mask = word_mask[:, None, None]
-        maps = [fuse(x, word_states, mask) for fuse, x in zip(self.fusion, (res2, res3, res4, res5), strict=True)]
-        features = self.fpn(maps[::-1], word_states, mask)
+        maps = [fuse(x, word_states, word_mask) for fuse, x in zip(self.fusion, (res2, res3, res4, res5), strict=True)]
+        features = self.fpn(maps[::-1], word_states, word_mask)
         query = self.query_decoder(maps[-1], sentence_state)
         logits = self.logits_of(query, features).unflatten(2, features.shape[-2:])
         return logits, self.probabilities_of(logits)
