@@ -97,9 +97,7 @@ class VisionLanguageBlock(ConstantModule):
         small = self.shrink(x)
         query = small + self.get_buffer("small_sine")
         keys = torch.cat((torch.ones_like(small[..., 0], dtype=torch.bool), word_mask), dim=1)
-        found = self.self_attention(
-            query, _joined(query, words), _joined(small, words), key_mask(keys, small.shape[1])
-        )
+        found = self.self_attention(query, _joined(query, words), _joined(small, words), key_mask(keys, small.shape[1]))
         x = self.norm1(x + self.enlarge(found))
         placed_words = words + self.get_buffer("word_sine")
         mask = key_mask(word_mask, x.shape[1])

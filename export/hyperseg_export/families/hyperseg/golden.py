@@ -14,13 +14,13 @@ from hyperseg_export.families.hyperseg.config_json import EXTENSION_KEY
 from hyperseg_export.families.hyperseg.golden_cases import CASES, SKIPPED_CASES, GoldenRun, reason_for
 from hyperseg_export.families.hyperseg.golden_graphs import (
     AllHeads,
-    ExtraGraph,
     graph_probes,
     siglip_hidden_states,
 )
 from hyperseg_export.families.hyperseg.plan import plan_of
 from hyperseg_export.lora import with_adapters
 from hyperseg_export.parity.compare import worst_error
+from hyperseg_export.parity.extra_graphs import ExtraGraph
 from hyperseg_export.parity.golden import (
     MODULES,
     ONNX,

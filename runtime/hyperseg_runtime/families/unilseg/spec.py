@@ -34,6 +34,8 @@ class UnilsegDimensions(BaseModel):
 
 
 BATCH = AxisRange(minimum=1, typical=1, maximum=8)
+SENTENCES = AxisRange(minimum=1, typical=1, maximum=64)
+"""They cost little, and one image may be asked about many."""
 
 
 def graph_specs(dims: UnilsegDimensions) -> tuple[GraphSpec, ...]:
@@ -64,7 +66,7 @@ def _text(dims: UnilsegDimensions) -> GraphSpec:
         name="text",
         inputs=(TensorSpec(name="token_ids", dtype=DType.INT64, axes=("batch", dims.words)),),
         outputs=_sentence(dims),
-        axis_ranges={"batch": BATCH},
+        axis_ranges={"batch": SENTENCES},
         reuse=Reuse.TEXT,
     )
 
