@@ -1,0 +1,1 @@
+"""Latency and quality of bundles: measured, compared, reported. Never imports torch."""
