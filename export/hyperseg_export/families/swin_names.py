@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from hyperseg_export.key_map import AnyRule, MustEqual, Rule, Shape
+from hyperseg_export.checkpoint.key_map import AnyRule, MustEqual, Rule, Shape
 from hyperseg_export.modules.swin import expand_relative_bias, relative_position_index
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from hyperseg_export.modules.swin import SwinConfig, SwinTransformer
 from hyperseg_export.parity.probes import NO_PROBE, Probe
-from hyperseg_runtime.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
+from hyperseg_runtime.contracts.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
 
 NamedShapes = Sequence[tuple[str, tuple[int | str, ...]]]
 

@@ -1,8 +1,8 @@
 """Names of the published HyperSeg checkpoint and what becomes of each."""
 
+from hyperseg_export.checkpoint.key_map import AnyRule, Drop, Rule, pack, thirds
 from hyperseg_export.families.hyperseg.config import HypersegConfig
 from hyperseg_export.families.swin_names import swin_rules
-from hyperseg_export.key_map import AnyRule, Drop, Rule, pack, thirds
 
 NOT_REFERRING = "head that referring segmentation does not read"
 AFTER_SELECTED_LAYER = "SigLIP after the selected layer: its output is never used"

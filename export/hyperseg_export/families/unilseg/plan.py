@@ -5,12 +5,12 @@ from typing import Any
 
 from torch import nn
 
+from hyperseg_export.checkpoint.key_map import TensorSource, apply_rules
+from hyperseg_export.checkpoint.weights import Weights, checkpoint_shapes
 from hyperseg_export.families.unilseg.config import UnilsegConfig
 from hyperseg_export.families.unilseg.graphs import build_graph
 from hyperseg_export.families.unilseg.key_map import rules
-from hyperseg_export.key_map import TensorSource, apply_rules
-from hyperseg_export.planning import ModelPlan, PlannedModel, Shapes
-from hyperseg_export.weights import Weights, checkpoint_shapes
+from hyperseg_export.model import ModelPlan, PlannedModel, Shapes
 from hyperseg_runtime.families.unilseg.spec import graph_specs
 
 

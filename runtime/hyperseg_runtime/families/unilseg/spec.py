@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hyperseg_runtime.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
+from hyperseg_runtime.contracts.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
 
 Size = Annotated[int, Field(ge=1, le=10_000_000)]
 TokenId = Annotated[int, Field(ge=0, le=10_000_000)]
