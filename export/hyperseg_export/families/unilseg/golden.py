@@ -1,7 +1,7 @@
 """`verify --golden` for UniLSeg: set both engines up on a folder, run every case, compare every array."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -35,7 +35,12 @@ from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 WEIGHTS = "weights.safetensors"
 
 
-def verify_golden(folder: GoldenFolder, progress: Progress, host: HostSteps | None = None) -> GoldenReport:
+def verify_golden(
+    folder: GoldenFolder,
+    progress: Progress,
+    host: HostSteps | None = None,
+    engines: Sequence[str] = (MODULES, ONNX),
+) -> GoldenReport:
     """Every array of every case, for the torch modules and for the exported graphs in ONNX Runtime.
 
     `host` are the steps outside the graphs; without them their arrays are reported as not compared.
@@ -43,13 +48,13 @@ def verify_golden(folder: GoldenFolder, progress: Progress, host: HostSteps | No
     setup = _Setup(folder)
     compared: list[Compared] = []
     cases, stage = [case for case in CASES if case in folder.cases()], 0
-    for engine in (MODULES, ONNX):
+    for engine in engines:
         with tempfile.TemporaryDirectory() as scratch, OnnxRuntimeBackend() as backend:
             maker = module_maker(backend) if engine == MODULES else onnx_maker(backend, Path(scratch))
             run = setup.run(backend, maker, host)
             for case in cases:
                 stage += 1
-                progress.stage(f"{engine}: {case}", stage, 2 * len(cases))
+                progress.stage(f"{engine}: {case}", stage, len(engines) * len(cases))
                 for name, found, expected in CASES[case](run, folder.arrays(case)):
                     compared.append(compare(engine, case, name, found, expected))
     return GoldenReport(tuple(compared), tuple(_not_compared(folder, compared)))
