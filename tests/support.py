@@ -27,6 +27,21 @@ def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
     return folder
 
 
+def family_checkpoint(shared: Path, family: str) -> Path:
+    """The tiny checkpoint of a family, seed 0; read only."""
+    from hyperseg_export.make_tiny import make_tiny
+
+    return made_once(shared / f"{family}-checkpoint", lambda folder: make_tiny(folder, family, seed=0))
+
+
+def family_bundle(shared: Path, family: str) -> Path:
+    """The bundle of `family_checkpoint`, parity measured; read only."""
+    from hyperseg_export.export import export_bundle
+
+    checkpoint = family_checkpoint(shared, family)
+    return made_once(shared / f"{family}-bundle", lambda folder: export_bundle(checkpoint, folder))
+
+
 DOUBLES = ("tensorrt", "cuda", "double_gpu", "double_engine", "double_names", "double_builder", "double_runtime")
 
 
