@@ -9,8 +9,12 @@ from hyperseg_runtime.errors import InputError, OutputError
 from hyperseg_runtime.files import explained, replace_folder
 
 
-def make_tiny(directory: Path, family: str, seed: int, overwrite: bool = False) -> None:
-    """Write a random checkpoint of `family`. Raises InputError, or OutputError if `directory` exists."""
+def make_tiny(directory: Path, family: str | None, seed: int, overwrite: bool = False) -> str:
+    """Write a random checkpoint of `family` (None: the first known) and return its name.
+
+    Raises InputError, or OutputError if `directory` exists.
+    """
+    family = family or next(iter(EXPORT_FAMILIES))
     if family not in EXPORT_FAMILIES:
         raise InputError(f"unknown family {family!r}; families known here: {', '.join(EXPORT_FAMILIES)}")
     if directory.exists() and not overwrite:
@@ -25,3 +29,4 @@ def make_tiny(directory: Path, family: str, seed: int, overwrite: bool = False) 
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
+    return family

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from hyperseg_runtime.errors import EnvironmentMissingError, HypersegError
 
+OWN_PACKAGES = ("hyperseg_kernels", "hyperseg_runtime", "hyperseg_serving", "hyperseg_bench", "hyperseg_export")
 DEBUG_VARIABLE = "HYPERSEG_DEBUG"
 PROGRESS_FROM_BYTES = 500_000_000
 """Hashing less than this takes under a second or two; no bar is drawn."""
@@ -108,7 +109,7 @@ def load_extra(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name and error.name.startswith("hyperseg_"):
+        if error.name and error.name.startswith(OWN_PACKAGES):
             raise
         raise EnvironmentMissingError(
             f"this verb needs {error.name}, which is not installed; run: pip install 'hyperseg-trt[{extra}]'"

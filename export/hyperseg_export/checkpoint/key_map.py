@@ -23,6 +23,16 @@ def pack(*tensors: Tensor) -> Tensor:
     return torch.cat(tensors)
 
 
+def thirds(*indices: int) -> Callable[[Tensor], Tensor]:
+    """Takes some of the query, key and value parts (0, 1, 2) of a packed projection."""
+
+    def take(packed: Tensor) -> Tensor:
+        parts = packed.chunk(3)
+        return torch.cat([parts[index] for index in indices])
+
+    return take
+
+
 @dataclass(frozen=True)
 class Rule:
     """`target` is our name, `sources` are the checkpoint's; {i} and {j} are numbers, {p} weight or bias.

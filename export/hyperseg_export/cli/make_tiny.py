@@ -11,11 +11,11 @@ from hyperseg_runtime import console
 
 def make_tiny(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write the checkpoint to.")],
-    family: Annotated[str, typer.Option(help="Model family.")] = "hyperseg",
+    family: Annotated[str | None, typer.Option(help="Model family; default: the first known.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0,
     overwrite: options.OverwriteOption = False,
 ) -> None:
     """Write a checkpoint in miniature: the published layout with random weights."""
     tiny = console.load_extra("hyperseg_export.make_tiny", options.EXTRA)
-    tiny.make_tiny(directory, family, seed, overwrite)
-    console.out.print(f"checkpoint  {directory} ({family}, seed {seed}, random weights)", markup=False)
+    made = tiny.make_tiny(directory, family, seed, overwrite)
+    console.out.print(f"checkpoint  {directory} ({made}, seed {seed}, random weights)", markup=False)

@@ -88,3 +88,8 @@ def gelu(x: Tensor) -> Tensor:
 def gelu_tanh(x: Tensor) -> Tensor:
     """Tanh approximation; also the function transformers calls `gelu_new`."""
     return torch.nn.functional.gelu(x, approximate="tanh")
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """Sigmoid approximation that CLIP (arXiv 2103.00020) was trained with."""
+    return x * torch.sigmoid(1.702 * x)

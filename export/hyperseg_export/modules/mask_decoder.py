@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
 
-from hyperseg_export.modules.attention import attend
+from hyperseg_export.modules.attention import CrossAttention, attend
 from hyperseg_export.modules.constants import ConstantModule
 from hyperseg_export.modules.islands import Island
 from hyperseg_export.modules.linear import Linear, Mlp
@@ -59,17 +59,6 @@ class AttentionMask(nn.Module):
         return ((logits >= 0) | nowhere).unsqueeze(1)
 
 
-class CrossAttention(nn.Module):
-    def __init__(self, config: MaskDecoderConfig) -> None:
-        super().__init__()
-        self.heads = config.heads
-        self.query, self.key, self.value, self.out = (Linear(config.width, config.width) for _ in range(4))
-
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-        q, k, v = self.query(query), self.key(key), self.value(value)
-        return self.out(attend(q, k, v, self.heads, mask))
-
-
 class SelfAttention(nn.Module):
     """Queries and keys share their input, so they share one matrix product."""
 
@@ -90,7 +79,7 @@ class MaskDecoderLayer(nn.Module):
 
     def __init__(self, config: MaskDecoderConfig) -> None:
         super().__init__()
-        self.cross_attention = CrossAttention(config)
+        self.cross_attention = CrossAttention(config.width, config.heads)
         self.norm1 = LayerNorm(config.width, config.norm_eps)
         self.self_attention = SelfAttention(config)
         self.norm2 = LayerNorm(config.width, config.norm_eps)

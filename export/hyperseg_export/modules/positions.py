@@ -9,18 +9,18 @@ TEMPERATURE = 10000.0
 EPSILON = 1e-6
 
 
-def sine_positions(height: int, width: int, channels: int) -> Tensor:
+PIXEL_CENTRE = 0.5
+"""Offset of tables that count rows from their centres instead of from their lower edges."""
+
+
+def sine_positions(height: int, width: int, channels: int, offset: float = 0.0) -> Tensor:
     """Normalised 2-d sine table of DETR (arXiv 2005.12872), (h * w, channels) float32.
 
-    y_i = (i + 1) / (h + 1e-6) * 2 pi, x_j alike; d_k = 10000^(2 floor(k / 2) / (channels / 2)). Even
-    channels hold the sine and odd ones the cosine; the first half comes from y, the second from x.
+    y_i = (i + 1 - offset) / (h + 1e-6) * 2 pi, x_j alike; the first half of the channels comes from y, the second
+    from x, each as in `sequence_positions`.
     """
     half = channels // 2
-    k = torch.arange(half, dtype=torch.float32)
-    scale = TEMPERATURE ** (2 * torch.floor(k / 2) / half)
-    y = torch.arange(1, height + 1, dtype=torch.float32) / (height + EPSILON) * (2 * math.pi)
-    x = torch.arange(1, width + 1, dtype=torch.float32) / (width + EPSILON) * (2 * math.pi)
-    y_table, x_table = (_interleave(axis[:, None] / scale) for axis in (y, x))  # (h, half), (w, half)
+    y_table, x_table = (_axis_table(extent, half, offset) for extent in (height, width))
     table = torch.cat(
         (
             y_table[:, None].expand(height, width, half),
@@ -31,7 +31,19 @@ def sine_positions(height: int, width: int, channels: int) -> Tensor:
     return table.reshape(height * width, channels)
 
 
-def _interleave(angle: Tensor) -> Tensor:
+def sequence_positions(length: int, channels: int) -> Tensor:
+    """Normalised 1-d sine table, (length, channels) float32; angles (i + 1) / (length + 1e-6) * 2 pi.
+
+    d_k = 10000^(2 floor(k / 2) / channels). Even channels hold sin(angle / d_k) and odd ones cos(angle / d_k).
+    """
+    return _axis_table(length, channels, 0.0)
+
+
+def _axis_table(extent: int, channels: int, offset: float) -> Tensor:
+    k = torch.arange(channels, dtype=torch.float32)
+    scale = TEMPERATURE ** (2 * torch.floor(k / 2) / channels)
+    position = torch.arange(1, extent + 1, dtype=torch.float32) - offset
+    angle = (position / (extent + EPSILON) * (2 * math.pi))[:, None] / scale
     return torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), dim=2).flatten(1)
 
 

@@ -10,7 +10,7 @@ from hyperseg_export.checkpoint.weights import materialise
 from hyperseg_export.jobs.progress import Progress
 from hyperseg_export.model import SourceModel
 from hyperseg_export.onnx.writer import TORCH_DTYPES
-from hyperseg_export.parity.entries import Engine, compare_graph
+from hyperseg_export.parity.entries import compare_graph
 from hyperseg_export.parity.module_graph import ModuleGraph
 from hyperseg_export.parity.recording import Arrays, Call, RecordingGraphs
 from hyperseg_export.parity.tolerances import Tolerances

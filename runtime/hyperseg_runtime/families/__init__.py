@@ -2,5 +2,6 @@
 
 from hyperseg_runtime.families.family import FamilySpec
 from hyperseg_runtime.families.hyperseg.family import FAMILY as HYPERSEG
+from hyperseg_runtime.families.unilseg.family import FAMILY as UNILSEG
 
-FAMILIES: dict[str, FamilySpec] = {family.name: family for family in (HYPERSEG,)}
+FAMILIES: dict[str, FamilySpec] = {family.name: family for family in (HYPERSEG, UNILSEG)}

@@ -30,14 +30,7 @@ class Tokenizer:
 
     def encode_user_text(self, text: str, reserved: Sequence[int]) -> list[int]:
         """Ids of text from outside; PromptError if it is empty, too long or spells a reserved token."""
-        if not text.strip():
-            raise PromptError("the text is empty; say what to look for, for example 'the man on the left'")
-        if len(text) > MAX_CHARACTERS:
-            raise PromptError(f"the text has {len(text)} characters, at most {MAX_CHARACTERS} are read")
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise PromptError(f"the text is not valid Unicode: {error}") from error
+        require_text(text)
         ids = self.encode(text)
         for token_id in reserved:
             if token_id in ids:
@@ -53,3 +46,15 @@ class Tokenizer:
     def decode(self, token_ids: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
         return text
+
+
+def require_text(text: str) -> None:
+    """PromptError for text from outside that nobody can have meant: empty, endless, no Unicode."""
+    if not text.strip():
+        raise PromptError("the text is empty; say what to look for, for example 'the man on the left'")
+    if len(text) > MAX_CHARACTERS:
+        raise PromptError(f"the text has {len(text)} characters, at most {MAX_CHARACTERS} are read")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise PromptError(f"the text is not valid Unicode: {error}") from error

@@ -1,12 +1,11 @@
 """All dimensions of a HyperSeg checkpoint, read from its tensors first and from its config.json second."""
 
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hyperseg_export.families.hyperseg.config_json import ConfigJson, parse_config
+from hyperseg_export.families.tensor_shapes import Shapes, TensorShapes, check_heads
 from hyperseg_export.modules.mask_decoder import MaskDecoderConfig
 from hyperseg_export.modules.phi import PhiConfig
 from hyperseg_export.modules.pixel_decoder import PixelDecoderConfig
@@ -15,8 +14,6 @@ from hyperseg_export.modules.siglip import SiglipConfig
 from hyperseg_export.modules.swin import SwinConfig
 from hyperseg_runtime.errors import CheckpointError
 from hyperseg_runtime.families.hyperseg.spec import STRIDES, HypersegDimensions
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 DEFAULT_CONTEXT = 1280
 """Room for the 1,026 fixed tokens of a segmentation prompt and an expression, or a question and its answer.
@@ -80,7 +77,7 @@ class HypersegConfig:
         """
         read = _Reader(parse_config(config), shapes)
         release = read.config.hyperseg_trt
-        swin = read.swin()
+        swin = read.swin("model.vision_tower_mask")
         phi = read.phi(context or release.context)
         return cls(
             image_px=release.image_px,
@@ -105,28 +102,12 @@ class HypersegConfig:
             )
 
 
-class _Reader:
-    """Looks dimensions up and says what is missing or contradictory."""
+class _Reader(TensorShapes):
+    """Looks dimensions up in tensors and config.json."""
 
     def __init__(self, config: ConfigJson, shapes: Shapes) -> None:
+        super().__init__(shapes)
         self.config = config
-        self.shapes = shapes
-
-    def shape(self, name: str, rank: int) -> tuple[int, ...]:
-        if name not in self.shapes:
-            raise CheckpointError(f"checkpoint: tensor {name} is missing; its shape gives a dimension")
-        shape = self.shapes[name]
-        if len(shape) != rank or 0 in shape:
-            raise CheckpointError(f"checkpoint: {name} has shape {shape}, expected {rank} axes")
-        return shape
-
-    def count(self, pattern: str) -> int:
-        """Number of consecutive indices from 0 where `pattern` has {i}."""
-        regex = re.compile(re.escape(pattern).replace(r"\{i\}", r"(\d+)") + r"\.")
-        indices = {int(match[1]) for name in self.shapes if (match := regex.match(name))}
-        if indices != set(range(len(indices))) or not indices:
-            raise CheckpointError(f"checkpoint: expected {pattern} for i = 0, 1, ...; found {sorted(indices)}")
-        return len(indices)
 
     def agree(self, setting: str, what: str, found: int) -> int:
         """The size that the tensors show; an error where config.json says otherwise."""
@@ -134,32 +115,6 @@ class _Reader:
         if stated != found:
             raise CheckpointError(f"config.json: {setting} is {stated}, the tensors have {found} {what}")
         return found
-
-    def swin(self) -> SwinConfig:
-        prefix = "model.vision_tower_mask"
-        width, _, patch, _ = self.shape(f"{prefix}.patch_embed.proj.weight", 4)
-        depths, heads, tables = [], [], set()
-        for stage in range(self.count(f"{prefix}.layers.{{i}}")):
-            depths.append(self.count(f"{prefix}.layers.{stage}.blocks.{{i}}"))
-            bias = f"{prefix}.layers.{stage}.blocks.0.attn.relative_position_bias_table"
-            rows, stage_heads = self.shape(bias, 2)
-            heads.append(stage_heads)
-            tables.add(rows)
-        side = math.isqrt(max(tables))
-        if tables != {side**2} or side % 2 == 0 or len(depths) != len(STRIDES) + 1:
-            raise CheckpointError(
-                f"checkpoint: {prefix} should have {len(STRIDES) + 1} stages whose relative_position_bias_table has "
-                f"(2 * window - 1)^2 rows; found {len(depths)} stages with {sorted(tables)} rows"
-            )
-        check_heads(prefix, width, heads[0])
-        return SwinConfig(
-            width=width,
-            depths=tuple(depths),
-            heads=tuple(heads),
-            window=(side + 1) // 2,
-            patch_px=patch,
-            mlp_ratio=self.shape(f"{prefix}.layers.0.blocks.0.mlp.fc1.weight", 2)[0] // width,
-        )
 
     def siglip(self) -> SiglipConfig:
         prefix = "model.vision_tower.vision_model"
@@ -256,8 +211,3 @@ class _Reader:
             mlp_width=self.shape("predictor.transformer_ffn_layers.0.linear1.weight", 2)[0],
             queries=queries,
         )
-
-
-def check_heads(part: str, width: int, heads: int) -> None:
-    if width % heads:
-        raise CheckpointError(f"checkpoint: {part} is {width} wide, which {heads} heads cannot share")

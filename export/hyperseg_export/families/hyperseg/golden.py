@@ -17,7 +17,6 @@ from hyperseg_export.families.hyperseg.definition import definition_of
 from hyperseg_export.families.hyperseg.golden_cases import CASES, SKIPPED_CASES, GoldenRun, reason_for
 from hyperseg_export.families.hyperseg.golden_graphs import (
     AllHeads,
-    ExtraGraph,
     graph_probes,
     siglip_hidden_states,
 )
@@ -25,6 +24,7 @@ from hyperseg_export.families.hyperseg.tolerances import TOLERANCES
 from hyperseg_export.jobs.progress import Progress
 from hyperseg_export.model import bind_model, table_name
 from hyperseg_export.parity.compare import worst_error
+from hyperseg_export.parity.extra_graphs import ExtraGraph
 from hyperseg_export.parity.golden import (
     MODULES,
     ONNX,

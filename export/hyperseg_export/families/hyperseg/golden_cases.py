@@ -6,12 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hyperseg_export.families.hyperseg.config import HypersegConfig
-from hyperseg_export.families.hyperseg.golden_graphs import (
-    ExtraGraph,
-    all_heads,
-    siglip_hidden_states,
-    swin_at_size,
-)
+from hyperseg_export.families.hyperseg.golden_graphs import all_heads, siglip_hidden_states
+from hyperseg_export.parity.extra_graphs import ExtraGraph, swin_at_size
 from hyperseg_export.parity.golden import Arrays
 from hyperseg_export.parity.recording import RecordingGraphs
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
@@ -79,7 +75,7 @@ def perception(run: GoldenRun, arrays: Arrays) -> Found:
 
 def swin_odd(run: GoldenRun, arrays: Arrays) -> Found:
     height, width = arrays["in_images"].shape[2:]
-    graph = run.open_extra(swin_at_size(run.config, (height, width)))
+    graph = run.open_extra(swin_at_size(run.config.swin, (height, width)))
     yield from _matching(_run(run, graph, {"images": arrays["in_images"]}), arrays)
 
 

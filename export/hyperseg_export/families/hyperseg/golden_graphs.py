@@ -1,7 +1,7 @@
 """What the golden arrays show beyond the graphs' outputs: inner values, and parts no graph contains."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,8 @@ from hyperseg_export.families.hyperseg.config import HypersegConfig
 from hyperseg_export.modules.linear import Linear, Mlp
 from hyperseg_export.modules.mask_decoder import ConditionScore, MaskDecoder, mask_feature_pyramid
 from hyperseg_export.modules.siglip import SiglipConfig, SiglipTower
-from hyperseg_export.modules.swin import SwinTransformer
-from hyperseg_export.parity.probes import NO_PROBE, Probe, Taps
-from hyperseg_runtime.contracts.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
+from hyperseg_export.parity.extra_graphs import ExtraGraph, float_spec
+from hyperseg_export.parity.probes import Probe, Taps
 
 Inputs = Sequence[Tensor]
 MapShapes = tuple[tuple[int, int], ...]
@@ -71,17 +70,6 @@ def decoder_values(taps: Taps, mask_features: Tensor) -> dict[str, Tensor]:
     }
 
 
-class SwinAtSize(nn.Module):
-    """The image encoder at another image size."""
-
-    def __init__(self, config: HypersegConfig, image_hw: tuple[int, int]) -> None:
-        super().__init__()
-        self.swin = SwinTransformer(config.swin, image_hw)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        return self.swin(images)
-
-
 class SiglipHiddenStates(nn.Module):
     """The image tower with all stored layers; returns the input of every layer and the last output."""
 
@@ -136,28 +124,12 @@ class AllHeads(nn.Module):
         )
 
 
-@dataclass(frozen=True)
-class ExtraGraph:
-    """A graph outside the product: its contract, how to build it, its probe."""
-
-    spec: GraphSpec
-    build: Callable[[], nn.Module]
-    probe: Probe
-
-
-def swin_at_size(config: HypersegConfig, image_hw: tuple[int, int]) -> ExtraGraph:
-    shapes = zip(config.swin.channels, config.swin.map_shapes(image_hw), strict=True)
-    outputs = [(f"res{level}", (channels, *shape)) for level, (channels, shape) in enumerate(shapes, 2)]
-    spec = _spec("swin_at_size", [("images", (3, *image_hw))], outputs)
-    return ExtraGraph(spec, lambda: SwinAtSize(config, image_hw), NO_PROBE)
-
-
 def siglip_hidden_states(config: HypersegConfig, stored_layers: int) -> ExtraGraph:
     tower = replace(config.siglip, layers=stored_layers)
     image = (3, tower.image_px, tower.image_px)
     outputs = [(f"hidden{i}", (tower.tokens, tower.width)) for i in range(stored_layers + 1)]
-    spec = _spec("siglip_hidden_states", [("images_clip", image)], outputs)
-    return ExtraGraph(spec, lambda: SiglipHiddenStates(tower), NO_PROBE)
+    spec = float_spec("siglip_hidden_states", [("images_clip", image)], outputs)
+    return ExtraGraph(spec, lambda: SiglipHiddenStates(tower))
 
 
 def all_heads(config: HypersegConfig, finest: tuple[int, int], level_shapes: MapShapes) -> ExtraGraph:
@@ -183,20 +155,7 @@ def all_heads(config: HypersegConfig, finest: tuple[int, int], level_shapes: Map
     ]
     probe = Probe(decoder_paths(config), lambda taps, given: decoder_values(taps, given[0]))
     return ExtraGraph(
-        _spec("all_heads", inputs, outputs, "classes", "regions"),
+        float_spec("all_heads", inputs, outputs, "classes", "regions"),
         lambda: AllHeads(config, level_shapes),
         probe,
     )
-
-
-Shapes = Sequence[tuple[str, tuple[int | str, ...]]]
-
-
-def _spec(name: str, inputs: Shapes, outputs: Shapes, *axes: str) -> GraphSpec:
-    """A float32 contract with a batch axis in front of every shape."""
-
-    def tensors(shapes: Shapes) -> tuple[TensorSpec, ...]:
-        return tuple(TensorSpec(name=name, dtype=DType.FLOAT32, axes=("batch", *shape)) for name, shape in shapes)
-
-    ranges = {axis: AxisRange(minimum=1, typical=2, maximum=64) for axis in ("batch", *axes)}
-    return GraphSpec(name=name, inputs=tensors(inputs), outputs=tensors(outputs), axis_ranges=ranges, reuse=Reuse.IMAGE)

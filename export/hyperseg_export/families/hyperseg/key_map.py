@@ -1,14 +1,9 @@
 """Names of the published HyperSeg checkpoint and what becomes of each."""
 
-from collections.abc import Callable
-
-import torch
-from torch import Tensor
-
-from hyperseg_export.checkpoint.key_map import AnyRule, Drop, MustEqual, Rule, Shape, pack
+from hyperseg_export.checkpoint.key_map import AnyRule, Drop, Rule, pack, thirds
 from hyperseg_export.families.hyperseg.config import HypersegConfig
+from hyperseg_export.families.swin_names import swin_rules
 from hyperseg_export.model import table_name
-from hyperseg_export.modules.swin import expand_relative_bias, relative_position_index
 from hyperseg_runtime.families.hyperseg.spec import LATENTS, MASK_QUERIES, TOKENS
 
 NOT_REFERRING = "head that referring segmentation does not read"
@@ -16,7 +11,15 @@ AFTER_SELECTED_LAYER = "SigLIP after the selected layer: its output is never use
 
 
 def rules(config: HypersegConfig) -> tuple[AnyRule, ...]:
-    return (*_host(), *_phi(), *_siglip(config), *_swin(config), *_fvp(), *_pixel_decoder(), *_mask_decoder())
+    return (
+        *_host(),
+        *_phi(),
+        *_siglip(config),
+        *swin_rules("model.vision_tower_mask", config.swin.window),
+        *_fvp(),
+        *_pixel_decoder(),
+        *_mask_decoder(),
+    )
 
 
 def _host() -> tuple[AnyRule, ...]:
@@ -83,36 +86,6 @@ def _projector(config: HypersegConfig) -> tuple[AnyRule, ...]:
     return tuple(
         Rule(f"projector.layers.{index}.{{p}}", (f"model.mm_projector.{2 * index}.{{p}}",))
         for index in range(config.projector_layers)
-    )
-
-
-def _swin(config: HypersegConfig) -> tuple[AnyRule, ...]:
-    tower = "model.vision_tower_mask"
-    stage = f"{tower}.layers.{{i}}"
-    block = f"{stage}.blocks.{{j}}"
-    ours = "swin.stages.{i}.blocks.{j}"
-    window = config.swin.window
-
-    def bias(table: Tensor) -> Tensor:
-        return expand_relative_bias(table, window)
-
-    def index(shape: Shape) -> Tensor:
-        return relative_position_index(window)
-
-    return (
-        Rule("swin.patch_embed.{p}", (f"{tower}.patch_embed.proj.{{p}}",)),
-        Rule("swin.patch_norm.{p}", (f"{tower}.patch_embed.norm.{{p}}",)),
-        Rule(f"{ours}.norm1.{{p}}", (f"{block}.norm1.{{p}}",)),
-        Rule(f"{ours}.norm2.{{p}}", (f"{block}.norm2.{{p}}",)),
-        Rule(f"{ours}.attention.qkv.{{p}}", (f"{block}.attn.qkv.{{p}}",)),
-        Rule(f"{ours}.attention.out.{{p}}", (f"{block}.attn.proj.{{p}}",)),
-        Rule(f"{ours}.attention.relative_bias", (f"{block}.attn.relative_position_bias_table",), bias),
-        MustEqual(f"{block}.attn.relative_position_index", index, "not the index of this window size"),
-        Rule(f"{ours}.mlp.layers.0.{{p}}", (f"{block}.mlp.fc1.{{p}}",)),
-        Rule(f"{ours}.mlp.layers.1.{{p}}", (f"{block}.mlp.fc2.{{p}}",)),
-        Rule("swin.stages.{i}.merge.norm.{p}", (f"{stage}.downsample.norm.{{p}}",)),
-        Rule("swin.stages.{i}.merge.reduction.weight", (f"{stage}.downsample.reduction.weight",)),
-        Rule("swin.stages.{i}.norm.{p}", (f"{tower}.norm{{i}}.{{p}}",)),
     )
 
 
@@ -199,13 +172,3 @@ def _mask_decoder() -> tuple[AnyRule, ...]:
         Drop("predictor.query_feat.weight", "replaced by the projected mask-query states"),
         Drop("predictor.SEG_query_embed.weight", "never read by the released code"),
     )
-
-
-def thirds(*indices: int) -> Callable[[Tensor], Tensor]:
-    """Takes some of the query, key and value parts (0, 1, 2) of a packed projection."""
-
-    def take(packed: Tensor) -> Tensor:
-        parts = packed.chunk(3)
-        return torch.cat([parts[index] for index in indices])
-
-    return take

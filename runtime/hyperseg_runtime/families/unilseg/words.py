@@ -7,10 +7,8 @@ import ftfy
 import numpy as np
 
 from hyperseg_runtime.errors import PromptError
+from hyperseg_runtime.families.unilseg.spec import PAD_TOKEN_ID
 from hyperseg_runtime.llm.tokenizer import MAX_CHARACTERS, Tokenizer
-
-START_ID, END_ID, PADDING_ID = 49406, 49407, 0
-"""Id 0 is also the symbol "!" inside a run of symbols: the release takes it for padding there, and so do we."""
 
 
 def cleaned(text: str) -> str:
@@ -19,7 +17,7 @@ def cleaned(text: str) -> str:
     return re.sub(r"\s+", " ", unescaped).strip().lower()
 
 
-def word_ids(tokenizer: Tokenizer, text: str, words: int) -> np.ndarray:
+def word_ids(tokenizer: Tokenizer, text: str, words: int, start_id: int, end_id: int) -> np.ndarray:
     """Ids of an expression, (words,) int64: start, text, end, padding.
 
     A text that is too long is cut, the end stays. An empty text is as legal as in the release: start and end.
@@ -28,8 +26,8 @@ def word_ids(tokenizer: Tokenizer, text: str, words: int) -> np.ndarray:
     if len(text) > MAX_CHARACTERS:
         raise PromptError(f"the text has {len(text)} characters, at most {MAX_CHARACTERS} are read")
     plain = cleaned(text)
-    content = tokenizer.encode_user_text(plain, (START_ID, END_ID)) if plain else []
-    ids = np.full(words, PADDING_ID, np.int64)
-    kept = [START_ID, *content[: words - 2], END_ID]
+    content = tokenizer.encode_user_text(plain, (start_id, end_id)) if plain else []
+    ids = np.full(words, PAD_TOKEN_ID, np.int64)
+    kept = [start_id, *content[: words - 2], end_id]
     ids[: len(kept)] = kept
     return ids
