@@ -12,12 +12,10 @@ import pytest
 
 from hyperseg_export.families import detect_family
 from hyperseg_export.families.family import RANDOM_SIZES, ExportFamily
-from hyperseg_export.jobs.progress import Silent
 from hyperseg_export.opening import open_checkpoint
 from hyperseg_export.parity.golden import MODULES, ONNX, GoldenFolder
 from hyperseg_export.parity.recording import RecordingGraphs
 from hyperseg_export.parity.tolerances import FEATURE
-from hyperseg_export.verify import verify_golden
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.graph_spec import Reuse
@@ -26,6 +24,7 @@ from hyperseg_runtime.contracts.results import Instances, Result
 from hyperseg_runtime.errors import InputError, PromptError
 from hyperseg_runtime.families.family import VIDEO, FamilySpec, warm_up
 from hyperseg_runtime.session.pipeline import OpenedGraphs, Pipeline
+from support import golden_report
 
 TESTS = Path(__file__).parent.parent
 TEXTS = ("the cup", "a spoon on the saucer")
@@ -201,8 +200,8 @@ def test_videos_are_pushed_or_refused(family: FamilySpec, family_pipeline: Pipel
     assert all(len(one.results) == len(TEXTS) for one in ready)
 
 
-def test_arrays_of_the_original_code(name: str) -> None:
-    report = verify_golden(TESTS / "golden" / name, Silent())
+def test_arrays_of_the_original_code(name: str, shared_dir: Path) -> None:
+    report = golden_report(shared_dir, name)
     assert report.failures == []
     assert {row.engine for row in report.compared} == {MODULES, ONNX}
     assert GoldenFolder.open(TESTS / "golden" / name).cases()
