@@ -15,6 +15,7 @@ import typer
 from hyperseg_export.families.hyperseg.tiny import TINY, write_checkpoint
 from hyperseg_runtime import errors
 from hyperseg_runtime.cli.app import EXIT_CODES, make_app
+from hyperseg_runtime.families import FAMILIES
 from support import RunCli
 
 ROOT = Path(__file__).parent.parent
@@ -89,24 +90,22 @@ def test_every_operator_and_benchmark_is_listed() -> None:
     kernels = (ROOT / "kernels" / "README.md").read_text()
     assert all(str(operator) in kernels for operator in catalog.OPERATORS)
     listed = (ROOT / "benchmarks" / "README.md").read_text()
-    assert all(path.name in listed for path in (ROOT / "benchmarks").glob("bench_*.py"))
+    assert all(path.name in listed for path in (ROOT / "benchmarks").glob("*/bench_*.py"))
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("document", "size"), [("README.md", "full"), ("benchmarks/README.md", "tiny")])
-def test_tables_show_the_stored_results(document: str, size: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+def test_tables_show_the_stored_results(document: str, size: str, family: str) -> None:
     bench = import_module("bench_graphs")
     content = json.loads((ROOT / "benchmarks" / "results" / "graphs.json").read_text())
-    assert bench.markdown(content, size) in (ROOT / document).read_text()
+    assert bench.markdown(content, family, size) in (ROOT / document).read_text()
 
 
-def test_the_cache_table_shows_the_stored_results(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+def test_the_cache_table_shows_the_stored_results() -> None:
     assert import_module("bench_llm").markdown() in README
 
 
-def test_the_serving_tables_show_the_stored_results(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+def test_the_serving_tables_show_the_stored_results() -> None:
     bench = import_module("bench_serving")
     shown = (ROOT / "benchmarks" / "README.md").read_text()
     assert bench.markdown() in shown and bench.load_markdown() in shown

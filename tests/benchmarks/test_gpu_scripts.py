@@ -6,9 +6,8 @@ import sys
 from itertools import islice
 from pathlib import Path
 
-import pytest
-
 import gpu_checks
+import pytest
 import typed_graphs
 from rtx_gate import planned
 

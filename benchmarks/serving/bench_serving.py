@@ -1,6 +1,6 @@
 """What a server costs: its own time per request, its behaviour under load, its memory.
 
-    python benchmarks/bench_serving.py BUNDLE            # the server of `serve install-local`, a few minutes
+    python benchmarks/serving/bench_serving.py BUNDLE            # the server of `serve install-local`, a few minutes
 
 1. overhead: a request's round trip against the same work in process, for images never seen and seen before.
 2. load: closed loop with 1 to 8 callers, and a fixed rate of half of what was reached; queue and compute time of
@@ -27,9 +27,10 @@ from typing import Any
 
 import numpy as np
 import psutil
+from load_generator import Load, closed_loop, fixed_rate
 from PIL import Image
 
-import measure
+from hyperseg_bench import measure
 from hyperseg_export.samples import sample_images
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.contracts.graph_spec import TensorSpec
@@ -44,7 +45,6 @@ from hyperseg_serving.service.metrics import STAGE_MS
 from hyperseg_serving.service.opening import THREADS_VARIABLE
 from hyperseg_serving.service.requests import Request, open_image
 from hyperseg_serving.service.responses import Response
-from load_generator import Load, closed_loop, fixed_rate
 
 TEXT = "the cup of coffee"
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "bool": 1}
