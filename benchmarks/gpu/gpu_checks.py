@@ -197,7 +197,9 @@ def cuda_graphs(bundle: Path | None) -> dict[str, Any]:
     sizes = {"batch": 1, "tokens": 1}
     medians = {}
     for name, recordings in (("enqueued_ms", 0), ("replayed_ms", 4)):
-        with TensorRTBackend(Bundle.read(bundle), accept_unmeasured=True, recordings=recordings, overlap=False) as backend:
+        with TensorRTBackend(
+            Bundle.read(bundle), accept_unmeasured=True, recordings=recordings, overlap=False
+        ) as backend:
             graph = backend.open(entry.spec, bundle / entry.file)
             inputs = {tensor.name: backend.zeros(tensor, sizes) for tensor in entry.spec.inputs}
             inputs["attention_mask"] = backend.upload(np.ones(inputs["attention_mask"].shape, np.bool_))

@@ -48,11 +48,11 @@ trt() {
 }
 
 checkpoint() {
-    "$python" -c 'import sys; sys.path.insert(0, "benchmarks/graphs")
+    "$python" -c 'import sys
 from pathlib import Path
-from hyperseg_export.families.hyperseg.tiny import write_checkpoint
-from rtx_gate import sizes_of
-folder = Path(sys.argv[1]); folder.mkdir(parents=True, exist_ok=True); write_checkpoint(folder, sizes_of(sys.argv[2]), 0)' "$@"
+from hyperseg_export.families import EXPORT_FAMILIES
+folder = Path(sys.argv[1]); folder.mkdir(parents=True, exist_ok=True)
+next(iter(EXPORT_FAMILIES.values())).write_random(folder, sys.argv[2], 0)' "$@"
 }
 
 photo=export/hyperseg_export/samples/coffee.jpg
