@@ -5,14 +5,13 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import typer
 
-from hyperseg_export.families.hyperseg.tiny import TINY, write_checkpoint
+from hyperseg_export.families import EXPORT_FAMILIES
 from hyperseg_runtime import errors
 from hyperseg_runtime.cli.app import EXIT_CODES, make_app
 from hyperseg_runtime.families import FAMILIES
@@ -20,7 +19,6 @@ from support import RunCli
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SMALL = replace(TINY, image_px=64, layers=1, clip_layers=2, swin_depths=(1, 1, 1, 1), mask_layers=1, pixel_layers=1)
 
 
 @pytest.mark.usefixtures("tensorrt_double")
@@ -30,10 +28,25 @@ def test_the_commands_of_the_readme_run(
     """With a small checkpoint under the published one's name, and doubles of TensorRT and the GPU."""
     monkeypatch.chdir(tmp_path)
     Path("HyperSeg-3B").mkdir()
-    write_checkpoint(Path("HyperSeg-3B"), SMALL, seed=0)
+    EXPORT_FAMILIES["hyperseg"].write_random(Path("HyperSeg-3B"), "small", seed=0)
+    Path("other").mkdir()
+    EXPORT_FAMILIES["unilseg"].write_random(Path("other"), "small", seed=0)
+    next(Path("other").glob("*.pth")).rename("UniLSeg20_no_finetune.pth")
+    Path("other/config.json").rename("config.json")
     shutil.copy(coffee, "photo.jpg")
     lines = [shlex.split(line, comments=True) for line in code_blocks("sh") if line.startswith("hyperseg-trt ")]
-    assert [line[1] for line in lines] == ["export", "run", "chat", "build", "run", "serve", "serve", "client"]
+    assert [line[1] for line in lines] == [
+        "export",
+        "run",
+        "chat",
+        "export",
+        "run",
+        "build",
+        "run",
+        "serve",
+        "serve",
+        "client",
+    ]
     assert lines[-2][1:3] == ["serve", "up"]  # it and the call to it are run by the tests of serving
     for _, *arguments in lines[:-2]:
         result = run_cli(*arguments)
