@@ -19,7 +19,6 @@ FULL_SIZE = Layer(8, 32, 4, ((32, 32), (64, 64), (128, 128)))
 
 @pytest.fixture
 def kernel_resources(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
     return import_module("kernel_resources")
 
 

@@ -120,7 +120,6 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
 
 @pytest.fixture
 def kernel_resources(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
     return import_module("kernel_resources")
 
 
