@@ -1,4 +1,4 @@
-"""A graph of any image size, from a module to ONNX Runtime: sizes that follow from others go by the contract's words."""
+"""A graph of any image size, from a module to ONNX Runtime: derived sizes go by the contract's words."""
 
 from pathlib import Path
 

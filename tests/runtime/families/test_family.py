@@ -71,9 +71,7 @@ def test_a_kind_of_request_that_is_not_answered_is_refused_in_a_sentence() -> No
     for task in (None, "referring"):
         with pytest.raises(InputError) as caught:
             family().with_task(Regions(points_xy=((1.0, 2.0),), task=task))
-        assert str(caught.value) == (
-            f"Imaginary does not answer regions: it has no region encoder; it answers {known}"
-        )
+        assert str(caught.value) == (f"Imaginary does not answer regions: it has no region encoder; it answers {known}")
     with pytest.raises(InputError, match="does not answer classes: it has no such task; it answers"):
         family().with_task(Classes(("a",)))
 

@@ -62,6 +62,8 @@ def test_an_image_may_come_as_base64() -> None:
         ({"QUESTION": bytes_tensor(b"a"), "OPTIONS": bytes_tensor(b"{")}, Reason.OPTIONS),
         ({"QUESTION": bytes_tensor(b"a"), "OPTIONS": bytes_tensor(b'{"unknown": 1}')}, Reason.OPTIONS),
         ({"QUESTION": bytes_tensor(b"a"), "OPTIONS": bytes_tensor(b'{"seed": "1"}')}, Reason.OPTIONS),
+        ({"QUESTION": bytes_tensor(b"a"), "OPTIONS": bytes_tensor(b'{"max_tokens": 0}')}, Reason.OPTIONS),
+        ({"QUESTION": bytes_tensor(b"a"), "OPTIONS": bytes_tensor(b"null")}, Reason.OPTIONS),
         ({"QUESTION": bytes_tensor(b"a"), "OPTIONS": bytes_tensor(b'{"max_tokens": 100000}')}, Reason.OPTIONS),
         ({"QUESTION": bytes_tensor(b"a"), "OPTIONS": bytes_tensor(b" " * 201)}, Reason.OPTIONS),
         ({"QUESTION": bytes_tensor(b"a"), "STREAM": bytes_tensor(b'{"id": "cam"}')}, Reason.REQUEST),

@@ -59,8 +59,9 @@ FAMILY = FamilySpec(
     title="HyperSeg",
     paper="arXiv 2411.17606",
     licence=(
-        "code Apache-2.0; weights tagged Apache-2.0, built on Phi-2 (MIT) and SigLIP (Apache-2.0); the Mask2Former weights "
-        "that their segmentation part began with are CC BY-NC 4.0 according to its issue tracker: check before commercial use"
+        "code Apache-2.0; weights tagged Apache-2.0, built on Phi-2 (MIT) and SigLIP (Apache-2.0); the Mask2Former "
+        "weights that their segmentation part began with are CC BY-NC 4.0 according to its issue tracker: check before "
+        "commercial use"
     ),
     tasks=TASKS,
     video_tasks=VIDEO_TASKS,
