@@ -21,6 +21,7 @@ from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.errors import CheckpointError, HypersegError, InputError, OutputError, ParityError, ResourceError
 from support import FIRST_FAMILY
 
+
 @pytest.fixture(scope="module")
 def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of the smallest model with every part: exports in a few seconds."""

@@ -71,7 +71,7 @@ def test_long_text_keeps_fifteen_tokens_and_the_end(tokenizer: Tokenizer) -> Non
     """Sixteen ids with the start, then the end, whatever stood there."""
     long, short = (word_ids(tokenizer, "dog " * count, WORDS, START_ID, END_ID) for count in (40, 15))
     assert long.tolist() == short.tolist() == [START_ID, *[1929] * 15, END_ID]
-    assert word_ids(tokenizer, "dog dog dog", 4).tolist() == [START_ID, 1929, 1929, END_ID]
+    assert word_ids(tokenizer, "dog dog dog", 4, START_ID, END_ID).tolist() == [START_ID, 1929, 1929, END_ID]
 
 
 def test_an_exclamation_mark_glued_to_symbols_is_the_id_of_padding(tokenizer: Tokenizer) -> None:
