@@ -14,22 +14,11 @@ from hypothesis import strategies as st
 
 from hyperseg_export.families.unilseg.clip_tokenizer import clip_tokenizer
 from hyperseg_runtime.errors import PromptError
-<<<<<<< HEAD
-from hyperseg_runtime.families.unilseg.published import PUBLISHED
-from hyperseg_runtime.families.unilseg.words import cleaned
-from hyperseg_runtime.families.unilseg.words import word_ids as ids_of
-from hyperseg_runtime.llm.tokenizer import MAX_CHARACTERS, Tokenizer
-
-GOLDEN = json.loads((Path(__file__).parents[3] / "golden" / "unilseg" / "tokens.json").read_text())
-WORDS = 17
-START_ID, END_ID = PUBLISHED.start_token_id, PUBLISHED.end_token_id
-=======
 from hyperseg_runtime.families.unilseg.words import cleaned, word_ids
 from hyperseg_runtime.llm.tokenizer import MAX_CHARACTERS, Tokenizer
 
 GOLDEN = json.loads((Path(__file__).parents[3] / "golden" / "unilseg" / "tokens.json").read_text())
 WORDS, START_ID, END_ID = 17, 49406, 49407
->>>>>>> tests-core
 PIECES = [
     *("'s", "'RE", "'ſ", "n't", "&amp;amp;lt;", "&#39;", "!!", "!~", "...", "Ã©", "ﬁ", "½", "Ⅷ", "３", "日本", "한국"),
     *("😀", "👩\u200d👧", "\u0345", "\x00", "\x85", "\u3000", "hahahaha", "aaaaaaa", "1990", "unbelievably"),
@@ -37,10 +26,6 @@ PIECES = [
 TEXTS = st.lists(
     st.sampled_from(PIECES) | st.text(st.characters(max_codepoint=0x52F), max_size=8), min_size=1, max_size=8
 ).flatmap(lambda parts: st.sampled_from(["", " "]).map(lambda space: space.join(parts)))
-
-
-def word_ids(tokenizer: Tokenizer, text: str, words: int) -> np.ndarray:
-    return ids_of(tokenizer, text, words, START_ID, END_ID)
 
 
 @pytest.fixture(scope="module")
