@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import measure_gpu
 
 from hyperseg_bench import measure
-from hyperseg_kernels import torch_launch
-from hyperseg_kernels.cuda import ValueType, grid_of
+from hyperseg_kernels.cuda import torch_launch
+from hyperseg_kernels.cuda.source import ValueType, grid_of
 from hyperseg_kernels.deformable_attention import cuda_source
 from hyperseg_kernels.deformable_attention.cuda_source import Layer
 

@@ -10,8 +10,8 @@ from dataclasses import asdict
 from typing import Any
 
 from hyperseg_bench import measure
-from hyperseg_kernels import nvrtc
-from hyperseg_kernels.cuda import THREADS_PER_BLOCK, ValueType
+from hyperseg_kernels.cuda import nvrtc
+from hyperseg_kernels.cuda.source import THREADS_PER_BLOCK, ValueType
 from hyperseg_kernels.deformable_attention import cuda_source
 from hyperseg_kernels.deformable_attention.cuda_source import Layer
 from hyperseg_kernels.mask_readout import cuda_source as readout_source

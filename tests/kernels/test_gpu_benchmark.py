@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from hyperseg_kernels import nvrtc
-from hyperseg_kernels.cuda import ValueType
+from hyperseg_kernels.cuda import nvrtc
+from hyperseg_kernels.cuda.source import ValueType
 from hyperseg_kernels.deformable_attention import cuda_source
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

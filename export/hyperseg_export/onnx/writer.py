@@ -13,7 +13,7 @@ import torch
 from onnxscript import optimizer
 from torch import Tensor, nn
 
-from hyperseg_export.onnx import custom_operators as own_operators
+from hyperseg_export.onnx import custom_operators
 from hyperseg_export.onnx.weight_store import Location, WeightFile
 from hyperseg_runtime.contracts.axes import Axis, is_name
 from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec, TensorSpec
@@ -60,7 +60,7 @@ def export_graph(
     here, so nothing can be folded into them or merged with them. Raises ExportError when torch cannot export
     it; whether the result is what the spec says is for `onnx_lint.check_graph` to find out.
     """
-    own_operators.register_schemas()
+    custom_operators.register_schemas()
     with torch.device("meta"), _quiet():
         if _has_derived_axes(spec):
             _require_derived_sizes(module, spec)
@@ -75,7 +75,7 @@ def export_graph(
                 dynamic_shapes=_dynamic_shapes(module, spec),
                 input_names=spec.input_names(),
                 output_names=spec.output_names(),
-                custom_translation_table=own_operators.translations(OPSET),
+                custom_translation_table=custom_operators.translations(OPSET),
                 verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
@@ -87,7 +87,7 @@ def export_graph(
     with _quiet():
         optimizer.optimize_ir(model, input_size_limit=FOLD_ELEMENTS, output_size_limit=FOLD_ELEMENTS)
     _name_and_clean(model, spec)
-    own_operators.add_function_bodies(model, OPSET)
+    custom_operators.add_function_bodies(model, OPSET)
     return model
 
 

@@ -7,8 +7,8 @@ from types import ModuleType
 
 import pytest
 
-from hyperseg_kernels import nvrtc
-from hyperseg_kernels.cuda import THREADS_PER_BLOCK, Grid, ValueType, grid_of
+from hyperseg_kernels.cuda import nvrtc
+from hyperseg_kernels.cuda.source import THREADS_PER_BLOCK, Grid, ValueType, grid_of
 from hyperseg_kernels.deformable_attention import cuda_source
 from hyperseg_kernels.deformable_attention.cuda_source import Layer
 

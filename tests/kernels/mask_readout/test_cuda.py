@@ -14,8 +14,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from hyperseg_kernels import nvrtc, torch_launch
-from hyperseg_kernels.cuda import Grid, ValueType
+from hyperseg_kernels.cuda import nvrtc, torch_launch
+from hyperseg_kernels.cuda.source import Grid, ValueType
 from hyperseg_kernels.mask_readout import cuda_source, torch_cuda, torch_op
 from mask_readout_support import Case, cases, check, random_case
 
