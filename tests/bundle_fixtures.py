@@ -9,10 +9,10 @@ import pytest
 
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.manifest import FILE_NAME
-from hyperseg_runtime.bundle.opening import TOKENIZER_FILE, Bundle, describe_file
+from hyperseg_runtime.bundle.opening import Bundle, describe_file
 from hyperseg_runtime.families.hyperseg.published import PUBLISHED
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
-from hyperseg_runtime.llm.tokenizer import Tokenizer
+from hyperseg_runtime.llm.tokenizer import TOKENIZER_FILE, Tokenizer
 from hyperseg_runtime.session.pipeline import OpenedGraphs, Pipeline
 
 
@@ -44,7 +44,7 @@ def tokenizer(tiny_bundle: Path) -> Tokenizer:
 @pytest.fixture(scope="session")
 def pipeline(tiny_bundle: Path) -> Iterator[Pipeline]:
     """One that remembers no image: every call computes everything."""
-    with Pipeline.load(tiny_bundle, OnnxRuntimeBackend(threads=1), cache_bytes=0) as opened:
+    with Pipeline.load(tiny_bundle, threads=1, cache_bytes=0) as opened:
         yield opened
 
 

@@ -13,7 +13,7 @@ import onnxruntime as ort
 from double_gpu import GPU
 
 from hyperseg_export.onnx.upcast import widen
-from hyperseg_runtime.contracts import bfloat16
+from hyperseg_runtime.contracts import axes, bfloat16
 
 MAGIC = b"DOUBLE OF A PLAN"
 BFLOAT16 = onnx.TensorProto.BFLOAT16
@@ -48,8 +48,15 @@ class Kernels:
 
     def output_shape(self, name: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
         """-1 for what does not follow from the inputs known so far."""
-        sizes = {axis: n for i, shape in shapes.items() for axis, n in zip(self._axes[i], shape, strict=True)}
-        return tuple(axis if isinstance(axis, int) else sizes.get(axis, -1) for axis in self._axes[name])
+        sizes = {
+            axis: n
+            for i, shape in shapes.items()
+            for axis, n in zip(self._axes[i], shape, strict=True)
+            if isinstance(axis, str)
+        }
+        return tuple(
+            axes.size_of(axis, sizes) if sizes.keys() >= set(axes.names_in(axis)) else -1 for axis in self._axes[name]
+        )
 
     def run(
         self,

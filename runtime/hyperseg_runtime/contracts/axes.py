@@ -1,7 +1,7 @@
 """Axes of a tensor: a size, a name whose size the call decides, or an expression of names.
 
 An expression is written as it reads: `ceil(height / 8)`, `height * width`, `2 * words + 1`. Division stands inside
-`ceil` or `floor` only, so every size is a whole number.
+`ceil` or `floor` only and by a whole number above 0, so every expression gives a size.
 """
 
 import ast
@@ -9,6 +9,9 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 
 Axis = int | str
+
+LONGEST = 100
+"""Characters of an expression: what nests deeper than a parser goes is none."""
 
 
 def names_in(axis: Axis) -> tuple[str, ...]:
@@ -19,7 +22,7 @@ def names_in(axis: Axis) -> tuple[str, ...]:
 
 
 def is_name(axis: Axis) -> bool:
-    return isinstance(axis, str) and axis.isidentifier()
+    return isinstance(axis, str) and names_in(axis) == (axis,)
 
 
 def size_of(axis: Axis, sizes: Mapping[str, int]) -> int:
@@ -29,9 +32,11 @@ def size_of(axis: Axis, sizes: Mapping[str, int]) -> int:
 
 @cache
 def _parsed(axis: str) -> ast.expr:
+    if len(axis) > LONGEST or not axis.isascii():
+        raise ValueError(f"axis {axis[:LONGEST]!r}: expected at most {LONGEST} ASCII characters, got {len(axis)}")
     try:
         node = ast.parse(axis, mode="eval").body
-    except SyntaxError as error:
+    except (SyntaxError, ValueError, MemoryError) as error:  # a syntax error, a null character, too many parentheses
         raise ValueError(f"axis {axis!r} cannot be read") from error
     _check(node, axis)
     return node
@@ -39,18 +44,23 @@ def _parsed(axis: str) -> ast.expr:
 
 def _check(node: ast.expr, axis: str) -> None:
     match node:
-        case ast.Name() | ast.Constant(value=int()):
+        case ast.Name():
+            return
+        case ast.Constant(value=int(value)) if not isinstance(value, bool):
             return
         case ast.BinOp(left=left, op=ast.Add() | ast.Sub() | ast.Mult(), right=right):
             _check(left, axis)
             _check(right, axis)
         case ast.Call(
-            func=ast.Name(id="ceil" | "floor"), args=[ast.BinOp(left=left, op=ast.Div(), right=right)], keywords=[]
-        ):
+            func=ast.Name(id="ceil" | "floor"),
+            args=[ast.BinOp(left=left, op=ast.Div(), right=ast.Constant(value=int(divisor)))],
+            keywords=[],
+        ) if divisor > 0 and not isinstance(divisor, bool):
             _check(left, axis)
-            _check(right, axis)
         case _:
-            raise ValueError(f"axis {axis!r}: expected sizes, names, +, -, *, ceil(a / b) or floor(a / b)")
+            raise ValueError(
+                f"axis {axis!r}: expected sizes, names, +, -, *, ceil(a / 8) or floor(a / 8) with a whole number above 0"
+            )
 
 
 def _names(node: ast.expr) -> Iterator[str]:

@@ -101,6 +101,10 @@ class Instances(_Answered):
             instance_details=tuple(self.instance_details[row] for row in picked if self.instance_details),
         )
 
+    def best_first(self) -> Self:
+        """The same by falling score; equal ones stay in their order."""
+        return self.chosen(np.argsort(-self.scores, kind="stable").tolist())
+
     def at_least(self, min_score: float) -> Self:
         """Those whose score reaches `min_score`."""
         return self.chosen([row for row, score in enumerate(self.scores) if score >= min_score])
@@ -223,7 +227,7 @@ def joined(parts: Sequence[Instances], asked: Sequence[str], task: str, image_hw
     for part in parts:
         for name, value in part.details.items():
             details[name] = details.get(name, 0) + value
-    whole = Instances(
+    return Instances(
         asked=tuple(asked),
         task=task,
         masks=np.concatenate([np.zeros((0, *image_hw), np.bool_), *(part.masks for part in parts)]),
@@ -231,8 +235,7 @@ def joined(parts: Sequence[Instances], asked: Sequence[str], task: str, image_hw
         labels=tuple(label for part in parts for label in part.labels),
         instance_details=tuple(own for part in parts for own in part.instance_details),
         details=details,
-    )
-    return whole.chosen(np.argsort(-whole.scores, kind="stable").tolist())
+    ).best_first()
 
 
 def box_xyxy(mask: np.ndarray) -> tuple[int, int, int, int]:

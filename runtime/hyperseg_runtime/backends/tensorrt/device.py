@@ -15,7 +15,9 @@ from hyperseg_runtime.contracts import bfloat16
 from hyperseg_runtime.contracts.graph_spec import DType, TensorSpec
 from hyperseg_runtime.errors import InputError
 
-HOST_TYPES = {dtype: np.dtype(np.uint16 if dtype is DType.BFLOAT16 else str(dtype)) for dtype in DType}
+BITS_OF = {DType.BFLOAT16: np.uint16, DType.FLOAT8: np.uint8, DType.INT4: np.uint8}
+"""Types that NumPy lacks travel as their bits."""
+HOST_TYPES = {dtype: np.dtype(BITS_OF.get(dtype, str(dtype))) for dtype in DType}
 """How a tensor's bytes look on the host."""
 
 

@@ -90,7 +90,7 @@ class HypersegModel:
         named = [token_id for token_id in answer.token_ids if token_id != self.dims.eos_token_id]
         prompt, names = segment_names_prompt(asked, named, self.tokenizer, self.dims)
         (states,) = image.prefill([prompt])
-        return masks(self.stages, image, states, names, Task.NAMING).asked_as(instruction)
+        return masks(self.stages, image, states, names, Task.NAMING).asked_as(instruction).best_first()
 
     def _answer(self, image: HypersegImage, prompt: Prompt, sampling: Sampling, max_tokens: int | None) -> Answer:
         room = self.dims.context - prompt.length
