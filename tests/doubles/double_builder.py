@@ -7,7 +7,6 @@ from typing import Any
 import onnx
 from double_engine import pack_plan
 from double_names import (
-    INSPECTOR,
     TYPES,
     VERSION,
     BuilderFlag,
@@ -19,6 +18,8 @@ from double_names import (
     TensorIOMode,
     fault,
 )
+
+FLOAT, INT64, FLOAT16, BFLOAT16 = 1, 7, 10, 16
 
 
 class IProgressMonitor(Listed):
@@ -207,9 +208,9 @@ def _describe(model: onnx.ModelProto, config: IBuilderConfig) -> dict[str, Any]:
     kinds = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.output)}
     layers = []
     for node in graph.node:
-        kind = INSPECTOR.get(kinds.get(node.output[0], 0), "Int64")
-        kind = "Float" if fault() == "float32 instead" and kind in ("Half", "BFloat16") else kind
-        layers.append({"Name": node.name, "LayerType": node.op_type, "Outputs": [{"Format/Datatype": kind}]})
+        kind = kinds.get(node.output[0], INT64)
+        kind = FLOAT if fault() == "float32 instead" and kind in (FLOAT16, BFLOAT16) else kind
+        layers.append({"name": node.name, "op": node.op_type, "kinds": [kind], "tactic": ""})
     sides = [(TensorIOMode.INPUT, graph.input), (TensorIOMode.OUTPUT, graph.output)]
     copies = fault() == "copied cache"
     scatters = [node for node in graph.node if node.op_type == "TensorScatter" and not copies]

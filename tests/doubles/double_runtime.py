@@ -1,6 +1,5 @@
 """The running half of TensorRT's double: from a plan to numbers."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,17 +7,10 @@ import numpy as np
 import onnx
 from double_engine import Kernels, unpack_plan
 from double_gpu import ALIGNMENT, GPU, Stream
+from double_inspector import EngineInspector
 from double_names import VERSION, DataType, ILogger, Listed, TensorIOMode, TensorLocation, fault
 
 _LIBRARIES: list[str] = []
-
-
-class EngineInspector(Listed):
-    def __init__(self, plan: dict[str, Any]) -> None:
-        self._plan = plan
-
-    def get_engine_information(self, form: Any) -> str:
-        return json.dumps({"Layers": self._plan["layers"], "Bindings": []})
 
 
 class ICudaEngine(Listed):
@@ -62,7 +54,7 @@ class ICudaEngine(Listed):
         return self._plan["aliases"].get(name)
 
     def create_engine_inspector(self) -> EngineInspector:
-        return EngineInspector(self._plan)
+        return EngineInspector(self)
 
     def create_execution_context(self, strategy: Any) -> "IExecutionContext | None":
         if fault() == "no memory for contexts":

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+from hyperseg_export.engine.inspector import UNKNOWN
 from hyperseg_export.engine.measure import Measured, ParityJob
 from hyperseg_export.engine.options import BuildOptions, EnginePlan, chosen_graphs, plan_engines
 from hyperseg_export.engine.worker import Built, Job
@@ -120,6 +121,11 @@ class _Build:
     def make(self, entry: GraphEntry, plan: EnginePlan) -> None:
         """Build, audit and record."""
         made = self._built(entry)
+        if unseen := made.layer_types.get(UNKNOWN):
+            self._progress.note(
+                f"{plan.graph}: TensorRT does not say in which type {unseen} of its layers compute (cannot tell); "
+                "inputs, outputs and all other layers are as planned"
+            )
         self._record(
             EngineEntry(
                 graph=plan.graph,
