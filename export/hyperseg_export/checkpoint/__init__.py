@@ -1,1 +1,1 @@
-"""Checkpoints: folders of shards, adapters, key maps, tokenizer files."""
+"""Checkpoints: folders of shards, pickles, adapters, key maps, tokenizer files."""

@@ -67,7 +67,7 @@ class ClipTextEncoder(ConstantModule):
         for layer in self.layers:
             x = layer(x, self.get_buffer("causal_mask"))
         words = self.norm(x)
-        state = self.end_of_text(self._first_largest(token_ids), words)
+        state = self.end_of_text(self._first_largest(token_ids).to(words.dtype), words)
         return words, self.project(state).squeeze(1)
 
     def _causal_mask(self) -> Tensor:
@@ -75,10 +75,10 @@ class ClipTextEncoder(ConstantModule):
         return torch.ones(1, 1, self.words, self.words, dtype=torch.bool).tril()
 
     def _first_largest(self, token_ids: Tensor) -> Tensor:
-        """1 at the first of the largest ids of a sentence (its end-of-text token), else 0. (B, 1, T) float32.
+        """True at the first of the largest ids of a sentence (its end-of-text token), (B, 1, T) bool.
 
         Ids made unique by their place need a maximum and a comparison, no arg-max, which not every runtime has for
         64-bit integers.
         """
         unique = token_ids * self.words + self.get_buffer("earlier_first")
-        return (unique == unique.amax(-1, keepdim=True)).to(torch.float32).unsqueeze(1)
+        return (unique == unique.amax(-1, keepdim=True)).unsqueeze(1)

@@ -34,8 +34,9 @@ def image_and_text(text: str) -> Dependencies:
     return (*IMAGE, text)
 
 
-Row = int | tuple[SlotKind, Dependencies, int]
-"""What fills one row: a token id, or a row of a block and what that depends on. Equal rows have equal embeddings."""
+Row = int | tuple[SlotKind, Dependencies, int, int]
+"""What fills one row: a token id, or a block's kind, dependencies and length and the place in it. Equal rows have equal
+embeddings."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Slot:
     def rows(self) -> tuple[Row, ...]:
         if self.depends_on is None:
             return self.token_ids
-        return tuple((self.kind, self.depends_on, index) for index in range(self.length))
+        return tuple((self.kind, self.depends_on, self.length, index) for index in range(self.length))
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,13 @@ class Prompt:
 
     @cached_property
     def reusable_length(self) -> int:
-        """Leading rows whose hidden states nothing reads: a cache may hold them from an earlier prompt."""
+        """Leading rows whose hidden states nothing reads: a cache may hold them from an earlier prompt.
+
+        The last row's is always read; a block stays whole.
+        """
         read = [span.start for kind in (SlotKind.CONDITION, SlotKind.MASK_QUERIES) for span in self.spans(kind)]
-        return min([*read, self.length - 1])
+        last = next(slot for slot in reversed(self.slots) if slot.length)
+        return min([*read, self.length - (1 if last.token_ids else last.length)])
 
     def shared_length(self, rows: Sequence[Row]) -> int:
         """Leading rows that equal `rows` and may be reused."""

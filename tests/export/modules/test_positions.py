@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerSinePositionEmbedding
 
-from hyperseg_export.modules.positions import rotary_tables, sine_positions
+from hyperseg_export.modules.positions import PIXEL_CENTRE, rotary_tables, sequence_positions, sine_positions
 
 SINE = 1e-5
 """Float32 angles up to 2 pi carry an error of 5e-7, the sine of one no more."""
@@ -40,6 +40,36 @@ def test_sine_table_is_transformers(height: int, width: int, channels: int) -> N
     theirs = Mask2FormerSinePositionEmbedding(channels // 2, normalize=True)
     expected = theirs(torch.Size((1, channels, height, width)), "cpu", torch.float64)[0].flatten(1).t()
     assert (sine_positions(height, width, channels) - expected).abs().max().item() < SINE
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 6), st.data())
+def test_a_centred_table_counts_from_the_middle_of_a_row(
+    height: int, width: int, quarters: int, data: st.DataObject
+) -> None:
+    """unilseg-spec 7: r - 0.5 for r = 1, 2, ..., where the plain table has r."""
+    channels = 4 * quarters
+    row, column = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    channel = data.draw(st.integers(0, channels - 1))
+    half = channels // 2
+    place, extent = (row, height) if channel < half else (column, width)
+    k = channel % half
+    angle = (place + 0.5) / (extent + 1e-6) * 2 * math.pi / 10000 ** (2 * (k // 2) / half)
+    expected = math.cos(angle) if k % 2 else math.sin(angle)
+    table = sine_positions(height, width, channels, PIXEL_CENTRE)
+    assert table[row * width + column, channel].item() == pytest.approx(expected, abs=SINE)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 30), st.integers(1, 12), st.data())
+def test_a_sequence_table_is_the_formula(length: int, pairs: int, data: st.DataObject) -> None:
+    """unilseg-spec 7: all channels for the one axis, no offset."""
+    channels = 2 * pairs
+    place, k = data.draw(st.integers(0, length - 1)), data.draw(st.integers(0, channels - 1))
+    angle = (place + 1) / (length + 1e-6) * 2 * math.pi / 10000 ** (2 * (k // 2) / channels)
+    table = sequence_positions(length, channels)
+    assert table.shape == (length, channels)
+    assert table[place, k].item() == pytest.approx(math.cos(angle) if k % 2 else math.sin(angle), abs=SINE)
 
 
 @settings(deadline=None, max_examples=40)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hyperseg_runtime.contracts.results import decode_rle
+from hyperseg_runtime.contracts.results import Instances, decode_rle
 from hyperseg_runtime.images.reading import load_image
 from hyperseg_runtime.session.pipeline import Pipeline
 from support import RunCli
@@ -29,9 +29,11 @@ def test_masks_for_every_frame(
     session = pipeline.open_video()
     for number, entry in zip((9, 10), content["frames"], strict=True):
         assert entry["frame"] == str(number)
-        for place, expected in enumerate(session.segment_many(frames / f"{number}.png", texts)):
+        (ready,) = session.push(frames / f"{number}.png", texts)
+        for place, expected in enumerate(ready.results):
+            assert isinstance(expected, Instances)
             stored = np.asarray(Image.open(out / f"{number}.{place + 1}.mask.png")) > 0
-            said = decode_rle(entry["results"][place]["masks"][0]["segmentation"])
+            said = decode_rle(entry["results"][place]["instances"][0]["segmentation"])
             assert np.array_equal(stored, expected.mask) and np.array_equal(said, expected.mask)
 
 

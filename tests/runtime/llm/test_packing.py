@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hyperseg_runtime.llm import prompt as prompts
 from hyperseg_runtime.llm.packing import PackedPrompts, pack
-from hyperseg_runtime.llm.prompt import Prompt, Row, Slot, SlotKind
+from hyperseg_runtime.llm.prompt import LEARNED, Prompt, Row, Slot, SlotKind
 
 CONTEXT = 40
-IMAGE = Slot(SlotKind.IMAGE, 5)
-QUERIES = Slot(SlotKind.MASK_QUERIES, 2)
+IMAGE = Slot.block(SlotKind.IMAGE, 5, prompts.IMAGE)
+QUERIES = Slot.block(SlotKind.MASK_QUERIES, 2, LEARNED)
 
 
 def prompt(text: list[int], condition: list[int]) -> Prompt:
@@ -29,7 +30,7 @@ def test_every_row_sees_what_it_would_see_alone(prompts: list[Prompt], held: tup
     cache += [None] * (CONTEXT - len(held))
     read: list[Prompt] = []
     for packed in pack(prompts, held, CONTEXT):
-        rows, positions, mask = packed.read().rows, packed.position_ids()[0], packed.attention_mask(CONTEXT)[0, 0]
+        rows, positions, mask = packed.new_rows().rows, packed.position_ids()[0], packed.attention_mask(CONTEXT)[0, 0]
         assert len(rows) == packed.tokens == len(positions) == len(mask) and packed.last_slot <= CONTEXT
         for index, row in enumerate(rows):  # a call writes all its rows, then attends
             past = pasts(packed)[index]
@@ -57,7 +58,7 @@ def pasts(packed: PackedPrompts) -> list[tuple[Row, ...]]:
 def test_a_second_prompt_brings_only_what_differs() -> None:
     first, second = prompt([3], [4, 5]), prompt([3], [5])
     (packed,) = pack([second], first.rows, CONTEXT)
-    assert (packed.first_slot, packed.tokens) == (8, 3) and packed.read().rows == second.rows[8:]
+    assert (packed.first_slot, packed.tokens) == (8, 3) and packed.new_rows().rows == second.rows[8:]
 
 
 def test_prompts_go_together_until_the_context_is_full() -> None:

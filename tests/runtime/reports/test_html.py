@@ -9,7 +9,7 @@ import pytest
 
 from hyperseg_runtime.bundle.manifest import Manifest, ParityEntry
 from hyperseg_runtime.bundle.opening import Bundle
-from hyperseg_runtime.contracts.results import SegmentationResult
+from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.reports.html import render_report
 
 ATTACK = "<script>alert('x')</script> \" & '"
@@ -47,7 +47,7 @@ def test_it_shows_text_numbers_stages_and_parity(bundle: Bundle) -> None:
     shown = " ".join(parsed.texts)
     for expected in (
         "the cup ☕",
-        "Score 0.7500, 6 of 24 px, task referring; 7 mask queries",
+        "Score 0.7500, 6 of 24 px, task referring. queries evaluated 7, prompt tokens 161",
         "mask_decoder",
         "12.3",
         bundle.manifest.provenance.checkpoint_sha256,
@@ -60,10 +60,16 @@ def test_it_shows_text_numbers_stages_and_parity(bundle: Bundle) -> None:
 
 
 def test_text_of_the_user_stays_text(bundle: Bundle) -> None:
-    page = render_report(result(text=ATTACK, task=ATTACK, timings_ms={ATTACK: 1.0}), b"PNG", bundle.manifest)
+    page = render_report(
+        result(asked=(ATTACK,), labels=(ATTACK,), task=ATTACK, timings_ms={ATTACK: 1.0}, details={ATTACK: ATTACK}),
+        b"PNG",
+        bundle.manifest,
+    )
     parsed = Page(page)
     assert "script" not in parsed.tags
-    assert parsed.texts.count(ATTACK) == 3  # title, heading, stage
+    assert parsed.texts.count(ATTACK) == 3  # title, heading, stage; task and details stand in a longer text
+    (sentence,) = (text for text in parsed.texts if text.startswith("Score"))
+    assert sentence.endswith(f"task {ATTACK}. {ATTACK} {ATTACK}")
 
 
 def test_text_of_the_bundle_stays_text(bundle: Bundle) -> None:
@@ -92,18 +98,16 @@ def test_times_may_be_absent_or_zero(bundle: Bundle, timings_ms: dict[str, float
     assert ("llm" in parsed.texts) == bool(timings_ms) or "Time per stage" in parsed.texts
 
 
-def result(**change: Any) -> SegmentationResult:
+def result(**change: Any) -> Instances:
     masks = np.zeros((1, 4, 6), bool)
     masks[0, 1:3, 2:5] = True
     parts: dict[str, Any] = {
         "masks": masks,
         "scores": np.array([0.75], np.float32),
-        "queries": np.array([3]),
-        "text": "the cup ☕",
+        "labels": ("the cup ☕",),
+        "asked": ("the cup ☕",),
         "task": "referring",
         "timings_ms": {"llm": 1.23456, "mask_decoder": 12.34},
-        "evaluated": 7,
-        "prompt_tokens": 161,
-        "reused_tokens": 128,
+        "details": {"queries_evaluated": 7, "prompt_tokens": 161},
     }
-    return SegmentationResult(**{**parts, **change})
+    return Instances(**{**parts, **change})

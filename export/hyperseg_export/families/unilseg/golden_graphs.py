@@ -32,7 +32,7 @@ def _mask_decoder(config: UnilsegConfig) -> Probe:
     plain = {f"fused_res{2 + level}": f"fusion.{level}" for level in range(LEVELS)}
     plain |= {"mask_features": "fpn.mask_features", "query_visual": "query_decoder.memory"}
     plain |= {f"query_layer{i}": f"query_decoder.layers.{i}" for i in range(config.query_decoder.layers)}
-    tokens = {}
+    tokens: dict[str, tuple[str, tuple[int, int]]] = {}
     for level in range(LEVELS):
         golden, ours = f"fpn{LEVELS - level}", f"fpn.levels.{level}"
         plain |= {f"{golden}_lateral": f"{ours}.lateral", f"{golden}_out": f"{ours}.out"}

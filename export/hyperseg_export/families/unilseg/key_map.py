@@ -1,6 +1,6 @@
 """Names of the published UniLSeg checkpoint (unilseg-spec 12) and what becomes of each."""
 
-from hyperseg_export.batch_norm import fold_bias, fold_weight
+from hyperseg_export.checkpoint.batch_norm import fold_bias, fold_weight
 from hyperseg_export.checkpoint.key_map import AnyRule, Drop, Rule, thirds
 from hyperseg_export.families.swin_names import swin_rules
 from hyperseg_export.families.unilseg.config import LEVELS, SWIN, UnilsegConfig

@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from hyperseg_export.checkpoint.folder import CONFIG
+from hyperseg_export.checkpoint.pickle_file import PREFIX, STATE_DICT
 from hyperseg_export.checkpoint.random_weights import RandomCheckpoint
 from hyperseg_export.families.unilseg.layout import Sizes, tensor_layout
 from hyperseg_export.modules.swin import relative_position_index
-from hyperseg_export.pickle_file import CONFIG, PREFIX, STATE_DICT
 
 FILE = "UniLSeg_tiny.pth"
 
