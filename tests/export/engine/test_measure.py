@@ -133,7 +133,10 @@ def test_an_adapter_is_swapped_without_a_build(
     ):
         backend.open(entry.spec, path)
     monkeypatch.setenv("DOUBLE_FAULT", fault)
-    with TensorRTBackend(Bundle.read(bundle), accept_unmeasured=True) as backend, OnnxRuntimeBackend(threads=1) as reference:
+    with (
+        TensorRTBackend(Bundle.read(bundle), accept_unmeasured=True) as backend,
+        OnnxRuntimeBackend(threads=1) as reference,
+    ):
         np.testing.assert_array_equal(hidden(backend), hidden(reference))
         assert not np.allclose(hidden(reference), call.outputs["hidden_states"], atol=1e-3)
 

@@ -82,9 +82,7 @@ def test_expressions_together(session: ImageSession, alone: Callable[..., Instan
     assert session.segment_many([]) == []
 
 
-def test_classes_are_expressions_sorted_by_score(
-    session: ImageSession, alone: Callable[..., Instances]
-) -> None:
+def test_classes_are_expressions_sorted_by_score(session: ImageSession, alone: Callable[..., Instances]) -> None:
     expected = sorted((alone(text) for text in TEXTS), key=lambda result: -result.score)
     found = classes(session, TEXTS)
     assert (found.asked, found.task) == (tuple(TEXTS), "class list")
@@ -109,7 +107,9 @@ def test_a_bad_text_stops_all_before_any_work(session: ImageSession) -> None:
     assert "image_encoder" in session.segment(TEXTS[0]).timings_ms
     with pytest.raises(InputError, match="expected a list of texts, got one text: 'the cup'"):
         session.segment_many("the cup")
-    with pytest.raises(InputError, match="unknown task 'panoptic' for expressions; HyperSeg knows referring, reasoning"):
+    with pytest.raises(
+        InputError, match="unknown task 'panoptic' for expressions; HyperSeg knows referring, reasoning"
+    ):
         session.segment("the cup", "panoptic")
 
 
@@ -160,9 +160,7 @@ def test_answers_stream_and_equal_themselves(session: ImageSession) -> None:
     assert session.ask("What is this?", max_tokens=12).finished().token_ids == answer.token_ids
 
 
-def test_other_requests_may_run_between_two_pieces(
-    session: ImageSession, alone: Callable[..., Instances]
-) -> None:
+def test_other_requests_may_run_between_two_pieces(session: ImageSession, alone: Callable[..., Instances]) -> None:
     expected = session.ask("What is this?", max_tokens=8).finished().token_ids
     answer = session.ask("What is this?", max_tokens=8)
     for number, _ in enumerate(answer):

@@ -8,10 +8,24 @@ from hyperseg_export.families.unilseg.layout import Sizes
 from hyperseg_export.families.unilseg.tiny import TINY, random_checkpoint
 from hyperseg_export.model import SourceModel, bind_model
 
-SMALL = replace(TINY, image_px=64, swin_depths=(1, 1, 1, 1), text_layers=1, decoder_layers=1)
-"""One layer of everything."""
+SMALL = replace(
+    TINY,
+    image_px=64,
+    token_rows=512,
+    swin_depths=(1, 1, 1, 1),
+    text_layers=1,
+    decoder_layers=1,
+    width=128,
+    swin_width=128,
+    swin_heads=(4, 8, 16, 32),
+    mask_width=128,
+)
+"""One layer of everything. Head widths are multiples of 8 from 16 on, as in the published model: TensorRT-RTX 1.7.1 has
+no fused kernel for others in half precision, and crashes on the narrowest."""
 
-SIZES = {"small": SMALL, "tiny": TINY, "full": Sizes()}
+FUSED_TINY = replace(TINY, width=128, swin_width=128, swin_heads=(4, 8, 16, 32), mask_width=128)
+
+SIZES = {"small": SMALL, "tiny": FUSED_TINY, "full": Sizes()}
 NOTES: dict[str, str] = {}
 
 

@@ -201,7 +201,10 @@ def test_a_missing_plugin_and_its_library(bundle: Path, monkeypatch: pytest.Monk
 
 def test_a_graph_of_another_bundle_is_refused(bundle: Path, engine_bundle: Path) -> None:
     entry = read_manifest(bundle).graph(GRAPH)
-    with TensorRTBackend(Bundle.read(bundle)) as backend, pytest.raises(InputError, match="this backend runs the engines of"):
+    with (
+        TensorRTBackend(Bundle.read(bundle)) as backend,
+        pytest.raises(InputError, match="this backend runs the engines of"),
+    ):
         backend.open(entry.spec, engine_bundle / entry.file)
 
 
@@ -235,7 +238,10 @@ def test_stage_times_can_be_those_of_the_graphs(bundle: Path, gpu: ModuleType) -
     ("arguments", "message"),
     [
         (["--backend", "tensorflow"], "unknown backend 'tensorflow'; choose onnxruntime, tensorrt"),
-        (["--backend", "tensorrt", "--threads", "2"], "threads goes with the backend onnxruntime; tensorrt takes accept_unmeasured"),
+        (
+            ["--backend", "tensorrt", "--threads", "2"],
+            "threads goes with the backend onnxruntime; tensorrt takes accept_unmeasured",
+        ),
         (["--accept-unmeasured"], "accept_unmeasured goes with the backend tensorrt; onnxruntime takes threads"),
         (["--backend", "tensorrt", "--weights-gb", "nan"], "--weights-gb is nan, expected a number of gigabytes"),
     ],

@@ -114,7 +114,10 @@ def test_prompts_together_give_what_they_would_alone(
 
 
 def test_one_token_more_is_one_row(
-    image: HypersegImage, ask: Ask, dims: HypersegDimensions, same_as_alone: Callable[[HypersegImage, PromptStates], None]
+    image: HypersegImage,
+    ask: Ask,
+    dims: HypersegDimensions,
+    same_as_alone: Callable[[HypersegImage, PromptStates], None],
 ) -> None:
     prompt = ask("What is this?", Task.QUESTION)
     (first,) = image.prefill([prompt])
