@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hyperseg_export.families import detect_family
 from hyperseg_export.families.family import RANDOM_SIZES, ExportFamily
+from hyperseg_export.families.registry import detect_family
 from hyperseg_export.opening import open_checkpoint
 from hyperseg_export.parity.golden import MODULES, ONNX, GoldenFolder
 from hyperseg_export.parity.recording import RecordingGraphs

@@ -4,10 +4,11 @@ from typing import Annotated
 
 import typer
 
-from hyperseg_export.cli import options
 from hyperseg_export.cli.progress import ExportProgress
 from hyperseg_runtime import console
 from hyperseg_runtime.cli import options as runtime_options
+
+EXTRA = "trt"
 
 
 def build(
@@ -60,7 +61,7 @@ def build(
     Engines go to BUNDLE/engines/TARGET, one folder per GPU model and TensorRT release. A build that was stopped goes
     on when called again.
     """
-    verb = console.load_extra("hyperseg_export.engine.verb", options.EXTRA)
+    verb = console.load_extra("hyperseg_export.engine.verb", EXTRA)
     chosen = verb.BuildOptions(
         profile=profile,
         level=level,
@@ -74,6 +75,7 @@ def build(
     if dry_run:
         verb.print_plan(bundle, graph, chosen, as_json)
         return
+    engines = console.load_extra("hyperseg_export.engine.build", EXTRA)
     with ExportProgress() as progress:
-        manifest = verb.build_engines(bundle, chosen, graph, progress, not skip_parity, plugin or ())
+        manifest = engines.build_engines(bundle, chosen, graph, progress, not skip_parity, plugin or ())
     verb.show_engines(manifest, as_json)

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from hyperseg_export.engine.worker import run_job
-from hyperseg_export.families import EXPORT_FAMILIES
+from hyperseg_export.families import tolerances_of
 from hyperseg_export.parity.entries import compare_graph, require_passed
 from hyperseg_export.parity.recording import Arrays, Call
 from hyperseg_export.parity.reference import read_calls
@@ -94,7 +94,7 @@ def _rows(job: ParityJob, call: Call, made: Arrays) -> Iterator[ParityEntry]:
             parts.append(({output: made[output][written]}, {output: call.outputs[output][written]}))
     for found, expected in parts:
         yield from compare_graph(
-            job.spec.name, job.precision, [found], [expected], "tensorrt", EXPORT_FAMILIES[job.family].tolerances
+            job.spec.name, job.precision, [found], [expected], "tensorrt", tolerances_of(job.family)
         )
 
 

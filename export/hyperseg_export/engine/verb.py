@@ -1,11 +1,10 @@
-"""What the `build` verb runs and prints."""
+"""What the `build` verb prints, and what a plan is made from: needs neither GPU nor TensorRT, nor any extra."""
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hyperseg_export.engine.build import build_engines
 from hyperseg_export.engine.options import BuildOptions, EnginePlan, plan_engines
 from hyperseg_runtime import console
 from hyperseg_runtime.bundle.engines import EngineManifest
@@ -14,7 +13,7 @@ from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.reports.engine_tables import print_engines
 from hyperseg_runtime.reports.manifest_tables import megabytes
 
-__all__ = ["BuildOptions", "build_engines", "print_plan", "show_engines", "workspace_bytes"]
+__all__ = ["BuildOptions", "print_plan", "show_engines", "workspace_bytes"]
 
 SMALLEST_WORKSPACE_GB = 0.001
 
