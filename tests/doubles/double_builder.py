@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from typing import Any
 
 import onnx
@@ -60,6 +61,12 @@ class INetworkDefinition(Listed):
     def __init__(self) -> None:
         self._model: onnx.ModelProto | None = None
         self._layers: list[ILayer] = []
+        self._marked: set[str] = set()
+
+    def mark_weights_refittable(self, name: str) -> bool:
+        known = any(tensor.name == name for tensor in self._model.graph.initializer)
+        self._marked |= {name} if known else set()
+        return known
 
     def _read(self, model: onnx.ModelProto) -> None:
         self._model = model
@@ -125,9 +132,17 @@ class IOptimizationProfile(Listed):
         self._shapes[name] = [tuple(smallest), tuple(typical), tuple(largest)]
 
 
+CACHE_HEADER = b"DOUBLE OF TIMINGS ON "
+
+
+def _device() -> bytes:
+    """What a timing cache is bound to."""
+    return os.environ.get("DOUBLE_GPU_NAME", "Test GPU 80GB").encode() + b"\n"
+
+
 class ITimingCache(Listed):
     def __init__(self, known: bytes) -> None:
-        self._known = known
+        self._known = known or CACHE_HEADER + _device()
 
     def serialize(self) -> bytes:
         return self._known + b"timed "
@@ -137,6 +152,7 @@ class IBuilderConfig(Listed):
     def __init__(self) -> None:
         self._flags = {BuilderFlag.TF32}
         self._profiles: list[IOptimizationProfile] = []
+        self._cache: ITimingCache | None = None
 
     def set_flag(self, flag: Any) -> None:
         self._flags.add(flag)
@@ -147,14 +163,17 @@ class IBuilderConfig(Listed):
     def set_memory_pool_limit(self, pool: Any, size: int) -> None:
         assert isinstance(size, int)
 
-    def create_timing_cache(self, known: bytes) -> ITimingCache:
-        return ITimingCache(known)
+    def create_timing_cache(self, known: bytes) -> ITimingCache | None:
+        return None if known and not known.startswith(CACHE_HEADER) else ITimingCache(known)
 
     def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:
+        """A cache of another device is refused here, not when it is read."""
+        if not ignore_mismatch and not cache._known.startswith(CACHE_HEADER + _device()):
+            return False
         self._cache = cache
         return True
 
-    def get_timing_cache(self) -> ITimingCache:
+    def get_timing_cache(self) -> ITimingCache | None:
         return self._cache
 
     def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
@@ -191,19 +210,55 @@ class Builder(Listed):
                 return self._fail(f"{layer.name} not supported by a dedicated kernel")
         assert BuilderFlag.TF32 not in config._flags
         if monitor := getattr(config, "progress_monitor", None):
-            monitor.phase_start("Building", None, 2)
-            for step in range(2):
-                monitor.step_complete("Building", step)
-            monitor.phase_finish("Building")
-        header = _describe(network._model, config)
+            _report(monitor)
+        header = _describe(network, config)
         return pack_plan(header, network._model)
 
     def _fail(self, reason: str) -> None:
         self._logger.log(ILogger.ERROR, reason)
 
 
-def _describe(model: onnx.ModelProto, config: IBuilderConfig) -> dict[str, Any]:
+def _report(monitor: IProgressMonitor, threads: int = 4, steps: int = 50) -> None:
+    """Phases of one build come from several threads."""
+
+    def phase(name: str) -> None:
+        monitor.phase_start(name, "Building", steps)
+        for step in range(steps):
+            assert monitor.step_complete(name, step)
+        monitor.phase_finish(name)
+
+    monitor.phase_start("Building", None, 1)
+    workers = [threading.Thread(target=phase, args=(f"Tactics {n}",)) for n in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    os.write(1, b"the library prints {")
+    monitor.step_complete("Building", 0)
+    monitor.phase_finish("Building")
+
+
+def _refittable(model: onnx.ModelProto, config: IBuilderConfig, marked: set[str]) -> list[str]:
+    """Weights that can be exchanged: those marked, or with REFIT all, constants in bodies of functions too, each use
+    of a body under names of its own.
+    """
+    if BuilderFlag.REFIT_INDIVIDUAL in config._flags:
+        assert BuilderFlag.REFIT not in config._flags
+        return sorted(marked)
+    if not {BuilderFlag.REFIT, BuilderFlag.STRIP_PLAN} & config._flags:
+        return []
+    names = [tensor.name for tensor in model.graph.initializer]
+    bodies = {function.name: function for function in model.functions}
+    for count, node in enumerate(model.graph.node):
+        if node.op_type in bodies:
+            constants = [inner for inner in bodies[node.op_type].node if inner.op_type == "Constant"]
+            names += [f"{inner.output[0]}_{count}" for inner in constants]
+    return names
+
+
+def _describe(network: INetworkDefinition, config: IBuilderConfig) -> dict[str, Any]:
     """What the double's engine knows of itself: tensors, caches in place, layers with their types, options."""
+    model = network._model
     graph = model.graph
     kinds = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.output)}
     layers = []
@@ -219,7 +274,7 @@ def _describe(model: onnx.ModelProto, config: IBuilderConfig) -> dict[str, Any]:
     return {
         "version": VERSION,
         "portable": "VERSION_COMPATIBLE" in flags,
-        "refit": "REFIT" in flags,
+        "refit": _refittable(model, config, network._marked),
         "stripped": "STRIP_PLAN" in flags,
         "streamable": weights if "WEIGHT_STREAMING" in flags else 0,
         "needs": fault() == "plugin",

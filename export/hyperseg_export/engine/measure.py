@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from hyperseg_export.engine.worker import run_job
+from hyperseg_export.engine.worker import keep_stdout, run_job
 from hyperseg_export.families import tolerances_of
 from hyperseg_export.parity.entries import compare_graph, require_passed
 from hyperseg_export.parity.recording import Arrays, Call
@@ -124,4 +124,5 @@ def _require_numbers(job: ParityJob, made: Arrays) -> None:
 
 
 if __name__ == "__main__":
+    keep_stdout()
     run_job(ParityJob, measure_engine)

@@ -27,6 +27,22 @@ def parse(trt: Any, builder: Any, logger: Any, path: Path, spec: GraphSpec) -> A
     return network
 
 
+def mark_weights(network: Any, path: Path, spec: GraphSpec) -> None:
+    """Let the weights that the ONNX file names be exchanged later, and no others.
+
+    With BuilderFlag.REFIT every constant could be, those in bodies of functions too. The parser names them after the
+    body, with a counter where it is used again (onnx-tensorrt 10.1, ImporterContext::registerTensor inside a
+    NameScope), and its refitter does not look there (ModelRefitter::refitOnnxWeights): a plan without weights could
+    never be filled. Raises EngineError where nothing can be exchanged.
+    """
+    import onnx  # read for its names alone
+
+    names = [tensor.name for tensor in onnx.load(path, load_external_data=False).graph.initializer]
+    marked = [name for name in names if network.mark_weights_refittable(name)]
+    if not marked:
+        raise EngineError(f"graph {spec.name}: TensorRT can exchange none of its {len(names)} weights later")
+
+
 def decompose_attention(trt: Any, network: Any) -> list[str]:
     """Let attention run as separate layers where TensorRT has no fused kernel for it, instead of failing to build.
 

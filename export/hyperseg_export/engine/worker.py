@@ -6,7 +6,9 @@ Prints one JSON object per line: {"progress": ...} as it goes, then {"made": ...
 """
 
 import json
+import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -15,7 +17,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from hyperseg_export.engine.audit import audit_engine
-from hyperseg_export.engine.network import add_profile, decompose_attention, parse
+from hyperseg_export.engine.network import add_profile, decompose_attention, mark_weights, parse
 from hyperseg_export.engine.options import BuildOptions
 from hyperseg_export.engine.profiles import Profile, make_profiles
 from hyperseg_runtime.backends.tensorrt.engine import OUT_OF_MEMORY, EngineReader, started
@@ -68,6 +70,8 @@ def build(job: Job) -> Built:
     logger = reader.logger
     builder = started(trt, trt.Builder, logger)
     network = parse(trt, builder, logger, job.onnx, job.spec)
+    if job.options.refit or job.options.stripped:
+        mark_weights(network, job.onnx, job.spec)
     decomposed = decompose_attention(trt, network)
     config = _configure(trt, builder, job)
     plan = builder.build_serialized_network(network, config)
@@ -105,20 +109,28 @@ def _configure(trt: Any, builder: Any, job: Job) -> Any:
     flags = {
         trt.BuilderFlag.VERSION_COMPATIBLE: options.version_compatible,
         trt.BuilderFlag.WEIGHT_STREAMING: options.weight_streaming,
-        trt.BuilderFlag.REFIT: options.refit,
+        trt.BuilderFlag.REFIT_INDIVIDUAL: options.refit or options.stripped,  # see `mark_weights`
         trt.BuilderFlag.STRIP_PLAN: options.stripped,
     }
     for flag, wanted in flags.items():
         if wanted:
             config.set_flag(flag)
-    known = job.timing_cache.read_bytes() if job.timing_cache.is_file() else b""
-    timings = config.create_timing_cache(known)
-    if timings is None:  # of another patch release, or damaged
-        timings = config.create_timing_cache(b"")
-    config.set_timing_cache(timings, False)
+    _use_timings(config, job.timing_cache)
     for profile in _profiles(job):
         add_profile(builder, config, job.spec, profile)
     return config
+
+
+def _use_timings(config: Any, path: Path) -> None:
+    """Attach the timings of earlier builds; none where they are damaged, of another patch release or another GPU.
+
+    A cache of another device is refused when it is attached, not when it is read (NvInfer.h 11.1,
+    IBuilderConfig::setTimingCache); `config` keeps what it has attached alive.
+    """
+    known = path.read_bytes() if path.is_file() else b""
+    timings = config.create_timing_cache(known)
+    if timings is None or not config.set_timing_cache(timings, False):
+        config.set_timing_cache(config.create_timing_cache(b""), False)
 
 
 def _keep_timings(config: Any, path: Path) -> None:
@@ -138,7 +150,9 @@ def _failure(job: Job, said: str) -> HypersegError:
 
 def _monitor(trt: Any) -> Any:
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        """Tells the parent process how far each phase is."""
+        """Tells the parent process how far each phase is, from whatever thread TensorRT calls it ("must be
+        thread-safe so that it can be called from multiple internal threads", NvInfer.h 11.1, IProgressMonitor).
+        """
 
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
@@ -157,8 +171,23 @@ def _monitor(trt: Any) -> Any:
     return Monitor()
 
 
+_one_at_a_time = threading.Lock()
+
+
 def say(content: dict[str, Any]) -> None:
-    print(json.dumps(content), flush=True)
+    """One line, whole, whatever other threads say meanwhile."""
+    line = json.dumps(content) + "\n"
+    with _one_at_a_time:
+        sys.stdout.write(line)
+        sys.stdout.flush()
+
+
+def keep_stdout() -> None:
+    """From here on stdout is ours alone: what libraries print from C++ goes to stderr, not into our lines."""
+    sys.stdout.flush()
+    own = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = os.fdopen(own, "w", encoding="utf-8")
 
 
 def run_job(kind: type[Description], work: Callable[[Description], BaseModel]) -> None:
@@ -176,4 +205,5 @@ def run_job(kind: type[Description], work: Callable[[Description], BaseModel]) -
 
 
 if __name__ == "__main__":
+    keep_stdout()
     run_job(Job, build)
