@@ -48,7 +48,7 @@ check: setup
 	$(BIN)/lint-imports
 
 bench: setup
-	$(BIN)/python benchmarks/bench_graphs.py
+	$(BIN)/python benchmarks/graphs/bench_graphs.py
 
 clean:
 	rm -rf build $(VENV)

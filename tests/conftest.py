@@ -12,13 +12,12 @@ import pytest
 
 from hyperseg_runtime import console
 from hyperseg_runtime.cli.app import make_app
-from support import CliResult, RunCli, family_bundle, family_checkpoint, forget_doubles, made_once
+from support import FIRST_FAMILY, CliResult, RunCli, family_bundle, family_checkpoint, forget_doubles, made_once
 
 pytest_plugins = ["bundle_fixtures"]
 
 Compiled = TypeVar("Compiled")
 TESTS = Path(__file__).parent
-FIRST_FAMILY = "hyperseg"
 GOLDEN = TESTS / "golden" / FIRST_FAMILY
 DOUBLE_PATHS = [str(TESTS / "doubles"), str(TESTS)]
 PHOTOS = TESTS.parent / "export" / "hyperseg_export" / "samples"

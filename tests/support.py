@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from hyperseg_export.parity.golden import GoldenReport
 
 TESTS = Path(__file__).parent
+FIRST_FAMILY = "hyperseg"
+"""Whose bundle tests take that are about no family."""
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def test_a_preset_that_nobody_knows_is_refused(specs: dict[str, GraphSpec]) -> N
     require_known("video", hints)
     with pytest.raises(InputError, match="unknown profile preset 'fast'; choose latency, throughput, video"):
         require_known("fast", hints)
-    with pytest.raises(InputError, match="choose latency, throughput$"):
+    with pytest.raises(InputError, match=r"choose latency, throughput$"):
         require_known("video", [])
 
 

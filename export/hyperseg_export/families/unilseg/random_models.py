@@ -1,17 +1,17 @@
 """Models of random weights that are made when asked for: for gates, benchmarks and tests."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from hyperseg_export.families.unilseg.config import UnilsegConfig
 from hyperseg_export.families.unilseg.definition import definition_of
 from hyperseg_export.families.unilseg.layout import Sizes
-from hyperseg_export.families.unilseg.tiny import TINY, random_checkpoint
+from hyperseg_export.families.unilseg.tiny import TINY, random_checkpoint, write_checkpoint
 from hyperseg_export.model import SourceModel, bind_model
 
 SMALL = replace(
     TINY,
     image_px=64,
-    token_rows=512,
     swin_depths=(1, 1, 1, 1),
     text_layers=1,
     decoder_layers=1,
@@ -32,6 +32,11 @@ NOTES: dict[str, str] = {}
 def random_model(size: str, seed: int) -> SourceModel:
     """`size` is one of `SIZES`."""
     return random_model_of(SIZES[size], seed)
+
+
+def write_random(directory: Path, size: str, seed: int) -> None:
+    """A checkpoint in the layout of the published one; the tiny one is `make-tiny`'s."""
+    write_checkpoint(directory, TINY if size == "tiny" else SIZES[size], seed)
 
 
 def random_model_of(sizes: Sizes, seed: int) -> SourceModel:

@@ -58,7 +58,11 @@ FAMILY = FamilySpec(
     name="hyperseg",
     title="HyperSeg",
     paper="arXiv 2411.17606",
-    licence="code Apache-2.0; weights build on Phi-2 (MIT) and SigLIP (Apache-2.0)",
+    licence=(
+        "code Apache-2.0; weights tagged Apache-2.0, built on Phi-2 (MIT) and SigLIP (Apache-2.0); the Mask2Former "
+        "weights that their segmentation part began with are CC BY-NC 4.0 according to its issue tracker: check before "
+        "commercial use"
+    ),
     tasks=TASKS,
     video_tasks=VIDEO_TASKS,
     lacks={Regions.kind: "the release's region branch is not built yet"},

@@ -11,8 +11,8 @@ from hyperseg_export.checkpoint.weights import checkpoint_shapes, materialise
 from hyperseg_export.families.hyperseg.config import HypersegConfig
 from hyperseg_export.families.hyperseg.graphs import GRAPH_MODULES, LmHead, MaskDecoderGraph, build_graph
 from hyperseg_export.families.hyperseg.layout import Sizes
-from hyperseg_export.families.hyperseg.tiny import TINY, random_checkpoint
 from hyperseg_export.families.hyperseg.random_models import random_model_of
+from hyperseg_export.families.hyperseg.tiny import TINY, random_checkpoint
 from hyperseg_export.model import SourceModel, table_name
 from hyperseg_export.onnx.writer import TORCH_DTYPES
 from hyperseg_export.parity.compare import worst_error

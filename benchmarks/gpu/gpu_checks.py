@@ -1,0 +1,355 @@
+"""What nobody could try without a GPU and TensorRT: open questions about engines, each answered by trying.
+
+    python benchmarks/gpu/gpu_checks.py [--bundle BUNDLE] [--only NAME ...]
+
+Every check runs in a process of its own and gives one JSON object per line: the question, the answer, numbers. A
+check that fails is an answer like any other. BUNDLE has engines for this machine (`hyperseg-trt build BUNDLE`).
+`gpu_first_run.sh` runs this and everything else that a first machine with a GPU should be asked.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec, Reuse, TensorSpec
+
+TIMEOUT_S = 900
+ROUNDS = 200
+KEPT: list[Any] = []
+"""Engines need the library objects they came from, as long as this process lasts."""
+Arrays = dict[str, np.ndarray]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path, help="Bundle with engines; without it some questions stay open.")
+    parser.add_argument("--only", nargs="+", choices=list(CHECKS), default=list(CHECKS))
+    parser.add_argument("--child", choices=list(CHECKS), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        print(json.dumps(CHECKS[options.child](options.bundle)))
+        return
+    missing = what_is_missing()
+    if missing:
+        print(f"not measured: {missing}")
+        return
+    for name in options.only:
+        print(json.dumps({"check": name, **in_a_process(name, options.bundle)}), flush=True)
+
+
+def what_is_missing() -> str:
+    from hyperseg_runtime.backends.tensorrt.machine import find_machine
+    from hyperseg_runtime.errors import HypersegError
+
+    try:
+        find_machine()
+    except HypersegError as error:
+        return str(error)
+    return ""
+
+
+def in_a_process(name: str, bundle: Path | None) -> dict[str, Any]:
+    """A parser or a kernel may take its process down."""
+    command = [sys.executable, __file__, "--child", name, *(["--bundle", str(bundle)] if bundle else [])]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        return {"answer": f"took more than {TIMEOUT_S} s"}
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return {"answer": f"ended with {done.returncode}: {last}"}
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def fused_attention(bundle: Path | None) -> dict[str, Any]:
+    """Head widths of SigLIP and Phi-2, not marked as decomposable."""
+    cases = [(width, kind) for width in (64, 72, 80) for kind in ("FLOAT16", "BFLOAT16")]
+    answers = {f"{width} {kind.lower()}": tried(*attention(width, kind, "bool")) for width, kind in cases}
+    return {"question": "is there a fused kernel for attention of this head width?", "answer": answers}
+
+
+def attention_masks(bundle: Path | None) -> dict[str, Any]:
+    answers = {mask: tried(*attention(80, "FLOAT16", mask)) for mask in ("bool", "additive")}
+    return {"question": "are masks of truth values and added masks both right?", "answer": answers}
+
+
+def int4_weights(bundle: Path | None) -> dict[str, Any]:
+    """Weight-only, symmetric, one scale for 128 rows, as a quantised language model has them."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    random = np.random.default_rng(0)
+    weights = random.integers(-8, 8, (256, 64))
+    scales = random.uniform(0.01, 0.02, (2, 64)).astype(np.float16)
+    nodes = [
+        helper.make_node("DequantizeLinear", ["weight", "scale"], ["wide"], axis=0, block_size=128),
+        helper.make_node("Cast", ["x"], ["narrow"], to=TensorProto.FLOAT16),
+        helper.make_node("MatMul", ["narrow", "wide"], ["product"]),
+        helper.make_node("Cast", ["product"], ["y"], to=TensorProto.FLOAT),
+    ]
+    stored = helper.make_tensor("weight", TensorProto.INT4, weights.shape, weights.ravel())
+    path = model_file(nodes, {"x": (8, 256)}, {"y": (8, 64)}, [stored, numpy_helper.from_array(scales, "scale")])
+    inputs = {"x": random.standard_normal((8, 256), np.float32)}
+    expected = inputs["x"] @ (weights * np.repeat(scales.astype(np.float32), 128, axis=0))
+    answer = tried(path, inputs, {"y": expected})
+    return {"question": "does a matrix product with INT4 weights build, and is it right?", "answer": answer}
+
+
+def deformable_plugin(bundle: Path | None) -> dict[str, Any]:
+    """NVIDIA's own, version 2, in float32."""
+    import torch
+    from onnx import helper, numpy_helper
+
+    from hyperseg_kernels.deformable_attention.reference import deformable_attention
+
+    levels = ((8, 8), (16, 16))
+    random = np.random.default_rng(0)
+    rows = sum(height * width for height, width in levels)
+    inputs = {
+        "value": random.standard_normal((1, rows, 8, 32), np.float32),
+        "locations": random.uniform(0, 1, (1, rows, 8, 2, 4, 2)).astype(np.float32),
+        "weights": random.uniform(0, 1, (1, rows, 8, 2, 4)).astype(np.float32),
+    }
+    constants = [
+        numpy_helper.from_array(np.array(levels, np.int32), "shapes"),
+        numpy_helper.from_array(np.array([0, 64], np.int32), "starts"),
+    ]
+    names = ["value", "shapes", "starts", "locations", "weights"]
+    node = helper.make_node("MultiscaleDeformableAttnPlugin_TRT", names, ["y"], plugin_version="2")
+    path = model_file([node], {k: v.shape for k, v in inputs.items()}, {"y": (1, rows, 8, 32)}, constants)
+    value, locations, weights = (torch.from_numpy(array) for array in inputs.values())
+    expected = deformable_attention(value, locations, weights, levels).numpy().reshape(1, rows, 8, 32)
+    answer = tried(path, inputs, {"y": expected})
+    return {"question": "is TensorRT's own plugin for deformable attention right in float32?", "answer": answer}
+
+
+def sizes_of_profiles(bundle: Path | None) -> dict[str, Any]:
+    from hyperseg_export.engine.profiles import make_profiles
+    from hyperseg_runtime.bundle.opening import read_manifest
+
+    question = "what do three profiles cost in the size of the language model's plan?"
+    if bundle is None:
+        return {"question": question, "answer": "not measured: no bundle"}
+    entry = read_manifest(bundle).graph("llm")
+    profiles = make_profiles(entry.spec, "latency")
+    sizes = {count: len(built(bundle / entry.file, entry.spec, profiles[:count])) for count in (1, len(profiles))}
+    return {"question": question, "answer": {f"{count} profiles": f"{size} bytes" for count, size in sizes.items()}}
+
+
+def weight_streaming(bundle: Path | None) -> dict[str, Any]:
+    import tensorrt as trt
+    from onnx import helper, numpy_helper
+
+    weights = numpy_helper.from_array(np.ones((1024, 1024), np.float32), "weight")
+    path = model_file(
+        [helper.make_node("MatMul", ["x", "weight"], ["y"])], {"x": (8, 1024)}, {"y": (8, 1024)}, [weights]
+    )
+    spec = spec_of(path)
+    engine = read(built(path, spec, (), [trt.BuilderFlag.WEIGHT_STREAMING]))
+    answer = {"streamable_bytes": engine.streamable_weights_size, "budget_bytes": engine.weight_streaming_budget_v2}
+    return {"question": "what is the budget of an engine with weight streaming when nothing is set?", "answer": answer}
+
+
+def inspector_report(bundle: Path | None) -> dict[str, Any]:
+    import tensorrt as trt
+
+    path, _, _ = attention(64, "FLOAT16", "bool")
+    engine = read(built(path, spec_of(path), ()))
+    report = json.loads(engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON))
+    return {
+        "question": "what does the inspector's report look like?",
+        "answer": {"keys": list(report), "first_layer": report["Layers"][:1]},
+    }
+
+
+def bodies_without_plugin(bundle: Path | None) -> dict[str, Any]:
+    from hyperseg_runtime.backends.tensorrt.machine import find_machine
+    from hyperseg_runtime.bundle.engines import find_engines
+
+    question = "are our own operators built from their bodies, and right?"
+    if bundle is None:
+        return {"question": question, "answer": "not measured: no bundle"}
+    _, engines = find_engines(bundle, find_machine())
+    entry = engines.usable("pixel_decoder", accept_unmeasured=True)
+    rows = [row.model_dump(mode="json") for row in entry.parity or ()]
+    return {"question": question, "answer": {"plugin_layers": entry.plugin_layers, "parity": rows or "not measured"}}
+
+
+def cuda_graphs(bundle: Path | None) -> dict[str, Any]:
+    """One token with caches in place, on the bundle's engine."""
+    from hyperseg_runtime.backends.tensorrt import TensorRTBackend
+    from hyperseg_runtime.bundle.opening import Bundle, read_manifest
+
+    question = "what does replaying a step of the language model save?"
+    if bundle is None:
+        return {"question": question, "answer": "not measured: no bundle"}
+    entry = read_manifest(bundle).graph("llm")
+    sizes = {"batch": 1, "tokens": 1}
+    medians = {}
+    for name, recordings in (("enqueued_ms", 0), ("replayed_ms", 4)):
+        with TensorRTBackend(
+            Bundle.read(bundle), accept_unmeasured=True, recordings=recordings, overlap=False
+        ) as backend:
+            graph = backend.open(entry.spec, bundle / entry.file)
+            inputs = {tensor.name: backend.zeros(tensor, sizes) for tensor in entry.spec.inputs}
+            inputs["attention_mask"] = backend.upload(np.ones(inputs["attention_mask"].shape, np.bool_))
+            medians[name] = statistics.median(times_ms(partial(graph.run, inputs)))
+    return {"question": question, "answer": medians}
+
+
+def times_ms(work: Callable[[], object]) -> Iterator[float]:
+    for _ in range(5):
+        work()
+    for _ in range(ROUNDS):
+        start = perf_counter()
+        work()
+        yield (perf_counter() - start) * 1000
+
+
+def attention(width: int, kind: str, mask: str) -> tuple[Path, Arrays, Arrays]:
+    """One Attention node in a 16-bit type, its inputs and what float32 arithmetic makes of them."""
+    from onnx import TensorProto, helper
+
+    number = getattr(TensorProto, kind)
+    random = np.random.default_rng(0)
+    rows = {"q": 16, "k": 64, "v": 64}
+    inputs: Arrays = {name: random.standard_normal((1, 4, count, width), np.float32) for name, count in rows.items()}
+    allowed = np.arange(64)[None, :] <= 48 + np.arange(16)[:, None]
+    inputs["mask"] = (allowed if mask == "bool" else np.where(allowed, 0, -1e4).astype(np.float32))[None, None]
+    nodes = [helper.make_node("Cast", [name], [f"{name}_"], to=number) for name in "qkv"]
+    nodes += [] if mask == "bool" else [helper.make_node("Cast", ["mask"], ["mask_"], to=number)]
+    names = ["q_", "k_", "v_", "mask" if mask == "bool" else "mask_"]
+    nodes += [helper.make_node("Attention", names, ["made"], scale=float(width**-0.5))]
+    nodes += [helper.make_node("Cast", ["made"], ["y"], to=TensorProto.FLOAT)]
+    path = model_file(nodes, {name: array.shape for name, array in inputs.items()}, {"y": (1, 4, 16, width)}, (), mask)
+    scores = inputs["q"] @ inputs["k"].swapaxes(2, 3) * width**-0.5 + np.where(allowed, 0, -np.inf)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    return path, inputs, {"y": weights / weights.sum(-1, keepdims=True) @ inputs["v"]}
+
+
+def model_file(
+    nodes: list[Any], inputs: dict[str, Any], outputs: dict[str, Any], weights: Any = (), mask: str = ""
+) -> Path:
+    """An ONNX file with fixed shapes; float32 at its borders, but for a mask of truth values."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    kinds = {"mask": TensorProto.BOOL} if mask == "bool" else {}
+    given, made = (
+        [helper.make_tensor_value_info(name, kinds.get(name, TensorProto.FLOAT), shape) for name, shape in side.items()]
+        for side in (inputs, outputs)
+    )
+    graph = helper.make_graph(nodes, "check", given, made, list(weights))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)], ir_version=10)
+    path = Path(tempfile.mkdtemp()) / "check.onnx"
+    onnx.save(onnx.shape_inference.infer_shapes(model), path)
+    return path
+
+
+def spec_of(path: Path) -> GraphSpec:
+    import onnx
+
+    graph = onnx.load(path).graph
+    kinds = {onnx.TensorProto.FLOAT: DType.FLOAT32, onnx.TensorProto.BOOL: DType.BOOL}
+    sides = [
+        tuple(
+            TensorSpec(
+                name=value.name,
+                dtype=kinds[value.type.tensor_type.elem_type],
+                axes=tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim),
+            )
+            for value in side
+        )
+        for side in (graph.input, graph.output)
+    ]
+    return GraphSpec(name=path.stem, inputs=sides[0], outputs=sides[1], axis_ranges={}, reuse=Reuse.TOKEN)
+
+
+def built(path: Path, spec: GraphSpec, profiles: Any, flags: Any = ()) -> bytes:
+    """A plan of a file, as `build` makes it but for decomposed attention. Raises EngineError."""
+    import tensorrt as trt
+
+    from hyperseg_export.engine.network import add_profile, parse
+    from hyperseg_export.engine.profiles import Profile
+    from hyperseg_runtime.backends.tensorrt.logger import make_logger, reason
+    from hyperseg_runtime.errors import EngineError
+
+    logger = make_logger(trt)
+    builder = trt.Builder(logger)
+    network = parse(trt, builder, logger, path, spec)
+    config = builder.create_builder_config()
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    config.clear_flag(trt.BuilderFlag.TF32)
+    for flag in flags:
+        config.set_flag(flag)
+    for profile in profiles or (Profile("fixed", {}),):
+        add_profile(builder, config, spec, profile)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise EngineError(reason(logger))
+    return bytes(memoryview(plan))
+
+
+def read(plan: bytes) -> Any:
+    import tensorrt as trt
+
+    from hyperseg_runtime.backends.tensorrt.engine import EngineReader
+
+    path = Path(tempfile.mkdtemp()) / "check.plan"
+    path.write_bytes(plan)
+    KEPT.append(EngineReader(trt))
+    return KEPT[-1].read(path, host_code=False)
+
+
+def tried(path: Path, inputs: Arrays, expected: Arrays) -> dict[str, Any]:
+    """Whether a file builds, and how far its engine's outputs are from `expected`."""
+    import tensorrt as trt
+
+    from hyperseg_export.parity.compare import worst_error
+    from hyperseg_runtime.backends.tensorrt.device import Device
+    from hyperseg_runtime.backends.tensorrt.graph import TensorRTGraph
+    from hyperseg_runtime.backends.tensorrt.logger import make_logger
+    from hyperseg_runtime.backends.tensorrt.machine import load_cudart
+    from hyperseg_runtime.errors import HypersegError
+
+    spec = spec_of(path)
+    try:
+        engine = read(built(path, spec, ()))
+    except HypersegError as error:
+        return {"built": False, "why": str(error)}
+    device = Device(load_cudart())
+    graph = TensorRTGraph(spec, trt, engine, device, make_logger(trt), recordings=0)
+    outputs = graph.run({name: device.upload(array) for name, array in inputs.items()})
+    errors = {name: worst_error(outputs[name].to_host(), wanted) for name, wanted in expected.items()}
+    graph.close()
+    device.close()
+    return {"built": True, "error / range": errors}
+
+
+CHECKS: dict[str, Callable[[Path | None], dict[str, Any]]] = {
+    check.__name__: check
+    for check in (
+        fused_attention,
+        attention_masks,
+        int4_weights,
+        deformable_plugin,
+        bodies_without_plugin,
+        sizes_of_profiles,
+        cuda_graphs,
+        weight_streaming,
+        inspector_report,
+    )
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""What every benchmark needs: where it ran, how often, and one JSON file at the end."""
+
+import json
+import os
+import platform
+import resource
+import statistics
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+RESULTS = Path(__file__).parents[1] / "results"
+PACKAGES = ("hyperseg-trt", "torch", "onnxruntime", "numpy")
+
+
+def environment() -> dict[str, Any]:
+    """Processor, cores, memory and versions; enough to know what a number may be compared with."""
+    return {
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "python": platform.python_version(),
+        "gpu": "none used",
+        **{name: installed(name) for name in PACKAGES},
+    }
+
+
+def processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or "unknown"
+
+
+def installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def alternate(rivals: Sequence[Callable[[], object]], rounds: int, warm_up: int = 1) -> list[list[float]]:
+    """Seconds of each call, rivals in turn (A B A B ...), so that a drifting machine hits both alike."""
+    for rival in rivals:
+        for _ in range(warm_up):
+            rival()
+    samples: list[list[float]] = [[] for _ in rivals]
+    for _ in range(rounds):
+        for rival, seconds in zip(rivals, samples, strict=True):
+            start = perf_counter()
+            rival()
+            seconds.append(perf_counter() - start)
+    return samples
+
+
+def ratio(first: Sequence[float], second: Sequence[float]) -> float:
+    """Median of the ratios of neighbouring samples, first / second."""
+    return statistics.median(a / b for a, b in zip(first, second, strict=True))
+
+
+def peak_bytes() -> int:
+    """Largest resident size of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def write_results(name: str, content: dict[str, Any]) -> Path:
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    return path
