@@ -32,7 +32,7 @@ def convolution(path: Path, kind: int = TensorProto.BFLOAT16) -> Path:
     return _saved(path, CONVOLUTION, nodes, [weight], values)
 
 
-def opened(path: Path, spec: GraphSpec = CONVOLUTION, profiles: int = 1) -> tuple[Any, Any]:
+def opened(path: Path, spec: GraphSpec = CONVOLUTION, profiles: int = 1, streaming: bool = False) -> tuple[Any, Any]:
     """The double, imported anew, and the engine it makes of `path`."""
     import tensorrt as trt
 
@@ -42,6 +42,8 @@ def opened(path: Path, spec: GraphSpec = CONVOLUTION, profiles: int = 1) -> tupl
     assert trt.OnnxParser(network, logger).parse_from_file(str(path))
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)
+    if streaming:
+        config.set_flag(trt.BuilderFlag.WEIGHT_STREAMING)
     for _ in range(profiles):
         ranges = builder.create_optimization_profile()
         for tensor in spec.inputs:
@@ -64,5 +66,34 @@ def _saved(path: Path, spec: GraphSpec, nodes: list[Any], weights: list[Any], va
 
     graph = helper.make_graph(nodes, spec.name, infos(spec.inputs), infos(spec.outputs), weights, value_info=values)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)], ir_version=10)
+    onnx.save(model, path)
+    return path
+
+
+HALVED = GraphSpec(
+    name="halved",
+    inputs=(TensorSpec(name="x", dtype=DType.FLOAT32, axes=("batch", 4)),),
+    outputs=(TensorSpec(name="y", dtype=DType.FLOAT32, axes=("batch", 4)),),
+    axis_ranges=BATCH,
+    reuse=Reuse.IMAGE,
+)
+
+
+def halved(path: Path, weight: float = 1.0) -> Path:
+    """(x * w) / 4, each halving in the body of one function, so its constant is there twice; returns `path`."""
+    half = numpy_helper.from_array(np.float32(0.5), "half")
+    body = [helper.make_node("Constant", [], ["half"], value=half), helper.make_node("Mul", ["a", "half"], ["b"])]
+    function = helper.make_function("hyperseg", "Half", ["a"], ["b"], body, [helper.make_opsetid("", 24)])
+    nodes = [
+        helper.make_node("Mul", ["x", "w"], ["scaled"], "scale"),
+        helper.make_node("Half", ["scaled"], ["once"], "first", domain="hyperseg"),
+        helper.make_node("Half", ["once"], ["y"], "second", domain="hyperseg"),
+    ]
+    weights = [numpy_helper.from_array(np.full(4, weight, np.float32), "w")]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 4]) for name in ("scaled", "once")]
+    _saved(path, HALVED, nodes, weights, values)
+    model = onnx.load(path)
+    model.functions.append(function)
+    model.opset_import.append(helper.make_opsetid("hyperseg", 1))
     onnx.save(model, path)
     return path

@@ -66,7 +66,16 @@ def golden_report(shared: Path, family: str) -> "GoldenReport":
     return report
 
 
-DOUBLES = ("tensorrt", "cuda", "double_gpu", "double_engine", "double_names", "double_builder", "double_runtime")
+DOUBLES = (
+    "tensorrt",
+    "cuda",
+    "double_gpu",
+    "double_inspector",
+    "double_engine",
+    "double_names",
+    "double_builder",
+    "double_runtime",
+)
 
 
 def forget_doubles() -> None:
