@@ -97,3 +97,29 @@ def halved(path: Path, weight: float = 1.0) -> Path:
     model.opset_import.append(helper.make_opsetid("hyperseg", 1))
     onnx.save(model, path)
     return path
+
+
+def attending(heads: int, cache_heads: int, width: int, dtype: DType = DType.FLOAT16) -> GraphSpec:
+    """Contract of one attention node over a cache of 12 slots."""
+
+    def tensor(name: str, kind: DType, *axes: int | str) -> TensorSpec:
+        return TensorSpec(name=name, dtype=kind, axes=axes)
+
+    return GraphSpec(
+        name="attending",
+        inputs=(
+            tensor("query", dtype, "batch", heads, 5, width),
+            tensor("keys", dtype, "batch", cache_heads, 12, width),
+            tensor("values", dtype, "batch", cache_heads, 12, width),
+            tensor("mask", DType.BOOL, "batch", 1, 5, 12),
+        ),
+        outputs=(tensor("found", dtype, "batch", heads, 5, width),),
+        axis_ranges=BATCH,
+        reuse=Reuse.TOKEN,
+    )
+
+
+def attention(path: Path, spec: GraphSpec, inputs: int = 4, **attributes: float) -> Path:
+    """The node, with as many of the contract's inputs as asked for; returns `path`."""
+    names = spec.input_names()[:inputs]
+    return _saved(path, spec, [helper.make_node("Attention", names, ["found"], "attend", **attributes)], [], [])

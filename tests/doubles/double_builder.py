@@ -3,6 +3,8 @@
 import os
 import signal
 import threading
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -35,6 +37,12 @@ class ITensor(Listed):
         self.name = value.name
         self.dtype = TYPES[kind.elem_type]
         self.shape = tuple(dim.dim_value or -1 for dim in kind.shape.dim)
+
+
+def has_kernel(query: ITensor) -> bool:
+    """Whether fused attention exists: half precision, heads of 16, 24, .. 256 (TensorRT's notes on MHA fusion)."""
+    fits = query.dtype != DataType.FLOAT and query.shape[-1] in range(16, 257, 8)
+    return fits and fault() != "no fused kernel"
 
 
 class IAttention(Listed):
@@ -116,8 +124,22 @@ class OnnxParser(Listed):
         return self._errors[index]
 
     def parse_from_file(self, path: str) -> bool:
+        return self._parse(lambda: onnx.load(path))
+
+    def parse(self, model: bytes, path: str | None = None) -> bool:
+        """`path` tells where weights in files of their own lie."""
+
+        def read() -> onnx.ModelProto:
+            read = onnx.load_model_from_string(model)
+            if path is not None:
+                onnx.load_external_data_for_model(read, str(Path(path).parent))
+            return read
+
+        return self._parse(read)
+
+    def _parse(self, read: Callable[[], onnx.ModelProto]) -> bool:
         try:
-            self._network._read(onnx.load(path))
+            self._network._read(read())
         except Exception as error:
             self._errors.append(ParserError(f"cannot be decoded: {error}"))
             return False
@@ -206,7 +228,7 @@ class Builder(Listed):
         if fault() == "out of memory":
             return self._fail("Error Code 2: OutOfMemory (requested size was 123 bytes)")
         for layer in network._layers:
-            if layer.get_input(0).dtype == DataType.FLOAT and not layer._attention.decomposable:
+            if not has_kernel(layer.get_input(0)) and not layer._attention.decomposable:
                 return self._fail(f"{layer.name} not supported by a dedicated kernel")
         assert BuilderFlag.TF32 not in config._flags
         if monitor := getattr(config, "progress_monitor", None):
@@ -261,11 +283,15 @@ def _describe(network: INetworkDefinition, config: IBuilderConfig) -> dict[str, 
     model = network._model
     graph = model.graph
     kinds = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.output)}
+    attention = {layer.name: layer for layer in network._layers}
     layers = []
     for node in graph.node:
         kind = kinds.get(node.output[0], INT64)
         kind = FLOAT if fault() == "float32 instead" and kind in (FLOAT16, BFLOAT16) else kind
-        layers.append({"name": node.name, "op": node.op_type, "kinds": [kind], "tactic": ""})
+        layer = attention.get(node.name)
+        fused = layer is not None and has_kernel(layer.get_input(0))
+        name = f"_gemm_mha_v2_{node.name}" if fused else node.name
+        layers.append({"name": name, "op": node.op_type, "kinds": [kind], "tactic": ""})
     sides = [(TensorIOMode.INPUT, graph.input), (TensorIOMode.OUTPUT, graph.output)]
     copies = fault() == "copied cache"
     scatters = [node for node in graph.node if node.op_type == "TensorScatter" and not copies]

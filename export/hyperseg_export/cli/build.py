@@ -48,6 +48,14 @@ def build(
     stripped: Annotated[
         bool, typer.Option("--stripped", help="Plans without weights; they must be refitted from the ONNX files.")
     ] = False,
+    attention: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[GRAPH=]FORM",
+            help="fused: one kernel or no engine. decomposed: TensorRT chooses. written-out: without its attention "
+            "layer. Default by release and types; the build says what the engine holds (repeatable).",
+        ),
+    ] = None,
     plugin: runtime_options.PluginOption = None,
     skip_parity: Annotated[
         bool,
@@ -71,6 +79,7 @@ def build(
         weight_streaming=weight_streaming,
         refit=refit,
         stripped=stripped,
+        attention=verb.attention_forms(attention),
     )
     if dry_run:
         verb.print_plan(bundle, graph, chosen, as_json)

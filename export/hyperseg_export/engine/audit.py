@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from hyperseg_export.engine.attention import fused_layers
 from hyperseg_export.engine.inspector import UNKNOWN, Layer, inspect_layers
 from hyperseg_runtime.backends.tensorrt.engine import contract_problems
 from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec
@@ -21,18 +22,22 @@ class Audit:
     layer_types: dict[str, int]
     """Output type -> number of outputs; "unknown" where TensorRT does not tell."""
     plugin_layers: int
+    fused_attention: tuple[int, ...]
+    """Of each profile."""
 
 
 def audit_engine(trt: Any, engine: Any, spec: GraphSpec, precision: Precision, profile_count: int) -> Audit:
     """Raise AuditError, with all that differs, unless the engine is what was planned."""
-    layers = list(dict.fromkeys(chain.from_iterable(inspect_layers(trt, engine))))
+    profiles = inspect_layers(trt, engine)
+    layers = list(dict.fromkeys(chain.from_iterable(profiles)))
     problems = [*contract_problems(trt, engine, spec), *judge_types(layers, precision)]
     if engine.num_optimization_profiles != profile_count:
         problems.append(f"it has {engine.num_optimization_profiles} profiles, planned were {profile_count}")
     if problems:
         raise AuditError(f"the engine of graph {spec.name} is not what was planned:\n  " + "\n  ".join(problems))
     types = Counter(kind for layer in layers for kind in layer.outputs)
-    return Audit(dict(sorted(types.items())), sum("plugin" in layer.kind.lower() for layer in layers))
+    plugins = sum("plugin" in layer.kind.lower() for layer in layers)
+    return Audit(dict(sorted(types.items())), plugins, tuple(map(fused_layers, profiles)))
 
 
 def judge_types(layers: Sequence[Layer], precision: Precision) -> list[str]:

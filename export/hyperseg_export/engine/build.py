@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+from hyperseg_export.engine.attention import AttentionForm
 from hyperseg_export.engine.inspector import UNKNOWN
 from hyperseg_export.engine.measure import Measured, ParityJob
 from hyperseg_export.engine.options import BuildOptions, EnginePlan, chosen_graphs, plan_engines
@@ -126,6 +127,12 @@ class _Build:
                 f"{plan.graph}: TensorRT does not say in which type {unseen} of its layers compute (cannot tell); "
                 "inputs, outputs and all other layers are as planned"
             )
+        if made.attention:
+            found = ", ".join(f"{profile} {count}" for profile, count in made.fused_attention.items())
+            self._progress.note(
+                f"{plan.graph}: attention {made.attention} in {made.attention_layers} layers; fused kernels in the "
+                f"engine: {found}" + ("" if _all_fused(made) else "; the others run as separate layers, slower")
+            )
         self._record(
             EngineEntry(
                 graph=plan.graph,
@@ -172,6 +179,7 @@ class _Build:
             version_compatible=engine.version_compatible,
             stripped=engine.stripped,
             plugins=self._plugins,
+            attention=AttentionForm(engine.attention) if engine.attention else None,
             calls=self._reference,
         )
         try:
@@ -225,6 +233,10 @@ class _Build:
         files = source_hashes(self._bundle.manifest, plan.graph)
         plugins = [describe_file(path).sha256 for path in self._plugins]
         return content_key(files, target, *contract, self._options.model_dump(), plugins, sources)
+
+
+def _all_fused(made: Built) -> bool:
+    return all(count >= made.attention_layers for count in made.fused_attention.values())
 
 
 def _begin(folder: Path, machine: Machine) -> EngineManifest:

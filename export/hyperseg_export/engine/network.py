@@ -11,15 +11,17 @@ from hyperseg_runtime.errors import EngineError
 FUSED_HEAD_WIDTHS = range(16, 257, 8)
 
 
-def parse(trt: Any, builder: Any, logger: Any, path: Path, spec: GraphSpec) -> Any:
-    """The network of one ONNX file. Raises EngineError with the parser's findings.
+def parse(trt: Any, builder: Any, logger: Any, path: Path, spec: GraphSpec, changed: bytes | None = None) -> Any:
+    """The network of one ONNX file, or of `changed` content whose weights still lie beside that file. Raises
+    EngineError with the parser's findings.
 
     The network must outlive the parser: the bindings of 11.4 keep no reference to it.
     """
     # Without the flag TensorRT 10 would choose types itself; TensorRT 11 knows nothing else.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse_from_file(str(path)):
+    # The path lets the parser find weights that lie in files of their own.
+    if not (parser.parse(changed, str(path)) if changed is not None else parser.parse_from_file(str(path))):
         found = [parser.get_error(index) for index in range(parser.num_errors)]
         lines = [f"{e.node_operator()} ({e.node_name()}): {e.desc()}" for e in found] or logger.messages
         raise EngineError(f"graph {spec.name}: TensorRT {trt.__version__} cannot read it:\n  " + "\n  ".join(lines))

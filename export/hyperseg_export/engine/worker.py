@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from hyperseg_export.engine.attention import AttentionForm, advice, attention_nodes, default_form, write_out
 from hyperseg_export.engine.audit import audit_engine
 from hyperseg_export.engine.network import add_profile, decompose_attention, mark_weights, parse
 from hyperseg_export.engine.options import BuildOptions
@@ -25,6 +26,7 @@ from hyperseg_runtime.backends.tensorrt.logger import reason
 from hyperseg_runtime.backends.tensorrt.machine import load_tensorrt
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.contracts.precision import Precision
+from hyperseg_runtime.contracts.tensorrt_versions import parse_version
 from hyperseg_runtime.errors import EngineError, HypersegError, OutputError, ResourceError
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.files import NO_ROOM, explained, fsync_file, write_atomically
@@ -59,6 +61,9 @@ class Built(BaseModel):
     layer_types: dict[str, int]
     plugin_layers: int
     decomposed_attention: int
+    attention: AttentionForm | None = None
+    attention_layers: int = 0
+    fused_attention: dict[str, int] = {}
     build_seconds: float
 
 
@@ -69,14 +74,15 @@ def build(job: Job) -> Built:
     reader = EngineReader(trt, job.plugins)
     logger = reader.logger
     builder = started(trt, trt.Builder, logger)
-    network = parse(trt, builder, logger, job.onnx, job.spec)
+    form, count, changed = _attention(trt, job)
+    network = parse(trt, builder, logger, job.onnx, job.spec, changed)
     if job.options.refit or job.options.stripped:
         mark_weights(network, job.onnx, job.spec)
-    decomposed = decompose_attention(trt, network)
+    decomposed = [] if form is AttentionForm.FUSED else decompose_attention(trt, network)
     config = _configure(trt, builder, job)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise _failure(job, reason(logger))
+        raise _failure(job, reason(logger), form)
     with explained(job.plan), job.plan.open("wb") as file:
         file.write(memoryview(plan))
         fsync_file(file)
@@ -84,14 +90,33 @@ def build(job: Job) -> Built:
     _keep_timings(config, job.timing_cache)
     seconds = perf_counter() - start
     engine = reader.read(job.plan, job.options.version_compatible)
-    profiles = len(_profiles(job))
-    audit = audit_engine(trt, engine, job.spec, job.precision, profiles)
+    profiles = [profile.name for profile in _profiles(job)]
+    audit = audit_engine(trt, engine, job.spec, job.precision, len(profiles))
     return Built(
         layer_types=audit.layer_types,
         plugin_layers=audit.plugin_layers,
         decomposed_attention=len(decomposed),
+        attention=form,
+        attention_layers=count,
+        fused_attention=dict(zip(profiles, audit.fused_attention, strict=True)) if count else {},
         build_seconds=round(seconds, 2),
     )
+
+
+def _attention(trt: Any, job: Job) -> tuple[AttentionForm | None, int, bytes | None]:
+    """Form and number of attention nodes, and the ONNX file's new content where they are written out."""
+    import onnx
+
+    model = onnx.load(job.onnx, load_external_data=False)
+    nodes = list(attention_nodes(model))
+    if not nodes:
+        return None, 0, None
+    kinds, widths = [kind for _, kind, _, _ in nodes], [width for _, _, _, width in nodes]
+    form = job.options.attention_of(job.spec.name) or default_form(parse_version(trt.__version__), kinds, widths)
+    if form is not AttentionForm.WRITTEN_OUT:
+        return form, len(nodes), None
+    write_out(model)
+    return form, len(nodes), model.SerializeToString()
 
 
 def _configure(trt: Any, builder: Any, job: Job) -> Any:
@@ -139,13 +164,16 @@ def _keep_timings(config: Any, path: Path) -> None:
         write_atomically(path, bytes(cache.serialize()))
 
 
-def _failure(job: Job, message: str) -> HypersegError:
+def _failure(job: Job, message: str, form: AttentionForm | None) -> HypersegError:
     if any(sign in message.lower() for sign in OUT_OF_MEMORY):
         return ResourceError(
             f"graph {job.spec.name}: memory ran out during the build; try a smaller --workspace-gb, a preset with "
             f"fewer profiles, or free the GPU:\n  {message}"
         )
-    return EngineError(f"graph {job.spec.name}: no engine could be built:\n  {message}")
+    hint = advice(job.spec.name, form)
+    if form is AttentionForm.FUSED:
+        hint = f"fused attention was asked for; where there is no kernel: build --attention {job.spec.name}=decomposed"
+    return EngineError("\n".join([f"graph {job.spec.name}: no engine could be built:", f"  {message}", hint]).rstrip())
 
 
 def _monitor(trt: Any) -> Any:
