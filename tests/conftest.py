@@ -4,7 +4,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -104,15 +103,12 @@ def mixed_bundle(shared_dir: Path) -> Path:
     Head widths are multiples of 8 from 16 on, as in the published model: others have no fused bf16 kernel.
     """
     from hyperseg_export.export import ExportOptions, export_bundle
-    from hyperseg_export.families.hyperseg.tiny import TINY, write_checkpoint
-
-    shallow = {"layers": 1, "clip_layers": 2, "swin_depths": (1, 1, 1, 1), "mask_layers": 1, "pixel_layers": 1}
-    sizes = replace(TINY, image_px=64, heads=5, clip_heads=3, **shallow)
+    from hyperseg_export.families import EXPORT_FAMILIES
 
     def make(folder: Path) -> None:
         checkpoint = folder.with_name("mixed-checkpoint")
         checkpoint.mkdir()
-        write_checkpoint(checkpoint, sizes, seed=0)
+        EXPORT_FAMILIES[FIRST_FAMILY].write_random(checkpoint, "small", 0)
         export_bundle(checkpoint, folder, ExportOptions(precision="mixed"))
 
     return made_once(shared_dir / "mixed", make)

@@ -60,7 +60,7 @@ SPEC = GraphSpec(
         (GroupNorm(2, 4), Precision.FP16, SUMS),
         (nn.LayerNorm(4), Precision.FP16, None),
     ],
-    ids=str,
+    ids=lambda value: value.reason if isinstance(value, Island) else str(value),
 )
 def test_an_island_holds_for_the_precisions_it_names(
     module: nn.Module, precision: Precision, island: Island | None

@@ -16,10 +16,7 @@ from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, 
 from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.contracts.sampling import Sampling
 from hyperseg_runtime.errors import ImageError, InputError, PromptError
-from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt
-from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 from hyperseg_runtime.llm.answers import Finish
-from hyperseg_runtime.llm.tokenizer import Tokenizer
 from hyperseg_runtime.session.image_session import ImageSession
 from hyperseg_runtime.session.pipeline import Pipeline
 
@@ -166,16 +163,6 @@ def test_other_requests_may_run_between_two_pieces(session: ImageSession, alone:
     for number, _ in enumerate(answer):
         assert same(session.segment(TEXTS[number % 3]), alone(TEXTS[number % 3]))
     assert answer.token_ids == expected
-
-
-def test_the_default_answer_is_bounded_and_ends_with_the_context(
-    session: ImageSession, tokenizer: Tokenizer, dims: HypersegDimensions
-) -> None:
-    assert len(session.ask("What is this?").finished().token_ids) <= 128
-    prompts = {n: build_prompt(Task.QUESTION, "what " * n, tokenizer, dims) for n in range(1, 90)}
-    words, prompt = max(((n, p) for n, p in prompts.items() if p.length < dims.context - 1), key=lambda pair: pair[0])
-    answer = session.ask("what " * words).finished()
-    assert len(answer.token_ids) <= dims.context - prompt.length < 128
 
 
 def test_an_answer_that_cannot_fit_is_refused_before_any_work(session: ImageSession) -> None:

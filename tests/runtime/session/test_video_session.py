@@ -1,6 +1,5 @@
 """Videos as a user sees them, on the tiny bundle."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,8 @@ from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.requests import Expressions
 from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.errors import ImageError, InputError, PromptError
-from hyperseg_runtime.families.hyperseg.model import HypersegModel
-from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt
-from hyperseg_runtime.heads.referring import best_query
-from hyperseg_runtime.images.preprocessing import longest_side_square, plain_square
 from hyperseg_runtime.images.reading import load_image
-from hyperseg_runtime.session.pipeline import OpenedGraphs, Pipeline
+from hyperseg_runtime.session.pipeline import Pipeline
 from hyperseg_runtime.session.video_session import VideoSession
 
 TEXT = "the cup of coffee"
@@ -46,33 +41,10 @@ def pushed(video: VideoSession, frame: np.ndarray) -> Instances:
     return result
 
 
-def by_hand(bundle: Bundle, graphs: OpenedGraphs, frames: list[np.ndarray]) -> Iterator[tuple[np.ndarray, float]]:
-    """hyperseg-spec 7, graph call after graph call."""
-    backend = OnnxRuntimeBackend(threads=1)
-    model = HypersegModel(bundle, graphs, backend)
-    stages = model.stages
-    prompt = build_prompt(Task.VIDEO, TEXT, model.tokenizer, model.dims)
-    latents = stages.first_latents(1)
-    for frame in frames:
-        pixels, geometry = longest_side_square(frame, model.dims.image_px)
-        features = stages.perceive(pixels[None], latents)
-        tokens = stages.clip_tokens(plain_square(frame, model.dims.clip_image_px)[None])
-        embeds = stages.input_embeddings([prompt], tokens, features.fvp_tokens)
-        hidden = stages.prefill(embeds, [prompt.length], stages.new_caches(1))
-        outputs = stages.decode_frame(features, hidden, [prompt])
-        best = best_query(outputs.mask_logits.to_host()[0], outputs.score_logits.to_host()[0, :, 0], geometry)
-        yield best.mask, best.score
-        latents = outputs.memory
-
-
-def test_frames_follow_the_definition(
-    video: VideoSession, bundle: Bundle, graphs: OpenedGraphs, frames: list[np.ndarray]
-) -> None:
-    for frame, (mask, score) in zip(frames, by_hand(bundle, graphs, frames), strict=True):
-        result = pushed(video, frame)
-        assert np.array_equal(result.mask, mask) and abs(result.score - score) <= SCORE
-        assert (result.asked, result.labels, result.task) == ((TEXT,), (TEXT,), "video")
-        assert {"image_encoder", "mask_decoder"} <= result.timings_ms.keys()
+def test_a_frame_says_what_was_asked_and_how_long_it_took(video: VideoSession, frames: list[np.ndarray]) -> None:
+    result = pushed(video, frames[0])
+    assert (result.asked, result.labels, result.task) == ((TEXT,), (TEXT,), "video")
+    assert {"image_encoder", "mask_decoder"} <= result.timings_ms.keys()
 
 
 def test_a_causal_family_gives_every_frame_at_once(video: VideoSession, frames: list[np.ndarray]) -> None:

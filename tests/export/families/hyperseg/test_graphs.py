@@ -14,6 +14,7 @@ from hyperseg_export.families.hyperseg.layout import Sizes
 from hyperseg_export.families.hyperseg.random_models import random_model_of
 from hyperseg_export.families.hyperseg.tiny import TINY, random_checkpoint
 from hyperseg_export.model import SourceModel, table_name
+from hyperseg_export.modules.constants import constants_of
 from hyperseg_export.onnx.writer import TORCH_DTYPES
 from hyperseg_export.parity.compare import worst_error
 from hyperseg_export.parity.tolerances import FEATURE
@@ -115,3 +116,13 @@ def test_a_graph_can_be_built_on_its_own(graph: str) -> None:
     config = HypersegConfig.from_checkpoint(TINY.config(), random_checkpoint(TINY, 0).shapes)
     parts = dict(build_graph(graph, config).named_parameters())
     assert parts.keys() == dict(random_model("tiny").module(graph).named_parameters()).keys()
+
+
+@pytest.mark.parametrize("graph", GRAPH_MODULES)
+def test_every_buffer_of_a_graph_is_a_constant_equal_to_the_one_in_use(graph: str) -> None:
+    config = HypersegConfig.from_checkpoint(TINY.config(), random_checkpoint(TINY, 0).shapes)
+    in_use = dict(GRAPH_MODULES[graph](config).named_buffers())
+    made = constants_of(build_graph(graph, config))
+    assert made.keys() == in_use.keys()
+    for name, make in made.items():
+        assert torch.equal(make(), in_use[name]), name

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,19 +90,18 @@ def test_graphs_that_do_not_need_each_other_run_side_by_side(
 ) -> None:
     """When the language model is done, the pixel decoder need not be."""
     done: dict[str, bool] = {}
-    from hyperseg_runtime.families.hyperseg import stages
+    stages: Any = type(engines._shared.model.stages)
+    step = stages.step
 
-    step = stages.HypersegStages.step
-
-    def watched(self: stages.HypersegStages, *arguments: object) -> object:
-        hidden = step(self, *arguments)  # type: ignore[arg-type]
+    def watched(self: Any, *arguments: object) -> object:
+        hidden = step(self, *arguments)
         hidden.to_host()
         for name in ("clip_encoder", "fvp", "pixel_decoder"):
-            stream = gpu.GPU.get(self._graphs[name]._stream.handle, gpu.Stream)  # type: ignore[attr-defined]
+            stream = gpu.GPU.get(self._graphs[name]._stream.handle, gpu.Stream)
             done[name] = not any(work for work in stream.pending)
         return hidden
 
-    monkeypatch.setattr(stages.HypersegStages, "step", watched)
+    monkeypatch.setattr(stages, "step", watched)
     engines(coffee, TEXTS[0])
     assert done["pixel_decoder"] is False
 
