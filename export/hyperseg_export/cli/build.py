@@ -61,6 +61,14 @@ def build(
         bool,
         typer.Option("--skip-parity", help="Do not compare engines with graphs; run then wants --accept-unmeasured."),
     ] = False,
+    bisect: Annotated[
+        bool,
+        typer.Option(
+            "--bisect",
+            help="Where an engine differs from its graph, build it again with tensors on the way as outputs, name the "
+            "first that differs, and leave a small case for polygraphy.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; needs neither GPU nor TensorRT.")] = False,
     as_json: runtime_options.JsonOption = False,
 ) -> None:
@@ -86,5 +94,5 @@ def build(
         return
     engines = console.load_extra("hyperseg_export.engine.build", EXTRA)
     with ExportProgress() as progress:
-        manifest = engines.build_engines(bundle, chosen, graph, progress, not skip_parity, plugin or ())
+        manifest = engines.build_engines(bundle, chosen, graph, progress, not skip_parity, plugin or (), bisect)
     verb.show_engines(manifest, as_json)

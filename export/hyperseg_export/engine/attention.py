@@ -131,7 +131,8 @@ def _written(model: Any, node: Any, heads: int, width: int, group: int) -> Itera
         model.graph.initializer.append(helper.make_tensor(f"{name}.{label}", kind, array.shape, flat))
         return f"{name}.{label}"
 
-    def add(operator: str, inputs: list[str], label: str, **more: Any) -> Any:
+    def add(operator: str, inputs: list[str], label: str, kind: int = low, **more: Any) -> Any:
+        model.graph.value_info.append(helper.make_tensor_value_info(f"{name}.{label}", kind, None))
         return helper.make_node(operator, inputs, [f"{name}.{label}"], f"{name}.{label}", **more)
 
     if group > 1:
@@ -146,17 +147,17 @@ def _written(model: Any, node: Any, heads: int, width: int, group: int) -> Itera
     yield add("Mul", [query, constant("scale", scale, low)], "scaled")
     yield add("Transpose", [keys], "turned", perm=[0, 1, 3, 2])
     yield add("MatMul", [f"{name}.scaled", f"{name}.turned"], "products")
-    yield add("Cast", [f"{name}.products"], "scores", to=onnx.TensorProto.FLOAT)
+    yield add("Cast", [f"{name}.products"], "scores", onnx.TensorProto.FLOAT, to=onnx.TensorProto.FLOAT)
     scores = f"{name}.scores"
     if rest and rest[0]:
         if kinds.get(rest[0]) == onnx.TensorProto.BOOL:
             masked = numpy_helper.from_array(np.array(MASKED_SCORE, np.float32), f"{name}.lowest")
             model.graph.initializer.append(masked)
-            yield add("Where", [rest[0], scores, masked.name], "masked")
+            yield add("Where", [rest[0], scores, masked.name], "masked", onnx.TensorProto.FLOAT)
         else:
-            yield add("Cast", [rest[0]], "bias", to=onnx.TensorProto.FLOAT)
-            yield add("Add", [scores, f"{name}.bias"], "masked")
+            yield add("Cast", [rest[0]], "bias", onnx.TensorProto.FLOAT, to=onnx.TensorProto.FLOAT)
+            yield add("Add", [scores, f"{name}.bias"], "masked", onnx.TensorProto.FLOAT)
         scores = f"{name}.masked"
-    yield add("Softmax", [scores], "weights", axis=-1)
+    yield add("Softmax", [scores], "weights", onnx.TensorProto.FLOAT, axis=-1)
     yield add("Cast", [f"{name}.weights"], "chosen", to=low)
     yield helper.make_node("MatMul", [f"{name}.chosen", values], [node.output[0]], name)

@@ -72,22 +72,8 @@ def build(job: Job) -> Built:
     trt = load_tensorrt()
     start = perf_counter()
     reader = EngineReader(trt, job.plugins)
-    logger = reader.logger
-    builder = started(trt, trt.Builder, logger)
-    form, count, changed = _attention(trt, job)
-    network = parse(trt, builder, logger, job.onnx, job.spec, changed)
-    if job.options.refit or job.options.stripped:
-        mark_weights(network, job.onnx, job.spec)
-    decomposed = [] if form is AttentionForm.FUSED else decompose_attention(trt, network)
-    config = _configure(trt, builder, job)
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise _failure(job, reason(logger), form)
-    with explained(job.plan), job.plan.open("wb") as file:
-        file.write(memoryview(plan))
-        fsync_file(file)
-    del plan  # it can take gigabytes
-    _keep_timings(config, job.timing_cache)
+    form, count, changed = formed(trt, job)
+    decomposed = write_plan(trt, reader, job, form, changed)
     seconds = perf_counter() - start
     engine = reader.read(job.plan, job.options.version_compatible)
     profiles = [profile.name for profile in _profiles(job)]
@@ -103,7 +89,31 @@ def build(job: Job) -> Built:
     )
 
 
-def _attention(trt: Any, job: Job) -> tuple[AttentionForm | None, int, bytes | None]:
+def write_plan(
+    trt: Any, reader: EngineReader, job: Job, form: AttentionForm | None, changed: bytes | None
+) -> list[str]:
+    """Write `job.plan` from the ONNX file or its `changed` content; attention layers known to have no fused kernel.
+
+    Raises EngineError, ResourceError or OutputError.
+    """
+    logger = reader.logger
+    builder = started(trt, trt.Builder, logger)
+    network = parse(trt, builder, logger, job.onnx, job.spec, changed)
+    if job.options.refit or job.options.stripped:
+        mark_weights(network, job.onnx, job.spec)
+    decomposed = [] if form is AttentionForm.FUSED else decompose_attention(trt, network)
+    config = _configure(trt, builder, job)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise _failure(job, reason(logger), form)
+    with explained(job.plan), job.plan.open("wb") as file:
+        file.write(memoryview(plan))
+        fsync_file(file)
+    _keep_timings(config, job.timing_cache)
+    return decomposed
+
+
+def formed(trt: Any, job: Job) -> tuple[AttentionForm | None, int, bytes | None]:
     """Form and number of attention nodes, and the ONNX file's new content where they are written out."""
     import onnx
 
