@@ -109,7 +109,7 @@ def mixed_bundle(shared_dir: Path) -> Path:
     Head widths are multiples of 8 from 16 on, as in the published model: others have no fused bf16 kernel.
     """
     from hyperseg_export.export import ExportOptions, export_bundle
-    from hyperseg_export.families import EXPORT_FAMILIES
+    from hyperseg_export.families.registry import EXPORT_FAMILIES
 
     def make(folder: Path) -> None:
         checkpoint = folder.with_name("mixed-checkpoint")

@@ -71,7 +71,16 @@ def golden_report(shared: Path, family: str) -> "GoldenReport":
 
 
 DOUBLE_PATHS = [str(TESTS / "doubles"), str(TESTS)]
-DOUBLES = ("tensorrt", "cuda", "double_gpu", "double_engine", "double_names", "double_builder", "double_runtime")
+DOUBLES = (
+    "tensorrt",
+    "cuda",
+    "double_gpu",
+    "double_inspector",
+    "double_engine",
+    "double_names",
+    "double_builder",
+    "double_runtime",
+)
 
 
 def forget_doubles() -> None:

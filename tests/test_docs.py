@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from hyperseg_export.families import EXPORT_FAMILIES
+from hyperseg_export.families.registry import EXPORT_FAMILIES
 from hyperseg_runtime import errors
 from hyperseg_runtime.cli.app import EXIT_CODES, make_app
 from hyperseg_runtime.families import FAMILIES

@@ -19,7 +19,7 @@ MODULES = {
     for path in SOURCES
     if path.is_relative_to(ROOT / package)
 }
-REGISTRY = "families/__init__.py"
+REGISTRY = ("families/__init__.py", "families/registry.py")
 
 OWN_NAME = re.compile(
     r"hyperseg[-_](trt|kernels|runtime|serving|bench|export)\b|\bHYPERSEG_[A-Z_]+|HypersegError", re.I

@@ -80,7 +80,7 @@ class Subject:
     folder: Path
 
     def model(self) -> "SourceModel":
-        from hyperseg_export.families import EXPORT_FAMILIES
+        from hyperseg_export.families.registry import EXPORT_FAMILIES
 
         return EXPORT_FAMILIES[self.family].random_model(self.size, SEED)
 
@@ -129,7 +129,7 @@ def child(task: str, subject: Subject, options: argparse.Namespace) -> dict[str,
 def export(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
     """Write the graph, its contract and example inputs."""
     from hyperseg_export.export import write_graph
-    from hyperseg_export.families import EXPORT_FAMILIES
+    from hyperseg_export.families.registry import EXPORT_FAMILIES
 
     model = subject.model()
     spec = model.spec(subject.graph)

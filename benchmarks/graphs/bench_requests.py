@@ -66,7 +66,7 @@ def child(task: str, folder: str, options: argparse.Namespace) -> dict[str, Any]
 def export(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """A checkpoint of random weights to a bundle; parity is not measured, its time would not be the export's."""
     from hyperseg_export.export import ExportOptions, export_bundle
-    from hyperseg_export.families import EXPORT_FAMILIES
+    from hyperseg_export.families.registry import EXPORT_FAMILIES
 
     checkpoint = folder / "checkpoint"
     checkpoint.mkdir()

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from hyperseg_bench import measure
 from hyperseg_export.engine.network import add_profile, decompose_attention, parse
 from hyperseg_export.engine.profiles import make_profiles
-from hyperseg_export.families import EXPORT_FAMILIES
 from hyperseg_export.families.family import RANDOM_SIZES
+from hyperseg_export.families.registry import EXPORT_FAMILIES
 from hyperseg_runtime.backends.tensorrt.logger import make_logger
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.contracts.precision import Precision

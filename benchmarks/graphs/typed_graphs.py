@@ -40,7 +40,7 @@ def main() -> None:
     if missing:
         print(f"not measured: {missing}")
         return
-    from hyperseg_export.families import EXPORT_FAMILIES
+    from hyperseg_export.families.registry import EXPORT_FAMILIES
 
     rows, family = [], EXPORT_FAMILIES[options.family]
     for row in compare(family.random_model(options.size, SEED), options.device, options.graphs):
@@ -72,7 +72,7 @@ def device_name(device: str) -> str:
 
 def compare(model: "SourceModel", device: str, graphs: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
     """One row per output and measure, graph after graph. A graph left out leaves random inputs to those after it."""
-    from hyperseg_export.families import EXPORT_FAMILIES
+    from hyperseg_export.families.registry import EXPORT_FAMILIES
     from hyperseg_export.parity.entries import compare_graph
     from hyperseg_export.precision.typed import choose_precisions, typed_model
 

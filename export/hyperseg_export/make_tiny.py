@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from hyperseg_export.families import EXPORT_FAMILIES
+from hyperseg_export.families.registry import EXPORT_FAMILIES
 from hyperseg_runtime.errors import InputError, OutputError
 from hyperseg_runtime.files import explained, replace_folder
 

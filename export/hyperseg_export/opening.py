@@ -6,8 +6,8 @@ from pathlib import Path
 from hyperseg_export.checkpoint.key_map import check_equal
 from hyperseg_export.checkpoint.lora import MergedCheckpoint, with_adapters
 from hyperseg_export.checkpoint.reading import open_weights
-from hyperseg_export.families import detect_family
 from hyperseg_export.families.family import ExportFamily
+from hyperseg_export.families.registry import detect_family
 from hyperseg_export.model import SourceModel, bind_model
 from hyperseg_runtime.bundle.manifest import Coverage
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hyperseg_export.families import detect_family
+from hyperseg_export.families.registry import detect_family
 from hyperseg_export.jobs.progress import Progress
 from hyperseg_export.opening import open_checkpoint
 from hyperseg_export.parity.bundle import measure_bundle

@@ -4,9 +4,18 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import entry_points
 from pathlib import Path
 
+from hyperseg_runtime.contracts.cuda_versions import (
+    OLDEST_DRIVERS,
+    TENSORRT_PACKAGES,
+    cuda_of_driver,
+    install_line,
+    installed,
+    installed_cuda,
+    misfit,
+)
 from hyperseg_runtime.contracts.tensorrt_versions import defects_of, require_usable
 from hyperseg_runtime.errors import HypersegError
 
@@ -33,7 +42,7 @@ def examine(directory: Path) -> list[Finding]:
         _package("torch", "export, verify", "pip install 'hyperseg-trt[export]'"),
         _gpu(),
         _tensorrt(),
-        _package("cuda-python", "build, run on engines", "pip install 'hyperseg-trt[trt]'"),
+        _package("cuda-bindings", "build, run on engines", _tensorrt_line()),
         _package("tritonclient", "serve init, client over grpc", "pip install 'hyperseg-trt[triton]'"),
         *(entry.load()() for entry in sorted(entry_points(group=CHECKS))),
         _memory(),
@@ -42,13 +51,12 @@ def examine(directory: Path) -> list[Finding]:
 
 
 def _package(name: str, needed_for: str, advice: str) -> Finding:
-    try:
-        return Finding(name, needed_for, version(name), True)
-    except PackageNotFoundError:
-        return Finding(name, needed_for, "not installed", False, advice)
+    found = installed(name)
+    return Finding(name, needed_for, found or "not installed", found is not None, "" if found else advice)
 
 
 def _gpu() -> Finding:
+    """Also whether the driver is new enough for the packages that are installed."""
     needed = "build, run on engines"
     try:
         answer = subprocess.run(
@@ -59,23 +67,45 @@ def _gpu() -> Finding:
             timeout=NVIDIA_SMI_TIMEOUT_S,
         )
     except FileNotFoundError:
-        return Finding("GPU", needed, "no NVIDIA driver", False, "install an NVIDIA driver of version 580 or newer")
+        newest = OLDEST_DRIVERS[max(OLDEST_DRIVERS)]
+        return Finding(
+            "GPU", needed, "no NVIDIA driver", False, f"install an NVIDIA driver of version {newest} or newer"
+        )
     except (subprocess.SubprocessError, OSError) as error:
         return Finding("GPU", needed, f"nvidia-smi failed: {error}", False, "see what nvidia-smi says")
-    return Finding("GPU", needed, "; ".join(answer.stdout.split("\n")).strip("; "), True)
+    found = "; ".join(answer.stdout.split("\n")).strip("; ")
+    if not found:
+        return Finding("GPU", needed, "a driver and no GPU", False, "make a GPU visible to this machine or container")
+    driver = found.rsplit(", ", 1)[-1]
+    packages = installed_cuda()
+    problem = misfit(cuda_of_driver(driver), max(packages.values(), default=0))
+    return Finding("GPU", needed, found, problem is None, f"driver {driver}: {problem}" if problem else "")
 
 
 def _tensorrt() -> Finding:
-    """Also what is known to be wrong with the release."""
-    package = _package("tensorrt", "build, run on engines", "pip install 'hyperseg-trt[trt]'")
-    if not package.works:
-        return package
+    """Whichever of its packages is there, and what is known to be wrong with the release."""
+    needed = "build, run on engines"
+    found = {name: text for name in TENSORRT_PACKAGES if (text := installed(name))}
+    release = next(iter(found.values()), None) or installed("tensorrt")  # in NVIDIA's containers under that name alone
+    if release is None:
+        return Finding("tensorrt", needed, "not installed", False, _tensorrt_line())
+    shown = ", ".join(f"{text} for CUDA {TENSORRT_PACKAGES[name]}" for name, text in found.items()) or release
+    if len(found) > 1:
+        advice = f"{' and '.join(found)} overwrite each other; keep one: {_tensorrt_line()}"
+        return Finding("tensorrt", needed, shown, False, advice)
     try:
-        require_usable(package.found)
+        require_usable(release)
     except HypersegError as error:
-        return Finding(package.part, package.needed_for, package.found, False, str(error))
-    notes = [f"{d.symptom} ({d.reference}): {d.consequence}" for d in defects_of(package.found)]
-    return Finding(package.part, package.needed_for, package.found, True, "; ".join(notes))
+        return Finding("tensorrt", needed, shown, False, str(error))
+    notes = [f"{d.symptom} ({d.reference}): {d.consequence}" for d in defects_of(release)]
+    return Finding("tensorrt", needed, shown, True, "; ".join(notes))
+
+
+def _tensorrt_line() -> str:
+    """The pip line for the driver of this machine, for the newest CUDA where that is not known."""
+    gpu = _gpu()
+    driver = gpu.found.rsplit(", ", 1)[-1]
+    return install_line(cuda_of_driver(driver) or max(OLDEST_DRIVERS))
 
 
 def _memory() -> Finding:

@@ -10,7 +10,7 @@ import gpu_checks
 import pytest
 import typed_graphs
 
-from hyperseg_export.families import EXPORT_FAMILIES
+from hyperseg_export.families.registry import EXPORT_FAMILIES
 from support import FIRST_FAMILY
 
 BENCHMARKS = Path(gpu_checks.__file__).parent

@@ -8,7 +8,7 @@ import onnx
 import pytest
 import rtx_gate
 
-from hyperseg_export.families import EXPORT_FAMILIES
+from hyperseg_export.families.registry import EXPORT_FAMILIES
 from hyperseg_export.precision.typed import choose_precisions
 from hyperseg_runtime.bundle.opening import read_manifest
 from hyperseg_runtime.contracts.graph_spec import Reuse

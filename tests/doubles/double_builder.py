@@ -2,12 +2,14 @@
 
 import os
 import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import onnx
 from double_engine import pack_plan
 from double_names import (
-    INSPECTOR,
     TYPES,
     VERSION,
     BuilderFlag,
@@ -19,6 +21,8 @@ from double_names import (
     TensorIOMode,
     fault,
 )
+
+FLOAT, INT64, FLOAT16, BFLOAT16 = 1, 7, 10, 16
 
 
 class IProgressMonitor(Listed):
@@ -33,6 +37,12 @@ class ITensor(Listed):
         self.name = value.name
         self.dtype = TYPES[kind.elem_type]
         self.shape = tuple(dim.dim_value or -1 for dim in kind.shape.dim)
+
+
+def has_kernel(query: ITensor) -> bool:
+    """Whether fused attention exists: half precision, heads of 16, 24, .. 256 (TensorRT's notes on MHA fusion)."""
+    fits = query.dtype != DataType.FLOAT and query.shape[-1] in range(16, 257, 8)
+    return fits and fault() != "no fused kernel"
 
 
 class IAttention(Listed):
@@ -59,6 +69,12 @@ class INetworkDefinition(Listed):
     def __init__(self) -> None:
         self._model: onnx.ModelProto | None = None
         self._layers: list[ILayer] = []
+        self._marked: set[str] = set()
+
+    def mark_weights_refittable(self, name: str) -> bool:
+        known = any(tensor.name == name for tensor in self._model.graph.initializer)
+        self._marked |= {name} if known else set()
+        return known
 
     def _read(self, model: onnx.ModelProto) -> None:
         self._model = model
@@ -108,8 +124,22 @@ class OnnxParser(Listed):
         return self._errors[index]
 
     def parse_from_file(self, path: str) -> bool:
+        return self._parse(lambda: onnx.load(path))
+
+    def parse(self, model: bytes, path: str | None = None) -> bool:
+        """`path` tells where weights in files of their own lie."""
+
+        def read() -> onnx.ModelProto:
+            read = onnx.load_model_from_string(model)
+            if path is not None:
+                onnx.load_external_data_for_model(read, str(Path(path).parent))
+            return read
+
+        return self._parse(read)
+
+    def _parse(self, read: Callable[[], onnx.ModelProto]) -> bool:
         try:
-            self._network._read(onnx.load(path))
+            self._network._read(read())
         except Exception as error:
             self._errors.append(ParserError(f"cannot be decoded: {error}"))
             return False
@@ -124,9 +154,17 @@ class IOptimizationProfile(Listed):
         self._shapes[name] = [tuple(smallest), tuple(typical), tuple(largest)]
 
 
+CACHE_HEADER = b"DOUBLE OF TIMINGS ON "
+
+
+def _device() -> bytes:
+    """What a timing cache is bound to."""
+    return os.environ.get("DOUBLE_GPU_NAME", "Test GPU 80GB").encode() + b"\n"
+
+
 class ITimingCache(Listed):
     def __init__(self, known: bytes) -> None:
-        self._known = known
+        self._known = known or CACHE_HEADER + _device()
 
     def serialize(self) -> bytes:
         return self._known + b"timed "
@@ -136,6 +174,7 @@ class IBuilderConfig(Listed):
     def __init__(self) -> None:
         self._flags = {BuilderFlag.TF32}
         self._profiles: list[IOptimizationProfile] = []
+        self._cache: ITimingCache | None = None
 
     def set_flag(self, flag: Any) -> None:
         self._flags.add(flag)
@@ -146,14 +185,17 @@ class IBuilderConfig(Listed):
     def set_memory_pool_limit(self, pool: Any, size: int) -> None:
         assert isinstance(size, int)
 
-    def create_timing_cache(self, known: bytes) -> ITimingCache:
-        return ITimingCache(known)
+    def create_timing_cache(self, known: bytes) -> ITimingCache | None:
+        return None if known and not known.startswith(CACHE_HEADER) else ITimingCache(known)
 
     def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:
+        """A cache of another device is refused here, not when it is read."""
+        if not ignore_mismatch and not cache._known.startswith(CACHE_HEADER + _device()):
+            return False
         self._cache = cache
         return True
 
-    def get_timing_cache(self) -> ITimingCache:
+    def get_timing_cache(self) -> ITimingCache | None:
         return self._cache
 
     def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
@@ -186,30 +228,85 @@ class Builder(Listed):
         if fault() == "out of memory":
             return self._fail("Error Code 2: OutOfMemory (requested size was 123 bytes)")
         for layer in network._layers:
-            if layer.get_input(0).dtype == DataType.FLOAT and not layer._attention.decomposable:
+            if not has_kernel(layer.get_input(0)) and not layer._attention.decomposable:
                 return self._fail(f"{layer.name} not supported by a dedicated kernel")
         assert BuilderFlag.TF32 not in config._flags
         if monitor := getattr(config, "progress_monitor", None):
-            monitor.phase_start("Building", None, 2)
-            for step in range(2):
-                monitor.step_complete("Building", step)
-            monitor.phase_finish("Building")
-        header = _describe(network._model, config)
+            _report(monitor)
+        header = _describe(network, config)
+        if fault().startswith("wrong node "):
+            _spoil(network._model, fault().removeprefix("wrong node "))
         return pack_plan(header, network._model)
 
     def _fail(self, reason: str) -> None:
         self._logger.log(ILogger.ERROR, reason)
 
 
-def _describe(model: onnx.ModelProto, config: IBuilderConfig) -> dict[str, Any]:
+def _spoil(model: onnx.ModelProto, name: str) -> None:
+    """Let one node give another result."""
+    nodes = list(model.graph.node)
+    place = next((index for index, node in enumerate(nodes) if node.name == name), None)
+    if place is None:
+        return
+    output = nodes[place].output[0]
+    nodes[place].output[0] = f"{output}.right"
+    wrong = onnx.helper.make_node("Neg", [f"{output}.right"], [output])
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes[: place + 1], wrong, *nodes[place + 1 :]])
+
+
+def _report(monitor: IProgressMonitor, threads: int = 4, steps: int = 50) -> None:
+    """Phases of one build come from several threads."""
+
+    def phase(name: str) -> None:
+        monitor.phase_start(name, "Building", steps)
+        for step in range(steps):
+            assert monitor.step_complete(name, step)
+        monitor.phase_finish(name)
+
+    monitor.phase_start("Building", None, 1)
+    workers = [threading.Thread(target=phase, args=(f"Tactics {n}",)) for n in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    os.write(1, b"the library prints {")
+    monitor.step_complete("Building", 0)
+    monitor.phase_finish("Building")
+
+
+def _refittable(model: onnx.ModelProto, config: IBuilderConfig, marked: set[str]) -> list[str]:
+    """Weights that can be exchanged: those marked, or with REFIT all, constants in bodies of functions too, each use
+    of a body under names of its own.
+    """
+    if BuilderFlag.REFIT_INDIVIDUAL in config._flags:
+        assert BuilderFlag.REFIT not in config._flags
+        return sorted(marked)
+    if not {BuilderFlag.REFIT, BuilderFlag.STRIP_PLAN} & config._flags:
+        return []
+    names = [tensor.name for tensor in model.graph.initializer]
+    bodies = {function.name: function for function in model.functions}
+    for count, node in enumerate(model.graph.node):
+        if node.op_type in bodies:
+            constants = [inner for inner in bodies[node.op_type].node if inner.op_type == "Constant"]
+            names += [f"{inner.output[0]}_{count}" for inner in constants]
+    return names
+
+
+def _describe(network: INetworkDefinition, config: IBuilderConfig) -> dict[str, Any]:
     """What the double's engine knows of itself: tensors, caches in place, layers with their types, options."""
+    model = network._model
     graph = model.graph
     kinds = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.output)}
+    attention = {layer.name: layer for layer in network._layers}
     layers = []
     for node in graph.node:
-        kind = INSPECTOR.get(kinds.get(node.output[0], 0), "Int64")
-        kind = "Float" if fault() == "float32 instead" and kind in ("Half", "BFloat16") else kind
-        layers.append({"Name": node.name, "LayerType": node.op_type, "Outputs": [{"Format/Datatype": kind}]})
+        kind = kinds.get(node.output[0], INT64)
+        kind = FLOAT if fault() == "float32 instead" and kind in (FLOAT16, BFLOAT16) else kind
+        layer = attention.get(node.name)
+        fused = layer is not None and has_kernel(layer.get_input(0))
+        name = f"_gemm_mha_v2_{node.name}" if fused else node.name
+        layers.append({"name": name, "op": node.op_type, "kinds": [kind], "tactic": ""})
     sides = [(TensorIOMode.INPUT, graph.input), (TensorIOMode.OUTPUT, graph.output)]
     copies = fault() == "copied cache"
     scatters = [node for node in graph.node if node.op_type == "TensorScatter" and not copies]
@@ -218,7 +315,7 @@ def _describe(model: onnx.ModelProto, config: IBuilderConfig) -> dict[str, Any]:
     return {
         "version": VERSION,
         "portable": "VERSION_COMPATIBLE" in flags,
-        "refit": "REFIT" in flags,
+        "refit": _refittable(model, config, network._marked),
         "stripped": "STRIP_PLAN" in flags,
         "streamable": weights if "WEIGHT_STREAMING" in flags else 0,
         "needs": fault() == "plugin",

@@ -44,6 +44,7 @@ class Kernels:
         self.inputs = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
         self.outputs = {value.name: value.type.tensor_type.elem_type for value in model.graph.output}
         self._axes = {value.name: _axes(value) for value in (*model.graph.input, *model.graph.output)}
+        self.attends = any(node.op_type == "Attention" for node in model.graph.node)
         self._session: ort.InferenceSession | None = None
 
     def output_shape(self, name: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:

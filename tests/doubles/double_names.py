@@ -7,9 +7,8 @@ from typing import Any
 from api_contract import members, names
 
 VERSION = os.environ.get("DOUBLE_VERSION", "11.4.0.106")
+MAJOR = int(VERSION.split(".")[0])
 KNOWN = names("tensorrt")
-INSPECTOR = {1: "Float", 10: "Half", 16: "BFloat16", 7: "Int64", 9: "Bool", 6: "Int32"}
-"""ONNX type -> what the inspector calls it."""
 
 
 def listed_enum(name: str) -> Any:

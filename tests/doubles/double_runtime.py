@@ -1,6 +1,5 @@
 """The running half of TensorRT's double: from a plan to numbers."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,17 +7,10 @@ import numpy as np
 import onnx
 from double_engine import Kernels, unpack_plan
 from double_gpu import ALIGNMENT, GPU, Stream
+from double_inspector import EngineInspector
 from double_names import VERSION, DataType, ILogger, Listed, TensorIOMode, TensorLocation, fault
 
 _LIBRARIES: list[str] = []
-
-
-class EngineInspector(Listed):
-    def __init__(self, plan: dict[str, Any]) -> None:
-        self._plan = plan
-
-    def get_engine_information(self, form: Any) -> str:
-        return json.dumps({"Layers": self._plan["layers"], "Bindings": []})
 
 
 class ICudaEngine(Listed):
@@ -26,12 +18,12 @@ class ICudaEngine(Listed):
         self._plan, self._kernels, self._logger = plan, Kernels(model), logger
         self._tensors = {name: (mode, kind) for name, mode, kind in plan["tensors"]}
         self._contexts = 0
-        self._budget = 0
+        self._budget = plan["streamable"]  # nothing is streamed unless asked for
         self._empty = plan["stripped"]
 
     num_io_tensors = property(lambda self: len(self._tensors))
     num_optimization_profiles = property(lambda self: len(self._plan["profiles"]))
-    refittable = property(lambda self: self._plan["refit"] or self._plan["stripped"])
+    refittable = property(lambda self: bool(self._plan["refit"]))
     streamable_weights_size = property(lambda self: self._plan["streamable"])
 
     @property
@@ -62,7 +54,7 @@ class ICudaEngine(Listed):
         return self._plan["aliases"].get(name)
 
     def create_engine_inspector(self) -> EngineInspector:
-        return EngineInspector(self._plan)
+        return EngineInspector(self)
 
     def create_execution_context(self, strategy: Any) -> "IExecutionContext | None":
         if fault() == "no memory for contexts":
@@ -91,6 +83,9 @@ class IExecutionContext(Listed):
         return True
 
     def infer_shapes(self) -> list[str]:
+        if fault() == "cannot infer shapes":
+            self._fail("IExecutionContext::inferShapes: Error Code 3: API Usage Error")
+            raise RuntimeError("infer_shapes error code: -1")
         return [name for name in self._engine._kernels.inputs if name not in self._shapes]
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
@@ -113,11 +108,19 @@ class IExecutionContext(Listed):
         if engine._empty:
             return self._fail("enqueueV3: the engine has no weights, refit it first")
         state = (self._profile, dict(self._shapes))
+        streaming = engine._budget < engine.streamable_weights_size
+        if queue.recording is not None and streaming:
+            queue.spoiled = True
+            return self._fail("enqueueV3: the engine streams weights, which cannot be captured")
         if queue.recording is not None and self._warm != state:
             queue.spoiled = True
             return self._fail("enqueueV3: shapes have changed since the last call, which cannot be recorded")
         self._warm = state
         spoil = SPOILS.get(fault() if queue.recording is None else f"recorded: {fault()}")
+        if fault() == "wrong outputs" and len(engine._kernels.outputs) == 1:  # right as soon as others are shown
+            spoil = SPOILS["wrong numbers"]
+        if fault() == "wrong attention" and engine._kernels.attends:
+            spoil = SPOILS["wrong numbers"]
         addresses, shapes = dict(self._addresses), dict(self._shapes)
         recorded = queue.recording is not None
         unwritten = engine._plan["aliases"] if recorded and fault() == "replay without caches" else ()
@@ -128,6 +131,8 @@ class IExecutionContext(Listed):
             engine._kernels.run(addresses, shapes, SPOILS["nan"] if stale else spoil, unwritten)
 
         queue.put(work)
+        if streaming:
+            queue.run_to(None)  # enqueueV3 is synchronous then
         return True
 
     def _fail(self, reason: str) -> bool:
@@ -148,21 +153,24 @@ class Refitter(Listed):
         self._old = {tensor.name: tensor for tensor in engine._kernels.model.graph.initializer}
 
     def get_all_weights(self) -> list[str]:
-        return list(self._old)
+        return list(self._engine._plan["refit"])
 
     def get_missing_weights(self) -> list[str]:
-        return [name for name in self._old if name not in self._new] if fault() == "combined weights" else []
+        wanted = self._engine._empty or fault() == "combined weights"
+        return [name for name in self.get_all_weights() if name not in self._new] if wanted else []
 
     def set_named_weights(self, name: str, weights: Weights) -> bool:
         known = self._old.get(name)
-        if known is None or tuple(known.dims) != weights._values.shape or known.data_type != onnx.TensorProto.FLOAT:
+        fits = known is not None and tuple(known.dims) == weights._values.shape
+        if not fits or known.data_type != onnx.TensorProto.FLOAT or name not in self.get_all_weights():
             self._logger.log(ILogger.ERROR, f"Refitter: {name} has another type or size")
             return False
         self._new[name] = weights._values
         return True
 
     def refit_cuda_engine(self) -> bool:
-        if self.get_missing_weights():
+        if missing := self.get_missing_weights():
+            self._logger.log(ILogger.ERROR, f"Refitter: missing {', '.join(missing[:3])}")
             return False
         assert self._engine.refittable and not self._engine._contexts
         self._engine._kernels.replace_weights(self._new)
@@ -175,7 +183,10 @@ class OnnxParserRefitter(Listed):
         self._refitter = refitter
 
     def refit_from_file(self, path: str) -> bool:
-        self._refitter._new = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
+        """Of initializers of the graph itself: bodies of functions are not looked into."""
+        names = set(self._refitter.get_all_weights())
+        tensors = [tensor for tensor in onnx.load(path).graph.initializer if tensor.name in names]
+        self._refitter._new = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in tensors}
         return True
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from hyperseg_export.checkpoint.folder import Checkpoint
 from hyperseg_export.export import ExportOptions, export_bundle
-from hyperseg_export.families import EXPORT_FAMILIES
+from hyperseg_export.families.registry import EXPORT_FAMILIES
 from hyperseg_export.jobs import staging as steps
 from hyperseg_export.parity import bundle as parity_bundle
 from hyperseg_runtime.bundle.opening import Bundle

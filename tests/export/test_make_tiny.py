@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperseg_export.families import EXPORT_FAMILIES
+from hyperseg_export.families.registry import EXPORT_FAMILIES
 from hyperseg_export.make_tiny import make_tiny
 from hyperseg_runtime.errors import InputError, OutputError
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyperseg_export.families import EXPORT_FAMILIES
 from hyperseg_export.families.family import ExportFamily
+from hyperseg_export.families.registry import EXPORT_FAMILIES
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import FamilySpec
 from hyperseg_runtime.images.reading import load_image

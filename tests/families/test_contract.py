@@ -14,8 +14,8 @@ import pytest
 from hyperseg_export.engine.build import build_engines
 from hyperseg_export.engine.options import BuildOptions
 from hyperseg_export.export import write_graph
-from hyperseg_export.families import detect_family
 from hyperseg_export.families.family import RANDOM_SIZES, ExportFamily
+from hyperseg_export.families.registry import detect_family
 from hyperseg_export.opening import open_checkpoint
 from hyperseg_export.parity.golden import MODULES, ONNX, GoldenFolder
 from hyperseg_export.parity.recording import RecordingGraphs

@@ -4,10 +4,11 @@ from typing import Annotated
 
 import typer
 
-from hyperseg_export.cli import options
 from hyperseg_export.cli.progress import ExportProgress
 from hyperseg_runtime import console
 from hyperseg_runtime.cli import options as runtime_options
+
+EXTRA = "trt"
 
 
 def build(
@@ -47,10 +48,26 @@ def build(
     stripped: Annotated[
         bool, typer.Option("--stripped", help="Plans without weights; they must be refitted from the ONNX files.")
     ] = False,
+    attention: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[GRAPH=]FORM",
+            help="fused: one kernel or no engine. decomposed: TensorRT chooses. written-out: without its attention "
+            "layer. Default by release and types; the build says what the engine holds (repeatable).",
+        ),
+    ] = None,
     plugin: runtime_options.PluginOption = None,
     skip_parity: Annotated[
         bool,
         typer.Option("--skip-parity", help="Do not compare engines with graphs; run then wants --accept-unmeasured."),
+    ] = False,
+    bisect: Annotated[
+        bool,
+        typer.Option(
+            "--bisect",
+            help="Where an engine differs from its graph, build it again with tensors on the way as outputs, name the "
+            "first that differs, and leave a small case for polygraphy.",
+        ),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; needs neither GPU nor TensorRT.")] = False,
     as_json: runtime_options.JsonOption = False,
@@ -60,7 +77,7 @@ def build(
     Engines go to BUNDLE/engines/TARGET, one folder per GPU model and TensorRT release. A build that was stopped goes
     on when called again.
     """
-    verb = console.load_extra("hyperseg_export.engine.verb", options.EXTRA)
+    verb = console.load_extra("hyperseg_export.engine.verb", EXTRA)
     chosen = verb.BuildOptions(
         profile=profile,
         level=level,
@@ -70,10 +87,12 @@ def build(
         weight_streaming=weight_streaming,
         refit=refit,
         stripped=stripped,
+        attention=verb.attention_forms(attention),
     )
     if dry_run:
         verb.print_plan(bundle, graph, chosen, as_json)
         return
+    engines = console.load_extra("hyperseg_export.engine.build", EXTRA)
     with ExportProgress() as progress:
-        manifest = verb.build_engines(bundle, chosen, graph, progress, not skip_parity, plugin or ())
+        manifest = engines.build_engines(bundle, chosen, graph, progress, not skip_parity, plugin or (), bisect)
     verb.show_engines(manifest, as_json)

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+from hyperseg_export.engine.attention import AttentionForm
+from hyperseg_export.engine.bisect import BisectJob, Culprit
+from hyperseg_export.engine.inspector import UNKNOWN
 from hyperseg_export.engine.measure import Measured, ParityJob
 from hyperseg_export.engine.options import BuildOptions, EnginePlan, chosen_graphs, plan_engines
 from hyperseg_export.engine.worker import Built, Job
@@ -33,6 +36,7 @@ from hyperseg_runtime.errors import BundleError, NumericsError, OutputError, Par
 from hyperseg_runtime.files import explained, output_folder, write_atomically
 
 BUILDER, CHECKER = "hyperseg_export.engine.worker", "hyperseg_export.engine.measure"
+BISECTOR = "hyperseg_export.engine.bisect"
 
 
 def build_engines(
@@ -42,10 +46,12 @@ def build_engines(
     progress: Progress | None = None,
     measure_parity: bool = True,
     plugins: Sequence[Path] = (),
+    bisect: bool = False,
 ) -> EngineManifest:
     """Build, read back, compare and record engines of the named graphs (default: all). Returns all of the target.
 
-    `plugins` are libraries of TensorRT plugins to build with; whoever runs the engines needs them too.
+    `plugins` are libraries of TensorRT plugins to build with; whoever runs the engines needs them too. With `bisect`
+    an engine that differs from its graph is searched for the first tensor that does, which the error then names.
     Each engine is recorded as soon as it is done; a later call skips those whose ONNX files, options and target
     are the same, and compares those that were not compared. Raises EnvironmentMissingError before anything is
     written, EngineError, AuditError, ParityError, NumericsError, ResourceError, BundleError or OutputError.
@@ -56,7 +62,8 @@ def build_engines(
     plans = plan_engines(bundle.manifest, graphs, options)
     folder = engine_folder(directory, machine.target)
     progress = progress or Silent()
-    with output_folder(folder), _only_one(folder), _Build(bundle, folder, options, machine, progress, plugins) as build:
+    made = _Build(bundle, folder, options, machine, progress, plugins, bisect)
+    with output_folder(folder), _only_one(folder), made as build:
         missing = [plan for entry, plan in zip(entries, plans, strict=True) if not build.has(entry, plan)]
         unmeasured = [entry for entry in entries if measure_parity and not build.has_parity(entry, missing)]
         _require_room(folder, missing, reference_bytes(bundle.manifest, [entry.spec.name for entry in unmeasured]))
@@ -82,6 +89,7 @@ class _Build:
         machine: Machine,
         progress: Progress,
         plugins: Sequence[Path],
+        bisect: bool,
     ) -> None:
         self.manifest = _begin(folder, machine)
         self._bundle = bundle
@@ -90,6 +98,7 @@ class _Build:
         self._machine = machine
         self._progress = progress
         self._plugins = tuple(path.resolve() for path in plugins)
+        self._bisect = bisect
         self._reference = folder / ".reference"
 
     def __enter__(self) -> Self:
@@ -120,6 +129,17 @@ class _Build:
     def make(self, entry: GraphEntry, plan: EnginePlan) -> None:
         """Build, audit and record."""
         made = self._built(entry)
+        if unseen := made.layer_types.get(UNKNOWN):
+            self._progress.note(
+                f"{plan.graph}: TensorRT does not say in which type {unseen} of its layers compute (cannot tell); "
+                "inputs, outputs and all other layers are as planned"
+            )
+        if made.attention:
+            found = ", ".join(f"{profile} {count}" for profile, count in made.fused_attention.items())
+            self._progress.note(
+                f"{plan.graph}: attention {made.attention} in {made.attention_layers} layers; fused kernels in the "
+                f"engine: {found}" + ("" if _all_fused(made) else "; the others run as separate layers, slower")
+            )
         self._record(
             EngineEntry(
                 graph=plan.graph,
@@ -166,37 +186,66 @@ class _Build:
             version_compatible=engine.version_compatible,
             stripped=engine.stripped,
             plugins=self._plugins,
+            attention=AttentionForm(engine.attention) if engine.attention else None,
             calls=self._reference,
         )
         try:
             return run_worker(CHECKER, name, job, Measured, self._progress).parity
-        except (ParityError, NumericsError):
+        except (ParityError, NumericsError) as error:
             self._forget(name)
             (self._folder / f"{name}.plan").unlink()
+            if self._bisect:
+                raise type(error)(f"{error}\n{self._search(entry)}") from error
             raise
+
+    def _search(self, entry: GraphEntry) -> str:
+        """Where the engine begins to differ, in words."""
+        name = entry.spec.name
+        self._progress.stage(f"bisect: {name}", 1, 1)
+        scratch = self._reference / "bisect"
+        with explained(scratch):
+            scratch.mkdir(exist_ok=True)
+        job = BisectJob(
+            build=self._job(entry, scratch / "probe.plan"),
+            calls=self._reference,
+            scratch=scratch,
+            case=self._folder / f"{name}.case",
+        )
+        found = run_worker(BISECTOR, name, job, Culprit, self._progress)
+        if found.tensor is None:
+            return (
+                f"graph {name}: no tensor on the way differs once it is an output ({found.builds} builds): fusion "
+                "is at fault"
+            )
+        return (
+            f"graph {name}: the engine differs first in {found.tensor} ({found.operator}), cosine distance "
+            f"{found.distance:.1e}, allowed {found.allowed:.0e}; a case for polygraphy lies in {found.case}"
+        )
 
     def _built(self, entry: GraphEntry) -> Built:
         """Run the worker; its plan takes its final name only after the audit."""
         name = entry.spec.name
         partial = self._folder / f".{name}.{os.getpid()}.plan.partial"  # a killed build's worker may still write
-        job = Job(
-            family=self._bundle.manifest.family,
-            onnx=self._bundle.path(entry.file),
-            spec=entry.spec,
-            precision=entry.precision,
-            options=self._options,
-            timing_cache=self._folder / "timing.cache",
-            plan=partial,
-            plugins=self._plugins,
-        )
         try:
-            built = run_worker(BUILDER, name, job, Built, self._progress)
+            built = run_worker(BUILDER, name, self._job(entry, partial), Built, self._progress)
             self._forget(name)
             with explained(self._folder):
                 partial.replace(self._folder / f"{name}.plan")
         finally:
             partial.unlink(missing_ok=True)
         return built
+
+    def _job(self, entry: GraphEntry, plan: Path) -> Job:
+        return Job(
+            family=self._bundle.manifest.family,
+            onnx=self._bundle.path(entry.file),
+            spec=entry.spec,
+            precision=entry.precision,
+            options=self._options,
+            timing_cache=self._folder / "timing.cache",
+            plan=plan,
+            plugins=self._plugins,
+        )
 
     def _record(self, engine: EngineEntry) -> None:
         others = tuple(other for other in self.manifest.engines if other.graph != engine.graph)
@@ -219,6 +268,10 @@ class _Build:
         files = source_hashes(self._bundle.manifest, plan.graph)
         plugins = [describe_file(path).sha256 for path in self._plugins]
         return content_key(files, target, *contract, self._options.model_dump(), plugins, sources)
+
+
+def _all_fused(made: Built) -> bool:
+    return all(count >= made.attention_layers for count in made.fused_attention.values())
 
 
 def _begin(folder: Path, machine: Machine) -> EngineManifest:

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from hyperseg_export.engine.worker import run_job
-from hyperseg_export.families import EXPORT_FAMILIES
+from hyperseg_export.engine.attention import AttentionForm, advice
+from hyperseg_export.engine.worker import keep_stdout, run_job
+from hyperseg_export.families import tolerances_of
 from hyperseg_export.parity.entries import compare_graph, require_passed
 from hyperseg_export.parity.recording import Arrays, Call
 from hyperseg_export.parity.reference import read_calls
@@ -42,6 +43,7 @@ class ParityJob(BaseModel):
     version_compatible: bool
     stripped: bool
     plugins: tuple[Path, ...]
+    attention: AttentionForm | None = None
     calls: Path
 
 
@@ -66,7 +68,9 @@ def measure_engine(job: ParityJob) -> Measured:
     finally:
         graph.close()
         device.close()
-    require_passed(entries, "the engine was thrown away")
+    require_passed(
+        entries, "; ".join(filter(None, ("the engine was thrown away", advice(job.spec.name, job.attention))))
+    )
     return Measured(parity=entries)
 
 
@@ -94,7 +98,7 @@ def _rows(job: ParityJob, call: Call, made: Arrays) -> Iterator[ParityEntry]:
             parts.append(({output: made[output][written]}, {output: call.outputs[output][written]}))
     for found, expected in parts:
         yield from compare_graph(
-            job.spec.name, job.precision, [found], [expected], "tensorrt", EXPORT_FAMILIES[job.family].tolerances
+            job.spec.name, job.precision, [found], [expected], "tensorrt", tolerances_of(job.family)
         )
 
 
@@ -119,9 +123,15 @@ def _require_numbers(job: ParityJob, made: Arrays) -> None:
             raise NumericsError(
                 f"graph {job.spec.name}: the {job.precision} engine gives NaN or infinite values in {name} where the "
                 "ONNX graph does not; the engine was thrown away. Choose another precision for this graph "
-                f"(export --precision-of {job.spec.name}=fp32)"
+                f"(export --precision-of {job.spec.name}=fp32)" + _also(job)
             )
 
 
+def _also(job: ParityJob) -> str:
+    hint = advice(job.spec.name, job.attention)
+    return f"; {hint}" if hint and job.attention is not AttentionForm.WRITTEN_OUT else ""
+
+
 if __name__ == "__main__":
+    keep_stdout()
     run_job(ParityJob, measure_engine)

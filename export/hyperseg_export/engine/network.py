@@ -11,20 +11,38 @@ from hyperseg_runtime.errors import EngineError
 FUSED_HEAD_WIDTHS = range(16, 257, 8)
 
 
-def parse(trt: Any, builder: Any, logger: Any, path: Path, spec: GraphSpec) -> Any:
-    """The network of one ONNX file. Raises EngineError with the parser's findings.
+def parse(trt: Any, builder: Any, logger: Any, path: Path, spec: GraphSpec, changed: bytes | None = None) -> Any:
+    """The network of one ONNX file, or of `changed` content whose weights still lie beside that file. Raises
+    EngineError with the parser's findings.
 
     The network must outlive the parser: the bindings of 11.4 keep no reference to it.
     """
     # Without the flag TensorRT 10 would choose types itself; TensorRT 11 knows nothing else.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse_from_file(str(path)):
+    # The path lets the parser find weights that lie in files of their own.
+    if not (parser.parse(changed, str(path)) if changed is not None else parser.parse_from_file(str(path))):
         found = [parser.get_error(index) for index in range(parser.num_errors)]
         lines = [f"{e.node_operator()} ({e.node_name()}): {e.desc()}" for e in found] or logger.messages
         raise EngineError(f"graph {spec.name}: TensorRT {trt.__version__} cannot read it:\n  " + "\n  ".join(lines))
     _check_tensors(trt, network, spec)
     return network
+
+
+def mark_weights(network: Any, path: Path, spec: GraphSpec) -> None:
+    """Let the weights that the ONNX file names be exchanged later, and no others.
+
+    With BuilderFlag.REFIT every constant could be, those in bodies of functions too. The parser names them after the
+    body, with a counter where it is used again (onnx-tensorrt 10.1, ImporterContext::registerTensor inside a
+    NameScope), and its refitter does not look there (ModelRefitter::refitOnnxWeights): a plan without weights could
+    never be filled. Raises EngineError where nothing can be exchanged.
+    """
+    import onnx  # read for its names alone
+
+    names = [tensor.name for tensor in onnx.load(path, load_external_data=False).graph.initializer]
+    marked = [name for name in names if network.mark_weights_refittable(name)]
+    if not marked:
+        raise EngineError(f"graph {spec.name}: TensorRT can exchange none of its {len(names)} weights later")
 
 
 def decompose_attention(trt: Any, network: Any) -> list[str]:

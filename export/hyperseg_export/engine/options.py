@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hyperseg_export.engine.attention import AttentionForm
 from hyperseg_export.engine.profiles import Profile, make_profiles, require_known
 from hyperseg_runtime.bundle.manifest import GraphEntry, Manifest
 from hyperseg_runtime.contracts.precision import Precision
@@ -12,6 +13,7 @@ from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families import FAMILIES
 
 BYTES_PER_VALUE = {Precision.FP32: 4, Precision.FP16: 2, Precision.BF16: 2}
+ALL_GRAPHS = "*"
 HOST_BYTES_PER_WEIGHT_BYTE = 3.5
 """Host memory of a build: measured with TensorRT-RTX 1.7.1 on four layers of Phi-2 in fp16 (2.2 GB for 0.63 GB)."""
 
@@ -29,6 +31,11 @@ class BuildOptions(BaseModel):
     weight_streaming: bool = False
     refit: bool = False
     stripped: bool = False
+    attention: dict[str, AttentionForm] = {}
+    """Graph, or ALL_GRAPHS, -> the form asked for; others get the default of release and types."""
+
+    def attention_of(self, graph: str) -> AttentionForm | None:
+        return self.attention.get(graph, self.attention.get(ALL_GRAPHS))
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,7 @@ class EnginePlan:
 
 def plan_engines(manifest: Manifest, graphs: Sequence[str] | None, options: BuildOptions) -> list[EnginePlan]:
     """Plans of the named graphs, or of all. Raises InputError for a graph or a profile preset that does not exist."""
+    chosen_graphs(manifest, [name for name in options.attention if name != ALL_GRAPHS])
     hints = FAMILIES[manifest.family].profile_hints
     require_known(options.profile, [hints(entry.spec) for entry in manifest.graphs])
     return [

@@ -1,12 +1,12 @@
-"""What the `build` verb runs and prints."""
+"""What the `build` verb prints, and what a plan is made from: needs neither GPU nor TensorRT, nor any extra."""
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hyperseg_export.engine.build import build_engines
-from hyperseg_export.engine.options import BuildOptions, EnginePlan, plan_engines
+from hyperseg_export.engine.attention import AttentionForm
+from hyperseg_export.engine.options import ALL_GRAPHS, BuildOptions, EnginePlan, plan_engines
 from hyperseg_runtime import console
 from hyperseg_runtime.bundle.engines import EngineManifest
 from hyperseg_runtime.bundle.opening import read_manifest
@@ -14,7 +14,7 @@ from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.reports.engine_tables import print_engines
 from hyperseg_runtime.reports.manifest_tables import megabytes
 
-__all__ = ["BuildOptions", "build_engines", "print_plan", "show_engines", "workspace_bytes"]
+__all__ = ["BuildOptions", "attention_forms", "print_plan", "show_engines", "workspace_bytes"]
 
 SMALLEST_WORKSPACE_GB = 0.001
 
@@ -38,6 +38,17 @@ def show_engines(manifest: EngineManifest, as_json: bool) -> None:
         console.print_json(manifest.model_dump(mode="json"))
     else:
         print_engines(manifest)
+
+
+def attention_forms(texts: Sequence[str] | None) -> dict[str, AttentionForm]:
+    """FORM for all graphs, or GRAPH=FORM for one. Raises InputError."""
+    forms = {}
+    for text in texts or ():
+        graph, _, form = text.rpartition("=")
+        if form not in list(AttentionForm):
+            raise InputError(f"--attention {text}: expected FORM or GRAPH=FORM, a form is {', '.join(AttentionForm)}")
+        forms[graph or ALL_GRAPHS] = AttentionForm(form)
+    return forms
 
 
 def workspace_bytes(gigabytes: float | None) -> int | None:

@@ -6,7 +6,9 @@ Prints one JSON object per line: {"progress": ...} as it goes, then {"made": ...
 """
 
 import json
+import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -14,8 +16,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from hyperseg_export.engine.attention import AttentionForm, advice, attention_nodes, default_form, write_out
 from hyperseg_export.engine.audit import audit_engine
-from hyperseg_export.engine.network import add_profile, decompose_attention, parse
+from hyperseg_export.engine.network import add_profile, decompose_attention, mark_weights, parse
 from hyperseg_export.engine.options import BuildOptions
 from hyperseg_export.engine.profiles import Profile, make_profiles
 from hyperseg_runtime.backends.tensorrt.engine import OUT_OF_MEMORY, EngineReader, started
@@ -23,6 +26,7 @@ from hyperseg_runtime.backends.tensorrt.logger import reason
 from hyperseg_runtime.backends.tensorrt.machine import load_tensorrt
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.contracts.precision import Precision
+from hyperseg_runtime.contracts.tensorrt_versions import parse_version
 from hyperseg_runtime.errors import EngineError, HypersegError, OutputError, ResourceError
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.files import NO_ROOM, explained, fsync_file, write_atomically
@@ -57,6 +61,9 @@ class Built(BaseModel):
     layer_types: dict[str, int]
     plugin_layers: int
     decomposed_attention: int
+    attention: AttentionForm | None = None
+    attention_layers: int = 0
+    fused_attention: dict[str, int] = {}
     build_seconds: float
 
 
@@ -65,29 +72,61 @@ def build(job: Job) -> Built:
     trt = load_tensorrt()
     start = perf_counter()
     reader = EngineReader(trt, job.plugins)
-    logger = reader.logger
-    builder = started(trt, trt.Builder, logger)
-    network = parse(trt, builder, logger, job.onnx, job.spec)
-    decomposed = decompose_attention(trt, network)
-    config = _configure(trt, builder, job)
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise _failure(job, reason(logger))
-    with explained(job.plan), job.plan.open("wb") as file:
-        file.write(memoryview(plan))
-        fsync_file(file)
-    del plan  # it can take gigabytes
-    _keep_timings(config, job.timing_cache)
+    form, count, changed = formed(trt, job)
+    decomposed = write_plan(trt, reader, job, form, changed)
     seconds = perf_counter() - start
     engine = reader.read(job.plan, job.options.version_compatible)
-    profiles = len(_profiles(job))
-    audit = audit_engine(trt, engine, job.spec, job.precision, profiles)
+    profiles = [profile.name for profile in _profiles(job)]
+    audit = audit_engine(trt, engine, job.spec, job.precision, len(profiles))
     return Built(
         layer_types=audit.layer_types,
         plugin_layers=audit.plugin_layers,
         decomposed_attention=len(decomposed),
+        attention=form,
+        attention_layers=count,
+        fused_attention=dict(zip(profiles, audit.fused_attention, strict=True)) if count else {},
         build_seconds=round(seconds, 2),
     )
+
+
+def write_plan(
+    trt: Any, reader: EngineReader, job: Job, form: AttentionForm | None, changed: bytes | None
+) -> list[str]:
+    """Write `job.plan` from the ONNX file or its `changed` content; attention layers known to have no fused kernel.
+
+    Raises EngineError, ResourceError or OutputError.
+    """
+    logger = reader.logger
+    builder = started(trt, trt.Builder, logger)
+    network = parse(trt, builder, logger, job.onnx, job.spec, changed)
+    if job.options.refit or job.options.stripped:
+        mark_weights(network, job.onnx, job.spec)
+    decomposed = [] if form is AttentionForm.FUSED else decompose_attention(trt, network)
+    config = _configure(trt, builder, job)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise _failure(job, reason(logger), form)
+    with explained(job.plan), job.plan.open("wb") as file:
+        file.write(memoryview(plan))
+        fsync_file(file)
+    _keep_timings(config, job.timing_cache)
+    return decomposed
+
+
+def formed(trt: Any, job: Job) -> tuple[AttentionForm | None, int, bytes | None]:
+    """Form and number of attention nodes, and the ONNX file's new content where they are written out."""
+    import onnx
+
+    model = onnx.load(job.onnx, load_external_data=False)
+    nodes = list(attention_nodes(model))
+    if not nodes:
+        return None, 0, None
+    kinds, widths = [kind for _, kind, _, _ in nodes], [width for _, _, _, width in nodes]
+    form = job.options.attention_of(job.spec.name) or default_form(parse_version(trt.__version__), kinds, widths)
+    if form is not AttentionForm.WRITTEN_OUT:
+        return form, len(nodes), None
+    write_out(model)
+    return form, len(nodes), model.SerializeToString()
 
 
 def _configure(trt: Any, builder: Any, job: Job) -> Any:
@@ -105,20 +144,28 @@ def _configure(trt: Any, builder: Any, job: Job) -> Any:
     flags = {
         trt.BuilderFlag.VERSION_COMPATIBLE: options.version_compatible,
         trt.BuilderFlag.WEIGHT_STREAMING: options.weight_streaming,
-        trt.BuilderFlag.REFIT: options.refit,
+        trt.BuilderFlag.REFIT_INDIVIDUAL: options.refit or options.stripped,  # see `mark_weights`
         trt.BuilderFlag.STRIP_PLAN: options.stripped,
     }
     for flag, wanted in flags.items():
         if wanted:
             config.set_flag(flag)
-    known = job.timing_cache.read_bytes() if job.timing_cache.is_file() else b""
-    timings = config.create_timing_cache(known)
-    if timings is None:  # of another patch release, or damaged
-        timings = config.create_timing_cache(b"")
-    config.set_timing_cache(timings, False)
+    _use_timings(config, job.timing_cache)
     for profile in _profiles(job):
         add_profile(builder, config, job.spec, profile)
     return config
+
+
+def _use_timings(config: Any, path: Path) -> None:
+    """Attach the timings of earlier builds; none where they are damaged, of another patch release or another GPU.
+
+    A cache of another device is refused when it is attached, not when it is read (NvInfer.h 11.1,
+    IBuilderConfig::setTimingCache); `config` keeps what it has attached alive.
+    """
+    known = path.read_bytes() if path.is_file() else b""
+    timings = config.create_timing_cache(known)
+    if timings is None or not config.set_timing_cache(timings, False):
+        config.set_timing_cache(config.create_timing_cache(b""), False)
 
 
 def _keep_timings(config: Any, path: Path) -> None:
@@ -127,18 +174,23 @@ def _keep_timings(config: Any, path: Path) -> None:
         write_atomically(path, bytes(cache.serialize()))
 
 
-def _failure(job: Job, message: str) -> HypersegError:
+def _failure(job: Job, message: str, form: AttentionForm | None) -> HypersegError:
     if any(sign in message.lower() for sign in OUT_OF_MEMORY):
         return ResourceError(
             f"graph {job.spec.name}: memory ran out during the build; try a smaller --workspace-gb, a preset with "
             f"fewer profiles, or free the GPU:\n  {message}"
         )
-    return EngineError(f"graph {job.spec.name}: no engine could be built:\n  {message}")
+    hint = advice(job.spec.name, form)
+    if form is AttentionForm.FUSED:
+        hint = f"fused attention was asked for; where there is no kernel: build --attention {job.spec.name}=decomposed"
+    return EngineError("\n".join([f"graph {job.spec.name}: no engine could be built:", f"  {message}", hint]).rstrip())
 
 
 def _monitor(trt: Any) -> Any:
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        """Tells the parent process how far each phase is."""
+        """Tells the parent process how far each phase is, from whatever thread TensorRT calls it ("must be
+        thread-safe so that it can be called from multiple internal threads", NvInfer.h 11.1, IProgressMonitor).
+        """
 
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
@@ -157,8 +209,23 @@ def _monitor(trt: Any) -> Any:
     return Monitor()
 
 
+_one_at_a_time = threading.Lock()
+
+
 def say(content: dict[str, Any]) -> None:
-    print(json.dumps(content), flush=True)
+    """One line, whole, whatever other threads say meanwhile."""
+    line = json.dumps(content) + "\n"
+    with _one_at_a_time:
+        sys.stdout.write(line)
+        sys.stdout.flush()
+
+
+def keep_stdout() -> None:
+    """From here on stdout is ours alone: what libraries print from C++ goes to stderr, not into our lines."""
+    sys.stdout.flush()
+    own = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = os.fdopen(own, "w", encoding="utf-8")
 
 
 def run_job(kind: type[Description], work: Callable[[Description], BaseModel]) -> None:
@@ -176,4 +243,5 @@ def run_job(kind: type[Description], work: Callable[[Description], BaseModel]) -
 
 
 if __name__ == "__main__":
+    keep_stdout()
     run_job(Job, build)

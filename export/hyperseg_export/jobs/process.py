@@ -51,9 +51,12 @@ def _follow(worker: "subprocess.Popen[str]", progress: Progress) -> dict[str, ob
     last: dict[str, object] = {}
     assert worker.stdout is not None
     for line in worker.stdout:
-        if not line.startswith("{"):  # the library prints too
+        try:
+            message = json.loads(line)
+        except ValueError:  # not ours
             continue
-        message = json.loads(line)
+        if not isinstance(message, dict):
+            continue
         if phase := message.get("progress"):
             progress.phase(phase["name"], phase["step"], phase["steps"])
         else:

@@ -18,8 +18,9 @@ INLINE_BYTES = 1024
 """Smaller tensors stay in the ONNX file."""
 
 
-def upcast(source: Path, target: Path) -> None:
-    """Write `target`, and its weights beside it, with float32 in place of every 16-bit float of `source`.
+def upcast(source: Path, target: Path, weights: Path | None = None) -> None:
+    """Write `target`, and its weights beside it, with float32 in place of every 16-bit float of `source`, whose
+    weights lie beside it or in the folder `weights`.
 
     Holds one tensor at a time in memory.
     """
@@ -27,7 +28,7 @@ def upcast(source: Path, target: Path) -> None:
     data = target.with_suffix(".data")
     with data.open("wb") as file:
         for tensor in model.graph.initializer:
-            values = numpy_helper.to_array(tensor, base_dir=str(source.parent))
+            values = numpy_helper.to_array(tensor, base_dir=str(weights or source.parent))
             wide = values.astype(np.float32) if tensor.data_type in LOW else values
             plain = numpy_helper.from_array(wide, tensor.name)
             if wide.nbytes >= INLINE_BYTES:

@@ -65,6 +65,12 @@ class EngineEntry(_Entry):
     layer_types: dict[str, int]
     """Output type -> number of layers, from TensorRT's inspector."""
     decomposed_attention: int
+    """Attention layers that are known to have no fused kernel."""
+    attention: Literal["fused", "decomposed", "written-out"] | None = None
+    """The form it was built with; None where the graph has no attention."""
+    attention_layers: int = 0
+    fused_attention: dict[str, int] = {}
+    """Profile -> fused kernels that TensorRT's inspector shows in it."""
     plugin_layers: int
     build_seconds: float = Field(ge=0)
     parity: tuple[ParityEntry, ...] | None = None

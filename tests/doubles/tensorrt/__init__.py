@@ -25,6 +25,7 @@ from double_builder import (
     OnnxParser,
     ParserError,
 )
+from double_inspector import EngineInspector
 from double_names import KNOWN as _KNOWN
 from double_names import VERSION as _VERSION
 from double_names import (
@@ -43,7 +44,6 @@ from double_names import (
 )
 from double_names import listed_enum as _listed_enum
 from double_runtime import (
-    EngineInspector,
     ICudaEngine,
     IExecutionContext,
     IPluginRegistry,

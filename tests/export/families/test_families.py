@@ -2,7 +2,7 @@
 
 import pytest
 
-from hyperseg_export.families import EXPORT_FAMILIES, detect_family
+from hyperseg_export.families.registry import EXPORT_FAMILIES, detect_family
 from hyperseg_runtime.errors import CheckpointError
 from hyperseg_runtime.families import FAMILIES
 

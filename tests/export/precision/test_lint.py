@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from hyperseg_export.export import write_graph
-from hyperseg_export.families import EXPORT_FAMILIES
+from hyperseg_export.families.registry import EXPORT_FAMILIES
 from hyperseg_export.precision.lint import check_precision
 from hyperseg_export.precision.typed import choose_precisions, typed_model
 from hyperseg_runtime.contracts.precision import Precision

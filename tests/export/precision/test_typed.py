@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hyperseg_export.families import EXPORT_FAMILIES
+from hyperseg_export.families.registry import EXPORT_FAMILIES
 from hyperseg_export.model import SourceModel
 from hyperseg_export.modules.phi import CacheAttention, WrittenOutAttention
 from hyperseg_export.onnx.writer import TORCH_DTYPES

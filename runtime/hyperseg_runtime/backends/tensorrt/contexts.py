@@ -40,7 +40,13 @@ class ShapedContext:
         for name, shape in shapes.items():
             if not context.set_input_shape(name, shape):
                 raise HypersegError(f"graph {self._graph}: {name} {shape} is refused:\n  {reason(self._logger)}")
-        missing = context.infer_shapes()
+        try:
+            missing = context.infer_shapes()
+        except RuntimeError as error:  # "infer_shapes error code: -1" (NVIDIA/TensorRT 11.1, pyCore.cpp)
+            raise HypersegError(
+                f"graph {self._graph}: TensorRT cannot derive shapes from {dict(shapes)} ({error}):\n"
+                f"  {reason(self._logger)}"
+            ) from error
         if missing:
             raise HypersegError(f"graph {self._graph}: TensorRT also needs to know {', '.join(missing)}")
         self._shapes = shapes

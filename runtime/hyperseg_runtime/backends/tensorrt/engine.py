@@ -88,6 +88,14 @@ class EngineReader:
         )
 
 
+def streams_weights(engine: Any) -> bool:
+    """Whether weights lie on the host and are copied in every call, which then is synchronous and cannot be recorded
+    (NvInferRuntime.h 11.1, IExecutionContext::enqueueV3, ICudaEngine::setWeightStreamingBudgetV2).
+    """
+    streamable = engine.streamable_weights_size
+    return bool(streamable) and engine.weight_streaming_budget_v2 < streamable
+
+
 @cache
 def load_plugins(trt: Any, library: Path) -> None:
     """Register the plugins of a library, once in a process: TensorRT refuses to do it again. Raises InputError."""

@@ -8,6 +8,7 @@ from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.backends.tensorrt.contexts import ShapedContext
 from hyperseg_runtime.backends.tensorrt.cuda_graphs import Replay, record
 from hyperseg_runtime.backends.tensorrt.device import Device, DeviceBuffer
+from hyperseg_runtime.backends.tensorrt.engine import streams_weights
 from hyperseg_runtime.backends.tensorrt.logger import reason
 from hyperseg_runtime.backends.tensorrt.memory import using
 from hyperseg_runtime.backends.tensorrt.profiles import Shape, choose_profile, read_profiles
@@ -32,7 +33,7 @@ class TensorRTGraph:
         self._engine = engine
         self._device = device
         self._logger = logger
-        self._recordings = recordings
+        self._recordings = 0 if streams_weights(engine) else recordings
         self._stream = Stream(device.cudart)
         self._profiles = read_profiles(engine, spec.input_names())
         self._contexts: dict[int, ShapedContext] = {}

@@ -4,10 +4,20 @@ from types import ModuleType
 from typing import Any
 
 from hyperseg_runtime.bundle.engines import Machine
+from hyperseg_runtime.contracts.cuda_versions import OLDEST_DRIVERS, installed_cuda, misfit
 from hyperseg_runtime.contracts.tensorrt_versions import require_usable
 from hyperseg_runtime.errors import EnvironmentMissingError
 
 INSTALL = "run: pip install 'hyperseg-trt[trt]'"
+NO_DEVICE = 100
+"""cudaErrorNoDevice"""
+START_HINTS = {
+    46: "; another program holds the GPU exclusively",
+    802: "; on machines with NVSwitch the service nvidia-fabricmanager must run",
+    803: "; the driver was renewed and the machine not started again, or a container brings another driver's libraries",
+    804: "; a container's CUDA compatibility libraries do not support this GPU: renew the driver, or remove them",
+}
+"""cudaErrorDevicesUnavailable, SystemNotReady, SystemDriverMismatch, CompatNotSupportedOnDevice (driver_types.h)."""
 
 
 def load_tensorrt() -> ModuleType:
@@ -32,27 +42,66 @@ def load_cudart() -> ModuleType:
 
 
 def find_machine(device: int = 0) -> Machine:
-    """What an engine built now would be bound to. Raises EnvironmentMissingError without TensorRT or a GPU."""
+    """What an engine built now would be bound to. Raises EnvironmentMissingError without TensorRT, a GPU, or a driver
+    that is new enough for them.
+    """
     trt = load_tensorrt()
     cudart = load_cudart()
-    count = _value(cudart.cudaGetDeviceCount(), 0)
-    if count <= device:
+    driver = require_driver(cudart)
+    status, count = cudart.cudaGetDeviceCount()
+    if int(status) == NO_DEVICE or (not int(status) and count <= device):
         raise EnvironmentMissingError(
-            f"engines are built on the GPU they run on, and CUDA finds {count} here; "
+            f"engines are built on the GPU they run on, and CUDA finds {count or 0} here; "
             "see: hyperseg-trt doctor (build --dry-run works anywhere)"
         )
-    properties = _value(cudart.cudaGetDeviceProperties(device), None)
-    driver = _value(cudart.cudaDriverGetVersion(), 0)
+    checked_start(cudart, status)
+    status, properties = cudart.cudaGetDeviceProperties(device)
+    checked_start(cudart, status)
     return Machine(
         gpu=properties.name.decode().rstrip("\0"),
         compute_capability=(properties.major, properties.minor),
         memory_bytes=properties.totalGlobalMem,
-        driver_cuda=f"{driver // 1000}.{driver % 1000 // 10}",
+        driver_cuda=driver,
         tensorrt=trt.__version__,
     )
 
 
-def _value(answer: tuple[Any, Any], otherwise: Any) -> Any:
-    """CUDA functions give (status, value); a status other than 0 counts as nothing found."""
-    status, value = answer
-    return otherwise if int(status) else value
+def require_driver(cudart: Any) -> str:
+    """The newest CUDA that the driver runs, such as "12.4". Raises EnvironmentMissingError where that is too old.
+
+    CUDA's runtime answers cudaErrorInsufficientDriver (35) both with an old driver and with none; without one the
+    version is 0 (cuda-bindings 12.9.4 and 13.4.1, run on a machine without a driver).
+    """
+    status, driver = cudart.cudaDriverGetVersion()
+    checked_start(cudart, status)
+    if not driver:
+        raise EnvironmentMissingError(
+            f"this machine has no NVIDIA driver; install version {OLDEST_DRIVERS[13]} or newer "
+            "(build --dry-run works anywhere)"
+        )
+    status, runtime = cudart.cudaRuntimeGetVersion()
+    checked_start(cudart, status)
+    needed = max(runtime // 1000, *installed_cuda().values(), 0)
+    if problem := misfit(driver // 1000, needed):
+        raise EnvironmentMissingError(f"the NVIDIA driver here runs CUDA {_dotted(driver)} and older; {problem}")
+    return _dotted(driver)
+
+
+def checked_start(cudart: Any, status: Any) -> None:
+    """Raises EnvironmentMissingError, with CUDA's own words, where CUDA cannot start."""
+    if int(status):
+        _, name = cudart.cudaGetErrorName(status)
+        _, text = cudart.cudaGetErrorString(status)
+        raise EnvironmentMissingError(
+            f"CUDA cannot start on this machine: {_text(text)} ({_text(name)}, status {int(status)})"
+            f"{START_HINTS.get(int(status), '; see what nvidia-smi says')}"
+        )
+
+
+def _text(said: bytes | str) -> str:
+    return said.decode() if isinstance(said, bytes) else said
+
+
+def _dotted(number: int) -> str:
+    """12040 -> 12.4"""
+    return f"{number // 1000}.{number % 1000 // 10}"

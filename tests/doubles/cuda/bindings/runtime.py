@@ -13,6 +13,7 @@ from double_gpu import (
     CAPTURE_INVALIDATED,
     CAPTURE_ISOLATION,
     GPU,
+    INSUFFICIENT_DRIVER,
     INVALID,
     KIND_DEVICE,
     KIND_PINNED,
@@ -46,9 +47,18 @@ def cudaGetErrorString(status: int) -> tuple[int, bytes]:
     return SUCCESS, _TEXTS.get(int(status), b"an error of the double")
 
 
-def cudaGetDeviceCount() -> tuple[int, int]:
+def cudaGetErrorName(status: int) -> tuple[int, bytes]:
+    return SUCCESS, f"cudaError{int(status)}".encode()
+
+
+def cudaGetDeviceCount() -> tuple[int, int | None]:
+    """As cuda-bindings: no value beside a status. An old driver and none at all give the same status."""
+    if forced := int(os.environ.get("DOUBLE_START_STATUS", "0")):
+        return forced, None
+    if cudaDriverGetVersion()[1] // 1000 < cudaRuntimeGetVersion()[1] // 1000:
+        return INSUFFICIENT_DRIVER, None
     count = int(os.environ.get("DOUBLE_GPUS", "1"))
-    return (SUCCESS, count) if count else (NO_DEVICE, 0)
+    return (SUCCESS, count) if count else (NO_DEVICE, None)
 
 
 def cudaGetDeviceProperties(device: int) -> tuple[int, SimpleNamespace]:
@@ -58,7 +68,12 @@ def cudaGetDeviceProperties(device: int) -> tuple[int, SimpleNamespace]:
 
 
 def cudaDriverGetVersion() -> tuple[int, int]:
+    """The newest CUDA that the driver runs; 0 without one."""
     return SUCCESS, int(os.environ.get("DOUBLE_DRIVER", "13000"))
+
+
+def cudaRuntimeGetVersion() -> tuple[int, int]:
+    return SUCCESS, int(os.environ.get("DOUBLE_CUDA_RUNTIME", "13000"))
 
 
 def _allocate(kind: str, size: int) -> tuple[int, int | None]:

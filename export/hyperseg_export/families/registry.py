@@ -1,0 +1,33 @@
+"""What the exporter needs to know of each family. A further family is a folder and one line here."""
+
+from collections.abc import Iterable
+
+from hyperseg_export.families.family import ExportFamily
+from hyperseg_export.families.hyperseg.family import HYPERSEG
+from hyperseg_export.families.unilseg.family import UNILSEG
+from hyperseg_runtime.errors import CheckpointError
+
+EXPORT_FAMILIES: dict[str, ExportFamily] = {family.name: family for family in (HYPERSEG, UNILSEG)}
+
+RELATIVES = {
+    "ovp_layers.": "InstructSeg",
+    "model.mm_projector.layer1.": "PSALM",
+    "detr.mask_dino.": "HIPIE",
+}
+"""Tensor name prefixes of related models that people may try."""
+
+
+def detect_family(names: Iterable[str]) -> ExportFamily:
+    """The family of a checkpoint with these tensor names. Raises CheckpointError naming what it looks like."""
+    names = list(names)
+    for family in EXPORT_FAMILIES.values():
+        if any(name.startswith(family.tell_tale) for name in names):
+            return family
+    known = ", ".join(EXPORT_FAMILIES)
+    for prefix, title in RELATIVES.items():
+        if any(name.startswith(prefix) for name in names):
+            raise CheckpointError(f"checkpoint: this is {title} (it has {prefix}*); families known here: {known}")
+    raise CheckpointError(
+        f"checkpoint: no known family: none of its {len(names)} tensors starts with "
+        f"{' or '.join(f.tell_tale for f in EXPORT_FAMILIES.values())}; families known here: {known}"
+    )
