@@ -21,7 +21,9 @@ MODULES = {
 }
 REGISTRY = "families/__init__.py"
 
-OWN_NAME = re.compile(r"hyperseg[-_](trt|kernels|runtime|serving|bench|export)\b|\bHYPERSEG_[A-Z_]+|HypersegError", re.I)
+OWN_NAME = re.compile(
+    r"hyperseg[-_](trt|kernels|runtime|serving|bench|export)\b|\bHYPERSEG_[A-Z_]+|HypersegError", re.I
+)
 """The first family gave the project its name: packages, the command, variables of the environment, the base error."""
 OPERATOR_DOMAIN = re.compile(r"^hyperseg$|^hyperseg::|\bnamespace hyperseg;")
 """The domain of our operators, in ONNX files, in torch and in C++, is the project's too. It stands where they do."""

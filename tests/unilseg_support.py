@@ -9,10 +9,10 @@ from pathlib import Path
 from torch import Tensor
 
 from hyperseg_export.families.unilseg.config import UnilsegConfig
+from hyperseg_export.families.unilseg.definition import definition_of
 from hyperseg_export.families.unilseg.layout import Sizes
-from hyperseg_export.families.unilseg.plan import planned_model
 from hyperseg_export.families.unilseg.tiny import TINY, random_checkpoint
-from hyperseg_export.model import PlannedModel
+from hyperseg_export.model import SourceModel, bind_model
 
 GOLDEN = Path(__file__).parent / "golden" / "unilseg"
 
@@ -33,9 +33,11 @@ class ShapesOnly:
 
 
 @functools.cache
-def planned(sizes: Sizes) -> PlannedModel:
+def planned(sizes: Sizes) -> SourceModel:
     source = random_checkpoint(sizes, seed=0)
-    return planned_model(UnilsegConfig.from_checkpoint(sizes.config(), source.shapes), source)
+    return bind_model(
+        "unilseg", definition_of(UnilsegConfig.from_checkpoint(sizes.config(), source.shapes), {}), source
+    )
 
 
 def published() -> dict[str, tuple[tuple[int, ...], str]]:

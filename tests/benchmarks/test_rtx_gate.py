@@ -8,6 +8,7 @@ import onnx
 import pytest
 
 import rtx_gate
+import unilseg_support
 from hyperseg_export.families.hyperseg.graphs import GRAPH_MODULES
 from hyperseg_runtime.bundle.opening import read_manifest
 from hyperseg_runtime.contracts.precision import Precision
@@ -98,3 +99,13 @@ def test_the_readme_shows_the_stored_results(size: str) -> None:
     content = json.loads((folder / "results" / "rtx_gate.json").read_text())
     assert rtx_gate.markdown(content, size) in (folder / "README.md").read_text()
     assert all(row["built"] for row in content["rows"])
+
+
+@pytest.mark.parametrize("precision", list(Precision))
+def test_what_unilseg_does_not_share_builds_in_every_precision(precision: Precision, tmp_path: Path) -> None:
+    """In half precision each attention has a fused kernel. Its image encoder is HyperSeg's."""
+    model, graphs = unilseg_support.planned(unilseg_support.FUSED), ("text", "mask_decoder")
+    for path, spec in rtx_gate.export_typed(model, precision, tmp_path, graphs):
+        row = rtx_gate.run_child(path, path.with_suffix(".json"), 1, ["SM89"])
+        assert row["built"], (spec.name, row["error"])
+        assert precision is Precision.FP32 or row["decomposed_attention"] == 0

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, float32
 
 from hyperseg_export.checkpoint.folder import Checkpoint, read_json
+from hyperseg_export.checkpoint.reading import StoredTensors
 from hyperseg_runtime.errors import CheckpointError
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -44,7 +45,7 @@ FACTORS = {
 class Adapter:
     """The two factors of one weight and their scale; `holder` is the checkpoint that stores them."""
 
-    holder: Checkpoint
+    holder: StoredTensors
     down: str  # A, (rank, in)
     up: str  # B, (out, rank)
     scale: float
@@ -94,7 +95,7 @@ class AdapterFolder:
 class MergedCheckpoint:
     """A checkpoint whose adapted weights come out merged (as float32); everything else as stored."""
 
-    base: Checkpoint
+    base: StoredTensors
     names: dict[str, str]
     """plain name -> name in the base checkpoint"""
     adapters: dict[str, Adapter] = field(default_factory=dict)
@@ -115,7 +116,7 @@ class MergedCheckpoint:
         return self.base.bytes_of(self.names[name])
 
 
-def with_adapters(checkpoint: Checkpoint, adapter_directory: Path | None = None) -> MergedCheckpoint:
+def with_adapters(checkpoint: StoredTensors, adapter_directory: Path | None = None) -> MergedCheckpoint:
     """Find adapters and fold them in.
 
     An adapter is looked for in the shards themselves (peft's wrapped names), then as adapter files: in
@@ -180,7 +181,7 @@ class _Settings:
         return alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
 
 
-def _paired(holder: Checkpoint, names: Mapping[str, str], settings: _Settings) -> dict[str, Adapter]:
+def _paired(holder: StoredTensors, names: Mapping[str, str], settings: _Settings) -> dict[str, Adapter]:
     """Adapters by weight from the factors in `names` (plain -> stored in `holder`)."""
     factors: dict[str, dict[str, str]] = {}
     for plain, stored in names.items():

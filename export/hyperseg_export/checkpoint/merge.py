@@ -46,21 +46,22 @@ def merge_checkpoint(
     goes on where it stopped. Raises CheckpointError, InputError, OutputError or ResourceError.
     """
     require_apart(target, directory, adapter or directory)
-    checkpoint = with_adapters(Checkpoint.open(directory), adapter)
+    base = Checkpoint.open(directory)
+    checkpoint = with_adapters(base, adapter)
     if not checkpoint.adapters:
         raise CheckpointError(f"checkpoint {directory}: no adapter was found to merge; name its folder with --adapter")
     with output_folder(target.parent), Staging(target, overwrite) as staging:
-        return _Merge(checkpoint, staging, progress or Silent()).run()
+        return _Merge(base, checkpoint, staging, progress or Silent()).run()
 
 
 class _Merge:
-    def __init__(self, checkpoint: MergedCheckpoint, staging: Staging, progress: Progress) -> None:
+    def __init__(self, base: Checkpoint, checkpoint: MergedCheckpoint, staging: Staging, progress: Progress) -> None:
         self.checkpoint = checkpoint
         self.staging = staging
         self.progress = progress
         self.shards: dict[str, list[str]] = {}  # file -> plain names in it
         for plain, stored in checkpoint.names.items():
-            self.shards.setdefault(checkpoint.base.shards[stored].name, []).append(plain)
+            self.shards.setdefault(base.shards[stored].name, []).append(plain)
 
     def run(self) -> list[MergedWeight]:
         self.staging.require_room(sum(self.checkpoint.bytes_of(name) for name in self.checkpoint.names))

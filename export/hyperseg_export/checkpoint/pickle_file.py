@@ -24,7 +24,7 @@ STATE_DICT = "state_dict"
 """Key of the tensors where a file holds more than them."""
 PREFIX = "module."
 """What training on several devices puts before every name."""
-ENDINGS = (".pth", ".pt", ".bin")
+ENDINGS = (".pth", ".pt")
 
 KNOWN_DTYPES = frozenset(DTYPES.values())
 HEAD_BYTES = 64

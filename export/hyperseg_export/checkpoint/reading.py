@@ -1,10 +1,49 @@
 """A checkpoint, whichever of the known forms it has."""
 
 from pathlib import Path
+from typing import Any, Protocol
 
-from hyperseg_export.checkpoint.folder import Checkpoint
+import torch
+from torch import Tensor
+
+from hyperseg_export.checkpoint.folder import INDEX, SINGLE, Checkpoint
+from hyperseg_export.checkpoint.pickle_file import ENDINGS, PickleCheckpoint
+from hyperseg_runtime.errors import CheckpointError
 
 
-def open_weights(path: Path) -> Checkpoint:
-    """A folder of safetensors shards. Raises CheckpointError."""
-    return Checkpoint.open(path)
+class StoredTensors(Protocol):
+    """Names, shapes and types of all tensors of a checkpoint; data is read one tensor at a time."""
+
+    @property
+    def directory(self) -> Path: ...
+
+    @property
+    def config(self) -> dict[str, Any]: ...
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]: ...
+
+    @property
+    def dtypes(self) -> dict[str, torch.dtype]: ...
+
+    def tensor(self, name: str) -> Tensor: ...
+
+    def bytes_of(self, name: str) -> int: ...
+
+    def fingerprint(self) -> str:
+        """SHA-256: equal for equal checkpoints."""
+        ...
+
+
+def open_weights(path: Path) -> StoredTensors:
+    """A folder of safetensors shards, or a pickle of tensors (a file, or the only one of a folder).
+
+    Raises CheckpointError. Where a folder has both, the shards count: a pickle is the older form.
+    """
+    if path.is_file():
+        if path.suffix not in ENDINGS:
+            raise CheckpointError(f"checkpoint {path}: expected a folder, or a file ending in {', '.join(ENDINGS)}")
+        return PickleCheckpoint.open(path)
+    has_shards = (path / INDEX).is_file() or (path / SINGLE).is_file()
+    has_pickle = path.is_dir() and any(file.suffix in ENDINGS for file in path.iterdir())
+    return PickleCheckpoint.open(path) if has_pickle and not has_shards else Checkpoint.open(path)

@@ -1,14 +1,17 @@
 """What a family tells the exporter."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from hyperseg_export.checkpoint.lora import MergedCheckpoint
 from hyperseg_export.jobs.progress import Progress
-from hyperseg_export.model import ModelDefinition
+from hyperseg_export.model import ModelDefinition, SourceModel
 from hyperseg_export.parity.golden import GoldenFolder, GoldenReport
 from hyperseg_export.parity.tolerances import Tolerances
+
+RANDOM_SIZES = ("small", "tiny", "full")
+"""One layer of everything; what `make-tiny` writes; the published widths."""
 
 
 @dataclass(frozen=True)
@@ -22,5 +25,9 @@ class ExportFamily:
     tolerances: Tolerances
     write_tiny: Callable[[Path, int], None]
     """Write a tiny random checkpoint, in the layout of the published one, into an empty folder, from a seed."""
+    random_model: Callable[[str, int], SourceModel]
+    """Of a size of `RANDOM_SIZES`, from a seed; weights are made when asked for, so nothing has to fit the disk."""
+    size_notes: Mapping[str, str]
+    """Size -> what is less than it says."""
     verify_golden: Callable[[GoldenFolder, Progress], GoldenReport]
     """Compare modules and graphs with a folder of arrays made by the original code."""

@@ -58,9 +58,7 @@ def _check(node: ast.expr, axis: str) -> None:
         ) if divisor > 0 and not isinstance(divisor, bool):
             _check(left, axis)
         case _:
-            raise ValueError(
-                f"axis {axis!r}: expected sizes, names, +, -, *, ceil(a / 8) or floor(a / 8) with a whole number above 0"
-            )
+            raise ValueError(f"axis {axis!r}: expected sizes, names, +, -, *, ceil(a / 8) or floor(a / 8)")
 
 
 def _names(node: ast.expr) -> Iterator[str]:

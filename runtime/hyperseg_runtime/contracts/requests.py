@@ -77,7 +77,7 @@ class Regions:
 class Question:
     """A question answered in words. `max_tokens` None: the family's default, less where the context ends."""
 
-    kind: ClassVar[str] = "question"
+    kind: ClassVar[str] = "questions"
 
     text: str
     sampling: Sampling = GREEDY

@@ -110,9 +110,12 @@ class Instances(_Answered):
         return self.chosen([row for row, score in enumerate(self.scores) if score >= min_score])
 
     def label_map(self) -> np.ndarray:
-        """Which instance each pixel belongs to, (H, W) uint16: 1 for the first, 0 for none; the best score wins."""
+        """Which instance each pixel belongs to, (H, W) uint16: 1 for the first, 0 for none.
+
+        The best score wins, of equal ones the first.
+        """
         numbers = np.zeros(self.masks.shape[1:], np.uint16)
-        for row in np.argsort(self.scores, kind="stable").tolist():
+        for row in np.argsort(-self.scores, kind="stable")[::-1].tolist():
             numbers[self.masks[row]] = row + 1
         return numbers
 

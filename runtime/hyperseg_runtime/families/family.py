@@ -157,7 +157,7 @@ class FamilySpec:
 
     def with_task(self, request: Request) -> Any:
         """`request` in one of the family's tasks. Raises InputError for a task or kind of request it does not know."""
-        return _with_task(request, self.tasks, self, request.kind, f"{request.kind} about an image")
+        return _with_task(request, self.tasks, self, request.kind, request.kind)
 
     def with_video_task(self, request: Expressions) -> Expressions:
         """The same for the frames of a video."""

@@ -38,8 +38,13 @@ def letterbox_square(image_hwc_u8: np.ndarray, side_px: int) -> tuple[np.ndarray
     height, width = image_hwc_u8.shape[:2]
     geometry = LetterboxGeometry((height, width), side_px)
     warped = warp_u8(image_hwc_u8, geometry.to_square.inverse(), (side_px, side_px), BARS_RGB)
-    planes = np.ascontiguousarray(warped.transpose(2, 0, 1)).astype(np.float32)
+    return normalised(warped), geometry
+
+
+def normalised(square_hwc_u8: np.ndarray) -> np.ndarray:
+    """(side, side, 3) uint8 -> (3, side, side) float32 by CLIP's statistics (unilseg-spec 3.3)."""
+    planes = np.ascontiguousarray(square_hwc_u8.transpose(2, 0, 1)).astype(np.float32)
     planes /= np.float32(255)
     planes -= CLIP_MEAN[:, None, None]
     planes /= CLIP_STD[:, None, None]
-    return planes, geometry
+    return planes

@@ -87,6 +87,67 @@ def test_inputs_that_do_not_fit_are_named(change: dict[str, np.ndarray | None], 
     assert message in str(caught.value) and str(caught.value).startswith("graph g cannot run:")
 
 
+def test_an_axis_derived_from_others_takes_their_sizes() -> None:
+    spec = derived()
+    for height, width in ((8, 16), (9, 17), (1, 1)):
+        spec.check_inputs(given(height, width, -(-height // 8), width // 2 + 1))
+    assert spec.outputs[0].shape({"height": 9, "width": 17}) == (2, 153, 6)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((9, 16, 1, 9), "axis ceil(height / 8) of coarse is 1, expected 2"),
+        ((8, 17, 1, 8), "axis floor(width / 2) + 1 of coarse is 8, expected 9"),
+        ((65, 16, 9, 9), "axis height of images is 65, allowed 1..64"),
+    ],
+)
+def test_a_derived_axis_of_another_size_is_named(sizes: tuple[int, int, int, int], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        derived().check_inputs(given(*sizes))
+    assert str(caught.value) == f"graph g cannot run:\n  {message}"
+
+
+def test_a_derived_axis_of_an_input_that_is_missing_is_not_judged() -> None:
+    arrays = given(8, 16, 5, 5)
+    del arrays["images"]
+    with pytest.raises(InputError) as caught:
+        derived().check_inputs(arrays)
+    assert str(caught.value).splitlines()[1:] == ["  images float32 (height, width) is missing"]
+
+
+def test_an_input_decides_every_name() -> None:
+    """`height * width` tells neither of the two."""
+    ranges = {name: BATCH for name in ("height", "width")}
+    with pytest.raises(ValidationError, match=r"graph g: no input decides the axes \['width'\]"):
+        GraphSpec(
+            name="g",
+            inputs=(tensor("x", "height", "height * width"),),
+            outputs=(tensor("y", "width"),),
+            axis_ranges=ranges,
+            reuse=Reuse.TEXT,
+        )
+
+
+@pytest.mark.parametrize("axis", ["height / 8", "ceil(height / 0)", "print(height)", ""])
+def test_what_is_no_axis_makes_no_contract(axis: str) -> None:
+    with pytest.raises(ValidationError, match="axis "):
+        GraphSpec(
+            name="g",
+            inputs=(tensor("x", "height"),),
+            outputs=(tensor("y", axis),),
+            axis_ranges={"height": BATCH},
+            reuse=Reuse.IMAGE,
+        )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "itemsize"), [("float8e4m3fn", 1), ("int8", 1), ("uint8", 1), ("int4", 1), ("bfloat16", 2), ("int64", 8)]
+)
+def test_types_that_quantisation_needs(dtype: str, itemsize: int) -> None:
+    assert DType(dtype).itemsize == itemsize
+
+
 def test_all_problems_are_told_at_once() -> None:
     with pytest.raises(InputError) as caught:
         graph().check_inputs({"y": np.zeros(1)})
@@ -118,6 +179,22 @@ def fields() -> dict[str, Any]:
 
 def graph() -> GraphSpec:
     return GraphSpec.model_validate(fields())
+
+
+def derived() -> GraphSpec:
+    """Two input maps of which the coarse one follows from the fine one's size."""
+    side = AxisRange(minimum=1, typical=16, maximum=64)
+    return GraphSpec(
+        name="g",
+        inputs=(tensor("images", "height", "width"), tensor("coarse", "ceil(height / 8)", "floor(width / 2) + 1")),
+        outputs=(tensor("flat", 2, "height * width", "ceil(height / 8) * ceil(width / 8)"),),
+        axis_ranges={"height": side, "width": side},
+        reuse=Reuse.IMAGE,
+    )
+
+
+def given(height: int, width: int, rows: int, columns: int) -> dict[str, np.ndarray]:
+    return {"images": np.zeros((height, width), np.float32), "coarse": np.zeros((rows, columns), np.float32)}
 
 
 def arrays(batch: int) -> dict[str, np.ndarray]:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyperseg_runtime.llm.packing import PackedPrompts, pack
 from hyperseg_runtime.llm import prompt as prompts
+from hyperseg_runtime.llm.packing import PackedPrompts, pack
 from hyperseg_runtime.llm.prompt import LEARNED, Prompt, Row, Slot, SlotKind
 
 CONTEXT = 40

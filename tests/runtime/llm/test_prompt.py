@@ -97,7 +97,9 @@ def test_rows_that_something_reads_are_not_reused() -> None:
     image = Slot.block(SlotKind.IMAGE, 3, IMAGE)
     assert Prompt((Slot.text([1, 2]), image)).reusable_length == 2  # a block is brought whole
     assert Prompt((image, Slot.text([1]), Slot.text([]))).reusable_length == 3
-    queries = Prompt((Slot.text([1]), Slot.block(SlotKind.MASK_QUERIES, 4, LEARNED), Slot.text([2], SlotKind.CONDITION)))
+    queries = Prompt(
+        (Slot.text([1]), Slot.block(SlotKind.MASK_QUERIES, 4, LEARNED), Slot.text([2], SlotKind.CONDITION))
+    )
     assert queries.reusable_length == 1
 
 
@@ -200,7 +202,9 @@ def meaning(layout: list[Written], text: str) -> list[str]:
     rows = []
     for what, number in layout:
         shown = f"{what} {text!r}" if what == "image and expression" else what.replace("condition", "token")
-        rows += [f"{shown} {number}"] if shown == "token" else [f"{shown} {index} of {number}" for index in range(number)]
+        rows += (
+            [f"{shown} {number}"] if shown == "token" else [f"{shown} {index} of {number}" for index in range(number)]
+        )
     return rows
 
 

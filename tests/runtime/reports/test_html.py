@@ -60,7 +60,11 @@ def test_it_shows_text_numbers_stages_and_parity(bundle: Bundle) -> None:
 
 
 def test_text_of_the_user_stays_text(bundle: Bundle) -> None:
-    page = render_report(result(asked=(ATTACK,), labels=(ATTACK,), task=ATTACK, timings_ms={ATTACK: 1.0}, details={ATTACK: ATTACK}), b"PNG", bundle.manifest)
+    page = render_report(
+        result(asked=(ATTACK,), labels=(ATTACK,), task=ATTACK, timings_ms={ATTACK: 1.0}, details={ATTACK: ATTACK}),
+        b"PNG",
+        bundle.manifest,
+    )
     parsed = Page(page)
     assert "script" not in parsed.tags
     assert parsed.texts.count(ATTACK) == 3  # title, heading, stage; task and details stand in a longer text

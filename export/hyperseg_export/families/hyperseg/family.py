@@ -3,6 +3,7 @@
 from hyperseg_export.families.family import ExportFamily
 from hyperseg_export.families.hyperseg.definition import define
 from hyperseg_export.families.hyperseg.golden import verify_golden
+from hyperseg_export.families.hyperseg.random_models import NOTES, random_model
 from hyperseg_export.families.hyperseg.tiny import write_tiny_checkpoint
 from hyperseg_export.families.hyperseg.tolerances import TOLERANCES
 
@@ -12,5 +13,7 @@ HYPERSEG = ExportFamily(
     define=define,
     tolerances=TOLERANCES,
     write_tiny=write_tiny_checkpoint,
+    random_model=random_model,
+    size_notes=NOTES,
     verify_golden=verify_golden,
 )

@@ -10,10 +10,13 @@ from hyperseg_export.checkpoint.folder import Checkpoint
 from hyperseg_export.checkpoint.key_map import check_equal
 from hyperseg_export.families.unilseg.config import UnilsegConfig
 from hyperseg_export.families.unilseg.config_json import EXTENSION_KEY
+from hyperseg_export.families.unilseg.definition import definition_of
 from hyperseg_export.families.unilseg.golden_cases import CASES, GoldenRun, HostSteps, is_input, reason_for
 from hyperseg_export.families.unilseg.golden_graphs import graph_probes
-from hyperseg_export.families.unilseg.plan import planned_model
+from hyperseg_export.families.unilseg.host_steps import RuntimeSteps
+from hyperseg_export.families.unilseg.tolerances import TOLERANCES
 from hyperseg_export.jobs.progress import Progress
+from hyperseg_export.model import bind_model
 from hyperseg_export.parity.extra_graphs import ExtraGraph
 from hyperseg_export.parity.golden import (
     MODULES,
@@ -43,9 +46,9 @@ def verify_golden(
 ) -> GoldenReport:
     """Every array of every case, for the torch modules and for the exported graphs in ONNX Runtime.
 
-    `host` are the steps outside the graphs; without them their arrays are reported as not compared.
+    `host` are the steps outside the graphs, the runtime's own unless told otherwise.
     """
-    setup = _Setup(folder)
+    setup, host = _Setup(folder), host or RuntimeSteps()
     compared: list[Compared] = []
     cases, stage = [case for case in CASES if case in folder.cases()], 0
     for engine in engines:
@@ -56,7 +59,7 @@ def verify_golden(
                 stage += 1
                 progress.stage(f"{engine}: {case}", stage, len(engines) * len(cases))
                 for name, found, expected in CASES[case](run, folder.arrays(case)):
-                    compared.append(compare(engine, case, name, found, expected))
+                    compared.append(compare(TOLERANCES, engine, case, name, found, expected))
     return GoldenReport(tuple(compared), tuple(_not_compared(folder, compared)))
 
 
@@ -74,10 +77,10 @@ class _Setup:
         checkpoint = Checkpoint(folder.directory, settings)
         checkpoint.add_file(folder.directory / WEIGHTS)
         self.config = UnilsegConfig.from_checkpoint(settings, checkpoint.shapes)
-        self.model = planned_model(self.config, checkpoint)
+        self.model = bind_model("unilseg", definition_of(self.config, {}), checkpoint)
         check_equal(self.model.key_map, checkpoint)
 
-    def run(self, backend: OnnxRuntimeBackend, make: GraphMaker, host: HostSteps | None) -> GoldenRun:
+    def run(self, backend: OnnxRuntimeBackend, make: GraphMaker, host: HostSteps) -> GoldenRun:
         weights = self.model.weights
         specs = {spec.name: spec for spec in self.model.specs}
 

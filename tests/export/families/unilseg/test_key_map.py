@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from hyperseg_export.checkpoint.key_map import KeyMap
 from hyperseg_export.families.unilseg.config import UnilsegConfig
+from hyperseg_export.families.unilseg.definition import definition_of
 from hyperseg_export.families.unilseg.key_map import LOGIT_SCALE, TRAINING_COUNT, VISION_TOWER
-from hyperseg_export.families.unilseg.plan import planned_model
+from hyperseg_export.model import bind_model
 from hyperseg_runtime.errors import CheckpointError
 from unilseg_support import SMALL, ShapesOnly, planned, published
 
@@ -21,7 +22,7 @@ SMALL_SHAPES: Shapes = dict(planned(SMALL).weights.source.shapes)
 
 def matched(shapes: Shapes, image_px: int = 480) -> KeyMap:
     config = UnilsegConfig.from_checkpoint({"hyperseg_trt": {"image_px": image_px}}, shapes)
-    return planned_model(config, ShapesOnly(shapes)).key_map
+    return bind_model("unilseg", definition_of(config, {}), ShapesOnly(shapes)).key_map
 
 
 def used_by(key_map: KeyMap) -> set[str]:

@@ -9,9 +9,10 @@ from hyperseg_export.checkpoint.folder import CONFIG
 from hyperseg_export.checkpoint.key_map import check_equal
 from hyperseg_export.checkpoint.pickle_file import PREFIX, STATE_DICT, PickleCheckpoint
 from hyperseg_export.families.unilseg.config import UnilsegConfig
+from hyperseg_export.families.unilseg.definition import definition_of
 from hyperseg_export.families.unilseg.layout import tensor_layout
-from hyperseg_export.families.unilseg.plan import planned_model
 from hyperseg_export.families.unilseg.tiny import FILE, TINY, random_checkpoint, write_tiny_checkpoint
+from hyperseg_export.model import bind_model
 from hyperseg_export.parity.bundle import module_of
 
 MIXED = "relative_position_index"
@@ -36,7 +37,7 @@ def test_the_file_is_laid_out_as_the_release_is(folder: Path) -> None:
 def test_it_is_understood(folder: Path) -> None:
     checkpoint = PickleCheckpoint.open(folder)
     config = UnilsegConfig.from_checkpoint(checkpoint.config, checkpoint.shapes)
-    check_equal(planned_model(config, checkpoint).key_map, checkpoint)
+    check_equal(bind_model("unilseg", definition_of(config, {}), checkpoint).key_map, checkpoint)
     assert config.image_px == TINY.image_px
 
 
@@ -51,7 +52,9 @@ def test_weights_are_those_made_on_demand_and_none_is_zero(folder: Path) -> None
 @pytest.mark.parametrize("seed", range(3))
 def test_masks_cover_a_part_of_the_image_and_follow_the_sentence(seed: int) -> None:
     source = random_checkpoint(TINY, seed)
-    model = planned_model(UnilsegConfig.from_checkpoint(TINY.config(), source.shapes), source)
+    model = bind_model(
+        "unilseg", definition_of(UnilsegConfig.from_checkpoint(TINY.config(), source.shapes), {}), source
+    )
     start, end = TINY.token_rows - 2, TINY.token_rows - 1
     ids = torch.zeros(2, TINY.words, dtype=torch.int64)
     ids[0, :3] = torch.tensor([start, 1929, end])
