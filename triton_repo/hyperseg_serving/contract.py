@@ -7,8 +7,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hyperseg_runtime.contracts.graph_spec import DType, TensorSpec
+from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec, TensorSpec
+from hyperseg_runtime.contracts.requests import Question
 from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.families.family import FamilySpec
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,24 @@ WIRE_TYPES = {
     DType.FLOAT16: "TYPE_FP16",
     DType.BFLOAT16: "TYPE_BF16",
     DType.INT64: "TYPE_INT64",
+    DType.INT8: "TYPE_INT8",
+    DType.UINT8: "TYPE_UINT8",
     DType.BOOL: "TYPE_BOOL",
 }
+
+BATCH = "batch"
+"""Name of the axis that the server adds requests along."""
 
 
 def wire_tensor(spec: TensorSpec) -> WireTensor:
     """A graph's tensor without its batch axis, which the server adds."""
     dims = tuple(-1 if isinstance(axis, str) else axis for axis in spec.axes[1:])
     return WireTensor(spec.name, WIRE_TYPES[spec.dtype], dims)
+
+
+def typical_sizes(spec: GraphSpec) -> dict[str, int]:
+    """Sizes of a graph's named axes for a call that stands for others; the batch is one."""
+    return {**{name: sizes.typical for name, sizes in spec.axis_ranges.items()}, BATCH: 1}
 
 
 # Bytes as UINT8 are checked for their size by the server itself; BYTES are a length and the data.
@@ -58,19 +70,15 @@ CHECKED_TEXT = WireTensor("CHECKED_TEXT", "TYPE_STRING", (-1,))
 RESULT = WireTensor("RESULT", "TYPE_STRING", (1,))
 PIECE = WireTensor("PIECE", "TYPE_STRING", (1,))
 
-PUBLIC_INPUTS = (IMAGE, IMAGE_BASE64, TEXT, CLASSES, QUESTION, OPTIONS, STREAM)
-PUBLIC_OUTPUTS = (PIECE, RESULT)
 
-PUBLIC = "hyperseg"
-VIDEO = "hyperseg_video"
-REFERRING = "hyperseg_referring"
-PREPROCESS = "hyperseg_preprocess"
-MASKS = "hyperseg_masks"
+def public_inputs(family: FamilySpec) -> tuple[WireTensor, ...]:
+    """Every kind of request has its input, also one that the family does not answer: it is refused in its words."""
+    stream = (STREAM,) if family.video_tasks else ()
+    return IMAGE, IMAGE_BASE64, TEXT, CLASSES, QUESTION, OPTIONS, *stream
 
 
-def stage_name(graph: str) -> str:
-    """The served model of one graph."""
-    return f"hyperseg_{graph}"
+def public_outputs(family: FamilySpec) -> tuple[WireTensor, ...]:
+    return (PIECE, RESULT) if family.answers(Question) else (RESULT,)
 
 
 class Profile(StrEnum):
@@ -87,29 +95,34 @@ class _Strict(BaseModel):
 class Options(_Strict):
     """The JSON object in OPTIONS; unknown keys are refused.
 
-    task         which segmentation prompt; None for the family's first
-    min_score    classes with less are left out
-    png          each mask also as a PNG file in base64
-    max_tokens, temperature, top_p, seed
+    task         one of the family's tasks; None for the first of what is asked
+    min_score    instances of CLASSES with less are left out
+    things       for each of CLASSES whether it is countable, where the task asks for it
+    png          masks also as PNG files in base64
+    max_tokens   bounds what the model writes: the answer to QUESTION, names before it segments them
+    temperature, top_p, seed
                  of the answer to QUESTION, see `sampling.Sampling`
     timeout_ms   no further work is begun after this time
+    remember     False: nothing is kept of the image once the request is answered
     """
 
     task: str | None = None
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.0
+    things: tuple[bool, ...] | None = None
     png: bool = False
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: float = 0.0
     top_p: float = 1.0
     seed: Annotated[int, Field(ge=0)] | None = None
     timeout_ms: Annotated[int, Field(ge=1)] | None = None
+    remember: bool = True
 
 
 DEFAULTS = Options()
 
 
 class StreamStep(_Strict):
-    """The JSON object in STREAM, which `hyperseg_video` makes of a sequence's flags."""
+    """The JSON object in STREAM, which the video model makes of a sequence's flags."""
 
     id: Annotated[str, Field(min_length=1, max_length=200)]
     start: bool = False

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,30 +32,35 @@ class Bundle:
         """Validate the manifest, then every file; see `verified`."""
         return cls.read(directory).verified(on_bytes)
 
-    def verified(self, on_bytes: Callable[[int], None] = lambda count: None) -> "Bundle":
-        """The same bundle with every file's kind, size and hash checked.
+    def verified(
+        self, on_bytes: Callable[[int], None] = lambda count: None, names: Iterable[str] | None = None
+    ) -> "Bundle":
+        """The same bundle with the kind, size and hash of every file checked, or of those in `names` alone.
 
         `on_bytes` is told how many bytes were hashed, for progress. Raises BundleError naming the first
         file that is missing, changed or leads out of the folder.
         """
+        chosen = self.manifest.files if names is None else {name: self._entry(name) for name in names}
         with _readable(self.directory):
-            for path, entry in self.manifest.files.items():
+            for path, entry in chosen.items():
                 self._check_kind_and_size(path, entry)
             with ThreadPoolExecutor(HASH_THREADS) as pool:
-                checks = (
-                    pool.submit(self._check_hash, path, entry, on_bytes) for path, entry in self.manifest.files.items()
-                )
-                for check in list(checks):
+                checks = [pool.submit(self._check_hash, path, entry, on_bytes) for path, entry in chosen.items()]
+                for check in checks:
                     check.result()
         return self
 
     def path(self, name: str) -> Path:
         """A file of the bundle. Raises BundleError for one that the manifest does not list, so was not checked."""
+        self._entry(name)
+        return self.directory / name
+
+    def _entry(self, name: str) -> FileEntry:
         if name not in self.manifest.files:
             raise BundleError(
                 f"bundle {self.directory}: {name} is not listed in {manifests.FILE_NAME}; export it again"
             )
-        return self.directory / name
+        return self.manifest.files[name]
 
     def _check_kind_and_size(self, name: str, entry: FileEntry) -> None:
         path = self.directory

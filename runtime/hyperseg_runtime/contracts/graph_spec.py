@@ -136,6 +136,11 @@ class GraphSpec(_Contract):
     def output_names(self) -> list[str]:
         return [tensor.name for tensor in self.outputs]
 
+    def sizes(self, inputs: Mapping[str, Shaped]) -> dict[str, int]:
+        """The size of each named axis in a call with these inputs."""
+        axes = ((a, n) for tensor in self.inputs for a, n in zip(tensor.axes, inputs[tensor.name].shape, strict=True))
+        return {axis: size for axis, size in axes if isinstance(axis, str) and is_name(axis)}
+
     def check_inputs(self, arrays: Mapping[str, Shaped]) -> None:
         """Raise InputError unless `arrays` are exactly this graph's inputs, with one size per named axis."""
         problems = list(self._problems(arrays))

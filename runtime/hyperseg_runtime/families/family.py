@@ -44,7 +44,9 @@ class Segmenter(Protocol[State]):
         ...
 
     def open_computed(self, outputs: Mapping[str, Buffer], image_hw: tuple[int, int]) -> State:
-        """State of an image of this size whose `Reuse.IMAGE` graphs were run elsewhere; all their outputs by name."""
+        """State of an image of this size whose `Reuse.IMAGE` graphs were run elsewhere; `outputs` are those of their
+        outputs that other graphs take, by name.
+        """
         ...
 
     def segment(self, image: State, request: SegmentationRequest) -> list[Result]:

@@ -10,6 +10,8 @@ import numpy as np
 from hyperseg_runtime.families.family import ImageState
 
 TEXT_ALONE = "text alone"
+OWN = "own "
+"""Start of keys that nobody else can ask for."""
 
 
 def image_key(image_hwc_u8: np.ndarray | None) -> str:
@@ -22,8 +24,8 @@ def image_key(image_hwc_u8: np.ndarray | None) -> str:
 
 
 def new_key() -> str:
-    """Equal to no other: for a state that nobody else may find."""
-    return f"computed {uuid4().hex}"
+    """Equal to no other: for a state that is dropped with its only session."""
+    return f"{OWN}{uuid4().hex}"
 
 
 class ImageCache:
@@ -82,6 +84,8 @@ class ImageCache:
             if key not in self._users:
                 continue  # cleared in the meantime
             self._users[key] -= 1
+            self._states.move_to_end(key)
             if not self._users[key]:
                 del self._users[key]
-            self._states.move_to_end(key)
+                if key.startswith(OWN):
+                    del self._states[key]  # nobody can ask for it again

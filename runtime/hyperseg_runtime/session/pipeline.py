@@ -100,17 +100,21 @@ class Pipeline:
         with self.open(image, max_pixels) as session:
             return session.segment(text, task)
 
-    def open(self, image: ImageSource | None, max_pixels: int = MAX_PIXELS) -> ImageSession:
+    def open(self, image: ImageSource | None, max_pixels: int = MAX_PIXELS, keep: bool = True) -> ImageSession:
         """A session about one image, or with None about text alone. Raises ImageError.
 
-        Nothing is computed yet. Equal pixels share their state, in sessions open at once and later ones.
+        Nothing is computed yet. Equal pixels share their state, in sessions open at once and later ones; without
+        `keep` the session has a state of its own, of which nothing is left when it is closed.
         """
         self._require_open()
         pixels = None if image is None else load_image(image, max_pixels)
-        return ImageSession(self._shared, image_key(pixels), lambda: self._shared.model.open(pixels))
+        key = image_key(pixels) if keep or pixels is None else new_key()
+        return ImageSession(self._shared, key, lambda: self._shared.model.open(pixels))
 
     def open_computed(self, outputs: Mapping[str, Buffer], image_hw: tuple[int, int]) -> ImageSession:
-        """A session about an image of this size whose image graphs ran elsewhere; all their outputs by name."""
+        """A session about an image of this size whose image graphs ran elsewhere; what other graphs take of their
+        outputs, by name.
+        """
         self._require_open()
         return ImageSession(self._shared, new_key(), lambda: self._shared.model.open_computed(outputs, image_hw))
 

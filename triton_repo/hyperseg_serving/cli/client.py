@@ -3,7 +3,8 @@
 import io
 import secrets
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,7 @@ import numpy as np
 import typer
 
 from hyperseg_runtime import console
-from hyperseg_runtime.contracts.results import SegmentationResult, encode_png
+from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, SemanticMap, encode_png
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.files import output_folder, write_atomically
 
@@ -38,6 +39,9 @@ class Format(StrEnum):
 
 
 FormatOption = Annotated[Format, typer.Option("--format", help="JSON with COCO run lengths on stdout, or files.")]
+TaskOption = Annotated[
+    str | None, typer.Option(help="One of the tasks of the family that is served (see inspect); default: its first.")
+]
 OutOption = Annotated[Path, typer.Option(help="Folder for PNG and overlay files.")]
 
 
@@ -46,7 +50,8 @@ def segment(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="Image file, or - for stdin.")],
     texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="What to segment.")],
     classes: Annotated[bool, typer.Option("--classes", help="TEXTs are a list of class names.")] = False,
-    min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave out classes with less.")] = 0.0,
+    task: TaskOption = None,
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave out instances of classes with less.")] = 0.0,
     output: FormatOption = Format.COCO,
     out: OutOption = Path(),
     url: UrlOption = DEFAULT_URL,
@@ -58,8 +63,8 @@ def segment(
 
     data = _read(image)
     with _client(url, timeout_s) as client:
-        ask = client.segment_classes if classes else client.segment
-        results = ask(data, texts, Options(min_score=min_score))
+        chosen = Options(task=task, min_score=min_score)
+        results = [client.segment_classes(data, texts, chosen)] if classes else client.segment(data, texts, chosen)
     if output is Format.COCO:
         console.print_json({"results": [result.to_json() for result in results]})
         return
@@ -91,6 +96,7 @@ def ask(
 def video(
     frames: Annotated[Path, typer.Argument(metavar="FRAMES", help="Folder of images, or a video file.")],
     texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="What to segment in every frame.")],
+    task: TaskOption = None,
     output: FormatOption = Format.COCO,
     out: OutOption = Path(),
     url: UrlOption = GRPC_URL,
@@ -98,15 +104,19 @@ def video(
 ) -> None:
     """Masks in each of FRAMES, seen with the memory of the frames before it; needs grpc."""
     from hyperseg_runtime.images.frames import read_frames
+    from hyperseg_serving.contract import Options
 
     content = []
     with _client(url, timeout_s) as client:
         session = client.open_video(secrets.token_hex(8))
+        waiting: deque[Frame] = deque()  # frames whose results are not ready
         for frame, is_last in _with_last(read_frames(frames)):
-            results = session.segment(frame.pixels_hwc_u8, texts, is_last)
-            if output is not Format.COCO:
-                _write(results, frame.pixels_hwc_u8, output, out, frame.name)
-            content.append({"frame": frame.name, "results": [result.to_json() for result in results]})
+            waiting.append(frame)
+            for ready in session.push(frame.pixels_hwc_u8, texts, is_last, Options(task=task)):
+                done = waiting.popleft()
+                if output is not Format.COCO:
+                    _write(ready.results, done.pixels_hwc_u8, output, out, done.name)
+                content.append({"frame": done.name, "results": [result.to_json() for result in ready.results]})
     if output is Format.COCO:
         console.print_json({"frames": content})
 
@@ -146,12 +156,24 @@ def _with_last(frames: "Iterator[Frame]") -> "Iterator[tuple[Frame, bool]]":
     yield held, True
 
 
-def _write(results: list[SegmentationResult], pixels: np.ndarray, output: Format, out: Path, stem: str) -> None:
+def _write(results: Sequence[Result], pixels: np.ndarray, output: Format, out: Path, stem: str) -> None:
+    """A numbered file for every mask, and a line for each that says what it is of."""
     from hyperseg_runtime.reports.overlay import draw_overlay
 
     with output_folder(out):
-        for number, result in enumerate(results, 1):
+        masks = [labelled for result in results for labelled in _labelled_masks(result)]
+        for number, (label, mask) in enumerate(masks, 1):
             path = out / f"{stem}.{number}.{'mask' if output is Format.PNG else 'overlay'}.png"
-            picture = result.mask if output is Format.PNG else draw_overlay(pixels, result.mask)
-            write_atomically(path, encode_png(picture))
-            console.out.print(f"{path}  {result.text}", markup=False)
+            write_atomically(path, encode_png(mask if output is Format.PNG else draw_overlay(pixels, mask)))
+            console.out.print(f"{path}  {label}", markup=False)
+
+
+def _labelled_masks(result: Result) -> Iterator[tuple[str, np.ndarray]]:
+    """Every mask of a result and what it is of."""
+    match result:
+        case Instances(labels=labels, masks=masks):
+            yield from zip(labels, masks, strict=True)
+        case SemanticMap(asked=names, classes=classes):
+            yield from ((name, classes == index) for index, name in enumerate(names) if (classes == index).any())
+        case PanopticMap(asked=names, ids=ids, segments=segments):
+            yield from ((names[segment.class_index], ids == segment.id) for segment in segments)

@@ -38,10 +38,10 @@ def init(
         raise InputError("serve init takes either BUNDLE or --published FAMILY")
     repository = console.load_extra("hyperseg_serving.repository.writer", EXTRA)
     if published is not None:
-        plan, engines = repository.published_plan(published), {}
+        spec, engines = repository.published_spec(published), {}
     else:
-        plan, engines = repository.plan_of(bundle, target)
-    models = repository.write_repository(out, replace(plan, limits=plan.limits.changed(limit or [])), engines)
+        spec, engines = repository.bundle_spec(bundle, target)
+    models = repository.write_repository(out, replace(spec, limits=spec.limits.changed(limit or [])), engines)
     if as_json:
         console.print_json({"repository": str(out), "models": [m.name for m in models], "engines": sorted(engines)})
         return
@@ -125,7 +125,7 @@ def install_local(
 
 def _environment(threads: int | None, native: bool) -> dict[str, str]:
     """What the served models read about the CPU."""
-    from hyperseg_serving.service.opening import OPERATORS_VARIABLE, THREADS_VARIABLE
+    from hyperseg_serving.service.parameters import OPERATORS_VARIABLE, THREADS_VARIABLE
 
     found = {} if threads is None else {THREADS_VARIABLE: str(threads)}
     if native:

@@ -2,7 +2,7 @@
 
 The server's own readiness stays true when a model's process is gone, so this is what probes must ask. Each request
 brings noise that nobody sent before: what the server remembers of an image cannot stand in for a model that is gone.
-None leaves anything behind: a video of one frame takes no place among images or streams.
+None leaves anything behind: nothing is kept of the image, and a video of one frame takes no place among streams.
 """
 
 import io
@@ -13,9 +13,13 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from hyperseg_runtime.contracts.requests import Expressions
 from hyperseg_runtime.errors import HypersegError, ServerError
+from hyperseg_runtime.families.family import FamilySpec
+from hyperseg_serving.client.client import asked_family
 from hyperseg_serving.client.http_transport import HttpTransport
-from hyperseg_serving.contract import PUBLIC, REFERRING, VIDEO, StreamStep
+from hyperseg_serving.contract import Options
+from hyperseg_serving.names import ModelNames
 from hyperseg_serving.service.requests import Request
 from hyperseg_serving.service.responses import Response
 
@@ -32,22 +36,35 @@ def ask_canary(http_url: str, timeout_s: float) -> float:
     """
     transport = HttpTransport(http_url)
     start = time.perf_counter()
-    name = f"canary-{secrets.token_hex(8)}"
 
     def left_s() -> float:
         return max(LEAST_WAIT_S, start + timeout_s - time.perf_counter())
 
-    alone = Request(noise(), TEXTS, stream=StreamStep(id=name, start=True, end=True))
-    _expect_mask(PUBLIC, lambda: list(transport.ask(alone, left_s()))[-1])
-    if transport.has_model(REFERRING, left_s()):
-        _expect_mask(REFERRING, lambda: transport.refer(Request(noise(), TEXTS), left_s()))
-    if transport.has_model(VIDEO, left_s()):
+    family = asked_family(transport, left_s())
+    names = ModelNames(family)
+    _expect_mask(names.public, lambda: list(transport.ask(names.public, small_request(family), left_s()))[-1])
+    expressions = Request(noise(), TEXTS)
+    if names.ensemble and transport.has_model(names.ensemble, left_s()):
+        _expect_mask(names.ensemble, lambda: transport.infer(str(names.ensemble), expressions, left_s()))
+    if names.video and transport.has_model(names.video, left_s()):
+        stream = f"canary-{secrets.token_hex(8)}"
         try:
-            _expect_mask(VIDEO, lambda: transport.frame(Request(noise(), TEXTS), left_s(), name, True, True))
+            _expect_mask(
+                names.video,
+                lambda: transport.frame(str(names.video), expressions, left_s(), stream, start=True, end=True),
+            )
         except ServerError as error:
             if not isinstance(error.__cause__, TimeoutError):
                 raise
     return (time.perf_counter() - start) * 1000
+
+
+def small_request(family: FamilySpec) -> Request:
+    """About noise, of a kind that the family answers with masks, and of which the server keeps nothing."""
+    options = Options(remember=False)
+    if family.answers(Expressions):
+        return Request(noise(), texts=TEXTS, options=options)
+    return Request(noise(), classes=TEXTS, options=options)
 
 
 def noise() -> bytes:
@@ -63,5 +80,5 @@ def _expect_mask(model: str, call: Callable[[], Response]) -> None:
         response = call()
     except HypersegError as error:
         raise type(error)(f"{model}: {error}") from error.__cause__
-    if response.result is None or len(response.result["results"]) != 1:
-        raise ServerError(f"{model}: the canary request was answered without a mask")
+    if len(response.results()) != 1:
+        raise ServerError(f"{model}: the canary request was answered without a result")

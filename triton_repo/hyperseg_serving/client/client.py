@@ -3,23 +3,30 @@
 import io
 import random
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image
 
-from hyperseg_runtime.contracts.results import SegmentationResult, decode_rle
+from hyperseg_runtime.contracts.results import Result
 from hyperseg_runtime.errors import EnvironmentMissingError, ImageError, InputError, ServerError, UnavailableError
+from hyperseg_runtime.families import FAMILIES
+from hyperseg_runtime.families.family import VIDEO, FamilySpec, FrameResults
+from hyperseg_serving.client.results import frames_of, results_of
 from hyperseg_serving.contract import DEFAULTS, Options
+from hyperseg_serving.names import ModelNames, served_family
 from hyperseg_serving.refusals import Reason
 from hyperseg_serving.service.requests import Request
 from hyperseg_serving.service.responses import Response
+
+if TYPE_CHECKING:
+    from hyperseg_serving.client.grpc_transport import GrpcTransport
 
 ImageFile = str | Path | bytes | np.ndarray
 """A file, its content, or RGB pixels (H, W, 3) uint8."""
@@ -38,7 +45,9 @@ TRANSPORTS = {
 
 
 class Transport(Protocol):
-    def ask(self, request: Request, timeout_s: float) -> Generator[Response, None, None]: ...
+    def ask(self, model: str, request: Request, timeout_s: float) -> Generator[Response, None, None]: ...
+
+    def has_model(self, model: str, timeout_s: float) -> bool: ...
 
     def close(self) -> None: ...
 
@@ -47,25 +56,33 @@ class Client:
     """`Client("grpc://127.0.0.1:8001")`; http:// works too, without videos. grpc+shm:// hands images over in shared
     memory. Close it, or use it as a context manager.
 
-    `timeout_s` is the longest wait for a response. A request that the server had no room for, or that found nobody
-    listening, is sent again, with growing pauses; nothing else is. Methods raise InputError and its kinds for what
-    was refused, ServerError where the server failed or the connection was lost, UnavailableError where there was
-    no room to the end, or nobody.
+    `timeout_s` is the longest wait for a response. `family` names the family that is served; without it the server is
+    asked once. A request that the server had no room for, or that found nobody listening, is sent again, with growing
+    pauses; nothing else is. Methods raise InputError and its kinds for what was refused, such as a kind of request
+    that the family does not answer, ServerError where the server failed or the connection was lost, UnavailableError
+    where there was no room to the end, or nobody.
     """
 
-    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S, family: str | None = None) -> None:
         self._transport = open_transport(url)
         self._timeout_s = timeout_s
+        self._family = None if family is None else named_family(family)
 
-    def segment(self, image: ImageFile, texts: Sequence[str], options: Options = DEFAULTS) -> list[SegmentationResult]:
-        """The best mask for each text."""
+    @property
+    def family(self) -> FamilySpec:
+        """The family that is served. Raises ServerError where the server has none that this program knows."""
+        if self._family is None:
+            self._family = asked_family(self._transport, self._timeout_s)
+        return self._family
+
+    def segment(self, image: ImageFile, texts: Sequence[str], options: Options = DEFAULTS) -> list[Result]:
+        """A result for each text, such as its masks, best first."""
         return self._results(Request(image=encoded(image), texts=tuple(texts), options=options))
 
-    def segment_classes(
-        self, image: ImageFile, classes: Sequence[str], options: Options = DEFAULTS
-    ) -> list[SegmentationResult]:
-        """A mask for each class whose score reaches `options.min_score`, best first."""
-        return self._results(Request(image=encoded(image), classes=tuple(classes), options=options))
+    def segment_classes(self, image: ImageFile, classes: Sequence[str], options: Options = DEFAULTS) -> Result:
+        """Whatever belongs to one of the classes: instances from `options.min_score` on, best first, or a map."""
+        (found,) = self._results(Request(image=encoded(image), classes=tuple(classes), options=options))
+        return found
 
     def ask(self, image: ImageFile | None, question: str, options: Options = DEFAULTS) -> Iterator[str]:
         """Pieces of the answer as they are made. Leaving early over gRPC ends the work."""
@@ -76,10 +93,20 @@ class Client:
                     yield response.piece
 
     def open_video(self, stream: str) -> "VideoClient":
-        """A video whose frames are given one after another; `stream` names it, and must be no other's."""
-        return VideoClient(self._transport, stream, self._timeout_s)
+        """A video whose frames are given one after another; `stream` names it, and must be no other's.
 
-    def _results(self, request: Request) -> list[SegmentationResult]:
+        Raises InputError where the family sees no videos, and for an address that is none of gRPC.
+        """
+        from hyperseg_serving.client.grpc_transport import GrpcTransport
+
+        if not isinstance(self._transport, GrpcTransport):
+            raise InputError("videos need a grpc:// address")
+        model = ModelNames(self.family).video
+        if model is None:
+            raise InputError(f"{self.family.title} does not segment videos: {self.family.lacks.get(VIDEO, '')}")
+        return VideoClient(self._transport, model, stream, self._timeout_s)
+
+    def _results(self, request: Request) -> list[Result]:
         *_, last = self.respond(request)
         return results_of(last)
 
@@ -87,7 +114,7 @@ class Client:
         """Responses to a request of any kind. Tried again only while nothing has come, frames of a video never."""
 
         def begin() -> tuple[Generator[Response], Response]:
-            return _begun(self._transport.ask(request, self._timeout_s))
+            return _begun(self._transport.ask(ModelNames(self.family).public, request, self._timeout_s))
 
         responses, first = begin() if request.stream else _patiently(begin)
         yield first
@@ -108,32 +135,48 @@ class Client:
 class VideoClient:
     """Frames are never sent twice: the server may have remembered the first.
 
-    Where the server has forgotten the video (see `Streams`, or it was started again), `segment` raises InputError
+    Where the server has forgotten the video (see `Streams`, or it was started again), `push` raises InputError
     once, because the memory of the frames before is gone; the frame given next begins anew.
     """
 
-    def __init__(self, transport: Transport, stream: str, timeout_s: float) -> None:
-        from hyperseg_serving.client.grpc_transport import GrpcTransport
-
-        if not isinstance(transport, GrpcTransport):
-            raise InputError("videos need a grpc:// address")
+    def __init__(self, transport: "GrpcTransport", model: str, stream: str, timeout_s: float) -> None:
         self._transport = transport
+        self._model = model
         self._stream = stream
         self._timeout_s = timeout_s
         self._started = False
 
-    def segment(self, frame: ImageFile, texts: Sequence[str], last: bool = False) -> list[SegmentationResult]:
-        """Masks in the next frame; after the `last` one a new video begins."""
-        request = Request(image=encoded(frame), texts=tuple(texts))
+    def push(
+        self, frame: ImageFile, texts: Sequence[str], last: bool = False, options: Options = DEFAULTS
+    ) -> list[FrameResults]:
+        """Give the next frame; the results that are ready, of this frame or of earlier ones, and with the `last` frame
+        all that are missing. After it a new video begins.
+        """
+        request = Request(image=encoded(frame), texts=tuple(texts), options=options)
         start = not self._started
         try:
-            response = self._transport.frame(request, self._timeout_s, self._stream, start, last)
+            response = self._transport.frame(self._model, request, self._timeout_s, self._stream, start, last)
         except InputError as error:
             if any(text in str(error) for text in FORGOTTEN):
                 self._started = False
             raise
         self._started = not last
-        return results_of(response)
+        return frames_of(response)
+
+
+def named_family(name: str) -> FamilySpec:
+    """Raises InputError for an unknown one."""
+    if name not in FAMILIES:
+        raise InputError(f"unknown family {name!r}; known are {', '.join(FAMILIES)}")
+    return FAMILIES[name]
+
+
+def asked_family(transport: Transport, timeout_s: float) -> FamilySpec:
+    """Which family a server has models of. Raises ServerError where it is none that this program knows."""
+    family = served_family(lambda model: transport.has_model(model, timeout_s))
+    if family is None:
+        raise ServerError(f"the server has no model of the families known here, {', '.join(FAMILIES)}")
+    return family
 
 
 def open_transport(url: str) -> Transport:
@@ -163,29 +206,6 @@ def encoded(image: ImageFile) -> bytes:
         return Path(image).read_bytes()
     except OSError as error:
         raise ImageError(f"{image}: cannot be read ({error.strerror})") from error
-
-
-def results_of(response: Response) -> list[SegmentationResult]:
-    """What `SegmentationResult.to_json` made, as results again. Raises ServerError where there are none."""
-    if response.result is None:
-        raise ServerError("the server's answer ended without a result")
-    return [_result_of(content) for content in response.result["results"]]
-
-
-def _result_of(content: Mapping[str, Any]) -> SegmentationResult:
-    masks = content["masks"]
-    size = content["image_height_px"], content["image_width_px"]
-    return SegmentationResult(
-        masks=np.array([decode_rle(mask["segmentation"]) for mask in masks], bool).reshape(-1, *size),
-        scores=np.array([mask["score"] for mask in masks], np.float32),
-        queries=np.array([mask["query"] for mask in masks], np.int64),
-        text=content["text"],
-        task=content["task"],
-        timings_ms=content["timings_ms"],
-        evaluated=content["queries_evaluated"],
-        prompt_tokens=content["prompt_tokens"],
-        reused_tokens=content["reused_tokens"],
-    )
 
 
 def _begun(responses: Generator[Response, None, None]) -> tuple[Generator[Response], Response]:

@@ -1,4 +1,4 @@
-"""One gRPC stream: requests to the public model one after another, each with several responses."""
+"""One gRPC stream: requests to a model one after another, each with several responses."""
 
 import queue
 from collections.abc import Iterator
@@ -8,7 +8,6 @@ from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
 from hyperseg_runtime.errors import ServerError, UnavailableError
-from hyperseg_serving import contract
 from hyperseg_serving.client.wire_errors import error_of
 from hyperseg_serving.refusals import Code
 from hyperseg_serving.service.requests import Tensors
@@ -33,11 +32,11 @@ class GrpcStream:
         self.usable = True
         self._refused = False
 
-    def ask(self, inputs: list[Any], timeout_s: float) -> Iterator[Response]:
+    def ask(self, model: str, inputs: list[Any], timeout_s: float) -> Iterator[Response]:
         """See `GrpcTransport.ask`."""
         self.usable = False
         try:
-            self._client.async_stream_infer(contract.PUBLIC, inputs, enable_empty_final_response=True)
+            self._client.async_stream_infer(model, inputs, enable_empty_final_response=True)
         except InferenceServerException as error:
             raise UnavailableError(f"the connection ended before the request was sent: {error.message()}") from error
         while not self.usable:

@@ -9,10 +9,11 @@ import numpy as np
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from hyperseg_serving import contract
 from hyperseg_serving.client.grpc_stream import GrpcStream, tensors_of_result, translated
 from hyperseg_serving.service.requests import Request, tensors_of
 from hyperseg_serving.service.responses import Response, parse_response
+
+NOT_FOUND = "StatusCode.NOT_FOUND"
 
 
 class GrpcTransport:
@@ -23,14 +24,14 @@ class GrpcTransport:
         self._client = grpc.InferenceServerClient(self.host)
         self._idle: list[GrpcStream] = []
 
-    def ask(self, request: Request, timeout_s: float) -> Generator[Response, None, None]:
-        """Responses of the public model as they come. Leaving early cancels the work.
+    def ask(self, model: str, request: Request, timeout_s: float) -> Generator[Response, None, None]:
+        """Responses of a model as they come. Leaving early cancels the work.
 
         `timeout_s` is the longest wait for each. Raises UnavailableError where nobody answers, ServerError where
         it takes too long, and what `error_of` makes of refusals.
         """
         with self.inputs(request) as inputs, self._stream() as stream:
-            yield from stream.ask(inputs, timeout_s)
+            yield from stream.ask(model, inputs, timeout_s)
 
     @contextmanager
     def _stream(self) -> Iterator[GrpcStream]:
@@ -47,19 +48,26 @@ class GrpcTransport:
             else:
                 stream.close()
 
-    def frame(self, request: Request, timeout_s: float, stream: str, start: bool, end: bool) -> Response:
+    def frame(self, model: str, request: Request, timeout_s: float, stream: str, start: bool, end: bool) -> Response:
         """The response to one frame of a sequence, which is not begun after `timeout_s`."""
         flags = {"sequence_id": stream, "sequence_start": start, "sequence_end": end, "timeout": int(timeout_s * 1e6)}
-        return self._infer(contract.VIDEO, request, timeout_s, **flags)
+        return self.infer(model, request, timeout_s, **flags)
 
-    def refer(self, request: Request, timeout_s: float) -> Response:
-        """The response of the ensemble, which takes an image and texts."""
-        return self._infer(contract.REFERRING, request, timeout_s)
-
-    def _infer(self, model: str, request: Request, timeout_s: float, **flags: Any) -> Response:
+    def infer(self, model: str, request: Request, timeout_s: float, **flags: Any) -> Response:
+        """The only response of a model, such as the ensemble, which takes an image and texts."""
         with self.inputs(request) as inputs, explained():
             result = self._client.infer(model, inputs, client_timeout=timeout_s, **flags)
         return parse_response(tensors_of_result(result))
+
+    def has_model(self, model: str, timeout_s: float) -> bool:
+        """Whether the server was given a model of this name; its process may be gone."""
+        try:
+            self._client.get_model_metadata(model, client_timeout=timeout_s)
+        except InferenceServerException as error:
+            if error.status() == NOT_FOUND:
+                return False
+            raise translated(error) from error
+        return True
 
     @contextmanager
     def inputs(self, request: Request) -> Iterator[list[Any]]:

@@ -32,38 +32,36 @@ class HttpTransport:
     def __init__(self, url: str) -> None:
         self._host = urlsplit(url).netloc
 
-    def ask(self, request: Request, timeout_s: float) -> Generator[Response, None, None]:
+    def ask(self, model: str, request: Request, timeout_s: float) -> Generator[Response, None, None]:
         """Responses as they come; `timeout_s` is the longest wait for each.
 
         Raises UnavailableError where nobody listens, ServerError where it takes too long or the connection is
         lost, and what `error_of` makes of refusals.
         """
-        with self._answer(f"{contract.PUBLIC}/generate_stream", timeout_s, _body(request)) as answer:
+        with self._answer(f"{model}/generate_stream", timeout_s, _body(request)) as answer:
             yield from _responses(answer)
 
-    def frame(self, request: Request, timeout_s: float, stream: str, start: bool, end: bool) -> Response:
-        """The response to one frame of a sequence; for small images, see `_infer`."""
+    def frame(self, model: str, request: Request, timeout_s: float, stream: str, start: bool, end: bool) -> Response:
+        """The response to one frame of a sequence; for small images, see `infer`."""
         flags = {"sequence_id": stream, "sequence_start": start, "sequence_end": end}
-        return self._infer(contract.VIDEO, request, timeout_s, flags)
-
-    def refer(self, request: Request, timeout_s: float) -> Response:
-        """The response of the ensemble, which takes an image and texts; for small images, see `_infer`."""
-        return self._infer(contract.REFERRING, request, timeout_s, {})
+        return self.infer(model, request, timeout_s, flags)
 
     def has_model(self, model: str, timeout_s: float) -> bool:
         """Whether the server was given a model of this name; its process may be gone."""
         with self._answer(model, timeout_s) as answer:
             return answer.status == HTTPStatus.OK
 
-    def _infer(self, model: str, request: Request, timeout_s: float, parameters: Mapping[str, Any]) -> Response:
-        """An image goes as a list of numbers, four characters for a byte."""
+    def infer(
+        self, model: str, request: Request, timeout_s: float, parameters: Mapping[str, Any] | None = None
+    ) -> Response:
+        """The only response of a model. An image goes as a list of numbers, four characters for a byte."""
         inputs = [
             {"name": name, "shape": array.shape, "datatype": "UINT8", "data": array.tolist()}
             if array.dtype == np.uint8
             else {"name": name, "shape": array.shape, "datatype": "BYTES", "data": [text.decode() for text in array]}
             for name, array in tensors_of(request).items()
         ]
-        with self._answer(f"{model}/infer", timeout_s, {"inputs": inputs, "parameters": parameters}) as answer:
+        with self._answer(f"{model}/infer", timeout_s, {"inputs": inputs, "parameters": parameters or {}}) as answer:
             _check_status(answer)
             outputs = _content(answer.read()).get("outputs", [])
         return parse_response({tensor["name"]: bytes_tensor(*map(str.encode, tensor["data"])) for tensor in outputs})

@@ -46,7 +46,7 @@ class SharedMemoryTransport(GrpcTransport):
 
     @contextmanager
     def _region(self, data: bytes) -> Iterator[str]:
-        name = f"hyperseg-{secrets.token_hex(8)}"
+        name = f"hyperseg-trt-{secrets.token_hex(8)}"
         region = shared_memory.create_shared_memory_region(name, name, len(data), create_only=True)
         try:
             shared_memory.set_shared_memory_region(region, [np.frombuffer(data, np.uint8)])

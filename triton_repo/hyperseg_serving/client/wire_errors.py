@@ -30,9 +30,9 @@ UNREACHED = ("failed to connect", "DNS resolution failed", "name resolution")
 """What gRPC says when it never got as far as sending."""
 
 
-def connection_lost(said: str) -> ServerError:
+def connection_lost(reason: str) -> ServerError:
     """For a request that was sent, at least in part."""
-    return ServerError(f"the connection was lost, or the server ended it; the work may have been done: {said}")
+    return ServerError(f"the connection was lost, or the server ended it; the work may have been done: {reason}")
 
 
 def error_of(message: str, code: Code) -> HypersegError:

@@ -3,16 +3,17 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelQueuePolicy, ModelWarmup
+from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInstanceGroup, ModelQueuePolicy, ModelWarmup
 
 from hyperseg_runtime.contracts.graph_spec import GraphSpec, Reuse
+from hyperseg_runtime.families.family import FamilySpec
 from hyperseg_serving import contract
-from hyperseg_serving.contract import Limits, Profile, WireTensor, wire_tensor
-from hyperseg_serving.service import opening
+from hyperseg_serving.contract import BATCH, Limits, Profile, WireTensor, typical_sizes, wire_tensor
+from hyperseg_serving.names import ModelNames
+from hyperseg_serving.service import parameters
 
 QUEUE_DELAY_US = 1000
 """How long a stage may wait for others to share a call with; little beside the call itself."""
-BATCH = "batch"
 
 
 @dataclass(frozen=True)
@@ -36,120 +37,138 @@ class ServedModel:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RepositorySpec:
     """What the configurations are made from."""
 
-    specs: Sequence[GraphSpec]
+    family: FamilySpec
+    graphs: Sequence[GraphSpec]
     limits: Limits = field(default_factory=Limits)
     engine_batch: Mapping[str, int] = field(default_factory=dict)
     """Largest batch of a graph's engine; without an entry the contract's own."""
 
     @property
+    def names(self) -> ModelNames:
+        return ModelNames(self.family)
+
+    @property
     def stages(self) -> list[GraphSpec]:
         """Graphs that look at the image alone: feed-forward, and worth a model each."""
-        return [spec for spec in self.specs if spec.reuse is Reuse.IMAGE]
+        return [graph for graph in self.graphs if graph.reuse is Reuse.IMAGE]
+
+    def stage_inputs(self) -> list[WireTensor]:
+        """Inputs of the stages that no stage makes."""
+        made = {tensor.name for graph in self.stages for tensor in graph.outputs}
+        return [wire_tensor(t) for graph in self.stages for t in graph.inputs if t.name not in made]
+
+    def stage_outputs(self) -> list[WireTensor]:
+        """Outputs of the stages that another graph works on, or that no stage takes."""
+        taken = {tensor.name for graph in self.stages for tensor in graph.inputs}
+        taken -= {t.name for graph in self.graphs if graph.reuse is not Reuse.IMAGE for t in graph.inputs}
+        return [wire_tensor(t) for graph in self.stages for t in graph.outputs if t.name not in taken]
 
 
-def served_models(plan: Plan) -> list[ServedModel]:
-    """Everything of a repository."""
-    return [
-        ServedModel(contract.PUBLIC, {p: _public(plan, p) for p in Profile}, "hyperseg.py"),
-        ServedModel(contract.VIDEO, {p: _video(plan) for p in Profile}, "hyperseg_video.py"),
-        ServedModel(contract.REFERRING, {p: _ensemble(plan) for p in Profile}),
-        ServedModel(contract.PREPROCESS, {p: _preprocess(plan, p) for p in Profile}, "hyperseg_preprocess.py"),
-        *(
-            ServedModel(
-                contract.stage_name(spec.name),
-                {p: _stage(plan, spec, p) for p in Profile},
-                "hyperseg_stage.py",
-                spec.name,
-            )
-            for spec in plan.stages
-        ),
-        ServedModel(contract.MASKS, {p: _masks(plan, p) for p in Profile}, "hyperseg_masks.py"),
+def served_models(spec: RepositorySpec) -> list[ServedModel]:
+    """Everything of a repository: video and ensemble only where the family declares what they answer."""
+    names = spec.names
+    models = [ServedModel(names.public, {p: _public(spec, p) for p in Profile}, "public.py")]
+    if names.video:
+        models.append(ServedModel(names.video, {p: _video(spec, names.video) for p in Profile}, "video.py"))
+    if names.ensemble:
+        models += [
+            ServedModel(names.ensemble, {p: _ensemble(spec, names.ensemble) for p in Profile}),
+            ServedModel(names.preprocess, {p: _preprocess(spec, p) for p in Profile}, "preprocess.py"),
+            ServedModel(names.masks, {p: _masks(spec, p) for p in Profile}, "masks.py"),
+        ]
+    stages = [
+        ServedModel(names.stage(graph.name), {p: _stage(spec, graph, p) for p in Profile}, "stage.py", graph.name)
+        for graph in spec.stages
     ]
+    return models + stages
 
 
-def _public(plan: Plan, profile: Profile) -> ModelConfig:
-    config = _python(contract.PUBLIC, plan, profile, contract.PUBLIC_INPUTS, contract.PUBLIC_OUTPUTS)
+def _public(spec: RepositorySpec, profile: Profile) -> ModelConfig:
+    inputs, outputs = contract.public_inputs(spec.family), contract.public_outputs(spec.family)
+    config = _python(spec.names.public, spec, profile, inputs, outputs)
     config.model_transaction_policy.decoupled = True
-    image_graphs = opening.SERVED if profile is Profile.GPU else opening.IN_PROCESS
-    config.parameters[opening.IMAGE_GRAPHS].string_value = image_graphs
+    image_graphs = parameters.SERVED if profile is Profile.GPU else parameters.IN_PROCESS
+    config.parameters[parameters.IMAGE_GRAPHS].string_value = image_graphs
     return config
 
 
-def _video(plan: Plan) -> ModelConfig:
+def _video(spec: RepositorySpec, name: str) -> ModelConfig:
     """Frames of a stream in their order; which one a request belongs to is told by the sequence alone."""
     inputs = (contract.IMAGE.required(), contract.TEXT.required(), contract.OPTIONS)
-    config = _named(contract.VIDEO, inputs, (contract.RESULT,))
+    config = _named(name, spec, inputs, (contract.RESULT,))
     _run_by_python(config)
     batching = config.sequence_batching
-    batching.oldest.max_candidate_sequences = plan.limits.max_streams
-    batching.max_sequence_idle_microseconds = plan.limits.stream_idle_s * 1_000_000
+    batching.oldest.max_candidate_sequences = spec.limits.max_streams
+    batching.max_sequence_idle_microseconds = spec.limits.stream_idle_s * 1_000_000
     return config
 
 
-def _preprocess(plan: Plan, profile: Profile) -> ModelConfig:
+def _preprocess(spec: RepositorySpec, profile: Profile) -> ModelConfig:
     inputs = (contract.IMAGE.required(), contract.TEXT.required())
-    outputs = [tensor.in_batches_of_one() for tensor in _given_by_host(plan)]
-    return _python(contract.PREPROCESS, plan, profile, inputs, (*outputs, contract.SIZE, contract.CHECKED_TEXT))
+    outputs = [tensor.in_batches_of_one() for tensor in spec.stage_inputs()]
+    return _python(spec.names.preprocess, spec, profile, inputs, (*outputs, contract.SIZE, contract.CHECKED_TEXT))
 
 
-def _masks(plan: Plan, profile: Profile) -> ModelConfig:
-    inputs = [tensor.in_batches_of_one() for tensor in _handed_on(plan)]
+def _masks(spec: RepositorySpec, profile: Profile) -> ModelConfig:
+    inputs = [tensor.in_batches_of_one() for tensor in spec.stage_outputs()]
     outputs = (contract.RESULT,)
-    return _python(contract.MASKS, plan, profile, (*inputs, contract.SIZE, contract.CHECKED_TEXT), outputs)
+    return _python(spec.names.masks, spec, profile, (*inputs, contract.SIZE, contract.CHECKED_TEXT), outputs)
 
 
-def _stage(plan: Plan, spec: GraphSpec, profile: Profile) -> ModelConfig:
-    inputs, outputs = map(wire_tensor, spec.inputs), map(wire_tensor, spec.outputs)
-    name = contract.stage_name(spec.name)
-    largest = spec.axis_ranges[BATCH].maximum
+def _stage(spec: RepositorySpec, graph: GraphSpec, profile: Profile) -> ModelConfig:
+    inputs, outputs = tuple(map(wire_tensor, graph.inputs)), tuple(map(wire_tensor, graph.outputs))
+    name = spec.names.stage(graph.name)
+    largest = graph.axis_ranges[BATCH].maximum
     if profile is Profile.CPU:
-        config = _python(name, plan, profile, tuple(inputs), tuple(outputs))
-        config.parameters[opening.GRAPH].string_value = spec.name
+        config = _python(name, spec, profile, inputs, outputs)
     else:
-        largest = plan.engine_batch.get(spec.name, largest)
-        config = _named(name, tuple(inputs), tuple(outputs))
+        largest = spec.engine_batch.get(graph.name, largest)
+        config = _named(name, spec, inputs, outputs)
         config.platform = "tensorrt_plan"
         config.default_model_filename = "model.plan"
-        config.dynamic_batching.default_queue_policy.CopyFrom(_queue(plan.limits))
-        _capture_graphs(config, spec, largest)
+        config.dynamic_batching.default_queue_policy.CopyFrom(_queue(spec.limits))
+        _capture_graphs(config, graph, largest)
+    config.parameters[parameters.GRAPH].string_value = graph.name
     config.max_batch_size = largest
     config.dynamic_batching.max_queue_delay_microseconds = QUEUE_DELAY_US
     for size in sorted({1, largest} if profile is Profile.GPU else {1}):
-        config.model_warmup.append(_warmup(config, size))
+        config.model_warmup.append(_warm_up(graph, size))
     return config
 
 
-def _capture_graphs(config: ModelConfig, spec: GraphSpec, largest: int) -> None:
+def _capture_graphs(config: ModelConfig, graph: GraphSpec, largest: int) -> None:
     """A CUDA graph for a single image and one for a full batch: other sizes would read padding."""
     config.optimization.cuda.graphs = True
-    for size in sorted({1, largest}):
-        graph = config.optimization.cuda.graph_spec.add(batch_size=size)
-        for tensor in map(wire_tensor, spec.inputs):
-            graph.input[tensor.name].dim.extend(tensor.dims)
+    sizes = typical_sizes(graph)
+    for batch_size in sorted({1, largest}):
+        captured = config.optimization.cuda.graph_spec.add(batch_size=batch_size)
+        for tensor in graph.inputs:
+            captured.input[tensor.name].dim.extend(tensor.shape(sizes)[1:])
 
 
-def _warmup(config: ModelConfig, batch_size: int) -> ModelWarmup:
-    warmup = ModelWarmup(name=f"batch of {batch_size}", batch_size=batch_size)
-    for tensor in config.input:
-        warmup.inputs[tensor.name].data_type = tensor.data_type
-        warmup.inputs[tensor.name].dims.extend(tensor.dims)
-        warmup.inputs[tensor.name].zero_data = True
-    return warmup
+def _warm_up(graph: GraphSpec, batch_size: int) -> ModelWarmup:
+    warm_up = ModelWarmup(name=f"batch of {batch_size}", batch_size=batch_size)
+    sizes = typical_sizes(graph)
+    for tensor in graph.inputs:
+        warm_up.inputs[tensor.name].data_type = DataType.Value(wire_tensor(tensor).data_type)
+        warm_up.inputs[tensor.name].dims.extend(tensor.shape(sizes)[1:])
+        warm_up.inputs[tensor.name].zero_data = True
+    return warm_up
 
 
-def _ensemble(plan: Plan) -> ModelConfig:
-    """The fixed referring path. One entry step: see README on what servers before 26.05 do with two."""
+def _ensemble(spec: RepositorySpec, name: str) -> ModelConfig:
+    """The fixed path for expressions. One entry step: see README on what servers before 26.05 do with two."""
     inputs, outputs = (contract.IMAGE.required(), contract.TEXT.required()), (contract.RESULT,)
-    config = _named(contract.REFERRING, inputs, outputs)
+    config = _named(name, spec, inputs, outputs)
     config.platform = "ensemble"
-    _step(config, contract.PREPROCESS, inputs, (*_given_by_host(plan), contract.SIZE, contract.CHECKED_TEXT))
-    for spec in plan.stages:
-        tensors = [tuple(map(wire_tensor, side)) for side in (spec.inputs, spec.outputs)]
-        _step(config, contract.stage_name(spec.name), *tensors)
-    _step(config, contract.MASKS, (*_handed_on(plan), contract.SIZE, contract.CHECKED_TEXT), outputs)
+    _step(config, spec.names.preprocess, inputs, (*spec.stage_inputs(), contract.SIZE, contract.CHECKED_TEXT))
+    for graph in spec.stages:
+        tensors = [tuple(map(wire_tensor, side)) for side in (graph.inputs, graph.outputs)]
+        _step(config, spec.names.stage(graph.name), *tensors)
+    _step(config, spec.names.masks, (*spec.stage_outputs(), contract.SIZE, contract.CHECKED_TEXT), outputs)
     return config
 
 
@@ -162,27 +181,15 @@ def _step(config: ModelConfig, model: str, inputs: Sequence[WireTensor], outputs
         step.output_map[tensor.name] = tensor.name
 
 
-def _given_by_host(plan: Plan) -> list[WireTensor]:
-    """Inputs of the stages that no stage makes."""
-    made = {tensor.name for spec in plan.stages for tensor in spec.outputs}
-    return [wire_tensor(t) for spec in plan.stages for t in spec.inputs if t.name not in made]
-
-
-def _handed_on(plan: Plan) -> list[WireTensor]:
-    """Outputs of the stages that no stage takes: what the other graphs work on."""
-    taken = {tensor.name for spec in plan.stages for tensor in spec.inputs}
-    return [wire_tensor(t) for spec in plan.stages for t in spec.outputs if t.name not in taken]
-
-
 def _python(
-    name: str, plan: Plan, profile: Profile, inputs: Sequence[WireTensor], outputs: Sequence[WireTensor]
+    name: str, spec: RepositorySpec, profile: Profile, inputs: Sequence[WireTensor], outputs: Sequence[WireTensor]
 ) -> ModelConfig:
-    config = _named(name, inputs, outputs)
+    config = _named(name, spec, inputs, outputs)
     _run_by_python(config)
-    config.dynamic_batching.default_queue_policy.CopyFrom(_queue(plan.limits))
+    config.dynamic_batching.default_queue_policy.CopyFrom(_queue(spec.limits))
     backend = "tensorrt" if profile is Profile.GPU else "onnxruntime"
-    own = {opening.CONTRACT: opening.contract_id(plan.specs), opening.BACKEND: backend}
-    for parameter, value in {**own, **plan.limits.to_parameters()}.items():
+    own = {parameters.CONTRACT: parameters.contract_id(spec.graphs), parameters.BACKEND: backend}
+    for parameter, value in {**own, **spec.limits.to_parameters()}.items():
         config.parameters[parameter].string_value = value
     return config
 
@@ -204,8 +211,9 @@ def _queue(limits: Limits) -> ModelQueuePolicy:
     )
 
 
-def _named(name: str, inputs: Sequence[WireTensor], outputs: Sequence[WireTensor]) -> ModelConfig:
+def _named(name: str, spec: RepositorySpec, inputs: Sequence[WireTensor], outputs: Sequence[WireTensor]) -> ModelConfig:
     config = ModelConfig(name=name)
+    config.parameters[parameters.FAMILY].string_value = spec.family.name
     for tensor in inputs:
         config.input.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, optional=tensor.optional)
     for tensor in outputs:

@@ -21,21 +21,23 @@ from hyperseg_runtime.contracts.graph_spec import AxisRange
 from hyperseg_runtime.errors import BundleError, InputError, OutputError
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.files import explained, replace_folder
-from hyperseg_serving.contract import PUBLIC, Profile
-from hyperseg_serving.repository.config import BATCH, Plan, ServedModel, served_models
+from hyperseg_runtime.session.pipeline import family_of
+from hyperseg_serving.contract import BATCH, Profile
+from hyperseg_serving.names import family_in
+from hyperseg_serving.repository.config import RepositorySpec, ServedModel, served_models
 
 VERSION = "1"
 KEEP = ".gitkeep"
 
 
-def write_repository(out: Path, plan: Plan, engines: Mapping[str, Path] | None = None) -> list[ServedModel]:
-    """Write the whole repository or nothing. `engines` are plans by graph; they are linked where that is possible.
+def write_repository(out: Path, spec: RepositorySpec, engines: Mapping[str, Path] | None = None) -> list[ServedModel]:
+    """Write the whole repository or nothing. `engines` are plan files by graph, linked where that is possible.
 
     Raises OutputError where `out` holds something else.
     """
-    if out.exists() and any(out.iterdir()) and not (out / PUBLIC / "config.pbtxt").is_file():
+    if out.exists() and any(out.iterdir()) and family_in(out) is None:
         raise OutputError(f"{out}: holds something else than a model repository; choose another folder")
-    models = served_models(plan)
+    models = served_models(spec)
     partial = out.with_name(f".{out.name}.partial")
     with explained(out):
         shutil.rmtree(partial, ignore_errors=True)
@@ -73,34 +75,33 @@ def _link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def published_plan(family: str) -> Plan:
+def published_spec(family: str) -> RepositorySpec:
     """What to generate for a family at the published sizes, in float32 and for engines of full batches."""
     if family not in FAMILIES:
         raise InputError(f"unknown family {family!r}; known are {', '.join(FAMILIES)}")
-    return Plan(FAMILIES[family].graph_specs(FAMILIES[family].published))
+    return RepositorySpec(FAMILIES[family], FAMILIES[family].graph_specs(FAMILIES[family].published))
 
 
-def plan_of(directory: Path, target: str | None = None) -> tuple[Plan, dict[str, Path]]:
+def bundle_spec(directory: Path, target: str | None = None) -> tuple[RepositorySpec, dict[str, Path]]:
     """What to generate for a bundle, and its engines by graph: those of `target`, or of the only one there is.
 
     Raises InputError if there are engines for several targets and none is named, or for one that cannot be served;
     BundleError if one is missing, changed, or was never compared with its graph.
     """
     bundle = Bundle.open(directory)
-    specs = [entry.spec for entry in bundle.manifest.graphs]
+    spec = RepositorySpec(family_of(bundle), [entry.spec for entry in bundle.manifest.graphs])
     folder = _engines_of(bundle, target)
     engines = read_engines(folder) if folder else None
     if folder is None or engines is None:
-        return Plan(specs), {}
-    plan = Plan(specs)
-    for spec in specs:
-        _check_no_plugins(engines.usable(spec.name))
-    entries = [engines.usable(spec.name) for spec in plan.stages]
+        return spec, {}
+    for graph in spec.graphs:
+        _check_no_plugins(engines.usable(graph.name))
+    entries = [engines.usable(graph.name) for graph in spec.stages]
     for entry in entries:
         _check_servable(entry, bundle)
-    batches = {e.graph: _largest_batch(e, s.axis_ranges[BATCH]) for e, s in zip(entries, plan.stages, strict=True)}
+    batches = {e.graph: _largest_batch(e, g.axis_ranges[BATCH]) for e, g in zip(entries, spec.stages, strict=True)}
     plans = {entry.graph: engine_path(folder, entry) for entry in entries}
-    return replace(plan, engine_batch=batches), plans
+    return replace(spec, engine_batch=batches), plans
 
 
 def _check_no_plugins(entry: EngineEntry) -> None:

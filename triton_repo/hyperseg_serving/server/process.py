@@ -19,10 +19,11 @@ from typing import Self
 
 from hyperseg_runtime.errors import EnvironmentMissingError, HypersegError, InputError
 from hyperseg_serving.client.canary import ask_canary
-from hyperseg_serving.contract import PUBLIC, Limits, Profile
+from hyperseg_serving.contract import Limits, Profile
+from hyperseg_serving.names import ModelNames, family_in
 from hyperseg_serving.server.distribution import Distribution
 from hyperseg_serving.server.log import ServerLog, reasons
-from hyperseg_serving.service.opening import BUNDLE_VARIABLE
+from hyperseg_serving.service.parameters import BUNDLE_VARIABLE
 
 LOOPBACK = "127.0.0.1"
 EXIT_TIMEOUT_S = 5
@@ -91,19 +92,25 @@ class ServerSettings:
     """Is given every line of the server's log."""
 
 
+def public_config(repository: Path) -> Path:
+    """The configuration of the public model. Raises InputError for a folder that is no repository."""
+    family = family_in(repository)
+    if family is None:
+        raise InputError(
+            f"{repository}: no model repository; make one with: hyperseg-trt serve init BUNDLE --out REPOSITORY"
+        )
+    return repository / ModelNames(family).public / "config.pbtxt"
+
+
 def limits_of(repository: Path) -> Limits:
     """Those that the public model was configured with."""
-    text = (repository / PUBLIC / "config.pbtxt").read_text()
-    return Limits.from_parameters(dict(PARAMETER.findall(text)))
+    return Limits.from_parameters(dict(PARAMETER.findall(public_config(repository).read_text())))
 
 
 def _check_repository(distribution: Distribution, settings: ServerSettings) -> None:
     """Say what the server would say late and in many lines. Raises InputError."""
     repository = settings.repository
-    if not (repository / PUBLIC / "config.pbtxt").is_file():
-        raise InputError(
-            f"{repository}: no model repository; make one with: hyperseg-trt serve init BUNDLE --out REPOSITORY"
-        )
+    public_config(repository)
     if settings.profile is Profile.CPU or settings.backends:
         return
     if distribution.is_local:
@@ -129,7 +136,7 @@ class Server:
         self._distribution = distribution
         self._work: tempfile.TemporaryDirectory[str] | None = None
         self._log: ServerLog | None = None
-        self._region = f"hyperseg{os.getpid()}_{secrets.token_hex(4)}_"
+        self._region = f"hyperseg_trt_{os.getpid()}_{secrets.token_hex(4)}_"
         self._process: subprocess.Popen[str] | None = None
 
     @property
@@ -139,7 +146,7 @@ class Server:
 
     def start(self) -> None:
         # Not in a folder that others can write to: the models' Python imports from where it was started.
-        self._work = tempfile.TemporaryDirectory(prefix="hyperseg-serve-")
+        self._work = tempfile.TemporaryDirectory(prefix="hyperseg-trt-serve-")
         folder = Path(self._work.name)
         self._process = subprocess.Popen(
             self._command(),

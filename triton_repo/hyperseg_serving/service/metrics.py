@@ -19,12 +19,17 @@ STREAMS = "hyperseg_streams"
 COUNTERS = {
     SERVED: "Requests answered to the end",
     REFUSED: "Requests refused or failed, by reason",
-    MASKS: "Masks made",
+    MASKS: "Masks of instances, classes and segments",
     PIECES: "Pieces of text answers sent",
     PROMPT_TOKENS: "Rows of all prompts for masks",
     REUSED_TOKENS: "Rows of them that the key/value cache had already",
     STAGE_MS: "Wall time in each stage, milliseconds",
 }
+
+MASK_ROWS = ("instances", "classes", "segments_info")
+"""Where each kind of result holds its masks."""
+DETAILS = {"prompt_tokens": PROMPT_TOKENS, "reused_tokens": REUSED_TOKENS}
+"""Details of a result that are counted, of the families that give them."""
 
 
 class Metrics:
@@ -59,11 +64,12 @@ class Metrics:
         if response.result is None:
             return
         self._add(SERVED, 1)
-        results = response.result["results"]
-        self._add(MASKS, len(results))
+        results = response.results()
         for result in results:
-            self._add(PROMPT_TOKENS, result["prompt_tokens"])
-            self._add(REUSED_TOKENS, result["reused_tokens"])
+            self._add(MASKS, sum(len(result.get(rows, ())) for rows in MASK_ROWS))
+            for detail, counter in DETAILS.items():
+                if detail in result["details"]:
+                    self._add(counter, result["details"][detail])
         for stage, spent_ms in results[-1]["timings_ms"].items() if results else ():
             self._add(STAGE_MS, spent_ms, {"stage": stage})
 

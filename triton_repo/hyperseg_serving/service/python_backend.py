@@ -1,6 +1,5 @@
 """Between the server's Python backend and ours. Importable only inside the server."""
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,16 +8,10 @@ import triton_python_backend_utils as pb_utils
 
 from hyperseg_runtime.backends.base import Backend, Buffer
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
-from hyperseg_serving.contract import stage_name
+from hyperseg_serving.names import ModelNames
 from hyperseg_serving.refusals import Failure, Reason, RefusalError, refusal_of
 from hyperseg_serving.service.requests import Tensors
 from hyperseg_serving.service.staged import HostTensor
-
-
-def model_parameters(arguments: Mapping[str, str]) -> dict[str, str]:
-    """The `parameters` of a served model's configuration."""
-    config = json.loads(arguments["model_config"])
-    return {name: entry["string_value"] for name, entry in config["parameters"].items()}
 
 
 def read_tensors(request: Any) -> dict[str, np.ndarray]:
@@ -63,23 +56,25 @@ def ask_model(
 
 
 class StageCalls:
-    """Runs image graphs as models of this server. While `rehearsing` they answer zeros and nothing is called:
+    """Runs image graphs as models of this server. While `warming_up` they answer zeros and nothing is called:
     other models cannot be asked before this one is ready.
 
-    `between` names what only these graphs hand each other: it stays on the host.
+    `internal` names the tensors that only these graphs hand each other: they stay on the host.
     """
 
-    def __init__(self, backend: Backend, between: Collection[str]) -> None:
+    def __init__(self, names: ModelNames, backend: Backend, internal: Collection[str]) -> None:
+        self._names = names
         self._backend = backend
-        self._between = between
-        self.rehearsing = True
+        self._internal = internal
+        self.warming_up = True
 
     def __call__(self, spec: GraphSpec, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
-        if self.rehearsing:
-            return {tensor.name: self._backend.zeros(tensor, {"batch": 1}) for tensor in spec.outputs}
+        if self.warming_up:
+            sizes = spec.sizes(inputs)
+            return {tensor.name: self._backend.zeros(tensor, sizes) for tensor in spec.outputs}
         tensors = [pb_utils.Tensor(name, buffer.to_host()) for name, buffer in inputs.items()]
-        (outputs,) = ask_model(stage_name(spec.name), tensors, spec.output_names())
+        (outputs,) = ask_model(self._names.stage(spec.name), tensors, spec.output_names())
         return {
-            name: HostTensor(outputs[name]) if name in self._between else self._backend.upload(outputs[name])
+            name: HostTensor(outputs[name]) if name in self._internal else self._backend.upload(outputs[name])
             for name in spec.output_names()
         }

@@ -58,9 +58,9 @@ def parse_request(tensors: Tensors, limits: Limits) -> Request:
 
 @dataclass(frozen=True)
 class MaskRequest:
-    """One request to the ensemble's last step. `made` are outputs of the image graphs."""
+    """One request to the ensemble's last step. `outputs` are those of the image graphs."""
 
-    made: Tensors
+    outputs: Tensors
     size_hw: tuple[int, int]
     texts: tuple[str, ...]
 
@@ -73,8 +73,8 @@ def parse_mask_request(tensors: Tensors, limits: Limits) -> MaskRequest:
     _check_pixels(width_px, height_px, limits)
     texts = _texts(tensors, contract.CHECKED_TEXT, limits.max_texts, limits)
     beside = (contract.SIZE.name, contract.CHECKED_TEXT.name)
-    made = {name: array for name, array in tensors.items() if name not in beside}
-    return MaskRequest(made, (height_px, width_px), texts)
+    outputs = {name: array for name, array in tensors.items() if name not in beside}
+    return MaskRequest(outputs, (height_px, width_px), texts)
 
 
 def _check_combination(request: Request, limits: Limits) -> None:
@@ -84,8 +84,6 @@ def _check_combination(request: Request, limits: Limits) -> None:
         request.need_image()
     if request.stream and (request.classes or request.question):
         raise RefusalError(Reason.REQUEST, "a frame of a video takes TEXT and nothing else to ask")
-    if request.stream and request.options.task:
-        raise RefusalError(Reason.OPTIONS, "a frame of a video is segmented in one way; leave task out")
     if (request.options.max_tokens or 0) > limits.max_answer_tokens:
         raise RefusalError(Reason.OPTIONS, f"max_tokens is above {limits.max_answer_tokens}")
 

@@ -5,16 +5,18 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hyperseg_runtime.contracts.results import SegmentationResult
-from hyperseg_runtime.contracts.sampling import Sampling
+from hyperseg_runtime.contracts.requests import Classes, Question, SegmentationRequest
+from hyperseg_runtime.contracts.results import Instances, Result
+from hyperseg_runtime.families.family import FrameResults
 from hyperseg_runtime.session.image_session import ImageSession
 from hyperseg_runtime.session.pipeline import Pipeline
 from hyperseg_serving.contract import Limits, StreamStep
 from hyperseg_serving.refusals import Reason, RefusalError
+from hyperseg_serving.service.asked import asked_of, asked_of_frame
+from hyperseg_serving.service.fair_lock import FairLock
 from hyperseg_serving.service.requests import Request, open_image
-from hyperseg_serving.service.responses import Response, masks_response
+from hyperseg_serving.service.responses import Response, frames_response, result_response
 from hyperseg_serving.service.streams import Streams
-from hyperseg_serving.service.turns import Turns
 
 Cancelled = Callable[[], bool]
 
@@ -26,7 +28,7 @@ class Service:
         self._pipeline = pipeline
         self._limits = limits
         self._bundle_id = bundle_id
-        self._turns = Turns()
+        self._lock = FairLock()
         self.streams = Streams(pipeline.open_video, limits.max_streams, limits.stream_idle_s)
 
     def respond(self, request: Request, cancelled: Cancelled) -> Iterator[Response]:
@@ -36,54 +38,61 @@ class Service:
         """
         budget = _Budget(cancelled, request.options.timeout_ms)
         budget.check()
-        content: dict[str, Any] = {}
-        found: list[SegmentationResult] = []
+        png = request.options.png
         if request.stream:
             found = self._frame(request, request.stream, budget)
-        else:
-            image = None if request.image is None else open_image(request.image, self._limits)
-            with self._pipeline.open(image) as session:
-                if request.question is not None:
-                    content["answer"] = yield from self._answer(session, request.question, request, budget)
-                found = self._masks(session, request, budget)
-        content |= {"bundle": self._bundle_id, "total_ms": round(budget.spent_ms, 3)}
-        yield masks_response(found, content, request.options.png)
+            yield frames_response(found, self._about(budget), png)
+            return
+        asked = asked_of(self._pipeline.family, request)
+        image = None if request.image is None else open_image(request.image, self._limits)
+        with self._pipeline.open(image, keep=request.options.remember) as session:
+            answer: dict[str, Any] = {}
+            results: list[Result] = []
+            for one in asked:
+                if isinstance(one, Question):
+                    answer["answer"] = yield from self._answer(session, one, budget)
+                else:
+                    results += self._segment(session, one, request.options.min_score, budget)
+        yield result_response(results, answer | self._about(budget), png)
 
     def close(self) -> None:
         self._pipeline.close()
 
+    def _about(self, budget: "_Budget") -> dict[str, Any]:
+        return {"bundle": self._bundle_id, "total_ms": round(budget.spent_ms, 3)}
+
     def _answer(
-        self, session: ImageSession, question: str, request: Request, budget: "_Budget"
+        self, session: ImageSession, question: Question, budget: "_Budget"
     ) -> Generator[Response, None, dict[str, Any]]:
-        options = request.options
-        sampling = Sampling(options.temperature, options.top_p, options.seed)
-        with self._turn(budget):
-            answer = session.ask(question, sampling, options.max_tokens)
+        with self._working(budget):
+            answer = session.ask(question)
         while answer.finish is None:
-            with self._turn(budget):
+            with self._working(budget):
                 piece = next(answer, "")
             if piece:
                 yield Response(piece=piece)
         return {"text": answer.text, "finish": answer.finish, "tokens": len(answer.token_ids)}
 
-    def _masks(self, session: ImageSession, request: Request, budget: "_Budget") -> list[SegmentationResult]:
-        found: list[SegmentationResult] = []
-        if request.texts:
-            with self._turn(budget):
-                found += session.segment_many(request.texts, request.options.task)
-        if request.classes:
-            with self._turn(budget):
-                found += session.segment_classes(request.classes, request.options.min_score)
-        return found
+    def _segment(
+        self, session: ImageSession, asked: SegmentationRequest, min_score: float, budget: "_Budget"
+    ) -> list[Result]:
+        with self._working(budget):
+            found = session.run(asked)
+        if not isinstance(asked, Classes):
+            return found
+        return [result.at_least(min_score) if isinstance(result, Instances) else result for result in found]
 
-    def _frame(self, request: Request, step: StreamStep, budget: "_Budget") -> list[SegmentationResult]:
+    def _frame(self, request: Request, step: StreamStep, budget: "_Budget") -> list[FrameResults]:
+        asked = asked_of_frame(self._pipeline.family, request)
         frame = open_image(request.need_image(), self._limits)
-        with self.streams.session(step) as video, self._turn(budget):
-            return video.segment_many(frame, request.texts)
+        with self.streams.session(step) as video, self._working(budget):
+            found = video.push(frame, asked)
+            return found + video.finish() if step.end else found
 
     @contextmanager
-    def _turn(self, budget: "_Budget") -> Iterator[None]:
-        with self._turns.next():
+    def _working(self, budget: "_Budget") -> Iterator[None]:
+        """Alone with the pipeline."""
+        with self._lock:
             budget.check()
             yield
 

@@ -72,21 +72,3 @@ class HostTensor:
 
     def to_host(self) -> np.ndarray:
         return self.array
-
-
-NOT_GIVEN = HostTensor(np.empty(0, np.float32))
-"""Stands for a tensor that nobody will read."""
-
-
-class HandedOver:
-    """Answers for the image graphs with tensors that came with a request, set by `give`."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self._given: dict[str, Buffer] = {}
-
-    def give(self, tensors: Mapping[str, np.ndarray]) -> None:
-        self._given = {name: self._backend.upload(array) for name, array in tensors.items()}
-
-    def __call__(self, spec: GraphSpec, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
-        return {tensor.name: self._given.get(tensor.name, NOT_GIVEN) for tensor in spec.outputs}

@@ -1,13 +1,12 @@
-"""First come, first served, among threads."""
+"""A lock that is first come, first served, among threads."""
 
 import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 
-class Turns:
-    """A lock that goes to whoever waits longest.
+class FairLock:
+    """A lock, as a context manager, that goes to whoever waits longest.
 
     `threading.Lock` may be taken again at once by the thread that gave it back: a long answer, which takes it
     for every token, would keep all others waiting to its end.
@@ -18,19 +17,12 @@ class Turns:
         self._waiting: deque[threading.Event] = deque()
         self._taken = False
 
-    def __len__(self) -> int:
-        """How many wait."""
+    @property
+    def waiting(self) -> int:
+        """How many threads wait."""
         return len(self._waiting)
 
-    @contextmanager
-    def next(self) -> Iterator[None]:
-        self._enter()
-        try:
-            yield
-        finally:
-            self._leave()
-
-    def _enter(self) -> None:
+    def __enter__(self) -> None:
         with self._guard:
             if not self._taken:
                 self._taken = True
@@ -39,9 +31,11 @@ class Turns:
             self._waiting.append(mine)
         mine.wait()
 
-    def _leave(self) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         with self._guard:
             if self._waiting:
-                self._waiting.popleft().set()  # handed over: it stays taken
+                self._waiting.popleft().set()  # passed on: it stays taken
             else:
                 self._taken = False

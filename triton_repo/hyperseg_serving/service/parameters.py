@@ -1,0 +1,37 @@
+"""What the served models are told: parameters of their configurations, and variables of the environment."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+from hyperseg_runtime.contracts.graph_spec import GraphSpec
+
+Parameters = Mapping[str, str]
+
+FAMILY, CONTRACT, BACKEND, IMAGE_GRAPHS, GRAPH = "family", "contract", "backend", "image_graphs", "graph"
+"""Names of parameters in the models' configurations, beside those of `Limits`."""
+IN_PROCESS, SERVED = "in-process", "served"
+"""Values of IMAGE_GRAPHS: the public model runs them itself, or asks the stage models."""
+
+BUNDLE_VARIABLE = "HYPERSEG_BUNDLE"
+"""Where the bundle lies on the machine that serves; the generated files name no path."""
+BACKEND_VARIABLE = "HYPERSEG_BACKEND"
+"""Another backend than the configuration's for the graphs that the Python models run themselves."""
+THREADS_VARIABLE = "HYPERSEG_THREADS"
+"""CPU threads of one graph; default: all cores."""
+OPERATORS_VARIABLE = "HYPERSEG_OPERATORS"
+"""Libraries of our native operators for ONNX Runtime, separated like a path; default: none."""
+
+
+def model_parameters(arguments: Mapping[str, str]) -> dict[str, str]:
+    """Parameters out of what the server initializes a Python model with."""
+    config = json.loads(arguments["model_config"])
+    return {name: entry["string_value"] for name, entry in config["parameters"].items()}
+
+
+def contract_id(graphs: Sequence[GraphSpec]) -> str:
+    """Equal for bundles that one repository fits."""
+    digest = hashlib.sha256()
+    for graph in graphs:
+        digest.update(graph.model_dump_json().encode() + b"\0")
+    return digest.hexdigest()[:16]
