@@ -19,6 +19,9 @@ STAND_INS = {
 }
 
 
+MISSING = "no such file"
+
+
 def why_unreadable(path: str | Path) -> str | None:
     """Why `path` is no file whose bytes can be read, or None where it is one. Never raises."""
     try:
@@ -29,15 +32,29 @@ def why_unreadable(path: str | Path) -> str | None:
             return "no regular file"
         with open(path, "rb"):  # noqa: PTH123
             return None
-    except PermissionError as error:
+    except (OSError, ValueError) as error:
+        return _why(path, error)
+
+
+def why_no_folder(path: str | Path) -> str | None:
+    """Why `path` is no folder that can be listed, or None where it is one. Never raises."""
+    try:
+        with os.scandir(path):
+            return None
+    except NotADirectoryError:
+        return "a file, not a folder" if os.path.exists(path) else MISSING  # noqa: PTH110
+    except (OSError, ValueError) as error:
+        return _why(path, error)
+
+
+def _why(path: str | Path, error: OSError | ValueError) -> str:
+    if isinstance(error, PermissionError):
         return f"cannot be read ({error.strerror}): see its owner and its mode with `ls -l`"
-    except OSError as error:
-        if isinstance(error, FileNotFoundError) and os.path.islink(path):  # noqa: PTH114
-            return f"a link to {os.readlink(path)}, which does not exist"  # noqa: PTH115
-        known = os.path.lexists(path)
-        return f"cannot be read ({error.strerror})" if known else "no such file"
-    except ValueError:
-        return "no such file"
+    if isinstance(error, FileNotFoundError) and os.path.islink(path):  # noqa: PTH114
+        return f"a link to {os.readlink(path)}, which does not exist"  # noqa: PTH115
+    if isinstance(error, OSError) and os.path.lexists(path):
+        return f"cannot be read ({error.strerror})"
+    return MISSING
 
 
 def stand_in(head: bytes) -> str | None:

@@ -1,5 +1,6 @@
 """A checkpoint, whichever of the known forms it has."""
 
+import os
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,6 +45,6 @@ def open_weights(path: Path) -> StoredTensors:
         if path.suffix not in ENDINGS:
             raise CheckpointError(f"checkpoint {path}: expected a folder, or a file ending in {', '.join(ENDINGS)}")
         return PickleCheckpoint.open(path)
-    has_shards = (path / INDEX).is_file() or (path / SINGLE).is_file()
+    has_shards = any(os.path.lexists(path / name) for name in (INDEX, SINGLE))
     has_pickle = path.is_dir() and any(file.suffix in ENDINGS for file in path.iterdir())
     return PickleCheckpoint.open(path) if has_pickle and not has_shards else Checkpoint.open(path)

@@ -20,7 +20,7 @@ from hyperseg_runtime.errors import HypersegWarning, ImageError
 from hyperseg_runtime.images.formats import HEAD_BYTES, format_of
 from hyperseg_runtime.images.reading import load_image, read_header
 from hyperseg_runtime.result_files import input_source, result_of
-from hyperseg_runtime.unreadable import why_unreadable
+from hyperseg_runtime.unreadable import MISSING, why_no_folder, why_unreadable
 
 IMAGE_SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .apng .webp .bmp .tif .tiff .gif .jp2 .avif .heic .heif .jxl .ppm .pgm .tga".split()
@@ -73,10 +73,10 @@ class Frames(ABC):
 
 def open_frames(path: Path) -> Frames:
     """The frames of a folder or a video file. Raises ImageError where there is none."""
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  (Path.is_dir raises for some of the names that are none)
         return _Folder.open(path)
     if reason := why_unreadable(path):
-        raise ImageError(f"{path}: {'no such file or folder' if reason == 'no such file' else reason}")
+        raise ImageError(f"{path}: {'no such file or folder' if reason == MISSING else reason}")
     return _File.open(path)
 
 
@@ -105,12 +105,14 @@ class _Folder(Frames):
 
     @classmethod
     def open(cls, path: Path) -> "_Folder":
-        try:
-            entries = sorted(path.iterdir(), key=_natural)
-        except OSError as error:
-            raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
-        verdicts = [(entry, _why_no_frame(entry)) for entry in entries]
+        if reason := why_no_folder(path):
+            raise ImageError(f"{path}: {reason}")
+        entries = sorted(path.iterdir(), key=_natural)
+        own = {entry for entry in entries if entry.is_file() and result_of(entry)}
+        verdicts = [(entry, _why_no_frame(entry)) for entry in entries if entry not in own]
         left_out = [verdict for _, verdict in verdicts if verdict is not None]
+        if own:
+            left_out.append(LeftOut(f"{len(own)} files", "results of this program", False))
         names = tuple((input_source(entry), entry.name) for entry, verdict in verdicts if verdict is None)
         if not names:
             raise ImageError(f"{path}: no image in it" + (f": {told(left_out)}" if left_out else ""))
@@ -138,8 +140,6 @@ def _why_no_frame(path: Path) -> LeftOut | None:
         return LeftOut(path.name, "hidden", False)
     if reason := why_unreadable(path):
         return LeftOut(path.name, reason, meant and not path.is_dir())
-    if result_of(path):
-        return LeftOut(path.name, "a result of this program", False)
     with path.open("rb") as file:
         try:
             read_header(file).close()
