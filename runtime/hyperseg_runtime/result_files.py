@@ -14,7 +14,7 @@ import re
 import stat
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -23,17 +23,11 @@ from hyperseg_runtime.errors import InputError, OutputError
 from hyperseg_runtime.files import explained, write_atomically
 
 SEAL = "hyperseg-trt result of {source} with content {content}"
-SEAL_PATTERN = rb"hyperseg-trt result of ([0-9a-f]{16}) with content ([0-9a-f]{64})"
+SEAL_PATTERN = re.compile(rb"hyperseg-trt result of ([0-9a-f]{16}) with content ([0-9a-f]{64})")
 TAIL_BYTES = 256
-"""More than a seal and what follows it take."""
-
+"""More than a seal and what is around it takes."""
 PNG_END = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
 JSON_END = b"\n}\n"
-TAILS = (
-    re.compile(rb"...." + rb"tEXtSoftware\0" + SEAL_PATTERN + rb"...." + re.escape(PNG_END) + rb"\Z", re.S),
-    re.compile(rb',\n "written_by": "' + SEAL_PATTERN + rb'"\n}\n\Z'),
-    re.compile(rb"<!-- " + SEAL_PATTERN + rb" -->\n\Z"),
-)
 
 
 class Kind(StrEnum):
@@ -63,24 +57,32 @@ def input_source(path: str | Path) -> str:
 
 def sealed(data: bytes, source: str) -> bytes:
     """The content of a PNG, JSON or HTML file with a seal at its end."""
-    if data.endswith(PNG_END):
-        before = data.removesuffix(PNG_END)
-        chunk = b"tEXtSoftware\0" + seal(hashlib.sha256(before), source).encode()
-        return before + struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + PNG_END
-    if data.endswith(JSON_END):
-        before = data.removesuffix(JSON_END)
-        return before + json_end(hashlib.sha256(before), source)
-    return data + f"<!-- {seal(hashlib.sha256(data), source)} -->\n".encode()
-
-
-def json_end(before: "hashlib._Hash", source: str) -> bytes:
-    """The end of a JSON object after the bytes hashed so far, which hold members indented by one."""
-    return f',\n "written_by": "{seal(before, source)}"'.encode() + JSON_END
+    end, close = next((end, close) for end, close in ENDS if data.endswith(end))
+    before = data.removesuffix(end)
+    return before + close(seal(hashlib.sha256(before), source))
 
 
 def seal(before: "hashlib._Hash", source: str) -> str:
     """`source` goes in as a digest: the path itself stays out of what people hand on."""
     return SEAL.format(source=source_digest(source), content=before.hexdigest())
+
+
+def png_end(text: str) -> bytes:
+    chunk = b"tEXtSoftware\0" + text.encode()
+    return struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + PNG_END
+
+
+def json_end(text: str) -> bytes:
+    """The end of an object after members that are indented by one."""
+    return f',\n "written_by": "{text}"'.encode() + JSON_END
+
+
+def html_end(text: str) -> bytes:
+    return f"<!-- {text} -->\n".encode()
+
+
+ENDS: tuple[tuple[bytes, Callable[[str], bytes]], ...] = ((PNG_END, png_end), (JSON_END, json_end), (b"", html_end))
+"""How a format ends without and with a seal."""
 
 
 def source_digest(source: str) -> str:
@@ -91,20 +93,22 @@ def result_of(path: Path) -> str | None:
     """The digest of the input that the result file `path` was written for; None for any other file, also for a
     result that was changed.
     """
+    if not os.path.isfile(path):  # noqa: PTH113  (Path.is_file raises for some names; a pipe would be waited for)
+        return None
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - TAIL_BYTES))
             tail = file.read()
-            found = next((match for pattern in TAILS if (match := pattern.search(tail))), None)
-            if found is None:
+            found = SEAL_PATTERN.search(tail)
+            ends = [end for _, close in ENDS if found and tail.endswith(end := close(found[0].decode()))]
+            if not found or not ends:
                 return None
             file.seek(0)
-            before = file.read(size - len(tail) + found.start())
+            before = hashlib.sha256(file.read(size - len(ends[0])))
     except OSError:
         return None
-    intact = hashlib.sha256(before).hexdigest().encode() == found[2]
-    return found[1].decode() if intact else None
+    return found[1].decode() if before.hexdigest().encode() == found[2] else None
 
 
 def refuse_own_result(path: Path) -> None:

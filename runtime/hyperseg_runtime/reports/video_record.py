@@ -11,7 +11,7 @@ from typing import Any, Self
 from hyperseg_runtime.console import json_bytes
 from hyperseg_runtime.errors import HypersegError
 from hyperseg_runtime.files import explained
-from hyperseg_runtime.result_files import ResultFolder, json_end
+from hyperseg_runtime.result_files import ResultFolder, json_end, seal
 
 VIDEO_RECORD = "video.json"
 START = b'{\n "frames": ['
@@ -64,7 +64,7 @@ class VideoRecord:
         closing = b"\n ]," + json_bytes(dict(members)).removeprefix(b"{").removesuffix(b"\n}\n")
         before = self._digest.copy()
         before.update(closing)
-        return closing + json_end(before, self._source)
+        return closing + json_end(seal(before, self._source))
 
     def _put(self, data: bytes) -> None:
         """Without a buffer: what a full disk refuses once is not tried again when the file is closed."""
