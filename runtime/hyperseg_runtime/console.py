@@ -19,7 +19,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 from rich.text import Text
 
-from hyperseg_runtime.errors import EnvironmentMissingError, HypersegError, HypersegWarning
+from hyperseg_runtime.errors import EnvironmentMissingError, HypersegError, Notice
 
 OWN_PACKAGES = ("hyperseg_kernels", "hyperseg_runtime", "hyperseg_serving", "hyperseg_bench", "hyperseg_export")
 DEBUG_VARIABLE = "HYPERSEG_DEBUG"
@@ -90,13 +90,13 @@ def _show_warnings() -> None:
     shown = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
-        if issubclass(category, HypersegWarning):
+        if issubclass(category, Notice):
             err.print(f"warning: {message}", markup=False)
         else:
             shown(message, category, *place, **options)
 
     warnings.showwarning = show
-    warnings.simplefilter("always", HypersegWarning)
+    warnings.simplefilter("always", Notice)
 
 
 def _unforeseen(error: Exception) -> int:

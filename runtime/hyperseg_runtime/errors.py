@@ -18,7 +18,7 @@ HypersegError                     exit 1   unexpected
 ├── UnavailableError              exit 10  a server cannot be reached, or has no room for the request now
 └── PartialInputError             exit 11  part of the input could not be read; the results of the rest are written
 
-A message says what was expected, what was found, what is available and what to do. A HypersegWarning is shown, too, and
+A message says what was expected, what was found, what is available and what to do. A Notice (a warning) is shown, too, and
 changes no exit code.
 """
 
@@ -96,5 +96,5 @@ class PartialInputError(HypersegError):
     exit_code = 11
 
 
-class HypersegWarning(UserWarning):
+class Notice(UserWarning):
     """Something that was not as the caller may think: shown as one line by the command line."""

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hyperseg_runtime.errors import HypersegWarning, ImageError
+from hyperseg_runtime.errors import ImageError, Notice
 from hyperseg_runtime.images.reading import load_image
 from support import RunCli
 
@@ -173,5 +173,5 @@ def test_an_image_that_its_maker_turned_is_not_turned_again(tmp_path: Path) -> N
 def test_an_animation_says_that_one_frame_is_used(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "green")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    with pytest.warns(HypersegWarning, match=r"a\.gif: only its first frame is used"):
+    with pytest.warns(Notice, match=r"a\.gif: only its first frame is used"):
         load_image(tmp_path / "a.gif")

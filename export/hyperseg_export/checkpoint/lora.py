@@ -90,7 +90,7 @@ class AdapterFolder:
         settings = _Settings.read(folder)
         holder = Checkpoint(folder, dict(settings.config))  # the fingerprint covers the settings
         holder.add_file(folder / ADAPTER_WEIGHTS)
-        refuse_unread(folder, (*holder.files, *beside))
+        refuse_unread(folder, (folder / ADAPTER_WEIGHTS, *beside))
         adapters = _paired(holder, {plain_name(name): name for name in holder.shapes}, settings)
         return cls(adapters, holder.fingerprint())
 

@@ -28,15 +28,19 @@ def load_tokenizer(directory: Path) -> Tokenizer:
     """
     tokenizer = _stored(directory) if (directory / FAST).is_file() else _from_merges(directory)
     for token_id, token in sorted(_added_tokens(directory).items()):
-        if tokenizer.token_to_id(token.content) is None:
+        if token.content not in _added(tokenizer):  # it may stand in the vocabulary, and be cut up all the same
             tokenizer.add_tokens([token])
         if tokenizer.token_to_id(token.content) != token_id:
             raise CheckpointError(
                 f"checkpoint {directory}: token {token.content!r} should get id {token_id}, "
                 f"gets {tokenizer.token_to_id(token.content)}; an added token before it is missing, or files disagree"
             )
-    tokenizer.add_special_tokens([text for text in _named_tokens(directory) if tokenizer.token_to_id(text) is None])
+    tokenizer.add_special_tokens([text for text in _named_tokens(directory) if text not in _added(tokenizer)])
     return tokenizer
+
+
+def _added(tokenizer: Tokenizer) -> set[str]:
+    return {token.content for token in tokenizer.get_added_tokens_decoder().values()}
 
 
 def _stored(directory: Path) -> Tokenizer:

@@ -16,7 +16,7 @@ from typing import Any, Self
 from hyperseg_export.jobs.replacing import require_replaceable
 from hyperseg_runtime.bundle.manifest import FileEntry
 from hyperseg_runtime.bundle.opening import describe_file
-from hyperseg_runtime.errors import HypersegError, HypersegWarning, InputError, OutputError, ResourceError
+from hyperseg_runtime.errors import HypersegError, InputError, Notice, OutputError, ResourceError
 from hyperseg_runtime.files import explained, fsync_directory, replace_folder, write_atomically
 
 RECORDS = ".steps"
@@ -75,7 +75,7 @@ class Staging:
                 self._lock.close()
                 raise OutputError(f"{self.target}: another process is writing it; wait for it to finish") from error
             warnings.warn(
-                HypersegWarning(
+                Notice(
                     f"{self.target}: its file system has no locks ({error.strerror}); let no other process write it"
                 ),
                 stacklevel=2,

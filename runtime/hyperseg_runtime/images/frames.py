@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hyperseg_runtime.errors import HypersegWarning, ImageError
+from hyperseg_runtime.errors import ImageError, Notice
 from hyperseg_runtime.images.formats import HEAD_BYTES, format_of
 from hyperseg_runtime.images.reading import load_image, read_header
 from hyperseg_runtime.result_files import input_source, result_of
@@ -85,7 +85,7 @@ def read_frames(path: Path) -> Iterator[Frame]:
     frames = open_frames(path)
     yield from frames
     if frames.left_out:
-        warnings.warn(HypersegWarning(f"{path}: {told(frames.left_out)}"), stacklevel=2)
+        warnings.warn(Notice(f"{path}: {told(frames.left_out)}"), stacklevel=2)
 
 
 def told(left_out: list[LeftOut]) -> str:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from hyperseg_runtime.errors import HypersegWarning, ImageError
+from hyperseg_runtime.errors import ImageError, Notice
 from hyperseg_runtime.images.formats import HEAD_BYTES, why_no_image
 from hyperseg_runtime.images.metadata import without_metadata
 from hyperseg_runtime.unreadable import why_unreadable
@@ -107,7 +107,7 @@ def _to_rgb(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
             "white; scale them to 0..255 and save them as 8-bit integers"
         )
     if getattr(image, "is_animated", False) and image.format != "MPO":  # an MPO's others are previews of the photograph
-        warnings.warn(HypersegWarning(f"{name}: only its first frame is used"), stacklevel=2)
+        warnings.warn(Notice(f"{name}: only its first frame is used"), stacklevel=2)
     image = _upright(image)
     if kind in SIXTEEN_BIT:
         # Pillow's own conversion clips at 255, which turns a 16-bit image white.

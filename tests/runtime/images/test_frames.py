@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hyperseg_runtime.errors import HypersegWarning, ImageError
+from hyperseg_runtime.errors import ImageError, Notice
 from hyperseg_runtime.images.frames import open_frames, read_frames
 
 
@@ -71,7 +71,7 @@ def test_what_was_left_out_is_a_warning_for_those_who_only_iterate(tmp_path: Pat
     Image.new("RGB", (8, 6)).save(tmp_path / "1.png")
     (tmp_path / "2.png").write_bytes(b"damaged")
     (tmp_path / "sub").mkdir()
-    with pytest.warns(HypersegWarning, match=r"could not be read: 2\.png \(not an image.*is no frame: sub \(a folder"):
+    with pytest.warns(Notice, match=r"could not be read: 2\.png \(not an image.*is no frame: sub \(a folder"):
         assert len(list(read_frames(tmp_path))) == 1
 
 

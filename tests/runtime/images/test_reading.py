@@ -162,7 +162,7 @@ def test_cmyk(tmp_path: Path, suffix: str) -> None:
         assert np.abs(found[8, column] - colour).max() <= JPEG_ROUNDING
 
 
-@pytest.mark.filterwarnings("ignore::hyperseg_runtime.errors.HypersegWarning")
+@pytest.mark.filterwarnings("ignore::hyperseg_runtime.errors.Notice")
 def test_the_first_frame_of_an_animation(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "green", "blue")]
     for suffix in ("gif", "webp", "png"):
