@@ -9,11 +9,12 @@ TEXT := the cup of coffee
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test test-full check bench clean
 
 help:
 	@echo "make demo    export a tiny checkpoint, segment a photograph, show mask and report"
-	@echo "make test    static checks and all tests"
+	@echo "make test       static checks and tests"
+	@echo "make test-full  the long tests: every family and precision, soaks, fuzzing; its results are kept"
 	@echo "make setup   only prepare .venv"
 	@echo "make bench   ONNX graphs against torch modules (see benchmarks/README.md)"
 	@echo "make clean   remove build and .venv"
@@ -36,6 +37,12 @@ demo: setup
 test: check $(VENV)/.triton
 	HYPERSEG_TRITON=$(CURDIR)/$(VENV)/triton $(BIN)/python -m pytest -n 2 --dist loadfile
 
+# What takes too long for every change. The result file is what the README shows.
+test-full: setup $(VENV)/.triton
+	mkdir -p build
+	HYPERSEG_TRITON=$(CURDIR)/$(VENV)/triton $(BIN)/python -m pytest -n 2 --dist loadfile -m full --junitxml=build/full.xml; \
+		$(BIN)/python tests/full_results.py build/full.xml benchmarks/results/test_full.json
+
 # A server for the tests of serving, which are skipped on machines that cannot have it.
 $(VENV)/.triton: $(VENV)/.ready triton_repo/hyperseg_serving/server/distribution.py
 	$(BIN)/hyperseg-trt serve install-local --folder $(VENV)/triton && touch $@ || echo "no local server: tests that need one will be skipped"
@@ -48,7 +55,7 @@ check: setup
 	$(BIN)/lint-imports
 
 bench: setup
-	$(BIN)/python benchmarks/bench_graphs.py
+	$(BIN)/python benchmarks/graphs/bench_graphs.py
 
 clean:
 	rm -rf build $(VENV)

@@ -1,4 +1,4 @@
-"""Fixtures about bundles: the tiny bundle opened, the real tokenizer, the real dimensions."""
+"""Fixtures about bundles: the tiny bundle opened, the real tokenizer."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -10,8 +10,6 @@ import pytest
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.manifest import FILE_NAME
 from hyperseg_runtime.bundle.opening import Bundle, describe_file
-from hyperseg_runtime.families.hyperseg.published import PUBLISHED
-from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 from hyperseg_runtime.llm.tokenizer import TOKENIZER_FILE, Tokenizer
 from hyperseg_runtime.session.pipeline import OpenedGraphs, Pipeline
 
@@ -29,11 +27,6 @@ def bundle(tiny_bundle: Path) -> Bundle:
 @pytest.fixture(scope="session")
 def graphs(bundle: Bundle, backend: OnnxRuntimeBackend) -> OpenedGraphs:
     return OpenedGraphs(bundle, backend)
-
-
-@pytest.fixture(scope="session")
-def dims(bundle: Bundle) -> HypersegDimensions:
-    return HypersegDimensions.model_validate(bundle.manifest.dimensions)
 
 
 @pytest.fixture(scope="session")
@@ -59,12 +52,6 @@ def rehash(bundle_copy: Path) -> Callable[[str], None]:
         path.write_text(json.dumps(content))
 
     return enter
-
-
-@pytest.fixture(scope="session")
-def real_dims() -> HypersegDimensions:
-    """HyperSeg-3B as published."""
-    return PUBLISHED
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,18 +11,25 @@ import pytest
 
 from hyperseg_runtime import console
 from hyperseg_runtime.cli.app import make_app
-from support import CliResult, RunCli, forget_doubles, made_once
+from support import FIRST_FAMILY, CliResult, RunCli, family_bundle, family_checkpoint, forget_doubles, made_once
 
 pytest_plugins = ["bundle_fixtures"]
 
 Compiled = TypeVar("Compiled")
 TESTS = Path(__file__).parent
-GOLDEN = TESTS / "golden" / "hyperseg"
+GOLDEN = TESTS / "golden" / FIRST_FAMILY
 DOUBLE_PATHS = [str(TESTS / "doubles"), str(TESTS)]
 PHOTOS = TESTS.parent / "export" / "hyperseg_export" / "samples"
 
 
-LONGEST_FIRST = ("test_golden.py", "test_build.py", "test_adapter_slots.py", "test_rtx_gate.py")
+LONGEST_FIRST = (
+    "test_golden.py",
+    "test_contract.py",
+    "test_build.py",
+    "test_slots.py",
+    "test_rtx_gate.py",
+    "test_served.py",
+)
 """Two workers take whole files: the long ones start early, and the first needs no bundle while the second makes one."""
 
 
@@ -55,18 +61,14 @@ def shared_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(shared_dir: Path) -> Path:
-    """The tiny checkpoint of seed 0; read only (see `checkpoint_copy`)."""
-    from hyperseg_export.make_tiny import make_tiny
-
-    return made_once(shared_dir / "checkpoint", lambda folder: make_tiny(folder, "hyperseg", seed=0))
+    """The first family's tiny checkpoint of seed 0; read only (see `checkpoint_copy`)."""
+    return family_checkpoint(shared_dir, FIRST_FAMILY)
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(shared_dir: Path, tiny_checkpoint: Path) -> Path:
+def tiny_bundle(shared_dir: Path) -> Path:
     """The bundle of `tiny_checkpoint`, parity measured; read only (see `bundle_copy`)."""
-    from hyperseg_export.export import export_bundle
-
-    return made_once(shared_dir / "bundle", lambda folder: export_bundle(tiny_checkpoint, folder))
+    return family_bundle(shared_dir, FIRST_FAMILY)
 
 
 @pytest.fixture(scope="session")
@@ -101,15 +103,12 @@ def mixed_bundle(shared_dir: Path) -> Path:
     Head widths are multiples of 8 from 16 on, as in the published model: others have no fused bf16 kernel.
     """
     from hyperseg_export.export import ExportOptions, export_bundle
-    from hyperseg_export.families.hyperseg.tiny import TINY, write_checkpoint
-
-    shallow = {"layers": 1, "clip_layers": 2, "swin_depths": (1, 1, 1, 1), "mask_layers": 1, "pixel_layers": 1}
-    sizes = replace(TINY, image_px=64, heads=5, clip_heads=3, **shallow)
+    from hyperseg_export.families import EXPORT_FAMILIES
 
     def make(folder: Path) -> None:
         checkpoint = folder.with_name("mixed-checkpoint")
         checkpoint.mkdir()
-        write_checkpoint(checkpoint, sizes, seed=0)
+        EXPORT_FAMILIES[FIRST_FAMILY].write_random(checkpoint, "small", 0)
         export_bundle(checkpoint, folder, ExportOptions(precision="mixed"))
 
     return made_once(shared_dir / "mixed", make)

@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hyperseg_kernels import cuda, native
-from hyperseg_kernels.cuda import ValueType
+from hyperseg_kernels import native
+from hyperseg_kernels.cuda import source as cuda
+from hyperseg_kernels.cuda.source import ValueType
 from hyperseg_kernels.deformable_attention.cuda_source import MAX_LEVELS, SOURCES, Layer
 
 SHIM = Path(__file__).parent / "kernels" / "deformable_attention" / "host_launch.cpp"

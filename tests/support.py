@@ -1,10 +1,19 @@
 """Types and helpers that tests and fixtures share."""
 
 import fcntl
+import pickle
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hyperseg_export.parity.golden import GoldenReport
+
+TESTS = Path(__file__).parent
+FIRST_FAMILY = "hyperseg"
+"""Whose bundle tests take that are about no family."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,36 @@ def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
         if not folder.exists():
             make(folder)
     return folder
+
+
+def family_checkpoint(shared: Path, family: str) -> Path:
+    """The tiny checkpoint of a family, seed 0; read only."""
+    from hyperseg_export.make_tiny import make_tiny
+
+    return made_once(shared / f"{family}-checkpoint", lambda folder: make_tiny(folder, family, seed=0))
+
+
+def family_bundle(shared: Path, family: str) -> Path:
+    """The bundle of `family_checkpoint`, parity measured; read only."""
+    from hyperseg_export.export import export_bundle
+
+    checkpoint = family_checkpoint(shared, family)
+    return made_once(shared / f"{family}-bundle", lambda folder: export_bundle(checkpoint, folder))
+
+
+def golden_report(shared: Path, family: str) -> "GoldenReport":
+    """Every golden array of a family compared, once for all workers."""
+    from hyperseg_export.jobs.progress import Silent
+    from hyperseg_export.verify import verify_golden
+
+    def compare(folder: Path) -> None:
+        report = verify_golden(TESTS / "golden" / family, Silent())
+        folder.mkdir()
+        (folder / "report.pickle").write_bytes(pickle.dumps(report))
+
+    made = made_once(shared / f"{family}-golden", compare)
+    report: GoldenReport = pickle.loads((made / "report.pickle").read_bytes())
+    return report
 
 
 DOUBLES = ("tensorrt", "cuda", "double_gpu", "double_engine", "double_names", "double_builder", "double_runtime")

@@ -5,21 +5,20 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import typer
 
-from hyperseg_export.families.hyperseg.tiny import TINY, write_checkpoint
+from hyperseg_export.families import EXPORT_FAMILIES
 from hyperseg_runtime import errors
 from hyperseg_runtime.cli.app import EXIT_CODES, make_app
+from hyperseg_runtime.families import FAMILIES
 from support import RunCli
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SMALL = replace(TINY, image_px=64, layers=1, clip_layers=2, swin_depths=(1, 1, 1, 1), mask_layers=1, pixel_layers=1)
 
 
 @pytest.mark.usefixtures("tensorrt_double")
@@ -29,15 +28,30 @@ def test_the_commands_of_the_readme_run(
     """With a small checkpoint under the published one's name, and doubles of TensorRT and the GPU."""
     monkeypatch.chdir(tmp_path)
     Path("HyperSeg-3B").mkdir()
-    write_checkpoint(Path("HyperSeg-3B"), SMALL, seed=0)
+    EXPORT_FAMILIES["hyperseg"].write_random(Path("HyperSeg-3B"), "small", seed=0)
+    Path("other").mkdir()
+    EXPORT_FAMILIES["unilseg"].write_random(Path("other"), "small", seed=0)
+    next(Path("other").glob("*.pth")).rename("UniLSeg20_no_finetune.pth")
+    Path("other/config.json").rename("config.json")
     shutil.copy(coffee, "photo.jpg")
     lines = [shlex.split(line, comments=True) for line in code_blocks("sh") if line.startswith("hyperseg-trt ")]
-    assert [line[1] for line in lines] == ["export", "run", "chat", "build", "run", "serve", "serve", "client"]
+    assert [line[1] for line in lines] == [
+        "export",
+        "run",
+        "chat",
+        "export",
+        "run",
+        "build",
+        "run",
+        "serve",
+        "serve",
+        "client",
+    ]
     assert lines[-2][1:3] == ["serve", "up"]  # it and the call to it are run by the tests of serving
     for _, *arguments in lines[:-2]:
         result = run_cli(*arguments)
         assert result.code == 0, result.err
-    assert Path("results/photo.1.mask.png").is_file()
+    assert Path("results/photo.jpg.mask-1.png").is_file()
     program = "\n".join(code_blocks("python"))
     exec(compile(program, "README.md", "exec"), {})
 
@@ -89,28 +103,26 @@ def test_every_operator_and_benchmark_is_listed() -> None:
     kernels = (ROOT / "kernels" / "README.md").read_text()
     assert all(str(operator) in kernels for operator in catalog.OPERATORS)
     listed = (ROOT / "benchmarks" / "README.md").read_text()
-    assert all(path.name in listed for path in (ROOT / "benchmarks").glob("bench_*.py"))
+    assert all(path.name in listed for path in (ROOT / "benchmarks").glob("*/bench_*.py"))
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("document", "size"), [("README.md", "full"), ("benchmarks/README.md", "tiny")])
-def test_tables_show_the_stored_results(document: str, size: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+def test_tables_show_the_stored_results(document: str, size: str, family: str) -> None:
     bench = import_module("bench_graphs")
     content = json.loads((ROOT / "benchmarks" / "results" / "graphs.json").read_text())
-    assert bench.markdown(content, size) in (ROOT / document).read_text()
+    assert bench.markdown(content, family, size) in (ROOT / document).read_text()
 
 
-def test_the_cache_table_shows_the_stored_results(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+def test_the_cache_table_shows_the_stored_results() -> None:
     assert import_module("bench_llm").markdown() in README
 
 
-def test_the_serving_tables_show_the_stored_results(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+def test_the_serving_tables_show_the_stored_results() -> None:
     bench = import_module("bench_serving")
     shown = (ROOT / "benchmarks" / "README.md").read_text()
     assert bench.markdown() in shown and bench.load_markdown() in shown
-    sizes = [f"| `{row['graph']}` | {row['in_mb']:.1f} | {row['out_mb']:.1f} |" for row in bench.hops()]
+    sizes = [f"| `{row['graph']}` | {row['in_mb']:.1f} | {row['out_mb']:.1f} |" for row in bench.hops("hyperseg")]
     assert "\n".join(sizes) in (ROOT / "triton_repo" / "README.md").read_text()
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hyperseg_kernels import cuda_driver, nvrtc
 from hyperseg_kernels.catalog import OperatorName
-from hyperseg_kernels.cuda import ValueType
+from hyperseg_kernels.cuda import driver as cuda_driver
+from hyperseg_kernels.cuda import nvrtc
+from hyperseg_kernels.cuda.source import ValueType
 
 VALUE_TYPES = {"FLOAT": ValueType.FLOAT32, "HALF": ValueType.FLOAT16, "BF16": ValueType.BFLOAT16}
 """By the name of a `tensorrt.DataType`."""

@@ -6,57 +6,65 @@ from pathlib import Path
 
 import onnx
 import pytest
-
 import rtx_gate
-import unilseg_support
-from hyperseg_export.families.hyperseg.graphs import GRAPH_MODULES
+
+from hyperseg_export.families import EXPORT_FAMILIES
+from hyperseg_export.precision.typed import choose_precisions
 from hyperseg_runtime.bundle.opening import read_manifest
+from hyperseg_runtime.contracts.graph_spec import Reuse
 from hyperseg_runtime.contracts.precision import Precision
+from hyperseg_runtime.families import FAMILIES
+from support import FIRST_FAMILY, family_bundle
+
+GRAPHS = [(name, spec.name) for name, family in FAMILIES.items() for spec in family.graph_specs(family.published)]
+ARCHITECTURES = list(rtx_gate.ARCHITECTURES)
 
 
 def build(bundle: Path, graph: str, scratch: Path, profiles: int = 1) -> dict[str, object]:
-    entry = read_manifest(bundle).graph(graph)
+    manifest = read_manifest(bundle)
+    entry = manifest.graph(graph)
     spec = scratch / "spec.json"
     spec.write_text(entry.spec.model_dump_json())
-    return rtx_gate.run_child(bundle / entry.file, spec, profiles, list(rtx_gate.ARCHITECTURES))
+    return rtx_gate.run_child(bundle / entry.file, spec, profiles, ARCHITECTURES, manifest.family)
 
 
-@pytest.mark.parametrize("graph", GRAPH_MODULES)
-def test_every_graph_builds_in_fp32(tiny_bundle: Path, tmp_path: Path, graph: str) -> None:
-    row = build(tiny_bundle, graph, tmp_path)
+@pytest.mark.parametrize(("family", "graph"), GRAPHS)
+def test_every_graph_builds_in_fp32(shared_dir: Path, tmp_path: Path, family: str, graph: str) -> None:
+    row = build(family_bundle(shared_dir, family), graph, tmp_path)
     assert row["built"], row["error"]
     assert row["plan_bytes"] > 0
 
 
-@pytest.mark.parametrize("graph", GRAPH_MODULES)
-def test_every_graph_builds_in_mixed_precision(mixed_bundle: Path, tmp_path: Path, graph: str) -> None:
-    """Attention of both transformers has a fused kernel."""
-    row = build(mixed_bundle, graph, tmp_path)
+@pytest.mark.parametrize(("family", "graph"), GRAPHS)
+def test_every_graph_builds_in_mixed_precision(tmp_path: Path, family: str, graph: str) -> None:
+    """Where a head is as wide as the published one's, its attention has a fused kernel."""
+    model = EXPORT_FAMILIES[family].random_model("small", 0)
+    precision = choose_precisions(model.specs, "mixed").graphs[graph]
+    ((path, spec),) = rtx_gate.export_typed(model, precision, tmp_path, [graph])
+    row = rtx_gate.run_child(path, path.with_suffix(".json"), 1, ARCHITECTURES, family)
     assert row["built"], row["error"]
-    assert row["decomposed_attention"] == 0 or graph not in ("clip_encoder", "llm")
+    assert row["decomposed_attention"] == 0 or spec.reuse is not Reuse.TEXT
 
 
 def test_the_language_model_builds_with_all_its_profiles(mixed_bundle: Path, tmp_path: Path) -> None:
     row = build(mixed_bundle, "llm", tmp_path, profiles=3)
     assert row["built"], row["error"]
+    assert row["decomposed_attention"] == 0
 
 
-@pytest.mark.parametrize(
-    ("precision", "graphs"),
-    [
-        # In fp16 with its attention written out in float32: the fused node crashed TensorRT-RTX 1.7.1.
-        (Precision.FP16, ("llm", "lm_head")),
-        (Precision.BF16, ("image_encoder", "clip_encoder", "fvp", "pixel_decoder", "mask_decoder")),
-    ],
-)
-def test_what_mixed_leaves_out_builds_too(tmp_path: Path, precision: Precision, graphs: tuple[str, ...]) -> None:
+@pytest.mark.full
+@pytest.mark.parametrize("precision", [Precision.FP16, Precision.BF16])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_mixed_leaves_out_builds_too(tmp_path: Path, family: str, precision: Precision) -> None:
     """With the tests above, every graph in every precision."""
-    exported = rtx_gate.export_typed(rtx_gate.planned("small"), precision, tmp_path, graphs)
-    rows = [
-        rtx_gate.run_child(path, path.with_suffix(".json"), 1, list(rtx_gate.ARCHITECTURES)) for path, _ in exported
-    ]
-    assert len(rows) == len(graphs)
-    assert all(row["built"] for row in rows), [row["error"] for row in rows if not row["built"]]
+    model = EXPORT_FAMILIES[family].random_model("small", 0)
+    mixed = choose_precisions(model.specs, "mixed").graphs
+    graphs = [spec.name for spec in model.specs if mixed[spec.name] is not precision]
+    if graphs:
+        exported = rtx_gate.export_typed(model, precision, tmp_path, graphs)
+        rows = [rtx_gate.run_child(path, path.with_suffix(".json"), 1, ARCHITECTURES, family) for path, _ in exported]
+        assert len(rows) == len(graphs)
+        assert all(row["built"] for row in rows), [row["error"] for row in rows if not row["built"]]
 
 
 @pytest.fixture
@@ -74,38 +82,37 @@ def broken(mixed_bundle: Path, tmp_path: Path) -> Path:
 
 
 def test_a_mixed_pair_of_operands_is_refused(broken: Path) -> None:
-    row = rtx_gate.run_child(broken, broken.with_suffix(".json"), 1, ["SM89"])
+    row = rtx_gate.run_child(broken, broken.with_suffix(".json"), 1, ["SM89"], FIRST_FAMILY)
     assert not row["built"]
     assert "lm_head" in row["error"] and "MatMul" in row["error"]
 
 
 def test_a_crash_is_a_result(tmp_path: Path) -> None:
     (tmp_path / "gone.json").write_text("{}")
-    row = rtx_gate.run_child(tmp_path / "gone.onnx", tmp_path / "gone.json", 1, ["SM89"])
+    row = rtx_gate.run_child(tmp_path / "gone.onnx", tmp_path / "gone.json", 1, ["SM89"], FIRST_FAMILY)
     assert not row["built"] and "ended with 1" in row["error"]
 
 
 def test_the_table_has_a_row_per_graph() -> None:
-    built = {"size": "tiny", "graph": "llm", "profiles": 1, "built": True, "plan_bytes": 2_000_000, "seconds": 1.5}
-    failed = {"size": "tiny", "graph": "llm", "profiles": 1, "precision": "fp16", "built": False}
-    assert rtx_gate.markdown({"rows": [{**built, "precision": "fp32"}, failed]}, "tiny").splitlines()[2:] == [
+    built = {
+        "family": "x",
+        "size": "tiny",
+        "graph": "llm",
+        "profiles": 1,
+        "built": True,
+        "plan_bytes": 2_000_000,
+        "seconds": 1.5,
+    }
+    failed = {"family": "x", "size": "tiny", "graph": "llm", "profiles": 1, "precision": "fp16", "built": False}
+    assert rtx_gate.markdown({"rows": [{**built, "precision": "fp32"}, failed]}, "x", "tiny").splitlines()[2:] == [
         "| `llm` | 1 | 2.0 | 1.5 | FAILED |  | not measured |  |"
     ]
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("size", ["tiny", "full"])
-def test_the_readme_shows_the_stored_results(size: str) -> None:
-    folder = Path(rtx_gate.__file__).parent
+def test_the_readme_shows_the_stored_results(family: str, size: str) -> None:
+    folder = Path(rtx_gate.__file__).parents[1]
     content = json.loads((folder / "results" / "rtx_gate.json").read_text())
-    assert rtx_gate.markdown(content, size) in (folder / "README.md").read_text()
+    assert rtx_gate.markdown(content, family, size) in (folder / "README.md").read_text()
     assert all(row["built"] for row in content["rows"])
-
-
-@pytest.mark.parametrize("precision", list(Precision))
-def test_what_unilseg_does_not_share_builds_in_every_precision(precision: Precision, tmp_path: Path) -> None:
-    """In half precision each attention has a fused kernel. Its image encoder is HyperSeg's."""
-    model, graphs = unilseg_support.planned(unilseg_support.FUSED), ("text", "mask_decoder")
-    for path, spec in rtx_gate.export_typed(model, precision, tmp_path, graphs):
-        row = rtx_gate.run_child(path, path.with_suffix(".json"), 1, ["SM89"])
-        assert row["built"], (spec.name, row["error"])
-        assert precision is Precision.FP32 or row["decomposed_attention"] == 0

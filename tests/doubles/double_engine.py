@@ -12,7 +12,7 @@ import onnx
 import onnxruntime as ort
 from double_gpu import GPU
 
-from hyperseg_export.onnx.upcast import widen
+from hyperseg_export.onnx.upcast import upcast
 from hyperseg_runtime.contracts import axes, bfloat16
 
 MAGIC = b"DOUBLE OF A PLAN"
@@ -96,7 +96,7 @@ class Kernels:
                 path, wide = Path(folder) / "model.onnx", Path(folder) / "wide.onnx"
                 onnx.save(self.model, path)
                 if _holds_bfloat16(self.model):
-                    widen(path, wide)
+                    upcast(path, wide)
                     path = wide
                 self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         return self._session

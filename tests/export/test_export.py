@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,28 +14,19 @@ import pytest
 
 from hyperseg_export.checkpoint.folder import Checkpoint
 from hyperseg_export.export import ExportOptions, export_bundle
-from hyperseg_export.families.hyperseg.tiny import TINY, write_checkpoint
+from hyperseg_export.families import EXPORT_FAMILIES
 from hyperseg_export.jobs import staging as steps
 from hyperseg_export.parity import bundle as parity_bundle
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.errors import CheckpointError, HypersegError, InputError, OutputError, ParityError, ResourceError
-
-NANO = replace(
-    TINY,
-    image_px=64,
-    layers=1,
-    clip_layers=2,
-    swin_depths=(1, 1, 1, 1),
-    mask_layers=1,
-    pixel_layers=1,
-)
-"""The smallest model with every part: exports in a few seconds."""
+from support import FIRST_FAMILY
 
 
 @pytest.fixture(scope="module")
 def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the smallest model with every part: exports in a few seconds."""
     folder = tmp_path_factory.mktemp("nano")
-    write_checkpoint(folder, NANO, seed=1)
+    EXPORT_FAMILIES[FIRST_FAMILY].write_random(folder, "small", 1)
     return folder
 
 
@@ -165,14 +155,14 @@ def test_a_graph_that_differs_from_its_module_is_not_shipped(
 def test_context_decides_the_cache(nano: Path, overwritten: Path, tmp_path: Path) -> None:
     llm = Bundle.open(overwritten).manifest.graph("llm").spec
     cache = next(tensor for tensor in llm.inputs if tensor.name == "past_key.0")
-    assert cache.axes == ("batch", NANO.heads, 300, NANO.width // NANO.heads)
+    assert cache.axes == ("batch", 5, 300, 16)
     with pytest.raises(CheckpointError, match="512"):
         export_bundle(nano, tmp_path / "other", ExportOptions(context=513))
 
 
 def test_tables_are_the_checkpoints_own(tiny_bundle: Path, tiny_checkpoint: Path) -> None:
     stored = Checkpoint.open(tiny_checkpoint).tensor("model.embed_tokens.weight").numpy()
-    table = np.load(tiny_bundle / "embeddings" / "tokens.npy")
+    table = np.load(tiny_bundle / "tables" / "tokens.npy")
     assert table.dtype == np.float16  # as stored: half the room, and widening is exact
     assert np.array_equal(table, stored)
 

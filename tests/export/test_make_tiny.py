@@ -65,7 +65,7 @@ def test_a_failure_leaves_everything_as_it_was(
         target.mkdir()
         (target / "old").write_text("old")
     family = EXPORT_FAMILIES["hyperseg"]
-    monkeypatch.setitem(EXPORT_FAMILIES, "hyperseg", type(family)(**{**vars(family), "write_tiny": fail}))
+    monkeypatch.setitem(EXPORT_FAMILIES, "hyperseg", type(family)(**{**vars(family), "write_random": fail}))
     with pytest.raises(KeyboardInterrupt):
         make_tiny(target, "hyperseg", seed=0, overwrite=overwrite)
     assert list(tmp_path.rglob("*")) == ([target, target / "old"] if overwrite else [])

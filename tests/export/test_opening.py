@@ -13,10 +13,11 @@ from torch import Tensor
 from hyperseg_export.checkpoint.folder import CONFIG, INDEX, Checkpoint
 from hyperseg_export.checkpoint.tokenizer_files import ADDED, load_tokenizer
 from hyperseg_export.checkpoint.tokenizer_files import CONFIG as TOKENIZER_CONFIG
-from hyperseg_export.families.hyperseg.tiny import SEG, TINY
 from hyperseg_export.opening import open_checkpoint
 from hyperseg_runtime.errors import CheckpointError
+from support import FIRST_FAMILY
 
+SEG = "[SEG]"
 Edit = Callable[[dict[str, Tensor]], None]
 INDEX_BUFFER = "model.vision_tower_mask.layers.1.blocks.0.attn.relative_position_index"
 
@@ -24,9 +25,9 @@ INDEX_BUFFER = "model.vision_tower_mask.layers.1.blocks.0.attn.relative_position
 def test_the_family_and_the_dimensions_are_found(tiny_checkpoint: Path) -> None:
     opened = open_checkpoint(tiny_checkpoint)
     dimensions = opened.model.dimensions.model_dump()
-    assert opened.model.family == "hyperseg"
-    assert dimensions["seg_token_id"] == opened.tokenizer.token_to_id(SEG)
-    assert (dimensions["context"], dimensions["image_px"], dimensions["width"]) == (TINY.context, 256, 80)
+    assert opened.model.family == opened.family.name == FIRST_FAMILY
+    assert dimensions["seg_token_id"] == load_tokenizer(tiny_checkpoint).token_to_id(SEG)
+    assert (dimensions["context"], dimensions["image_px"], dimensions["width"]) == (384, 256, 80)
 
 
 def test_a_context_goes_before_the_configs(tiny_checkpoint: Path) -> None:
@@ -56,9 +57,10 @@ def test_a_stored_index_buffer_of_another_window_is_refused(checkpoint_copy: Pat
 def test_a_tokenizer_with_more_tokens_than_embedding_rows_is_refused(checkpoint_copy: Path) -> None:
     path = checkpoint_copy / TOKENIZER_CONFIG
     config = json.loads(path.read_text())
-    config["added_tokens_decoder"][str(TINY.token_rows)] = {"content": "[MORE]"}
+    rows = load_tokenizer(checkpoint_copy).get_vocab_size()
+    config["added_tokens_decoder"][str(rows)] = {"content": "[MORE]"}
     path.write_text(json.dumps(config))
-    expected = f"the tokenizer knows {TINY.token_rows + 1} tokens, the embedding table has {TINY.token_rows} rows"
+    expected = f"the tokenizer knows {rows + 1} tokens, the embedding table has {rows} rows"
     with pytest.raises(CheckpointError, match=expected):
         open_checkpoint(checkpoint_copy)
 

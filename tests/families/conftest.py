@@ -1,14 +1,17 @@
 """Every registered family in turn: its tiny checkpoint and bundle, made once for the whole run."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hyperseg_export.families import EXPORT_FAMILIES
 from hyperseg_export.families.family import ExportFamily
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import FamilySpec
+from hyperseg_runtime.images.reading import load_image
+from hyperseg_runtime.session.pipeline import Pipeline
 from support import family_bundle, family_checkpoint
 
 
@@ -28,10 +31,23 @@ def export_family(name: str) -> ExportFamily:
 
 
 @pytest.fixture(scope="session")
-def checkpoint_of(shared_dir: Path) -> Callable[[str], Path]:
-    return lambda name: family_checkpoint(shared_dir, name)
+def family_checkpoint_dir(shared_dir: Path, name: str) -> Path:
+    return family_checkpoint(shared_dir, name)
 
 
 @pytest.fixture(scope="session")
-def bundle_of(shared_dir: Path) -> Callable[[str], Path]:
-    return lambda name: family_bundle(shared_dir, name)
+def family_bundle_dir(shared_dir: Path, name: str) -> Path:
+    return family_bundle(shared_dir, name)
+
+
+@pytest.fixture(scope="session")
+def family_pipeline(family_bundle_dir: Path) -> Iterator[Pipeline]:
+    """One that remembers no image: every session computes everything."""
+    with Pipeline.load(family_bundle_dir, "onnxruntime", cache_bytes=0, threads=1) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def pixels(coffee: Path) -> np.ndarray:
+    """A photograph, (400, 600, 3) uint8."""
+    return load_image(coffee)

@@ -54,7 +54,8 @@ from tensorrt_bindings.plugin import _lib, _tensor  # noqa: E402
 sys.modules["tensorrt.plugin"] = trtp
 trt.plugin = trtp
 
-from hyperseg_kernels import cuda_driver, tensorrt_aot  # noqa: E402
+from hyperseg_kernels import tensorrt_aot  # noqa: E402
+from hyperseg_kernels.cuda import driver as cuda_driver  # noqa: E402
 from hyperseg_kernels.deformable_attention import tensorrt_aot as attention  # noqa: E402
 from hyperseg_kernels.mask_readout import tensorrt_aot as readout  # noqa: E402
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from hyperseg_kernels import nvrtc
-from hyperseg_kernels.cuda import ValueType
+from hyperseg_kernels.cuda import nvrtc
+from hyperseg_kernels.cuda.source import ValueType
 from hyperseg_kernels.deformable_attention import cuda_source
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -19,14 +19,13 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 @pytest.mark.parametrize("script", ["bench_deformable_attention_gpu.py", "bench_mask_readout_gpu.py"])
 def test_without_a_gpu_it_says_not_measured(script: str) -> None:
     environment = {"CUDA_VISIBLE_DEVICES": "", "PATH": "", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, BENCHMARKS / script]
+    command = [sys.executable, BENCHMARKS / "kernels" / script]
     finished = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert finished.stdout.startswith("not measured: no GPU")
 
 
 @pytest.mark.parametrize("value_type", list(ValueType))
 def test_the_baseline_compiles(value_type: ValueType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
     bench = import_module("bench_deformable_attention_gpu")
     source = bench.BASELINE.format(value=value_type.cpp)
     assert "baseline" in nvrtc.compile_cubin(source, cuda_source.headers(), "sm_90").resources
@@ -36,7 +35,6 @@ def test_samples_and_projections_of_the_benchmark_are_the_same(monkeypatch: pyte
     """Run on the CPU: both forms of one random layer give one result."""
     from hyperseg_kernels.deformable_attention import reference
 
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
     bench = import_module("bench_deformable_attention_gpu")
     monkeypatch.setattr(bench, "LAYER", cuda_source.Layer(2, 16, 4, ((4, 5), (8, 9))))
     layer = bench.random_layer(torch.float64, seed=0, device="cpu")
@@ -52,7 +50,6 @@ def test_both_ways_to_the_best_mask_are_the_same(monkeypatch: pytest.MonkeyPatch
     """Run on the CPU, on a few queries."""
     from hyperseg_kernels.mask_readout.axis import axis
 
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
     bench = import_module("bench_mask_readout_gpu")
     logits = torch.from_numpy(bench.blobs()[:4])
     scores = torch.tensor([0.0, 1.0, 3.0, -1.0])

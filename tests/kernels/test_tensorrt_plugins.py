@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from hyperseg_kernels import cuda
 from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, MASK_READOUT, OPERATORS, PLUGIN_ATTRIBUTES
 from hyperseg_kernels.catalog import PROJECTED_ATTENTION as PROJECTED
+from hyperseg_kernels.cuda import source as cuda
 from hyperseg_kernels.deformable_attention import cuda_source as attention_source
 from hyperseg_kernels.mask_readout import cuda_source as readout_source
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from hyperseg_runtime.errors import EnvironmentMissingError
-from hyperseg_serving.repository.writer import plan_of, write_repository
+from hyperseg_serving.repository.writer import bundle_spec, write_repository
 from hyperseg_serving.server.distribution import Distribution, find_distribution
 from support import made_once
 
@@ -15,7 +15,7 @@ from support import made_once
 @pytest.fixture(scope="session")
 def repository(shared_dir: Path, tiny_bundle: Path) -> Path:
     """The model repository of the tiny bundle; read only."""
-    return made_once(shared_dir / "repository", lambda folder: write_repository(folder, *plan_of(tiny_bundle)))
+    return made_once(shared_dir / "repository", lambda folder: write_repository(folder, *bundle_spec(tiny_bundle)))
 
 
 @pytest.fixture(scope="session")

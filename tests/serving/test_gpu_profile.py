@@ -6,21 +6,22 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 
 from hyperseg_runtime.errors import InputError, ServerError
 from hyperseg_runtime.session.pipeline import Pipeline
 from hyperseg_serving.client.canary import ask_canary
-from hyperseg_serving.client.client import Client, results_of
+from hyperseg_serving.client.client import Client
 from hyperseg_serving.client.grpc_transport import GrpcTransport
+from hyperseg_serving.client.results import results_of
 from hyperseg_serving.contract import Limits, Profile
 from hyperseg_serving.server.distribution import Distribution
 from hyperseg_serving.server.log import is_failure
 from hyperseg_serving.server.process import SHARED_MEMORY, Address, Server, ServerSettings
-from hyperseg_serving.service.opening import BACKEND_VARIABLE, THREADS_VARIABLE
+from hyperseg_serving.service.parameters import BACKEND_VARIABLE, THREADS_VARIABLE
 from hyperseg_serving.service.requests import Request, open_image
+from serving_support import same
 
 SHIM = Path(__file__).parent / "shim"
 
@@ -45,18 +46,19 @@ def test_stages_are_asked_as_models_of_the_server(server: Server, pipeline: Pipe
     with Client(server.address.grpc_url) as client:
         (found,) = client.segment(coffee_bytes, ["the cup"])
         frames = client.open_video("one")
-        (frame,) = frames.segment(coffee_bytes, ["the cup"], last=True)
+        (frame,) = frames.push(coffee_bytes, ["the cup"], last=True)
         assert list(client.ask(coffee_bytes, "What?"))
     pixels = open_image(coffee_bytes, Limits())
-    assert np.array_equal(found.masks, pipeline(pixels, "the cup").masks)
-    assert np.array_equal(frame.masks, pipeline.open_video().segment(pixels, "the cup").masks)
+    assert same([found], [pipeline(pixels, "the cup")])
+    (expected,) = pipeline.open_video().push(pixels, ["the cup"])
+    assert same(frame.results, expected.results)
 
 
 def test_the_ensemble_chains_the_stages(server: Server, pipeline: Pipeline, coffee_bytes: bytes) -> None:
     transport = GrpcTransport(server.address.grpc_url)
-    (found,) = results_of(transport.refer(Request(coffee_bytes, ("the cup",)), 30))
+    found = results_of(transport.infer("hyperseg_referring", Request(coffee_bytes, ("the cup",)), 30))
     transport.close()
-    assert np.array_equal(found.masks, pipeline(open_image(coffee_bytes, Limits()), "the cup").masks)
+    assert same(found, [pipeline(open_image(coffee_bytes, Limits()), "the cup")])
 
 
 def test_shared_memory_is_not_offered_unasked(server: Server, coffee_bytes: bytes) -> None:

@@ -9,7 +9,7 @@ from hyperseg_export.cli.progress import ExportProgress
 from hyperseg_runtime import console
 from hyperseg_runtime.cli import options as runtime_options
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.reports.manifest_tables import megabytes, print_parity
+from hyperseg_runtime.reports.manifest_tables import licence_of, megabytes, print_parity
 
 
 def export(
@@ -36,7 +36,7 @@ def export(
     ] = False,
     as_json: runtime_options.JsonOption = False,
 ) -> None:
-    """Turn CHECKPOINT into BUNDLE: seven ONNX graphs, checked against their modules on photographs.
+    """Turn CHECKPOINT into BUNDLE: ONNX graphs, checked against their modules on photographs.
 
     BUNDLE appears whole or not at all. A killed export continues when called again.
     """
@@ -49,7 +49,8 @@ def export(
     if as_json:
         console.print_json(manifest.model_dump(mode="json"))
         return
-    console.out.print(f"bundle  {bundle} ({megabytes(manifest.size_bytes)})\n", markup=False)
+    console.out.print(f"bundle  {bundle} ({megabytes(manifest.size_bytes)})", markup=False)
+    console.out.print(f"licence {licence_of(manifest.family)}\n", markup=False)
     print_parity(manifest)
 
 

@@ -8,7 +8,10 @@ import typer
 EXTRA = "export"
 
 CheckpointArgument = Annotated[
-    Path, typer.Argument(metavar="CHECKPOINT", help="Folder with config.json, safetensors and tokenizer files.")
+    Path,
+    typer.Argument(
+        metavar="CHECKPOINT", help="Folder with config.json, safetensors and tokenizer files, or a .pth file."
+    ),
 ]
 AdapterOption = Annotated[
     Path | None, typer.Option(help="Folder of a peft LoRA adapter to merge; by default one in CHECKPOINT is found.")

@@ -127,13 +127,13 @@ def _keep_timings(config: Any, path: Path) -> None:
         write_atomically(path, bytes(cache.serialize()))
 
 
-def _failure(job: Job, said: str) -> HypersegError:
-    if any(sign in said.lower() for sign in OUT_OF_MEMORY):
+def _failure(job: Job, message: str) -> HypersegError:
+    if any(sign in message.lower() for sign in OUT_OF_MEMORY):
         return ResourceError(
             f"graph {job.spec.name}: memory ran out during the build; try a smaller --workspace-gb, a preset with "
-            f"fewer profiles, or free the GPU:\n  {said}"
+            f"fewer profiles, or free the GPU:\n  {message}"
         )
-    return EngineError(f"graph {job.spec.name}: no engine could be built:\n  {said}")
+    return EngineError(f"graph {job.spec.name}: no engine could be built:\n  {message}")
 
 
 def _monitor(trt: Any) -> Any:

@@ -23,8 +23,8 @@ class ExportFamily:
     """From an opened checkpoint, and the cache slots asked for (None: the family's default); raises CheckpointError
     where it cannot be this family's, InputError for cache slots where there is no cache."""
     tolerances: Tolerances
-    write_tiny: Callable[[Path, int], None]
-    """Write a tiny random checkpoint, in the layout of the published one, into an empty folder, from a seed."""
+    write_random: Callable[[Path, str, int], None]
+    """Write a random checkpoint, in the layout of the published one, into an empty folder: of a size, from a seed."""
     random_model: Callable[[str, int], SourceModel]
     """Of a size of `RANDOM_SIZES`, from a seed; weights are made when asked for, so nothing has to fit the disk."""
     size_notes: Mapping[str, str]

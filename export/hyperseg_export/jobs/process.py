@@ -36,14 +36,14 @@ def run_worker(module: str, graph: str, job: BaseModel, kind: type[Made], progre
                 raise
             worker.wait()
             stderr.seek(0)
-            said = stderr.read().strip().splitlines()[-3:]
+            message = stderr.read().strip().splitlines()[-3:]
     if "made" in last:
         return kind.model_validate(last["made"])
     if "error" in last:
         raise getattr(errors, str(last["kind"]))(last["error"])
     if worker.returncode in (-signal.SIGKILL, 137):
         raise ResourceError(f"graph {graph}: the build was killed, most likely because the host's memory ran out")
-    raise EngineError(f"graph {graph}: the build ended with {worker.returncode}: {' | '.join(said)}")
+    raise EngineError(f"graph {graph}: the build ended with {worker.returncode}: {' | '.join(message)}")
 
 
 def _follow(worker: "subprocess.Popen[str]", progress: Progress) -> dict[str, object]:

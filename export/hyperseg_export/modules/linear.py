@@ -60,14 +60,14 @@ def adapt(module: nn.Module, ranks: Mapping[str, int]) -> nn.Module:
 class RowPooling(nn.Module):
     """Weighted sums of rows: weights (B, R, T), rows (B, T, D) -> (B, R, D)."""
 
+    island = Island("takes float32 inputs of the graph as they come", stays_wide=True)
+
     def forward(self, weights: Tensor, rows: Tensor) -> Tensor:
         return weights @ rows
 
 
 class Mlp(nn.Module):
     """Linear layers of the given widths with `activation` between them, none after the last."""
-
-    island = Island("takes float32 inputs of the graph as they come", stays_wide=True)
 
     def __init__(self, widths: Sequence[int], activation: Callable[[Tensor], Tensor], bias: bool = True) -> None:
         super().__init__()

@@ -45,6 +45,8 @@ class ProjectedMap(nn.Module):
 class DeformableSampling(nn.Module):
     """The operator itself; see `hyperseg_kernels.deformable_attention.reference` for shapes."""
 
+    island = Island("fp16 coordinates move in steps of up to 1/16 px on a map of 128 px")
+
     def __init__(self, shapes: Sequence[MapShape]) -> None:
         super().__init__()
         self.flat_shapes = [extent for shape in shapes for extent in shape]
@@ -115,8 +117,6 @@ class PixelDecoder(ConstantModule):
     Returns (mask_features (B, C, h, w) at the finest resolution, [encoded map (B, C, h_l, w_l)] coarsest
     first). Map sizes are fixed at construction.
     """
-
-    island = Island("fp16 coordinates move in steps of up to 1/16 px on a map of 128 px")
 
     def __init__(self, config: PixelDecoderConfig, shapes: Sequence[MapShape]) -> None:
         super().__init__()

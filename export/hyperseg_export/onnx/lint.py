@@ -23,7 +23,11 @@ IR_DTYPES = {
     DType.FLOAT32: ir.DataType.FLOAT,
     DType.FLOAT16: ir.DataType.FLOAT16,
     DType.BFLOAT16: ir.DataType.BFLOAT16,
+    DType.FLOAT8: ir.DataType.FLOAT8E4M3FN,
     DType.INT64: ir.DataType.INT64,
+    DType.INT8: ir.DataType.INT8,
+    DType.UINT8: ir.DataType.UINT8,
+    DType.INT4: ir.DataType.INT4,
     DType.BOOL: ir.DataType.BOOL,
 }
 IMPORTABLE = frozenset(

@@ -18,7 +18,7 @@ INLINE_BYTES = 1024
 """Smaller tensors stay in the ONNX file."""
 
 
-def widen(source: Path, target: Path) -> None:
+def upcast(source: Path, target: Path) -> None:
     """Write `target`, and its weights beside it, with float32 in place of every 16-bit float of `source`.
 
     Holds one tensor at a time in memory.

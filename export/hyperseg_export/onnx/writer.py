@@ -3,7 +3,7 @@
 import ast
 import logging
 import warnings
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,10 +13,9 @@ import torch
 from onnxscript import optimizer
 from torch import Tensor, nn
 
-from hyperseg_export.onnx import custom_operators as own_operators
+from hyperseg_export.onnx import custom_operators
 from hyperseg_export.onnx.weight_store import Location, WeightFile
-from hyperseg_runtime.contracts.axes import is_name
-from hyperseg_runtime.contracts.axes import names_in as axis_names
+from hyperseg_runtime.contracts.axes import Axis, is_name
 from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec, TensorSpec
 from hyperseg_runtime.errors import ExportError
 
@@ -24,6 +23,9 @@ OPSET = 24
 IR_VERSION = 10
 INLINE_BYTES = 1024
 """Tensors smaller than this stay inside the ONNX file."""
+SMALL, LARGE, ODD = (2, 1), (161, 37), (83, 29)
+"""First size and step of the named axes of stand-in inputs. Where axes are derived, sizes are large and no multiples of
+anything, so that no quotient is 1 or exact."""
 FOLD_ELEMENTS = 1024
 """Constants larger than this are not computed at export: folding reads them, and results lose their names."""
 
@@ -34,7 +36,10 @@ TORCH_DTYPES = {
     DType.FLOAT32: torch.float32,
     DType.FLOAT16: torch.float16,
     DType.BFLOAT16: torch.bfloat16,
+    DType.FLOAT8: torch.float8_e4m3fn,
     DType.INT64: torch.int64,
+    DType.INT8: torch.int8,
+    DType.UINT8: torch.uint8,
     DType.BOOL: torch.bool,
 }
 
@@ -55,12 +60,14 @@ def export_graph(
     here, so nothing can be folded into them or merged with them. Raises ExportError when torch cannot export
     it; whether the result is what the spec says is for `onnx_lint.check_graph` to find out.
     """
-    own_operators.register_schemas()
+    custom_operators.register_schemas()
     with torch.device("meta"), _quiet():
+        if _has_derived_axes(spec):
+            _require_derived_sizes(module, spec)
         try:
             program = torch.onnx.export(
                 module,
-                tuple(_example(tensor, spec) for tensor in spec.inputs),
+                _examples(spec, _sizes(spec, *(LARGE if _has_derived_axes(spec) else SMALL))),
                 dynamo=True,
                 opset_version=OPSET,
                 # The optimiser of torch.onnx.export reads tensor values; here they are still unknown.
@@ -68,7 +75,7 @@ def export_graph(
                 dynamic_shapes=_dynamic_shapes(module, spec),
                 input_names=spec.input_names(),
                 output_names=spec.output_names(),
-                custom_translation_table=own_operators.translations(OPSET),
+                custom_translation_table=custom_operators.translations(OPSET),
                 verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
@@ -80,7 +87,7 @@ def export_graph(
     with _quiet():
         optimizer.optimize_ir(model, input_size_limit=FOLD_ELEMENTS, output_size_limit=FOLD_ELEMENTS)
     _name_and_clean(model, spec)
-    own_operators.add_function_bodies(model, OPSET)
+    custom_operators.add_function_bodies(model, OPSET)
     return model
 
 
@@ -119,22 +126,50 @@ def _external(value: ir.Value, location: Location, path: Path) -> ir.ExternalTen
     )
 
 
-def _example(tensor: TensorSpec, spec: GraphSpec) -> Tensor:
-    """A stand-in input. Named axes get distinct sizes above 1: size 1 would be frozen into the graph.
+def _sizes(spec: GraphSpec, first: int, step: int) -> dict[str, int]:
+    """Distinct sizes above 1 for the named axes: size 1 would be frozen into the graph."""
+    return {axis: first + step * index for index, axis in enumerate(spec.axis_ranges)}
 
-    Where axes are derived, sizes are large and no multiples of anything, so that no quotient is 1 or exact.
+
+def _examples(spec: GraphSpec, sizes: Mapping[str, int]) -> tuple[Tensor, ...]:
+    """Stand-in inputs of these sizes."""
+    return tuple(
+        torch.empty(tensor.shape(sizes), dtype=TORCH_DTYPES[tensor.dtype], device="meta") for tensor in spec.inputs
+    )
+
+
+def _is_derived(axis: Axis) -> bool:
+    return isinstance(axis, str) and not is_name(axis)
+
+
+def _has_derived_axes(spec: GraphSpec) -> bool:
+    return any(_is_derived(axis) for tensor in (*spec.inputs, *spec.outputs) for axis in tensor.axes)
+
+
+def _require_derived_sizes(module: nn.Module, spec: GraphSpec) -> None:
+    """Raise ExportError where the module's outputs have other sizes than the spec derives from the inputs'.
+
+    The exporter finds sizes of its own and writes them in its own words, which nobody could compare with the spec's.
     """
-    derived = any(axis_names(axis) and not is_name(axis) for t in (*spec.inputs, *spec.outputs) for axis in t.axes)
-    first, step = (161, 37) if derived else (2, 1)
-    sizes = {axis: first + step * index for index, axis in enumerate(spec.axis_ranges)}
-    return torch.empty(tensor.shape(sizes), dtype=TORCH_DTYPES[tensor.dtype], device="meta")
+    for first, step in (LARGE, ODD):
+        sizes = _sizes(spec, first, step)
+        made = module(*_examples(spec, sizes))
+        for tensor, output in zip(spec.outputs, (made,) if isinstance(made, Tensor) else made, strict=True):
+            if tuple(output.shape) != tensor.shape(sizes):
+                raise ExportError(
+                    f"graph {spec.name}: expected output {tensor}, that is {tensor.shape(sizes)} for {sizes}, "
+                    f"the module gives {tuple(output.shape)}"
+                )
 
 
 def _dynamic_shapes(module: nn.Module, spec: GraphSpec) -> tuple[Any, ...]:
     """One mapping axis index -> Dim per input; a variadic forward wants its last ones in a tuple."""
-    dims: dict[str, Any] = {axis: torch.export.Dim(axis, min=1) for axis in spec.axis_ranges}  # ONNX carries no ranges
+    # ONNX carries no ranges, but a module may be traceable from a smallest size on only.
+    dims: dict[str, Any] = {
+        axis: torch.export.Dim(axis, min=limits.minimum) for axis, limits in spec.axis_ranges.items()
+    }
     per_input = [
-        # A derived size is found by the exporter; its name is written by `_name_and_clean`.
+        # A derived size is found by the exporter; its name is written by `_name_derived_axes`.
         {i: dims.get(axis, torch.export.Dim.AUTO) for i, axis in enumerate(tensor.axes) if isinstance(axis, str)}
         for tensor in spec.inputs
     ]
@@ -181,6 +216,18 @@ def _name_and_clean(model: ir.Model, spec: GraphSpec) -> None:
             output.metadata_props.clear()
     for value in (*model.graph.inputs, *model.graph.initializers.values()):
         value.metadata_props.clear()
+    _name_derived_axes(model.graph.inputs, spec.inputs)
+    _name_derived_axes(model.graph.outputs, spec.outputs)
+
+
+def _name_derived_axes(values: Sequence[ir.Value], tensors: Sequence[TensorSpec]) -> None:
+    """Put the spec's expression in place of the exporter's; a size that the exporter has fixed stays, for the lint."""
+    for value, tensor in zip(values, tensors, strict=False):
+        if value.shape is not None and len(value.shape) == len(tensor.axes):
+            value.shape = ir.Shape(
+                axis if _is_derived(axis) and isinstance(found, ir.SymbolicDim) else found
+                for axis, found in zip(tensor.axes, value.shape, strict=True)
+            )
 
 
 def _first_lines(error: Exception) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hyperseg_export.onnx.upcast import widen
+from hyperseg_export.onnx.upcast import upcast
 from hyperseg_export.parity.recording import Arrays, Call
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
@@ -87,7 +87,7 @@ class _ReferenceGraphs(Mapping[str, Graph]):
         path = self._bundle.path(entry.file)
         if entry.precision is not Precision.FP32:
             wide = self._folder / path.name
-            widen(path, wide)
+            upcast(path, wide)
             path = wide
         return self._backend.open(typed_spec(entry.spec, Precision.FP32), path)
 

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from hyperseg_export.onnx import custom_operators as own_operators
+from hyperseg_export.onnx import custom_operators
 from hyperseg_export.onnx.lint import IR_DTYPES
 from hyperseg_export.onnx.writer import TORCH_DTYPES, module_path
 from hyperseg_export.precision.typed import enclosing_island, island_paths
@@ -32,7 +32,7 @@ def check_precision(path: Path, module: nn.Module, precision: Precision) -> dict
 
     Returns how many judged operators compute in which type: {"MatMul float16": 12, ...}.
     """
-    own_operators.register_schemas()
+    custom_operators.register_schemas()
     proto = onnx.load(path, load_external_data=False)
     _forget_types(proto)
     findings = list(_weights(ir.from_proto(proto), module))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hyperseg_kernels.cuda import LOAD_BYTES, THREADS_PER_BLOCK, ValueType, header_texts
+from hyperseg_kernels.cuda.source import LOAD_BYTES, THREADS_PER_BLOCK, ValueType, header_texts
 
 SOURCES = Path(__file__).parent / "csrc"
 BLOCKS_PER_MULTIPROCESSOR = 3

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from hyperseg_kernels import aot_kernel
 from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, PROJECTED_ATTENTION, OperatorName
-from hyperseg_kernels.cuda import THREADS_PER_BLOCK
+from hyperseg_kernels.cuda.source import THREADS_PER_BLOCK
 from hyperseg_kernels.deformable_attention import cuda_source
 from hyperseg_kernels.deformable_attention.cuda_source import Layer
 

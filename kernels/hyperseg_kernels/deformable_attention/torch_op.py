@@ -6,9 +6,9 @@ For inference: no gradient is defined, and asking for one is an error of torch.
 import torch
 from torch import Tensor
 
+from hyperseg_kernels.cuda.torch_launch import sum_type
 from hyperseg_kernels.deformable_attention import reference, torch_cuda
 from hyperseg_kernels.deformable_attention.cuda_source import Layer
-from hyperseg_kernels.torch_launch import sum_type
 
 
 @torch.library.custom_op("hyperseg::deformable_attention", mutates_args=())

@@ -7,7 +7,7 @@ keeps the row's line of source values in shared memory.
 from dataclasses import replace
 from pathlib import Path
 
-from hyperseg_kernels.cuda import Grid, ValueType, header_texts
+from hyperseg_kernels.cuda.source import Grid, ValueType, header_texts
 
 SOURCES = Path(__file__).parent / "csrc"
 WARP = 32

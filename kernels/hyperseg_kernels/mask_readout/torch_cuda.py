@@ -5,9 +5,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from hyperseg_kernels import torch_launch
-from hyperseg_kernels.cuda import ValueType
-from hyperseg_kernels.cuda_driver import Kernel
+from hyperseg_kernels.cuda import torch_launch
+from hyperseg_kernels.cuda.driver import Kernel
+from hyperseg_kernels.cuda.source import ValueType
 from hyperseg_kernels.mask_readout import cuda_source
 
 

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from hyperseg_kernels.cuda.torch_launch import sum_type
 from hyperseg_kernels.mask_readout import reference, torch_cuda
 from hyperseg_kernels.mask_readout.axis import TAPS, Axis
-from hyperseg_kernels.torch_launch import sum_type
 
 
 @torch.library.custom_op("hyperseg::mask_readout", mutates_args=())

@@ -131,8 +131,8 @@ def read_engines(folder: Path) -> EngineManifest | None:
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
-        raise BundleError(f"{path}: not a list of engines ({said}); delete the folder and build again") from error
+        message = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
+        raise BundleError(f"{path}: not a list of engines ({message}); delete the folder and build again") from error
 
 
 def engine_path(folder: Path, entry: EngineEntry) -> Path:

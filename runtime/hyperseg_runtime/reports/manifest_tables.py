@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 from hyperseg_runtime import console
 from hyperseg_runtime.bundle.manifest import Manifest, ParityEntry
+from hyperseg_runtime.families import FAMILIES
 
 
 def print_manifest(manifest: Manifest) -> None:
     origin = manifest.provenance
     console.out.print(f"family      {manifest.family}", markup=False)
+    console.out.print(f"licence     {licence_of(manifest.family)}", markup=False)
     console.out.print(
         f"size        {megabytes(manifest.size_bytes)} in {len(manifest.files)} files, all hashes match", markup=False
     )
@@ -44,6 +46,11 @@ def print_manifest(manifest: Manifest) -> None:
         ],
     )
     print_parity(manifest)
+
+
+def licence_of(family: str) -> str:
+    """What the authors of a family's code and weights state."""
+    return FAMILIES[family].licence if family in FAMILIES else "unknown family"
 
 
 def print_parity(manifest: Manifest) -> None:

@@ -23,9 +23,10 @@ from hyperseg_export.checkpoint.tokenizer_files import (
     special_id,
     to_json,
 )
-from hyperseg_export.families.hyperseg.tiny import END_OF_TEXT, SEG, SPACE_RUNS, TAB_RUNS
 from hyperseg_runtime.errors import CheckpointError
 
+END_OF_TEXT, SEG = "<|endoftext|>", "[SEG]"
+SPACE_RUNS, TAB_RUNS = range(31, 1, -1), range(9, 1, -1)
 REAL_ENDOFTEXT, REAL_SEG = 50256, 50295
 RUNS = [" " * n for n in range(1, 40)] + ["\t" * n for n in range(1, 14)] + ["\n", "\r\n"]
 WORDS = ["the man on the left", "Don't", "we'll", "ÀÉ", "cafe\u0301", "猫", "🐈\u200d⬛", "٣", "x" * 50, "42.5%"]

@@ -91,7 +91,7 @@ def test_the_double_takes_the_arguments_of_tensorrt() -> None:
 
 
 def test_the_gate_uses_names_of_tensorrt_rtx() -> None:
-    source = (ROOT / "benchmarks" / "rtx_gate.py").read_text(encoding="utf-8")
+    source = (ROOT / "benchmarks" / "graphs" / "rtx_gate.py").read_text(encoding="utf-8")
     assert list(unknown_names(source, names("tensorrt_rtx"))) == []
 
 

@@ -128,12 +128,15 @@ def test_an_adapter_is_swapped_without_a_build(
         return backend.open(entry.spec, path).run(inputs)["hidden_states"].to_host()
 
     with (
-        TensorRTBackend(bundle) as backend,
+        TensorRTBackend(Bundle.read(bundle)) as backend,
         pytest.raises(BundleError, match=r"another adapter .*--accept-unmeasured"),
     ):
         backend.open(entry.spec, path)
     monkeypatch.setenv("DOUBLE_FAULT", fault)
-    with TensorRTBackend(bundle, accept_unmeasured=True) as backend, OnnxRuntimeBackend(threads=1) as reference:
+    with (
+        TensorRTBackend(Bundle.read(bundle), accept_unmeasured=True) as backend,
+        OnnxRuntimeBackend(threads=1) as reference,
+    ):
         np.testing.assert_array_equal(hidden(backend), hidden(reference))
         assert not np.allclose(hidden(reference), call.outputs["hidden_states"], atol=1e-3)
 
@@ -144,7 +147,7 @@ def test_a_plan_without_weights_takes_no_other_adapter(kept_bundle: Path, adapte
     build_engines(bundle, BuildOptions(stripped=True), ["llm"], measure_parity=False)
     entry = swap_adapter(bundle, adapters / "second").graph("llm")
     with (
-        TensorRTBackend(bundle, accept_unmeasured=True) as backend,
+        TensorRTBackend(Bundle.read(bundle), accept_unmeasured=True) as backend,
         pytest.raises(BundleError, match="takes back only those it was built from, but the bundle has another adapter"),
     ):
         backend.open(entry.spec, bundle / entry.file)
@@ -156,7 +159,7 @@ def test_fixed_weights_cannot_be_exchanged(kept_bundle: Path, adapters: Path, tm
     build_engines(bundle, BuildOptions(), ["llm"], measure_parity=False)
     entry = swap_adapter(bundle, adapters / "second").graph("llm")
     with (
-        TensorRTBackend(bundle, accept_unmeasured=True) as backend,
+        TensorRTBackend(Bundle.read(bundle), accept_unmeasured=True) as backend,
         pytest.raises(InputError, match="engine llm was built with fixed weights; build it again with --refit"),
     ):
         backend.open(entry.spec, bundle / entry.file)

@@ -2,14 +2,9 @@
 
 from functools import partial
 
-import pytest
 import torch
 from torch import Tensor, nn
 
-from hyperseg_export.families.hyperseg.config import HypersegConfig
-from hyperseg_export.families.hyperseg.graphs import GRAPH_MODULES, build_graph
-from hyperseg_export.families.hyperseg.layout import tensor_layout
-from hyperseg_export.families.hyperseg.tiny import TINY
 from hyperseg_export.modules.constants import ConstantModule, constants_of
 
 
@@ -51,13 +46,3 @@ def test_makers_do_not_share_loop_variables() -> None:
     for size in (1, 2):
         module.register_constant(f"ones_{size}", partial(torch.ones, size))
     assert [make().numel() for make in constants_of(module).values()] == [1, 2]
-
-
-@pytest.mark.parametrize("graph", GRAPH_MODULES)
-def test_every_buffer_of_a_graph_is_a_constant_equal_to_the_one_in_use(graph: str) -> None:
-    config = HypersegConfig.from_checkpoint(TINY.config(), {name: shape for name, shape, _ in tensor_layout(TINY)})
-    in_use = dict(GRAPH_MODULES[graph](config).named_buffers())
-    made = constants_of(build_graph(graph, config))
-    assert made.keys() == in_use.keys()
-    for name, make in made.items():
-        assert torch.equal(make(), in_use[name]), name

@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from hyperseg_export.onnx.upcast import widen
+from hyperseg_export.onnx.upcast import upcast
 from hyperseg_runtime.contracts.bfloat16 import from_bits, to_bits
 
 
@@ -41,7 +41,7 @@ def model(kind: int, weight: np.ndarray, folder: Path) -> Path:
 def test_weights_stay_rounded_and_sums_are_not(tmp_path: Path, kind: int) -> None:
     random = np.random.default_rng(0)
     weight, x = random.standard_normal((64, 32)).astype(np.float32), random.standard_normal((2, 64)).astype(np.float32)
-    widen(model(kind, weight, tmp_path), tmp_path / "wide.onnx")
+    upcast(model(kind, weight, tmp_path), tmp_path / "wide.onnx")
     onnx.checker.check_model(tmp_path / "wide.onnx")
     session = ort.InferenceSession(tmp_path / "wide.onnx", providers=["CPUExecutionProvider"])
     rounded = (

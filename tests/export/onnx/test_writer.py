@@ -16,7 +16,6 @@ from torch import Tensor, nn
 import hyperseg_kernels.deformable_attention.torch_op as torch_op
 from hyperseg_export.checkpoint.weights import transposed_names
 from hyperseg_export.export import write_graph
-from hyperseg_export.families.hyperseg.graphs import GRAPH_MODULES
 from hyperseg_export.modules.linear import Linear
 from hyperseg_export.onnx.lint import check_graph
 from hyperseg_export.onnx.weight_store import Location, WeightStore
@@ -36,12 +35,16 @@ from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
 from hyperseg_runtime.errors import ExportError
+from hyperseg_runtime.families import FAMILIES
+from support import FIRST_FAMILY
 
 ONNX_TYPES = {DType.FLOAT32: "FLOAT", DType.INT64: "INT64", DType.BOOL: "BOOL"}
 WIDTH = 40
+FAMILY = FAMILIES[FIRST_FAMILY]
+GRAPHS = [spec.name for spec in FAMILY.graph_specs(FAMILY.published)]
 
 
-@pytest.mark.parametrize("graph", GRAPH_MODULES)
+@pytest.mark.parametrize("graph", GRAPHS)
 def test_names_types_and_axes_are_the_specs(tiny_bundle: Path, graph: str) -> None:
     proto, spec = loaded(tiny_bundle, graph)
     for values, tensors in ((proto.graph.input, spec.inputs), (proto.graph.output, spec.outputs)):
@@ -57,7 +60,7 @@ def test_names_types_and_axes_are_the_specs(tiny_bundle: Path, graph: str) -> No
     assert proto.graph.name == graph
 
 
-@pytest.mark.parametrize("graph", GRAPH_MODULES)
+@pytest.mark.parametrize("graph", GRAPHS)
 def test_versions_are_written_and_nothing_of_the_exporter_is(tiny_bundle: Path, graph: str) -> None:
     proto, _ = loaded(tiny_bundle, graph)
     assert proto.ir_version == IR_VERSION == 10
@@ -73,7 +76,7 @@ def test_versions_are_written_and_nothing_of_the_exporter_is(tiny_bundle: Path, 
         assert trace not in text
 
 
-@pytest.mark.parametrize("graph", GRAPH_MODULES)
+@pytest.mark.parametrize("graph", GRAPHS)
 def test_dense_weights_keep_their_names_and_layout(tiny_bundle: Path, tiny_checkpoint: Path, graph: str) -> None:
     proto, _ = loaded(tiny_bundle, graph)
     model = open_checkpoint(tiny_checkpoint).model
@@ -89,7 +92,7 @@ def test_dense_weights_keep_their_names_and_layout(tiny_bundle: Path, tiny_check
     assert {node.op_type for node in nodes} <= {"MatMul"}
 
 
-@pytest.mark.parametrize("graph", GRAPH_MODULES)
+@pytest.mark.parametrize("graph", GRAPHS)
 def test_large_tensors_lie_outside_and_small_ones_inside(tiny_bundle: Path, graph: str) -> None:
     proto, _ = loaded(tiny_bundle, graph)
     for tensor in proto.graph.initializer:
@@ -99,7 +102,7 @@ def test_large_tensors_lie_outside_and_small_ones_inside(tiny_bundle: Path, grap
 
 def test_equal_tensors_of_all_graphs_are_stored_once(tiny_bundle: Path) -> None:
     places: dict[bytes, set[tuple[str, str]]] = {}
-    for graph in GRAPH_MODULES:
+    for graph in GRAPHS:
         for tensor in loaded(tiny_bundle, graph)[0].graph.initializer:
             if uses_external_data(tensor):
                 entry = {item.key: item.value for item in tensor.external_data}

@@ -8,9 +8,7 @@ import pytest
 from torch import nn
 
 from hyperseg_export.export import write_graph
-from hyperseg_export.families.hyperseg.definition import plan
-from hyperseg_export.families.hyperseg.tiny import TINY, random_checkpoint
-from hyperseg_export.model import bind_model
+from hyperseg_export.families import EXPORT_FAMILIES
 from hyperseg_export.precision.lint import check_precision
 from hyperseg_export.precision.typed import choose_precisions, typed_model
 from hyperseg_runtime.contracts.precision import Precision
@@ -23,8 +21,7 @@ Change = Callable[[onnx.ModelProto], None]
 def llm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nn.Module]:
     """The tiny language model in bf16: file and module."""
     folder = tmp_path_factory.mktemp("typed")
-    source = random_checkpoint(TINY, seed=0)
-    model = bind_model("hyperseg", plan(TINY.config(), source.shapes), source, {"seg": 1, "eos": 0})
+    model = EXPORT_FAMILIES["hyperseg"].random_model("tiny", 0)
     typed = typed_model(model, choose_precisions(model.specs, "mixed"))
     files, _ = write_graph(typed, typed.spec("llm"), folder, {}, Precision.BF16)
     return folder / files[0], typed.module("llm")

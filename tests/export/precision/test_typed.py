@@ -6,23 +6,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hyperseg_export.families.hyperseg.definition import plan
-from hyperseg_export.families.hyperseg.graphs import GRAPH_MODULES
-from hyperseg_export.families.hyperseg.tiny import TINY, random_checkpoint
-from hyperseg_export.model import SourceModel, bind_model
+from hyperseg_export.families import EXPORT_FAMILIES
+from hyperseg_export.model import SourceModel
 from hyperseg_export.modules.phi import CacheAttention, WrittenOutAttention
 from hyperseg_export.onnx.writer import TORCH_DTYPES
-from hyperseg_export.precision.typed import ISLANDS, PRESETS, choose_precisions, island_paths, typed_model
+from hyperseg_export.precision.typed import PRESETS, choose_precisions, island_paths, typed_model
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import ExportError, InputError
+from hyperseg_runtime.families import FAMILIES
 
 LOW = [Precision.FP16, Precision.BF16]
+FAMILY = FAMILIES["hyperseg"]
+GRAPHS = [spec.name for spec in FAMILY.graph_specs(FAMILY.published)]
 
 
 @functools.cache
 def model() -> SourceModel:
-    source = random_checkpoint(TINY, seed=0)
-    return bind_model("hyperseg", plan(TINY.config(), source.shapes), source, {"seg": 1, "eos": 0})
+    return EXPORT_FAMILIES["hyperseg"].random_model("tiny", 0)
 
 
 @functools.cache
@@ -60,7 +60,7 @@ def test_what_does_not_exist_is_refused(preset: str, overrides: dict[str, str], 
 
 
 @pytest.mark.parametrize("precision", LOW)
-@pytest.mark.parametrize("graph", GRAPH_MODULES)
+@pytest.mark.parametrize("graph", GRAPHS)
 def test_forward_gives_the_types_of_the_contract(graph: str, precision: Precision) -> None:
     """On the meta device; a pair of operands that PyTorch does not promote raises."""
     spec = typed(precision).spec(graph)
@@ -76,7 +76,7 @@ def test_forward_gives_the_types_of_the_contract(graph: str, precision: Precisio
 
 @pytest.mark.parametrize("precision", LOW)
 def test_weights_are_narrow_but_for_those_of_islands(precision: Precision) -> None:
-    for graph in GRAPH_MODULES:
+    for graph in GRAPHS:
         module = typed(precision).module(graph)
         islands = island_paths(module, precision)
         for name, parameter in module.named_parameters():
@@ -84,16 +84,19 @@ def test_weights_are_narrow_but_for_those_of_islands(precision: Precision) -> No
             assert parameter.dtype is (torch.float32 if inside else TORCH_DTYPES[precision.dtype]), name
 
 
-@pytest.mark.parametrize("island", ISLANDS, ids=lambda island: island.kind.__name__)
-def test_every_island_exists_in_some_graph_and_has_a_reason(island: object) -> None:
-    found = [
-        path
-        for precision in island.precisions
-        for graph in GRAPH_MODULES
-        for path, row in island_paths(typed(precision).module(graph), precision).items()
-        if row is island
-    ]
-    assert found and island.reason
+@pytest.mark.parametrize("precision", LOW)
+def test_islands_are_declared_by_modules_that_exist_each_with_its_reason(precision: Precision) -> None:
+    found = {
+        type(model().module(graph).get_submodule(path)).__name__: island
+        for graph in GRAPHS
+        for path, island in island_paths(model().module(graph), precision).items()
+    }
+    everywhere = {
+        "LayerNorm", "GroupNorm", "ResidualStream", "RotaryEmbedding", "TanhGelu", "DeformableSampling", "MaskLogits",
+        "ConditionScore", "RowPooling",
+    }  # fmt: skip
+    assert found.keys() == (everywhere | {"CacheAttention"} if precision is Precision.FP16 else everywhere)
+    assert all(island.reason for island in found.values())
 
 
 def test_every_preset_is_tested() -> None:

@@ -7,8 +7,8 @@ from types import ModuleType
 
 import pytest
 
-from hyperseg_kernels import nvrtc
-from hyperseg_kernels.cuda import THREADS_PER_BLOCK, Grid, ValueType, grid_of
+from hyperseg_kernels.cuda import nvrtc
+from hyperseg_kernels.cuda.source import THREADS_PER_BLOCK, Grid, ValueType, grid_of
 from hyperseg_kernels.deformable_attention import cuda_source
 from hyperseg_kernels.deformable_attention.cuda_source import Layer
 
@@ -19,7 +19,6 @@ FULL_SIZE = Layer(8, 32, 4, ((32, 32), (64, 64), (128, 128)))
 
 @pytest.fixture
 def kernel_resources(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
     return import_module("kernel_resources")
 
 

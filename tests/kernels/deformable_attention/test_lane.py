@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deformable_attention_host import TORCH_TYPES, HostKernels
 from deformable_attention_support import PROJECTED, ROUNDED, Call, random_call
-from hyperseg_kernels.cuda import ValueType
+from hyperseg_kernels.cuda.source import ValueType
 from hyperseg_kernels.deformable_attention import reference
 from hyperseg_kernels.deformable_attention.cuda_source import Layer
 

@@ -11,8 +11,10 @@ import torch
 
 from deformable_attention_host import TORCH_TYPES, HostKernels
 from deformable_attention_support import PROJECTED, ROUNDED, flat, random_call
-from hyperseg_kernels import cuda_driver, native, nvrtc, torch_launch
-from hyperseg_kernels.cuda import Grid, ValueType
+from hyperseg_kernels import native
+from hyperseg_kernels.cuda import driver as cuda_driver
+from hyperseg_kernels.cuda import nvrtc, torch_launch
+from hyperseg_kernels.cuda.source import Grid, ValueType
 from hyperseg_kernels.deformable_attention import torch_cuda, torch_op
 from hyperseg_kernels.deformable_attention.cuda_source import Layer
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from hyperseg_kernels import cuda, native
+from hyperseg_kernels import native
+from hyperseg_kernels.cuda import source as cuda
 from hyperseg_kernels.mask_readout import cuda_source
 
 SHIM = Path(__file__).parent / "host_block.cpp"

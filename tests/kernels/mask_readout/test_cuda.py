@@ -14,8 +14,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from hyperseg_kernels import nvrtc, torch_launch
-from hyperseg_kernels.cuda import Grid, ValueType
+from hyperseg_kernels.cuda import nvrtc, torch_launch
+from hyperseg_kernels.cuda.source import Grid, ValueType
 from hyperseg_kernels.mask_readout import cuda_source, torch_cuda, torch_op
 from mask_readout_support import Case, cases, check, random_case
 
@@ -120,7 +120,6 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
 
 @pytest.fixture
 def kernel_resources(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
     return import_module("kernel_resources")
 
 

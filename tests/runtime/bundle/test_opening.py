@@ -13,7 +13,7 @@ from hyperseg_runtime.bundle import opening as bundles
 from hyperseg_runtime.bundle.opening import Bundle, describe_file, hash_file, read_manifest
 from hyperseg_runtime.errors import BundleError
 
-FILES = ["graphs/llm.onnx", "graphs/llm.data", "embeddings/tokens.npy", "tokenizer.json"]
+FILES = ["graphs/llm.onnx", "graphs/llm.data", "tables/tokens.npy", "tokenizer.json"]
 
 
 def test_an_intact_bundle_opens_and_tells_how_much_it_read(tiny_bundle: Path) -> None:

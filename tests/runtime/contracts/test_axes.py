@@ -55,7 +55,13 @@ def test_sizes(axis: int | str, height: int, size: int) -> None:
 def test_names_come_once_and_in_order() -> None:
     assert names_in("width * ceil(height / 8) + width") == ("width", "height")
     assert names_in(3) == names_in("3") == ()
-    assert [is_name(axis) for axis in ("height", "(height)", "height + 0", "3", 3)] == [True, False, False, False, False]
+    assert [is_name(axis) for axis in ("height", "(height)", "height + 0", "3", 3)] == [
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_a_name_without_a_size_is_an_error() -> None:

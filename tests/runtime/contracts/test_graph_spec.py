@@ -118,7 +118,7 @@ def test_a_derived_axis_of_an_input_that_is_missing_is_not_judged() -> None:
 
 def test_an_input_decides_every_name() -> None:
     """`height * width` tells neither of the two."""
-    ranges = {name: BATCH for name in ("height", "width")}
+    ranges = dict.fromkeys(("height", "width"), BATCH)
     with pytest.raises(ValidationError, match=r"graph g: no input decides the axes \['width'\]"):
         GraphSpec(
             name="g",

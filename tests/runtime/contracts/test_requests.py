@@ -11,7 +11,7 @@ from hyperseg_runtime.errors import InputError
 
 
 def test_every_kind_of_request_has_a_name() -> None:
-    expected = {"expressions": Expressions, "classes": Classes, "regions": Regions, "question": Question}
+    expected = {"expressions": Expressions, "classes": Classes, "regions": Regions, "questions": Question}
     assert expected == REQUEST_KINDS
 
 

@@ -12,13 +12,11 @@ import pytest
 
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.opening import Bundle
-from hyperseg_runtime.contracts.results import SegmentationResult
+from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, Regions
+from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.contracts.sampling import Sampling
 from hyperseg_runtime.errors import ImageError, InputError, PromptError
-from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt
-from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 from hyperseg_runtime.llm.answers import Finish
-from hyperseg_runtime.llm.tokenizer import Tokenizer
 from hyperseg_runtime.session.image_session import ImageSession
 from hyperseg_runtime.session.pipeline import Pipeline
 
@@ -40,53 +38,63 @@ def session(pipeline: Pipeline, coffee: Path) -> Iterator[ImageSession]:
 
 
 @pytest.fixture(scope="module")
-def alone(bundle: Bundle, coffee: Path) -> Callable[..., SegmentationResult]:
+def alone(bundle: Bundle, coffee: Path) -> Callable[..., Instances]:
     """One text with nothing kept from before."""
 
-    def segment(text: str, task: str = "referring") -> SegmentationResult:
+    def segment(text: str, task: str = "referring") -> Instances:
         return uncached(coffee, text, task)
 
     uncached = Pipeline(bundle, OnnxRuntimeBackend(threads=1), cache_bytes=0)
     return segment
 
 
-def same(found: SegmentationResult, expected: SegmentationResult) -> bool:
+def same(found: Instances, expected: Instances) -> bool:
     assert abs(found.score - expected.score) <= SCORE
     return (
         np.array_equal(found.masks, expected.masks)
-        and np.array_equal(found.queries, expected.queries)
-        and (found.text, found.task) == (expected.text, expected.task)
+        and found.instance_details == expected.instance_details
+        and (found.asked, found.labels, found.task) == (expected.asked, expected.labels, expected.task)
     )
 
 
-def test_expressions_one_after_another(session: ImageSession, alone: Callable[..., SegmentationResult]) -> None:
+def classes(session: ImageSession, names: list[str], min_score: float = 0.0) -> Instances:
+    found = session.segment_classes(names, min_score=min_score)
+    assert isinstance(found, Instances)
+    return found
+
+
+def test_expressions_one_after_another(session: ImageSession, alone: Callable[..., Instances]) -> None:
     for number, text in enumerate(TEXTS):
         result = session.segment(text)
         assert same(result, alone(text))
         assert ("image_encoder" in result.timings_ms) == (number == 0)
-        assert (result.reused_tokens > 0) == (number > 0) and result.reused_tokens < result.prompt_tokens
+        assert (result.details["reused_tokens"] > 0) == (number > 0)
+        assert result.details["reused_tokens"] < result.details["prompt_tokens"]
     assert same(session.segment(TEXTS[0], "reasoning"), alone(TEXTS[0], "reasoning"))
 
 
-def test_expressions_together(session: ImageSession, alone: Callable[..., SegmentationResult]) -> None:
+def test_expressions_together(session: ImageSession, alone: Callable[..., Instances]) -> None:
     results = session.segment_many(TEXTS)
     assert all(same(result, alone(text)) for result, text in zip(results, TEXTS, strict=True))
     assert session.segment_many([]) == []
 
 
-def test_classes_are_expressions_sorted_by_score(
-    session: ImageSession, alone: Callable[..., SegmentationResult]
-) -> None:
+def test_classes_are_expressions_sorted_by_score(session: ImageSession, alone: Callable[..., Instances]) -> None:
     expected = sorted((alone(text) for text in TEXTS), key=lambda result: -result.score)
-    found = session.segment_classes(TEXTS)
-    assert [result.text for result in found] == [result.text for result in expected]
-    assert all(map(same, found, expected))
+    found = classes(session, TEXTS)
+    assert (found.asked, found.task) == (tuple(TEXTS), "class list")
+    assert [(label,) for label in found.labels] == [result.asked for result in expected]
+    assert np.array_equal(found.masks, np.concatenate([result.masks for result in expected]))
+    assert found.instance_details == tuple(result.instance_details[0] for result in expected)
+    assert np.abs(found.scores - [result.score for result in expected]).max() <= SCORE
+    assert found.details["queries_evaluated"] == sum(result.details["queries_evaluated"] for result in expected)
     least = expected[2].score - 2 * SCORE
-    assert [result.text for result in session.segment_classes(TEXTS, least)] == [r.text for r in expected[:3]]
-    assert session.segment_classes([]) == []
+    assert classes(session, TEXTS, min_score=least).labels == found.labels[:3]
+    nothing = classes(session, [])
+    assert nothing.masks.shape == (0, 400, 600) and nothing.labels == ()
     with pytest.raises(InputError, match="the class list holds cup, spoon more than once"):
         session.segment_classes(["spoon", "cup", "spoon", "cup", "a saucer"])
-    with pytest.raises(InputError, match="takes a list of names"):
+    with pytest.raises(InputError, match="expected a list of names, got one text: 'cup'"):
         session.segment_classes("cup")
 
 
@@ -94,20 +102,41 @@ def test_a_bad_text_stops_all_before_any_work(session: ImageSession) -> None:
     with pytest.raises(PromptError, match="the text is empty"):
         session.segment_many([*TEXTS, " "])
     assert "image_encoder" in session.segment(TEXTS[0]).timings_ms
-    with pytest.raises(InputError, match="takes a list of texts"):
+    with pytest.raises(InputError, match="expected a list of texts, got one text: 'the cup'"):
         session.segment_many("the cup")
-    with pytest.raises(InputError, match="unknown task 'panoptic'; HyperSeg knows referring, reasoning"):
+    with pytest.raises(
+        InputError, match="unknown task 'panoptic' for expressions; HyperSeg knows referring, reasoning"
+    ):
         session.segment("the cup", "panoptic")
+
+
+def test_a_request_of_any_kind_is_run_or_refused_with_the_reason(session: ImageSession) -> None:
+    expressions = session.run(Expressions(tuple(TEXTS[:2])))
+    assert [result.asked for result in expressions] == [(TEXTS[0],), (TEXTS[1],)]
+    (listed,) = session.run(Classes(tuple(TEXTS[:2])))
+    assert isinstance(listed, Instances) and sorted(listed.labels) == sorted(TEXTS[:2])
+    with pytest.raises(InputError, match="HyperSeg does not answer regions: the release's region bran"):
+        session.run(Regions(points_xy=((3.0, 4.0),)))
+    with pytest.raises(InputError, match="unknown task 'panoptic' for classes; HyperSeg knows class list"):
+        session.segment_classes(TEXTS, "panoptic")
+    with pytest.raises(InputError, match="unknown task 'referring' for questions; HyperSeg knows question"):
+        session.ask(Question("What is this?", task="referring"))
+
+
+def test_every_result_has_the_times_of_the_whole_call(session: ImageSession) -> None:
+    one, other = session.segment_many(TEXTS[:2])
+    assert one.timings_ms == other.timings_ms and {"llm", "mask_decoder"} <= one.timings_ms.keys()
+    assert "image_encoder" not in session.segment(TEXTS[2]).timings_ms
 
 
 def test_a_repeated_image_is_remembered(pipeline: Pipeline, coffee: Path) -> None:
     first, again = pipeline(coffee, "the cup"), pipeline(coffee, "a spoon")
     assert "image_encoder" in first.timings_ms and "image_encoder" not in again.timings_ms
-    assert again.reused_tokens > 0 and same(pipeline(coffee, "the cup"), first)
+    assert again.details["reused_tokens"] > 0 and same(pipeline(coffee, "the cup"), first)
 
 
 def test_sessions_of_one_image_share_and_of_two_do_not_mix(
-    pipeline: Pipeline, coffee: Path, alone: Callable[..., SegmentationResult]
+    pipeline: Pipeline, coffee: Path, alone: Callable[..., Instances]
 ) -> None:
     other = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
     expected = Pipeline(pipeline.bundle, OnnxRuntimeBackend(1))(other, "a spoon")
@@ -115,7 +144,7 @@ def test_sessions_of_one_image_share_and_of_two_do_not_mix(
         assert same(one.segment("the cup"), alone("the cup"))
         assert same(three.segment("a spoon"), expected)
         assert same(two.segment("a spoon"), alone("a spoon"))
-        assert two.segment("the cup").reused_tokens > 0
+        assert two.segment("the cup").details["reused_tokens"] > 0
         assert same(three.segment("a spoon"), expected)
 
 
@@ -128,24 +157,12 @@ def test_answers_stream_and_equal_themselves(session: ImageSession) -> None:
     assert session.ask("What is this?", max_tokens=12).finished().token_ids == answer.token_ids
 
 
-def test_other_requests_may_run_between_two_pieces(
-    session: ImageSession, alone: Callable[..., SegmentationResult]
-) -> None:
+def test_other_requests_may_run_between_two_pieces(session: ImageSession, alone: Callable[..., Instances]) -> None:
     expected = session.ask("What is this?", max_tokens=8).finished().token_ids
     answer = session.ask("What is this?", max_tokens=8)
     for number, _ in enumerate(answer):
         assert same(session.segment(TEXTS[number % 3]), alone(TEXTS[number % 3]))
     assert answer.token_ids == expected
-
-
-def test_the_default_answer_is_bounded_and_ends_with_the_context(
-    session: ImageSession, tokenizer: Tokenizer, dims: HypersegDimensions
-) -> None:
-    assert len(session.ask("What is this?").finished().token_ids) <= 128
-    prompts = {n: build_prompt(Task.QUESTION, "what " * n, tokenizer, dims) for n in range(1, 90)}
-    words, prompt = max(((n, p) for n, p in prompts.items() if p.length < dims.context - 1), key=lambda pair: pair[0])
-    answer = session.ask("what " * words).finished()
-    assert len(answer.token_ids) <= dims.context - prompt.length < 128
 
 
 def test_an_answer_that_cannot_fit_is_refused_before_any_work(session: ImageSession) -> None:
@@ -177,20 +194,22 @@ def test_questions_without_an_image(pipeline: Pipeline, coffee: Path) -> None:
         with pytest.raises(InputError, match="about text alone"):
             text.segment("the cup")
         with pytest.raises(InputError, match="about text alone"):
-            text.name_then_segment()
+            text.segment("Name the things.", "naming")
 
 
 def test_names_are_segmented_on_the_cache_of_the_answer(session: ImageSession) -> None:
     session.segment("the cup")
     asked = session.ask("x", max_tokens=1).finished()
-    results = session.name_then_segment("Name the things.", max_tokens=20)
-    assert results and all(result.task == "naming" and result.text for result in results)
-    assert all(result.mask.shape == (400, 600) for result in results)
-    assert results[0].prompt_tokens - results[0].reused_tokens < 20 + 1 + 10 + 1  # the answer, [SEG], the queries
+    (result,) = session.run(Expressions(("Name the things.",), "naming", max_tokens=20))
+    assert isinstance(result, Instances) and (result.asked, result.task) == (("Name the things.",), "naming")
+    assert len(result.masks) > 0 and all(result.labels) and result.masks.shape[1:] == (400, 600)
+    assert (np.diff(result.scores) <= 0).all()  # best first, not in the order of the answer
+    new = result.details["prompt_tokens"] - result.details["reused_tokens"]
+    assert new < 20 + 1 + 10 + 1  # the answer, [SEG], the queries
     assert len(asked.token_ids) == 1
 
 
-def test_the_callers_buffer_may_change(pipeline: Pipeline, alone: Callable[..., SegmentationResult]) -> None:
+def test_the_callers_buffer_may_change(pipeline: Pipeline, alone: Callable[..., Instances]) -> None:
     """As a camera's does; what was opened stays what it was."""
     buffer = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
     first = buffer.copy()
@@ -262,7 +281,7 @@ def test_memory_is_bounded(bundle: Bundle) -> None:
         assert len(pipeline._shared.images) == 3
 
 
-def test_threads_share_a_pipeline(pipeline: Pipeline, coffee: Path, alone: Callable[..., SegmentationResult]) -> None:
+def test_threads_share_a_pipeline(pipeline: Pipeline, coffee: Path, alone: Callable[..., Instances]) -> None:
     expected = {text: alone(text) for text in TEXTS}
     barrier = threading.Barrier(3)
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.opening import Bundle
-from hyperseg_runtime.contracts.results import SegmentationResult
+from hyperseg_runtime.contracts.results import Instances, joined
 from hyperseg_runtime.errors import BundleError, ImageError, InputError, NumericsError, PromptError
 from hyperseg_runtime.session.pipeline import OpenedGraphs, Pipeline
 
@@ -25,7 +25,7 @@ STAGES = [
     "image_encoder",
     "fvp",
     "pixel_decoder",
-    "assemble",
+    "input_embeddings",
     "llm",
     "mask_decoder",
     "best_mask",
@@ -80,7 +80,7 @@ def test_path_image_and_array_are_the_same(pipeline: Pipeline, coffee: Path) -> 
 
 def test_the_result_says_what_was_asked_and_how_long_it_took(pipeline: Pipeline, coffee: Path) -> None:
     result = pipeline(coffee, f" {TEXT} ", "reasoning")
-    assert (result.text, result.task) == (f" {TEXT} ", "reasoning")
+    assert (result.asked, result.labels, result.task) == ((f" {TEXT} ",), (f" {TEXT} ",), "reasoning")
     assert list(result.timings_ms) == STAGES and all(ms > 0 for ms in result.timings_ms.values())
     json.dumps(result.to_json(), allow_nan=False)
 
@@ -112,11 +112,11 @@ def test_one_request_is_served_at_a_time(bundle: Bundle, monkeypatch: pytest.Mon
 
         size_bytes = 0
 
-        def segment(self, *arguments: object) -> list[None]:
+        def segment(self, *arguments: object) -> list[Instances]:
             with suppress(threading.BrokenBarrierError):
                 together.wait(timeout=0.3)
                 met.append(True)
-            return [None]
+            return [joined([], (), "none", (4, 6))]
 
     pipeline = Pipeline(bundle, OnnxRuntimeBackend(1))
     monkeypatch.setattr(pipeline._shared, "model", Meeting())
@@ -129,7 +129,8 @@ def test_one_request_is_served_at_a_time(bundle: Bundle, monkeypatch: pytest.Mon
 def test_an_unknown_task_is_refused_with_the_known_ones(pipeline: Pipeline, coffee: Path, task: str) -> None:
     with pytest.raises(InputError) as caught:
         pipeline(coffee, TEXT, task)
-    assert str(caught.value) == f"unknown task {task!r}; HyperSeg knows referring, reasoning"
+    known = "HyperSeg knows referring, reasoning, naming"
+    assert str(caught.value) == f"unknown task {task!r} for expressions; {known}"
 
 
 def test_the_pipeline_works_on_after_a_refused_request(pipeline: Pipeline, coffee: Path) -> None:
@@ -148,6 +149,30 @@ def test_loading_tells_its_progress_and_takes_the_default_backend(tiny_bundle: P
     with Pipeline.load(str(tiny_bundle), on_bytes=counts.append) as pipeline:
         assert sum(counts) == pipeline.bundle.manifest.size_bytes
         check(pipeline(coffee, TEXT), (400, 600))
+
+
+@pytest.mark.parametrize(
+    ("backend", "options", "message"),
+    [
+        ("cuda", {}, "unknown backend 'cuda'; choose onnxruntime, tensorrt"),
+        ("onnxruntime", {"target": "sm90"}, "target goes with the backend tensorrt; onnxruntime takes threads, "),
+        ("tensorrt", {"threads": 2}, "threads goes with the backend onnxruntime; tensorrt takes accept_unmeasured, "),
+        ("onnxruntime", {"fast": True}, "fast is an option of no backend; onnxruntime takes threads, "),
+    ],
+)
+def test_a_backend_and_its_options_go_by_name(
+    tiny_bundle: Path, backend: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        Pipeline.load(tiny_bundle, backend, **options)
+    assert str(caught.value).startswith(message)
+
+
+def test_options_that_say_nothing_go_with_every_backend(tiny_bundle: Path) -> None:
+    """As a command line gives them."""
+    nothing = {"target": None, "accept_unmeasured": False, "plugins": ()}
+    with Pipeline.load(tiny_bundle, threads=1, **nothing) as pipeline:
+        assert isinstance(pipeline._backend, OnnxRuntimeBackend) and pipeline._backend.threads == 1
 
 
 def test_graphs_are_opened_when_first_used_and_once(bundle: Bundle) -> None:
@@ -206,9 +231,9 @@ def test_a_graph_less_is_refused(bundle_copy: Path) -> None:
 def test_tables_that_do_not_fit_the_dimensions_are_refused(
     bundle_copy: Path, rehash: Callable[[str], None], name: str, cut: Any
 ) -> None:
-    path = bundle_copy / "embeddings" / f"{name}.npy"
+    path = bundle_copy / "tables" / f"{name}.npy"
     np.save(path, np.load(path)[cut])
-    rehash(f"embeddings/{name}.npy")
+    rehash(f"tables/{name}.npy")
     refused(bundle_copy, name)
 
 
@@ -225,24 +250,24 @@ def test_a_graph_file_that_is_none_is_refused(bundle_copy: Path, rehash: Callabl
         Pipeline.load(bundle_copy)(coffee, TEXT)
 
 
-@pytest.mark.parametrize("name", ["tokenizer.json", "embeddings/tokens.npy"])
+@pytest.mark.parametrize("name", ["tokenizer.json", "tables/tokens.npy"])
 def test_a_file_the_family_needs_must_be_listed(bundle_copy: Path, name: str) -> None:
     """What is not listed was not verified."""
     edit(bundle_copy, lambda content: content["files"].pop(name))
     refused(bundle_copy, name)
 
 
-def check(result: SegmentationResult, size_hw: tuple[int, ...]) -> None:
+def check(result: Instances, size_hw: tuple[int, ...]) -> None:
     assert result.masks.shape == (1, *size_hw) and result.mask.dtype == np.bool_
-    assert 0 <= result.score <= 1 and 0 <= result.queries[0] < 10
-    assert 1 <= result.evaluated <= 10
+    assert 0 <= result.score <= 1 and 0 <= result.instance_details[0]["query"] < 10
+    assert 1 <= result.details["queries_evaluated"] <= 10
 
 
-def same(one: SegmentationResult, other: SegmentationResult) -> bool:
+def same(one: Instances, other: Instances) -> bool:
     return (
         np.array_equal(one.masks, other.masks)
         and np.array_equal(one.scores, other.scores)
-        and np.array_equal(one.queries, other.queries)
+        and one.instance_details == other.instance_details
     )
 
 
@@ -260,9 +285,9 @@ def refused(bundle: Path, message: str) -> None:
 
 def test_numbers_that_are_none_are_an_error(bundle_copy: Path, coffee: Path, rehash: Callable[[str], None]) -> None:
     """A weight that is NaN ends in a message, not in a mask."""
-    table = np.load(bundle_copy / "embeddings" / "mask_queries.npy")
+    table = np.load(bundle_copy / "tables" / "mask_queries.npy")
     table[0] = np.nan
-    np.save(bundle_copy / "embeddings" / "mask_queries.npy", table)
-    rehash("embeddings/mask_queries.npy")
+    np.save(bundle_copy / "tables" / "mask_queries.npy", table)
+    rehash("tables/mask_queries.npy")
     with Pipeline.load(bundle_copy) as opened, pytest.raises(NumericsError, match="NaN or infinite"):
         opened(coffee, "the cup")

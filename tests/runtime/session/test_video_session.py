@@ -1,6 +1,5 @@
 """Videos as a user sees them, on the tiny bundle."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +7,12 @@ import pytest
 
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.opening import Bundle
-from hyperseg_runtime.contracts.results import SegmentationResult
+from hyperseg_runtime.contracts.requests import Expressions
+from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.errors import ImageError, InputError, PromptError
-from hyperseg_runtime.families.hyperseg.model import HypersegModel
-from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt
-from hyperseg_runtime.heads.referring import best_query
-from hyperseg_runtime.images.preprocessing import longest_side_square, plain_square
 from hyperseg_runtime.images.reading import load_image
-from hyperseg_runtime.session.pipeline import OpenedGraphs, Pipeline
+from hyperseg_runtime.session.pipeline import Pipeline
 from hyperseg_runtime.session.video_session import VideoSession
-from hyperseg_runtime.timing import Stopwatch
 
 TEXT = "the cup of coffee"
 SCORE = 1e-5  # scores are between 0 and 1; packed prompts differ in the last bits
@@ -35,75 +30,70 @@ def video(pipeline: Pipeline) -> VideoSession:
     return pipeline.open_video()
 
 
-def same(found: SegmentationResult, expected: SegmentationResult) -> bool:
+def same(found: Instances, expected: Instances) -> bool:
     return np.array_equal(found.masks, expected.masks) and abs(found.score - expected.score) <= SCORE
 
 
-def by_hand(bundle: Bundle, graphs: OpenedGraphs, frames: list[np.ndarray]) -> Iterator[tuple[np.ndarray, float]]:
-    """hyperseg-spec 7, graph call after graph call."""
-    backend = OnnxRuntimeBackend(threads=1)
-    model = HypersegModel(bundle, graphs, backend)
-    stages, stopwatch = model.stages, Stopwatch()
-    prompt = build_prompt(Task.VIDEO, TEXT, model.tokenizer, model.dims)
-    latents = stages.first_latents(1)
-    for frame in frames:
-        pixels, geometry = longest_side_square(frame, model.dims.image_px)
-        features = stages.perceive(pixels[None], latents, stopwatch)
-        tokens = stages.clip_tokens(plain_square(frame, model.dims.clip_image_px)[None], stopwatch)
-        embeds = stages.assemble([prompt], tokens, features.fvp_tokens)
-        hidden = stages.read(embeds, [prompt.length], stages.new_caches(1), stopwatch)
-        outputs = stages.decode_frame(features, hidden, [prompt], stopwatch)
-        best = best_query(outputs.mask_logits.to_host()[0], outputs.score_logits.to_host()[0, :, 0], geometry)
-        yield best.mask, best.score
-        latents = outputs.memory
+def pushed(video: VideoSession, frame: np.ndarray) -> Instances:
+    """The one result of the next frame."""
+    ((result,),) = (ready.results for ready in video.push(frame, [TEXT]))
+    assert isinstance(result, Instances)
+    return result
 
 
-def test_frames_follow_the_definition(
-    video: VideoSession, bundle: Bundle, graphs: OpenedGraphs, frames: list[np.ndarray]
-) -> None:
-    for frame, (mask, score) in zip(frames, by_hand(bundle, graphs, frames), strict=True):
-        result = video.segment(frame, TEXT)
-        assert np.array_equal(result.mask, mask) and abs(result.score - score) <= SCORE
-        assert (result.text, result.task) == (TEXT, "video")
+def test_a_frame_says_what_was_asked_and_how_long_it_took(video: VideoSession, frames: list[np.ndarray]) -> None:
+    result = pushed(video, frames[0])
+    assert (result.asked, result.labels, result.task) == ((TEXT,), (TEXT,), "video")
+    assert {"image_encoder", "mask_decoder"} <= result.timings_ms.keys()
 
 
-def test_a_frame_depends_on_the_ones_before_until_a_restart(video: VideoSession, frames: list[np.ndarray]) -> None:
-    first, again = video.segment(frames[0], TEXT), video.segment(frames[0], TEXT)
+def test_a_causal_family_gives_every_frame_at_once(video: VideoSession, frames: list[np.ndarray]) -> None:
+    ready = [[(found.frame, len(found.results)) for found in video.push(frame, [TEXT])] for frame in frames]
+    assert ready == [[(0, 1)], [(1, 1)], [(2, 1)]] and video.finish() == []
+    assert [found.frame for found in video.push(frames[0], [TEXT])] == [0]  # another video
+
+
+def test_a_frame_depends_on_the_ones_before_until_the_video_ends(video: VideoSession, frames: list[np.ndarray]) -> None:
+    first, again = pushed(video, frames[0]), pushed(video, frames[0])
     assert first.score != again.score
-    video.restart()
-    assert video.segment(frames[0], TEXT).score == first.score
+    video.finish()
+    assert pushed(video, frames[0]).score == first.score
 
 
 def test_texts_share_a_frame_and_do_not_change_its_memory(pipeline: Pipeline, frames: list[np.ndarray]) -> None:
     """Two videos take turns on one pipeline."""
     one, both = pipeline.open_video(), pipeline.open_video()
     for frame in frames:
-        expected = one.segment(frame, TEXT)
-        other, found = both.segment_many(frame, ["a spoon", TEXT])
-        assert same(found, expected) and found.reused_tokens > 0 == other.reused_tokens
+        expected = pushed(one, frame)
+        ((other, found),) = (ready.results for ready in both.push(frame, Expressions(("a spoon", TEXT))))
+        assert isinstance(found, Instances) and same(found, expected)
+        assert found.details["reused_tokens"] > 0 == other.details["reused_tokens"]
 
 
 def test_a_frame_that_fails_leaves_the_memory(
     video: VideoSession, pipeline: Pipeline, frames: list[np.ndarray], tmp_path: Path
 ) -> None:
     expected = pipeline.open_video()
-    assert same(video.segment(frames[0], TEXT), expected.segment(frames[0], TEXT))
+    assert same(pushed(video, frames[0]), pushed(expected, frames[0]))
     with pytest.raises(PromptError, match="the text is empty"):
-        video.segment(frames[1], " ")
+        video.push(frames[1], [" "])
     with pytest.raises(InputError, match="a frame needs a text"):
-        video.segment_many(frames[1], [])
-    with pytest.raises(InputError, match="takes a list of texts"):
-        video.segment_many(frames[1], TEXT)
+        video.push(frames[1], [])
+    with pytest.raises(InputError, match="expected a list of texts, got one text"):
+        video.push(frames[1], TEXT)
+    with pytest.raises(InputError, match="unknown task 'referring' for expressions; HyperSeg knows video"):
+        video.push(frames[1], Expressions((TEXT,), "referring"))
     with pytest.raises(ImageError):
-        video.segment(tmp_path / "absent.jpg", TEXT)
-    assert same(video.segment(frames[1], TEXT), expected.segment(frames[1], TEXT))
+        video.push(tmp_path / "absent.jpg", [TEXT])
+    assert same(pushed(video, frames[1]), pushed(expected, frames[1]))
 
 
 def test_a_closed_pipeline_says_so(bundle: Bundle, frames: list[np.ndarray]) -> None:
     pipeline = Pipeline(bundle, OnnxRuntimeBackend(threads=1))
     video = pipeline.open_video()
     pipeline.close()
-    with pytest.raises(InputError, match="the pipeline of this video is closed"):
-        video.segment(frames[0], TEXT)
+    for request in (lambda: video.push(frames[0], [TEXT]), video.finish):
+        with pytest.raises(InputError, match="the pipeline of this video is closed"):
+            request()
     with pytest.raises(InputError, match="the pipeline is closed"):
         pipeline.open_video()

@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hyperseg_runtime.contracts.results import SegmentationResult
 from hyperseg_runtime.errors import EnvironmentMissingError, ImageError, InputError, ServerError, UnavailableError
-from hyperseg_runtime.session.pipeline import Pipeline
+from hyperseg_runtime.families import FAMILIES
+from hyperseg_runtime.families.family import VIDEO
 from hyperseg_serving.client import client as clients
-from hyperseg_serving.client.client import Client, encoded, results_of
+from hyperseg_serving.client.client import Client, encoded
 from hyperseg_serving.contract import Limits, StreamStep
 from hyperseg_serving.service.requests import Request, open_image
-from hyperseg_serving.service.responses import Response, masks_response
+from hyperseg_serving.service.responses import Response
+
+SERVED = list(FAMILIES.values())[-1]
+"""A family that is not the first known."""
 
 
 class Scripted:
@@ -28,13 +31,18 @@ class Scripted:
     def __init__(self, *asks: list[Response | Exception]) -> None:
         self.asks = list(asks)
         self.count = 0
+        self.models = {SERVED.name}
 
-    def ask(self, request: Request, timeout_s: float) -> Generator[Response, None, None]:
+    def ask(self, model: str, request: Request, timeout_s: float) -> Generator[Response, None, None]:
+        assert model == SERVED.name
         self.count += 1
         for step in self.asks.pop(0):
             if isinstance(step, Exception):
                 raise step
             yield step
+
+    def has_model(self, model: str, timeout_s: float) -> bool:
+        return model in self.models
 
     def close(self) -> None: ...
 
@@ -49,6 +57,15 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
 
 BUSY = UnavailableError("no room")
 PIECE, DONE = Response(piece="a"), Response(result={"results": []})
+
+
+def test_the_server_is_asked_which_family_it_has(scripted: Scripted) -> None:
+    assert Client("any").family is SERVED
+    scripted.models = {"other"}
+    with pytest.raises(ServerError, match=f"known here.*{SERVED.name}"):
+        Client("any").segment(b"", ["a"])
+    with pytest.raises(InputError, match=f"known are .*{SERVED.name}"):
+        Client("any", family="other")
 
 
 def test_a_server_without_room_is_asked_again(scripted: Scripted) -> None:
@@ -108,14 +125,6 @@ def test_grpc_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
         Client("grpc://127.0.0.1:1")
 
 
-def test_results_come_back_as_they_were(pipeline: Pipeline, coffee_bytes: bytes) -> None:
-    result = pipeline(open_image(coffee_bytes, Limits()), "the cup")
-    (back,) = results_of(masks_response([result], {}))
-    assert isinstance(back, SegmentationResult)
-    assert np.array_equal(back.masks, result.masks)
-    assert back.to_json() == result.to_json()
-
-
 def test_images_in_all_forms(coffee_bytes: bytes, tmp_path: Any) -> None:
     pixels = open_image(coffee_bytes, Limits())
     (tmp_path / "a.jpg").write_bytes(coffee_bytes)
@@ -139,7 +148,7 @@ def answering(status: int, body: bytes) -> Iterator[str]:
         def log_message(self, *arguments: object) -> None: ...
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}"
@@ -167,12 +176,12 @@ def answering(status: int, body: bytes) -> Iterator[str]:
 def test_what_http_servers_say(status: int, body: bytes, error: type[Exception], monkeypatch: Any) -> None:
     monkeypatch.setattr(clients, "ATTEMPTS", 1)
     with answering(status, body) as url, pytest.raises(error):
-        Client(url).segment(b"file", ["a"])
+        Client(url, family=SERVED.name).segment(b"file", ["a"])
 
 
 def test_http_streams_pieces() -> None:
     body = b'data: {"PIECE":"a "}\n\ndata: {"PIECE":"dog"}\n\ndata: {"RESULT":"{\\"results\\": []}"}\n\n'
-    with answering(200, body) as url, Client(url) as client:
+    with answering(200, body) as url, Client(url, family=SERVED.name) as client:
         assert list(client.ask(b"file", "what?")) == ["a ", "dog"]
 
 
@@ -197,7 +206,7 @@ def test_a_connection_that_is_lost_is_not_tried_again(scheme: str) -> None:
         thread = threading.Thread(target=hang_up)
         thread.start()
         url = f"{scheme}://127.0.0.1:{listening.getsockname()[1]}"
-        with Client(url) as client, pytest.raises(ServerError, match="connection was lost"):
+        with Client(url, family=SERVED.name) as client, pytest.raises(ServerError, match="connection was lost"):
             client.segment(b"file", ["a"])
         listening.shutdown(socket.SHUT_RDWR)
         thread.join()
@@ -209,9 +218,16 @@ def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
     with answering(200, b"") as url:
         pass
     with pytest.raises(UnavailableError):
-        Client(url).segment(b"file", ["a"])
+        Client(url, family=SERVED.name).segment(b"file", ["a"])
 
 
 def test_videos_need_grpc() -> None:
     with pytest.raises(InputError, match="grpc"):
         Client("http://127.0.0.1:1").open_video("a")
+
+
+def test_a_family_that_sees_no_videos_says_so() -> None:
+    blind = next(family for family in FAMILIES.values() if not family.video_tasks)
+    with Client("grpc://127.0.0.1:1", family=blind.name) as client, pytest.raises(InputError) as refusal:
+        client.open_video("a")
+    assert blind.lacks[VIDEO] in str(refusal.value)

@@ -13,7 +13,7 @@ from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import BundleError, InputError, OutputError
 from hyperseg_serving.contract import Profile
 from hyperseg_serving.repository import writer as repositories
-from hyperseg_serving.repository.writer import plan_of, published_plan, write_repository
+from hyperseg_serving.repository.writer import bundle_spec, published_spec, write_repository
 
 PASSED = ParityEntry(graph="fvp", output="fvp_tokens", worst_error=0.0, tolerance=1.0, passed=True)
 MACHINE = Machine(gpu="Fast One", compute_capability=(9, 0), memory_bytes=1, driver_cuda="13.0", tensorrt="11.4.0.106")
@@ -55,8 +55,8 @@ def add_engines(bundle: Path, **changes: object) -> Path:
 
 def test_engines_lie_beside_their_configuration(bundle_copy: Path, tmp_path: Path) -> None:
     add_engines(bundle_copy)
-    plan, plans = plan_of(bundle_copy)
-    models = write_repository(tmp_path / "out", plan, plans)
+    spec, plans = bundle_spec(bundle_copy)
+    models = write_repository(tmp_path / "out", spec, plans)
     for graph in STAGES:
         assert (tmp_path / "out" / f"hyperseg_{graph}" / "1" / "model.plan").read_text() == graph
     largest = {m.graph: m.configs[Profile.GPU].max_batch_size for m in models if m.graph}
@@ -67,8 +67,8 @@ def test_engines_of_several_targets_are_not_guessed(bundle_copy: Path) -> None:
     folder = add_engines(bundle_copy)
     folder.with_name("other").mkdir()
     with pytest.raises(InputError, match="--target"):
-        plan_of(bundle_copy)
-    assert plan_of(bundle_copy, folder.name)[1].keys() == set(STAGES)
+        bundle_spec(bundle_copy)
+    assert bundle_spec(bundle_copy, folder.name)[1].keys() == set(STAGES)
 
 
 def test_every_graph_needs_an_engine(bundle_copy: Path) -> None:
@@ -77,7 +77,7 @@ def test_every_graph_needs_an_engine(bundle_copy: Path) -> None:
     content["engines"] = [entry for entry in content["engines"] if entry["graph"] != "llm"]
     path.write_text(json.dumps(content))
     with pytest.raises(BundleError, match="graph llm has no engine"):
-        plan_of(bundle_copy)
+        bundle_spec(bundle_copy)
 
 
 @pytest.mark.parametrize(
@@ -95,32 +95,32 @@ def test_engines_that_cannot_be_served(
 ) -> None:
     add_engines(bundle_copy, **changes)
     with pytest.raises(error, match=text):
-        plan_of(bundle_copy)
+        bundle_spec(bundle_copy)
 
 
 def test_a_changed_engine_is_refused(bundle_copy: Path) -> None:
     (add_engines(bundle_copy) / "fvp.plan").write_text("other")
     with pytest.raises(BundleError, match=r"fvp\.plan"):
-        plan_of(bundle_copy)
+        bundle_spec(bundle_copy)
 
 
 def test_a_repository_replaces_itself_but_nothing_else(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    write_repository(out, published_plan("hyperseg"))
+    write_repository(out, published_spec("hyperseg"))
     (out / "hyperseg" / "left over").touch()
-    write_repository(out, published_plan("hyperseg"))
+    write_repository(out, published_spec("hyperseg"))
     assert not (out / "hyperseg" / "left over").exists()
     other = tmp_path / "other"
     other.mkdir()
     (other / "precious").touch()
     with pytest.raises(OutputError, match="something else"):
-        write_repository(other, published_plan("hyperseg"))
+        write_repository(other, published_spec("hyperseg"))
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_a_failure_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
-    write_repository(out, published_plan("hyperseg"))
+    write_repository(out, published_spec("hyperseg"))
     before = sorted(path.name for path in out.iterdir())
 
     def fail(*arguments: object) -> None:
@@ -128,11 +128,11 @@ def test_a_failure_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(repositories, "_link_or_copy", fail)
     with pytest.raises(Exception, match="no room left"):
-        write_repository(out, published_plan("hyperseg"), {"fvp": tmp_path})
+        write_repository(out, published_spec("hyperseg"), {"fvp": tmp_path})
     assert sorted(path.name for path in out.iterdir()) == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_an_unknown_family() -> None:
     with pytest.raises(InputError, match="known are hyperseg"):
-        published_plan("other")
+        published_spec("other")

@@ -10,7 +10,7 @@ import pytest
 
 from hyperseg_runtime.errors import EnvironmentMissingError, InputError
 from hyperseg_serving.contract import Limits, Profile
-from hyperseg_serving.repository.writer import published_plan, write_repository
+from hyperseg_serving.repository.writer import published_spec, write_repository
 from hyperseg_serving.server import distribution as distributions
 from hyperseg_serving.server import process as servers
 from hyperseg_serving.server.distribution import Distribution, find_distribution
@@ -46,9 +46,9 @@ def test_safe_settings(settings: ServerSettings, tmp_path: Path) -> None:
 
 
 def test_limits_are_read_from_the_repository(settings: ServerSettings, tmp_path: Path) -> None:
-    plan = dataclasses.replace(published_plan("hyperseg"), limits=Limits(max_image_bytes=60_000_000, workers=7))
-    write_repository(settings.repository, plan)
-    assert limits_of(settings.repository) == plan.limits
+    spec = dataclasses.replace(published_spec("hyperseg"), limits=Limits(max_image_bytes=60_000_000, workers=7))
+    write_repository(settings.repository, spec)
+    assert limits_of(settings.repository) == spec.limits
     command = Server(fake(tmp_path, "", local=False), settings)._command()
     assert "--http-max-input-size=81000000" in command
 
@@ -77,7 +77,7 @@ def test_a_gpu_profile_that_cannot_work(settings: ServerSettings, tmp_path: Path
     settings = dataclasses.replace(settings, profile=Profile.GPU)
     with pytest.raises(InputError, match="has no TensorRT"):
         Server(fake(tmp_path, "", local=True), settings)
-    write_repository(tmp_path / "other", published_plan("hyperseg"))
+    write_repository(tmp_path / "other", published_spec("hyperseg"))
     with pytest.raises(InputError, match="no engine for hyperseg_clip_encoder, hyperseg_fvp"):
         Server(fake(tmp_path, "", local=False), dataclasses.replace(settings, repository=tmp_path / "other"))
 

@@ -3,16 +3,16 @@
 import threading
 import time
 
-from hyperseg_serving.service.turns import Turns
+from hyperseg_serving.service.fair_lock import FairLock
 
 
 def test_a_thread_that_comes_again_and_again_lets_others_in() -> None:
-    turns, order = Turns(), list[str]()
+    lock, order = FairLock(), list[str]()
     started = threading.Event()
 
     def greedy() -> None:
         for _ in range(50):
-            with turns.next():
+            with lock:
                 order.append("greedy")
                 started.set()
                 time.sleep(0.001)
@@ -21,42 +21,42 @@ def test_a_thread_that_comes_again_and_again_lets_others_in() -> None:
     thread.start()
     started.wait()
     for _ in range(5):
-        with turns.next():
+        with lock:
             order.append("other")
     thread.join()
     assert order.count("greedy") == 50
     last = max(index for index, name in enumerate(order) if name == "other")
-    assert last < 25  # one turn in two, give or take
+    assert last < 25  # one time in two, give or take
 
 
 def test_one_at_a_time_in_the_order_of_arrival() -> None:
-    turns, order, inside = Turns(), list[int](), list[int]()
+    lock, order, inside = FairLock(), list[int](), list[int]()
 
     def work(number: int) -> None:
-        with turns.next():
+        with lock:
             inside.append(number)
             assert len(inside) == 1
             order.append(number)
             inside.remove(number)
 
-    with turns.next():
+    with lock:
         threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
         for waiting, thread in enumerate(threads, 1):
             thread.start()
-            while len(turns) < waiting:
+            while lock.waiting < waiting:
                 time.sleep(0.001)
     for thread in threads:
         thread.join()
     assert order == list(range(8))
 
 
-def test_an_error_gives_the_turn_on() -> None:
-    turns = Turns()
+def test_an_error_passes_the_lock_on() -> None:
+    lock = FairLock()
     for _ in range(2):
         try:
-            with turns.next():
+            with lock:
                 raise ValueError
         except ValueError:
             pass
-    with turns.next():
-        assert len(turns) == 0
+    with lock:
+        assert lock.waiting == 0

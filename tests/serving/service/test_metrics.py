@@ -38,19 +38,22 @@ class Backend:
 def test_requests_are_counted_by_what_became_of_them() -> None:
     VALUES.clear()
     metrics = Metrics(Backend)
-    result = {"prompt_tokens": 100, "reused_tokens": 60, "timings_ms": {"llm": 2.5}}
+    details = {"prompt_tokens": 100, "reused_tokens": 60}
+    result = {"instances": [{}], "details": details, "timings_ms": {"llm": 2.5}}
     metrics.served(Response(piece="a"), streams=0)
     metrics.served(Response(result={"results": [result, result]}), streams=3)
     metrics.served(Response(result={"results": []}), streams=2)
+    frame = {"segments_info": [{}, {}], "details": {"other": 1}, "timings_ms": {"llm": 1.5}}
+    metrics.served(Response(result={"frames": [{"frame": 0, "results": [frame]}]}), streams=2)
     for _ in range(2):
         metrics.refused(Reason.TEXT)
     assert VALUES == {
         ("hyperseg_streams", ()): 2,
         ("hyperseg_answer_pieces", ()): 1,
-        ("hyperseg_requests_served", ()): 2,
-        ("hyperseg_masks", ()): 2,
+        ("hyperseg_requests_served", ()): 3,
+        ("hyperseg_masks", ()): 4,
         ("hyperseg_prompt_tokens", ()): 200,
         ("hyperseg_prompt_tokens_reused", ()): 120,
-        ("hyperseg_stage_ms", (("stage", "llm"),)): 2.5,
+        ("hyperseg_stage_ms", (("stage", "llm"),)): 4.0,
         ("hyperseg_requests_refused", (("reason", "E_TEXT"),)): 2,
     }

@@ -23,7 +23,13 @@ from hyperseg_serving.service.requests import (
 LIMITS = Limits(max_image_bytes=1000, max_texts=2, max_classes=3, max_words=5, max_options_bytes=200)
 PICTURE = np.arange(10, dtype=np.uint8)
 
-WHOLE = Request(b"file", ("a dog", "der große Baum"), ("cat",), "what?", Options(max_tokens=3, seed=1))
+WHOLE = Request(
+    b"file",
+    ("a dog", "der große Baum"),
+    ("cat",),
+    "what?",
+    Options(max_tokens=3, seed=1, things=(True,), remember=False),
+)
 FRAME = Request(b"file", ("a dog",), stream=StreamStep(id="cam", start=True))
 
 
@@ -56,10 +62,11 @@ def test_an_image_may_come_as_base64() -> None:
         ({"QUESTION": bytes_tensor(b"a"), "OPTIONS": bytes_tensor(b"{")}, Reason.OPTIONS),
         ({"QUESTION": bytes_tensor(b"a"), "OPTIONS": bytes_tensor(b'{"unknown": 1}')}, Reason.OPTIONS),
         ({"QUESTION": bytes_tensor(b"a"), "OPTIONS": bytes_tensor(b'{"seed": "1"}')}, Reason.OPTIONS),
+        ({"QUESTION": bytes_tensor(b"a"), "OPTIONS": bytes_tensor(b'{"max_tokens": 0}')}, Reason.OPTIONS),
+        ({"QUESTION": bytes_tensor(b"a"), "OPTIONS": bytes_tensor(b"null")}, Reason.OPTIONS),
         ({"QUESTION": bytes_tensor(b"a"), "OPTIONS": bytes_tensor(b'{"max_tokens": 100000}')}, Reason.OPTIONS),
         ({"QUESTION": bytes_tensor(b"a"), "OPTIONS": bytes_tensor(b" " * 201)}, Reason.OPTIONS),
         ({"QUESTION": bytes_tensor(b"a"), "STREAM": bytes_tensor(b'{"id": "cam"}')}, Reason.REQUEST),
-        ({**tensors_of(FRAME), "OPTIONS": bytes_tensor(b'{"task": "referring"}')}, Reason.OPTIONS),
     ],
 )
 def test_beyond_the_limits(tensors: dict[str, np.ndarray], reason: Reason) -> None:
@@ -71,7 +78,7 @@ def test_beyond_the_limits(tensors: dict[str, np.ndarray], reason: Reason) -> No
 def test_a_mask_request_is_checked_like_a_whole_one() -> None:
     whole = {"SIZE": np.array([4, 5]), "CHECKED_TEXT": bytes_tensor(b"a dog"), "maps": np.zeros(1, np.float32)}
     parsed = parse_mask_request(whole, LIMITS)
-    assert (parsed.size_hw, parsed.texts, set(parsed.made)) == ((4, 5), ("a dog",), {"maps"})
+    assert (parsed.size_hw, parsed.texts, set(parsed.outputs)) == ((4, 5), ("a dog",), {"maps"})
     for changes, reason in (
         ({"SIZE": np.array([1 << 31, 1 << 31])}, Reason.IMAGE_TOO_LARGE),
         ({"SIZE": np.array([-1, -5])}, Reason.REQUEST),

@@ -179,7 +179,8 @@ class Server:
 
     def last_words(self) -> str:
         """Why the server ended or does not answer, as far as its log says."""
-        return reasons(self._log.text(wait_s=LOG_WAIT_S)) if self._log else ""
+        ended = self._process is None or self._process.poll() is not None
+        return reasons(self._log.text(wait_s=LOG_WAIT_S if ended else 0.0)) if self._log else ""
 
     def wait(self) -> int:
         """Until the server ends by itself; its exit status."""

@@ -3,8 +3,7 @@
 from hyperseg_export.families.family import ExportFamily
 from hyperseg_export.families.hyperseg.definition import define
 from hyperseg_export.families.hyperseg.golden import verify_golden
-from hyperseg_export.families.hyperseg.random_models import NOTES, random_model
-from hyperseg_export.families.hyperseg.tiny import write_tiny_checkpoint
+from hyperseg_export.families.hyperseg.random_models import NOTES, random_model, write_random
 from hyperseg_export.families.hyperseg.tolerances import TOLERANCES
 
 HYPERSEG = ExportFamily(
@@ -12,7 +11,7 @@ HYPERSEG = ExportFamily(
     tell_tale="mgvp_layers.",
     define=define,
     tolerances=TOLERANCES,
-    write_tiny=write_tiny_checkpoint,
+    write_random=write_random,
     random_model=random_model,
     size_notes=NOTES,
     verify_golden=verify_golden,

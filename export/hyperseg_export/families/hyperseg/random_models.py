@@ -1,11 +1,12 @@
 """Models of random weights that are made when asked for: for gates, benchmarks and tests."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from hyperseg_export.families.hyperseg.config import HypersegConfig
 from hyperseg_export.families.hyperseg.definition import definition_of
 from hyperseg_export.families.hyperseg.layout import Sizes
-from hyperseg_export.families.hyperseg.tiny import TINY, random_checkpoint
+from hyperseg_export.families.hyperseg.tiny import TINY, random_checkpoint, write_checkpoint
 from hyperseg_export.model import SourceModel, bind_model
 
 FUSED_TINY = replace(TINY, heads=5, clip_heads=3)
@@ -22,6 +23,11 @@ NOTES = {"full": f"{FULL_LAYERS} of 32 layers of the language model, everything 
 def random_model(size: str, seed: int) -> SourceModel:
     """`size` is one of `SIZES`."""
     return random_model_of(SIZES[size], seed)
+
+
+def write_random(directory: Path, size: str, seed: int) -> None:
+    """A checkpoint in the layout of the published one; the tiny one is `make-tiny`'s."""
+    write_checkpoint(directory, TINY if size == "tiny" else SIZES[size], seed)
 
 
 def random_model_of(sizes: Sizes, seed: int) -> SourceModel:

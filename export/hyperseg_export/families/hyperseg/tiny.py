@@ -77,10 +77,6 @@ def random_checkpoint(sizes: Sizes, seed: int) -> RandomCheckpoint:
     return RandomCheckpoint(tensor_layout(sizes), seed, special)
 
 
-def write_tiny_checkpoint(directory: Path, seed: int) -> None:
-    write_checkpoint(directory, TINY, seed)
-
-
 def write_checkpoint(directory: Path, sizes: Sizes, seed: int) -> None:
     """config.json, two safetensors shards with an index, tokenizer files, generation_config.json.
 

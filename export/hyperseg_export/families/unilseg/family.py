@@ -3,8 +3,7 @@
 from hyperseg_export.families.family import ExportFamily
 from hyperseg_export.families.unilseg.definition import define
 from hyperseg_export.families.unilseg.golden import verify_golden
-from hyperseg_export.families.unilseg.random_models import NOTES, random_model
-from hyperseg_export.families.unilseg.tiny import write_tiny_checkpoint
+from hyperseg_export.families.unilseg.random_models import NOTES, random_model, write_random
 from hyperseg_export.families.unilseg.tolerances import TOLERANCES
 
 UNILSEG = ExportFamily(
@@ -12,7 +11,7 @@ UNILSEG = ExportFamily(
     tell_tale="backbone_visual.",
     define=define,
     tolerances=TOLERANCES,
-    write_tiny=write_tiny_checkpoint,
+    write_random=write_random,
     random_model=random_model,
     size_notes=NOTES,
     verify_golden=verify_golden,

@@ -1,23 +1,42 @@
 """Models of random weights that are made when asked for: for gates, benchmarks and tests."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from hyperseg_export.families.unilseg.config import UnilsegConfig
 from hyperseg_export.families.unilseg.definition import definition_of
 from hyperseg_export.families.unilseg.layout import Sizes
-from hyperseg_export.families.unilseg.tiny import TINY, random_checkpoint
+from hyperseg_export.families.unilseg.tiny import TINY, random_checkpoint, write_checkpoint
 from hyperseg_export.model import SourceModel, bind_model
 
-SMALL = replace(TINY, image_px=64, swin_depths=(1, 1, 1, 1), text_layers=1, decoder_layers=1)
-"""One layer of everything."""
+SMALL = replace(
+    TINY,
+    image_px=64,
+    swin_depths=(1, 1, 1, 1),
+    text_layers=1,
+    decoder_layers=1,
+    width=128,
+    swin_width=128,
+    swin_heads=(4, 8, 16, 32),
+    mask_width=128,
+)
+"""One layer of everything. Head widths are multiples of 8 from 16 on, as in the published model: TensorRT-RTX 1.7.1 has
+no fused kernel for others in half precision, and crashes on the narrowest."""
 
-SIZES = {"small": SMALL, "tiny": TINY, "full": Sizes()}
+FUSED_TINY = replace(TINY, width=128, swin_width=128, swin_heads=(4, 8, 16, 32), mask_width=128)
+
+SIZES = {"small": SMALL, "tiny": FUSED_TINY, "full": Sizes()}
 NOTES: dict[str, str] = {}
 
 
 def random_model(size: str, seed: int) -> SourceModel:
     """`size` is one of `SIZES`."""
     return random_model_of(SIZES[size], seed)
+
+
+def write_random(directory: Path, size: str, seed: int) -> None:
+    """A checkpoint in the layout of the published one; the tiny one is `make-tiny`'s."""
+    write_checkpoint(directory, TINY if size == "tiny" else SIZES[size], seed)
 
 
 def random_model_of(sizes: Sizes, seed: int) -> SourceModel:

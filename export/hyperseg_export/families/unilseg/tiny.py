@@ -66,10 +66,6 @@ def random_checkpoint(sizes: Sizes, seed: int) -> RandomCheckpoint:
     return RandomCheckpoint(tensor_layout(sizes), seed, special)
 
 
-def write_tiny_checkpoint(directory: Path, seed: int) -> None:
-    write_checkpoint(directory, TINY, seed)
-
-
 def write_checkpoint(directory: Path, sizes: Sizes, seed: int) -> None:
     """The pickle as it is released, and a config.json with what its tensors do not tell."""
     checkpoint = random_checkpoint(sizes, seed)

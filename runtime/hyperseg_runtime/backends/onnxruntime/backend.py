@@ -21,7 +21,11 @@ ONNX_TYPES = {
     "tensor(float)": DType.FLOAT32,
     "tensor(float16)": DType.FLOAT16,
     "tensor(bfloat16)": DType.BFLOAT16,
+    "tensor(float8e4m3fn)": DType.FLOAT8,
     "tensor(int64)": DType.INT64,
+    "tensor(int8)": DType.INT8,
+    "tensor(uint8)": DType.UINT8,
+    "tensor(int4)": DType.INT4,
     "tensor(bool)": DType.BOOL,
 }
 

@@ -76,15 +76,15 @@ class EngineReader:
             engine.weight_streaming_budget_v2 = streamable if budget_bytes is None else min(budget_bytes, streamable)
 
     def _unreadable(self, plan: Path) -> BundleError | ResourceError:
-        said = reason(self.logger)
-        if any(sign in said.lower() for sign in OUT_OF_MEMORY):
-            return ResourceError(f"{plan.name}: the GPU's memory ran out while it was read:\n  {said}")
-        if "plugin" in said.lower():
+        message = reason(self.logger)
+        if any(sign in message.lower() for sign in OUT_OF_MEMORY):
+            return ResourceError(f"{plan.name}: the GPU's memory ran out while it was read:\n  {message}")
+        if "plugin" in message.lower():
             return BundleError(
-                f"{plan.name} needs a plugin that is not there; name its library (--plugin FILE):\n  {said}"
+                f"{plan.name} needs a plugin that is not there; name its library (--plugin FILE):\n  {message}"
             )
         return BundleError(
-            f"{plan.name}: TensorRT {self.trt.__version__} cannot read it; build it again on this machine:\n  {said}"
+            f"{plan.name}: TensorRT {self.trt.__version__} cannot read it; build it again on this machine:\n  {message}"
         )
 
 

@@ -16,10 +16,12 @@ def checked(cudart: Any, answer: tuple[Any, ...]) -> Any:
     status, *values = answer
     if int(status):
         _, text = cudart.cudaGetErrorString(status)
-        said = text.decode() if isinstance(text, bytes) else str(text)
+        message = text.decode() if isinstance(text, bytes) else str(text)
         if int(status) == OUT_OF_MEMORY:
-            raise ResourceError(f"CUDA: {said}")
-        raise HypersegError(f"CUDA failed with status {int(status)}: {said}; no result of this process can be trusted")
+            raise ResourceError(f"CUDA: {message}")
+        raise HypersegError(
+            f"CUDA failed with status {int(status)}: {message}; no result of this process can be trusted"
+        )
     return values[0] if values else None
 
 

@@ -25,7 +25,7 @@ TASKS = (
         "whatever the model names when asked ('Name the animals.'): the paper's hybrid entity recognition, for which "
         "the released checkpoint was not trained",
     ),
-    Task(prompts.Task.CLASSES.value, Classes, "each class of a list, asked for one by one as an expression"),
+    Task(prompts.CLASS_LIST, Classes, "each class of a list, asked for one by one as an expression"),
     Task(prompts.Task.QUESTION.value, Question, "a question about the image, or about none"),
 )
 VIDEO_TASKS = (
@@ -58,7 +58,11 @@ FAMILY = FamilySpec(
     name="hyperseg",
     title="HyperSeg",
     paper="arXiv 2411.17606",
-    licence="code Apache-2.0; weights build on Phi-2 (MIT) and SigLIP (Apache-2.0)",
+    licence=(
+        "code Apache-2.0; weights tagged Apache-2.0, built on Phi-2 (MIT) and SigLIP (Apache-2.0); the Mask2Former "
+        "weights that their segmentation part began with are CC BY-NC 4.0 according to its issue tracker: check before "
+        "commercial use"
+    ),
     tasks=TASKS,
     video_tasks=VIDEO_TASKS,
     lacks={Regions.kind: "the release's region branch is not built yet"},

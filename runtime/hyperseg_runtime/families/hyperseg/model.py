@@ -12,7 +12,13 @@ from hyperseg_runtime.contracts.results import Instances, Result, joined
 from hyperseg_runtime.contracts.sampling import GREEDY, Sampling, next_token
 from hyperseg_runtime.errors import InputError, NumericsError, PromptError
 from hyperseg_runtime.families.hyperseg.masks import masks
-from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt, continue_prompt, segment_names_prompt
+from hyperseg_runtime.families.hyperseg.prompts import (
+    CLASS_LIST,
+    Task,
+    build_prompt,
+    continue_prompt,
+    segment_names_prompt,
+)
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 from hyperseg_runtime.families.hyperseg.stages import HypersegStages
 from hyperseg_runtime.families.hyperseg.state import HypersegImage
@@ -81,7 +87,7 @@ class HypersegModel:
         """
         asked = Expressions(request.names, Task.REFERRING.value)
         found = [one for one in self.segment(image, asked) if isinstance(one, Instances)]
-        return joined(found, request.names, Task.CLASSES.value, image.hw)
+        return joined(found, request.names, CLASS_LIST, image.hw)
 
     def _name_then_segment(self, image: HypersegImage, instruction: str, max_tokens: int | None) -> Instances:
         """The paper's hybrid entity recognition: the model names objects, then masks each of them."""

@@ -25,7 +25,10 @@ class Task(StrEnum):
     QUESTION = "question"
     TEXT_QUESTION = "question without an image"
     NAMING = "naming"
-    CLASSES = "class list"
+
+
+CLASS_LIST = "class list"
+"""The task without a prompt of its own: each class is asked for as an expression."""
 
 
 @dataclass(frozen=True)

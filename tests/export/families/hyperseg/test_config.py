@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hyperseg_export.families.hyperseg.config import HypersegConfig
 from hyperseg_export.families.hyperseg.config_json import EXTENSION_KEY
-from hyperseg_export.families.hyperseg.definition import plan
+from hyperseg_export.families.hyperseg.definition import definition_of
 from hyperseg_export.families.hyperseg.layout import Sizes, tensor_layout
 from hyperseg_export.families.hyperseg.tiny import TINY
 from hyperseg_export.model import bind_model
@@ -151,7 +151,9 @@ def test_a_setting_that_does_not_fit_the_tensors(key: str, value: object, messag
 def test_a_setting_that_no_model_can_have_is_refused(key: str, value: object) -> None:
     settings = edited({"max_position_embeddings": 512, f"{EXTENSION_KEY}.context": None})
     with pytest.raises(CheckpointError):
-        bind_model("hyperseg", plan(edited({key: value}, settings), SHAPES), ShapesOnly(), {"seg": 1, "eos": 0})
+        config = read(edited({key: value}, settings))
+        config.check_context()
+        bind_model("hyperseg", definition_of(config, seg=1, eos=0, files={}), ShapesOnly())
 
 
 @pytest.mark.parametrize(
@@ -170,9 +172,10 @@ def test_tensors_that_give_a_dimension_are_needed(missing: str, message: str) ->
 
 def test_a_context_that_holds_no_prompt_is_refused() -> None:
     visual = 25 + TINY.perceiver_queries + TINY.mask_queries
-    plan(TINY.config(), SHAPES, visual + 69)
+    HypersegConfig.from_checkpoint(TINY.config(), SHAPES, visual + 69).check_context()
+    config = HypersegConfig.from_checkpoint(TINY.config(), SHAPES, visual + 68)
     with pytest.raises(CheckpointError, match=rf"a context of 115 .* take {visual}, .* of {visual + 69} or more"):
-        plan(TINY.config(), SHAPES, visual + 68)
+        config.check_context()
 
 
 def test_map_shapes_follow_the_image() -> None:

@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hyperseg_export.jobs.progress import Silent
 from hyperseg_export.parity.golden import MODULES, ONNX, GoldenFolder, GoldenReport
-from hyperseg_export.verify import verify_golden
-from support import RunCli
+from support import RunCli, golden_report
 
 REQUIRED = (
     "preprocess", "siglip_layers", "swin_odd", "predictor_heads", "res_image", "reasonseg_image", "res_batch2", "vqa",
@@ -18,8 +16,8 @@ EXACT = ("final_masks0_packed", "best_mask0", "generated", "attn_mask", "llm_att
 
 
 @pytest.fixture(scope="module")
-def report(golden_dir: Path) -> GoldenReport:
-    return verify_golden(golden_dir, Silent())
+def report(shared_dir: Path) -> GoldenReport:
+    return golden_report(shared_dir, "hyperseg")
 
 
 def test_everything_agrees(report: GoldenReport) -> None:

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from hyperseg_export.checkpoint.weights import checkpoint_shapes, materialise
 from hyperseg_export.families.hyperseg.config import HypersegConfig
-from hyperseg_export.families.hyperseg.definition import plan
 from hyperseg_export.families.hyperseg.graphs import GRAPH_MODULES, LmHead, MaskDecoderGraph, build_graph
 from hyperseg_export.families.hyperseg.layout import Sizes
+from hyperseg_export.families.hyperseg.random_models import random_model_of
 from hyperseg_export.families.hyperseg.tiny import TINY, random_checkpoint
-from hyperseg_export.model import SourceModel, bind_model
+from hyperseg_export.model import SourceModel, table_name
+from hyperseg_export.modules.constants import constants_of
 from hyperseg_export.onnx.writer import TORCH_DTYPES
 from hyperseg_export.parity.compare import worst_error
 from hyperseg_export.parity.tolerances import FEATURE
@@ -24,14 +25,12 @@ AXES = {"batch": 3, "tokens": 5, "conditions": 2, "memory_rows": 7}
 
 
 @functools.cache
-def planned(size: str) -> SourceModel:
-    source = random_checkpoint(SIZES[size], seed=0)
-    ids = {"seg": 1, "eos": 0}
-    return bind_model("hyperseg", plan(SIZES[size].config(), source.shapes), source, ids)
+def random_model(size: str) -> SourceModel:
+    return random_model_of(SIZES[size], seed=0)
 
 
 def spec_of(size: str, graph: str) -> GraphSpec:
-    return next(spec for spec in planned(size).specs if spec.name == graph)
+    return next(spec for spec in random_model(size).specs if spec.name == graph)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -42,7 +41,7 @@ def test_forward_gives_the_outputs_of_the_spec(size: str, graph: str) -> None:
     shapes = {t.name: tuple(AXES.get(a, a) for a in t.axes) for t in (*spec.inputs, *spec.outputs)}
     inputs = [torch.empty(shapes[t.name], dtype=TORCH_DTYPES[t.dtype], device="meta") for t in spec.inputs]
     with torch.inference_mode():
-        outputs = planned(size).module(graph)(*inputs)
+        outputs = random_model(size).module(graph)(*inputs)
     tensors = (outputs,) if isinstance(outputs, Tensor) else outputs
     assert [tuple(tensor.shape) for tensor in tensors] == [shapes[t.name] for t in spec.outputs]
     assert [tensor.dtype for tensor in tensors] == [TORCH_DTYPES[t.dtype] for t in spec.outputs]
@@ -59,7 +58,7 @@ def test_arguments_are_named_as_the_inputs_of_the_spec(graph: str) -> None:
 
 @pytest.mark.parametrize("graph", GRAPH_MODULES)
 def test_every_parameter_has_an_origin_and_no_memory_yet(graph: str) -> None:
-    model = planned("tiny")
+    model = random_model("tiny")
     module = model.module(graph)
     assert not module.training
     assert all(tensor.is_meta for tensor in (*module.parameters(), *module.buffers()))
@@ -67,11 +66,11 @@ def test_every_parameter_has_an_origin_and_no_memory_yet(graph: str) -> None:
 
 
 def test_graphs_are_those_of_the_runtime_and_share_no_parameter() -> None:
-    model = planned("tiny")
+    model = random_model("tiny")
     assert [spec.name for spec in model.specs] == list(GRAPH_MODULES)
     names = [name for graph in GRAPH_MODULES for name in checkpoint_shapes([model.module(graph)])]
     assert len(names) == len(set(names))
-    assert set(names) | model.plan.tables.keys() == model.key_map.origins.keys()
+    assert set(names) | {table_name(name) for name in model.tables} == model.key_map.origins.keys()
 
 
 def test_the_language_head_reads_the_one_token_it_gets() -> None:
@@ -85,7 +84,7 @@ def test_the_language_head_reads_the_one_token_it_gets() -> None:
 
 def test_pooling_is_a_weighted_sum_of_hidden_states() -> None:
     """One-hot rows pick mask queries and memory, a row of 1/n averages an instruction: hyperseg-spec 5.3."""
-    model = planned("tiny")
+    model = random_model("tiny")
     spec, module = spec_of("tiny", "mask_decoder"), model.module("mask_decoder")
     decoder = materialise(module, model.weights.of_module(module))
     assert isinstance(decoder, MaskDecoderGraph)
@@ -116,4 +115,14 @@ def test_pooling_is_a_weighted_sum_of_hidden_states() -> None:
 def test_a_graph_can_be_built_on_its_own(graph: str) -> None:
     config = HypersegConfig.from_checkpoint(TINY.config(), random_checkpoint(TINY, 0).shapes)
     parts = dict(build_graph(graph, config).named_parameters())
-    assert parts.keys() == dict(planned("tiny").module(graph).named_parameters()).keys()
+    assert parts.keys() == dict(random_model("tiny").module(graph).named_parameters()).keys()
+
+
+@pytest.mark.parametrize("graph", GRAPH_MODULES)
+def test_every_buffer_of_a_graph_is_a_constant_equal_to_the_one_in_use(graph: str) -> None:
+    config = HypersegConfig.from_checkpoint(TINY.config(), random_checkpoint(TINY, 0).shapes)
+    in_use = dict(GRAPH_MODULES[graph](config).named_buffers())
+    made = constants_of(build_graph(graph, config))
+    assert made.keys() == in_use.keys()
+    for name, make in made.items():
+        assert torch.equal(make(), in_use[name]), name

@@ -12,13 +12,14 @@ from hyperseg_export.families.unilseg.golden_cases import CASES, OTHER_OPENCV, i
 from hyperseg_export.jobs.progress import Silent
 from hyperseg_export.parity.golden import MODULES, ONNX, GoldenFolder, GoldenReport
 from hyperseg_runtime.errors import InputError
+from support import golden_report
 
 HOST_ARRAYS = ("warped_image_uint8", "prob_original_size", "final_mask")
 
 
 @pytest.fixture(scope="module")
-def report(unilseg_golden: Path) -> GoldenReport:
-    return verify_golden(GoldenFolder.open(unilseg_golden), Silent())
+def report(shared_dir: Path) -> GoldenReport:
+    return golden_report(shared_dir, "unilseg")
 
 
 def test_everything_agrees(report: GoldenReport) -> None:

@@ -16,7 +16,7 @@ from hyperseg_export.parity.bundle import module_of
 from hyperseg_export.parity.compare import worst_error
 from hyperseg_export.parity.entries import compare_graph
 from hyperseg_export.parity.tolerances import FEATURE
-from hyperseg_export.precision.typed import make_plan, typed_model
+from hyperseg_export.precision.typed import choose_precisions, typed_model
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec
 from hyperseg_runtime.contracts.precision import Precision
@@ -107,7 +107,7 @@ def test_a_word_changes_the_mask() -> None:
 def test_written_graphs_compute_what_their_modules_do(precision: Precision, tmp_path: Path) -> None:
     """Each passes the lint on the way; half precision is measured against float32."""
     model = planned(SMALL)
-    typed = typed_model(model, make_plan(model.specs, precision))
+    typed = typed_model(model, choose_precisions(model.specs, precision))
     with OnnxRuntimeBackend() as backend:
         for spec in typed.specs:
             files, _ = write_graph(typed, spec, tmp_path, {}, precision)
@@ -126,7 +126,7 @@ def test_written_graphs_compute_what_their_modules_do(precision: Precision, tmp_
 def test_bf16_graphs_are_written(tmp_path: Path) -> None:
     """ONNX Runtime's CPU provider cannot run them: their modules are measured instead."""
     model = planned(SMALL)
-    typed = typed_model(model, make_plan(model.specs, Precision.BF16))
+    typed = typed_model(model, choose_precisions(model.specs, Precision.BF16))
     for spec in typed.specs:
         write_graph(typed, spec, tmp_path, {}, Precision.BF16)
         inputs = example(spec)

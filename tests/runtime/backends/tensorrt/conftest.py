@@ -10,7 +10,7 @@ import pytest
 
 from hyperseg_runtime.backends.tensorrt import TensorRTBackend
 from hyperseg_runtime.backends.tensorrt.graph import TensorRTGraph
-from hyperseg_runtime.bundle.opening import read_manifest
+from hyperseg_runtime.bundle.opening import Bundle, read_manifest
 
 OpenGraph = Callable[[TensorRTBackend, str], Any]
 
@@ -34,7 +34,7 @@ def left_on(double_gpu: ModuleType) -> tuple[int, int, set[str]]:
 
 @pytest.fixture
 def backend(gpu: ModuleType, engine_bundle: Path) -> Iterator[TensorRTBackend]:
-    with TensorRTBackend(engine_bundle) as opened:
+    with TensorRTBackend(Bundle.read(engine_bundle)) as opened:
         yield opened
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hyperseg_runtime.backends.tensorrt import TensorRTBackend
-from hyperseg_runtime.bundle.opening import describe_file, read_manifest
+from hyperseg_runtime.bundle.opening import Bundle, describe_file, read_manifest
 from hyperseg_runtime.errors import BundleError, EnvironmentMissingError, InputError, ResourceError
 from support import RunCli, forget_doubles
 
@@ -41,7 +41,7 @@ def edit(bundle: Path) -> Callable[[Callable[[dict[str, Any]], object]], None]:
 def opened(bundle: Path, **options: Any) -> None:
     """Open one graph, and close everything."""
     entry = read_manifest(bundle).graph(GRAPH)
-    with TensorRTBackend(bundle, **options) as backend:
+    with TensorRTBackend(Bundle.read(bundle), **options) as backend:
         backend.open(entry.spec, bundle / entry.file)
 
 
@@ -96,7 +96,7 @@ def test_engines_of_another_machine_run_where_they_were_built_for_that(
     opened(bundle, target=TARGET, accept_unmeasured=True)
     entry = read_manifest(bundle).graph("fvp")
     with (
-        TensorRTBackend(bundle, target=TARGET) as backend,
+        TensorRTBackend(Bundle.read(bundle), target=TARGET) as backend,
         pytest.raises(BundleError, match=rf"graph fvp has no engine of {TARGET} that runs here \(engines: lm_head\)"),
     ):
         backend.open(entry.spec, bundle / entry.file)
@@ -129,7 +129,7 @@ def test_another_release_of_tensorrt(
 def test_a_tensorrt_that_cannot_start(engine_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOUBLE_FAULT", "cannot start")
     with pytest.raises(EnvironmentMissingError, match="cannot start on this machine, most likely the driver"):
-        TensorRTBackend(engine_bundle)
+        TensorRTBackend(Bundle.read(engine_bundle))
 
 
 def test_a_machine_without_tensorrt(engine_bundle: Path, run_cli: RunCli, coffee: Path, tmp_path: Path) -> None:
@@ -201,7 +201,10 @@ def test_a_missing_plugin_and_its_library(bundle: Path, monkeypatch: pytest.Monk
 
 def test_a_graph_of_another_bundle_is_refused(bundle: Path, engine_bundle: Path) -> None:
     entry = read_manifest(bundle).graph(GRAPH)
-    with TensorRTBackend(bundle) as backend, pytest.raises(InputError, match="this backend runs the engines of"):
+    with (
+        TensorRTBackend(Bundle.read(bundle)) as backend,
+        pytest.raises(InputError, match="this backend runs the engines of"),
+    ):
         backend.open(entry.spec, engine_bundle / entry.file)
 
 
@@ -214,7 +217,7 @@ def test_weights_stay_on_the_host_only_where_that_was_built(bundle: Path) -> Non
     build_engines(bundle, BuildOptions(weight_streaming=True), [GRAPH], measure_parity=False)
     entry = read_manifest(bundle).graph(GRAPH)
     for budget, expected in ((1000, 1000), (1 << 40, None), (None, None)):
-        with TensorRTBackend(bundle, accept_unmeasured=True, weight_streaming_bytes=budget) as backend:
+        with TensorRTBackend(Bundle.read(bundle), accept_unmeasured=True, weight_streaming_bytes=budget) as backend:
             graph: Any = backend.open(entry.spec, bundle / entry.file)
             engine = graph._engine
             assert engine.weight_streaming_budget_v2 == (expected or engine.streamable_weights_size) > 0
@@ -224,7 +227,7 @@ def test_stage_times_can_be_those_of_the_graphs(bundle: Path, gpu: ModuleType) -
     entry = read_manifest(bundle).graph(GRAPH)
     hidden = np.zeros((1, 1, entry.spec.inputs[0].axes[2]), np.float32)  # type: ignore[arg-type]
     for overlap in (True, False):
-        with TensorRTBackend(bundle, overlap=overlap) as backend:
+        with TensorRTBackend(Bundle.read(bundle), overlap=overlap) as backend:
             graph = backend.open(entry.spec, bundle / entry.file)
             graph.run({"hidden": backend.upload(hidden)})
             waiting = any(s.pending for s in gpu.GPU.handles.values() if isinstance(s, gpu.Stream))
@@ -235,8 +238,11 @@ def test_stage_times_can_be_those_of_the_graphs(bundle: Path, gpu: ModuleType) -
     ("arguments", "message"),
     [
         (["--backend", "tensorflow"], "unknown backend 'tensorflow'; choose onnxruntime, tensorrt"),
-        (["--backend", "tensorrt", "--threads", "2"], "--threads and --native are for the backend onnxruntime"),
-        (["--accept-unmeasured"], "go with --backend tensorrt"),
+        (
+            ["--backend", "tensorrt", "--threads", "2"],
+            "threads goes with the backend onnxruntime; tensorrt takes accept_unmeasured",
+        ),
+        (["--accept-unmeasured"], "accept_unmeasured goes with the backend tensorrt; onnxruntime takes threads"),
         (["--backend", "tensorrt", "--weights-gb", "nan"], "--weights-gb is nan, expected a number of gigabytes"),
     ],
 )

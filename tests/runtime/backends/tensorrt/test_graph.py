@@ -10,7 +10,7 @@ import pytest
 
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.backends.tensorrt import TensorRTBackend
-from hyperseg_runtime.bundle.opening import read_manifest
+from hyperseg_runtime.bundle.opening import Bundle, read_manifest
 from hyperseg_runtime.errors import HypersegError, InputError, ResourceError
 
 Opened = Any
@@ -102,14 +102,14 @@ def test_a_replay_does_not_overwrite_earlier_results(backend: TensorRTBackend, o
 def test_recordings_are_bounded_and_can_be_left_out(
     gpu: ModuleType, engine_bundle: Path, open_graph: OpenGraph
 ) -> None:
-    with TensorRTBackend(engine_bundle, recordings=1) as backend:
+    with TensorRTBackend(Bundle.read(engine_bundle), recordings=1) as backend:
         graph = open_graph(backend, "llm")
         known = [new_caches(backend, graph) for _ in range(2)]
         for caches in (*known, *known):
             for _ in range(3):
                 graph.run({**step(backend, graph, 1, 0, 0), **caches})
         assert graph.replayed == 6  # 8 if both recordings were kept
-    with TensorRTBackend(engine_bundle, recordings=0) as backend:
+    with TensorRTBackend(Bundle.read(engine_bundle), recordings=0) as backend:
         graph = open_graph(backend, "lm_head")
         for _ in range(4):
             graph.run({"hidden": backend.upload(np.zeros((1, 1, graph.spec.inputs[0].axes[2]), np.float32))})

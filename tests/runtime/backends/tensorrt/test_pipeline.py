@@ -1,17 +1,18 @@
 """The whole pipeline on engines: what ONNX Runtime gives, to the last pixel and token."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
-from hyperseg_runtime.backends.tensorrt import TensorRTBackend
-from hyperseg_runtime.contracts.results import SegmentationResult
+from hyperseg_runtime.contracts.results import Instances, Result
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.images.reading import load_image
+from hyperseg_runtime.session.image_session import ImageSession
 from hyperseg_runtime.session.pipeline import Pipeline
 from support import RunCli
 
@@ -20,15 +21,23 @@ TEXTS = ["the cup", "a spoon on the saucer", "the table"]
 
 @pytest.fixture
 def engines(gpu: ModuleType, engine_bundle: Path) -> Iterator[Pipeline]:
-    with Pipeline.load(engine_bundle, TensorRTBackend(engine_bundle)) as opened:
+    with Pipeline.load(engine_bundle, "tensorrt") as opened:
         yield opened
 
 
-def assert_same(found: list[SegmentationResult], expected: list[SegmentationResult]) -> None:
+def assert_same(found: Sequence[Result], expected: Sequence[Result]) -> None:
     for made, wanted in zip(found, expected, strict=True):
+        assert isinstance(made, Instances) and isinstance(wanted, Instances)
         assert int(np.count_nonzero(made.masks != wanted.masks)) == 0
-        assert (made.queries.tolist(), made.scores.tolist()) == (wanted.queries.tolist(), wanted.scores.tolist())
-        assert (made.text, made.reused_tokens) == (wanted.text, wanted.reused_tokens)
+        assert made.scores.tolist() == wanted.scores.tolist()
+        assert (made.asked, made.labels, made.details) == (wanted.asked, wanted.labels, wanted.details)
+        assert made.instance_details == wanted.instance_details
+
+
+def classes(session: ImageSession) -> Instances:
+    found = session.segment_classes(TEXTS)
+    assert isinstance(found, Instances)
+    return found
 
 
 def test_every_request_gives_what_onnx_runtime_gives(
@@ -42,7 +51,7 @@ def test_every_request_gives_what_onnx_runtime_gives(
         assert answers[0].token_ids == answers[1].token_ids
         assert gpu.GPU.launches > 0  # single tokens are replayed
         assert_same(ours.segment_many(TEXTS), theirs.segment_many(TEXTS))
-        assert_same(ours.segment_classes(TEXTS), theirs.segment_classes(TEXTS))
+        assert_same([classes(ours)], [classes(theirs)])
         assert_same([ours.segment(TEXTS[0], "reasoning")], [theirs.segment(TEXTS[0], "reasoning")])
     with engines.open(None) as ours, pipeline.open(None) as theirs:
         answers = [session.ask("Who are you?", max_tokens=3).finished() for session in (ours, theirs)]
@@ -54,7 +63,8 @@ def test_a_video_remembers_what_it_does_in_onnx_runtime(engines: Pipeline, pipel
     ours, theirs = engines.open_video(), pipeline.open_video()
     for shift in (0, 40):
         moved = np.roll(frame, shift, axis=1)
-        assert_same([ours.segment(moved, TEXTS[0])], [theirs.segment(moved, TEXTS[0])])
+        found, expected = (list(video.push(moved, TEXTS[:1])[0].results) for video in (ours, theirs))
+        assert_same(found, expected)
 
 
 def test_features_are_never_brought_to_the_host(
@@ -80,26 +90,25 @@ def test_graphs_that_do_not_need_each_other_run_side_by_side(
 ) -> None:
     """When the language model is done, the pixel decoder need not be."""
     done: dict[str, bool] = {}
-    from hyperseg_runtime.families.hyperseg import stages
+    stages: Any = type(engines._shared.model.stages)
+    step = stages.step
 
-    step = stages.HypersegStages.step
-
-    def watched(self: stages.HypersegStages, *arguments: object) -> object:
-        hidden = step(self, *arguments)  # type: ignore[arg-type]
+    def watched(self: Any, *arguments: object) -> object:
+        hidden = step(self, *arguments)
         hidden.to_host()
         for name in ("clip_encoder", "fvp", "pixel_decoder"):
-            stream = gpu.GPU.get(self._graphs[name]._stream.handle, gpu.Stream)  # type: ignore[attr-defined]
+            stream = gpu.GPU.get(self._graphs[name]._stream.handle, gpu.Stream)
             done[name] = not any(work for work in stream.pending)
         return hidden
 
-    monkeypatch.setattr(stages.HypersegStages, "step", watched)
+    monkeypatch.setattr(stages, "step", watched)
     engines(coffee, TEXTS[0])
     assert done["pixel_decoder"] is False
 
 
 def test_a_closed_pipeline_leaves_nothing_behind(engine_bundle: Path, coffee: Path, gpu: ModuleType) -> None:
     """Also while a session and its results are still held."""
-    with Pipeline.load(engine_bundle, TensorRTBackend(engine_bundle)) as opened:
+    with Pipeline.load(engine_bundle, "tensorrt") as opened:
         session = opened.open(coffee)
         result = session.segment(TEXTS[0])
     assert gpu.GPU.memory["device"].live_bytes == 0 and result.mask.any()
@@ -108,7 +117,7 @@ def test_a_closed_pipeline_leaves_nothing_behind(engine_bundle: Path, coffee: Pa
 
 
 def test_images_share_the_memory_of_those_before(engine_bundle: Path, coffee: Path, gpu: ModuleType) -> None:
-    with Pipeline.load(engine_bundle, TensorRTBackend(engine_bundle), cache_bytes=0) as opened:
+    with Pipeline.load(engine_bundle, "tensorrt", cache_bytes=0) as opened:
         sizes = []
         for _ in range(4):
             opened(coffee, TEXTS[0])

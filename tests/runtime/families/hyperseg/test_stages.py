@@ -12,25 +12,25 @@ from hyperseg_export.parity.tolerances import FEATURE, MASK_LOGIT
 from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.opening import Bundle
-from hyperseg_runtime.bundle.tables import LATENTS, MASK_QUERIES, Embeddings
+from hyperseg_runtime.bundle.tables import HostTables
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt
-from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
+from hyperseg_runtime.families.hyperseg.spec import LATENTS, MASK_QUERIES, TOKENS, HypersegDimensions
 from hyperseg_runtime.families.hyperseg.stages import Caches, HypersegStages, ImageFeatures, prefill_mask
 from hyperseg_runtime.llm.prompt import Prompt, SlotKind
 from hyperseg_runtime.llm.tokenizer import Tokenizer
 from hyperseg_runtime.session.pipeline import OpenedGraphs
-from hyperseg_runtime.timing import Stopwatch
+from hyperseg_runtime.timing import recorded
 
 
 @pytest.fixture(scope="module")
-def tables(bundle: Bundle) -> Embeddings:
-    return Embeddings(bundle.directory)
+def tables(bundle: Bundle, dims: HypersegDimensions) -> HostTables:
+    return HostTables(bundle, dims.tables())
 
 
 @pytest.fixture
 def stages(
-    dims: HypersegDimensions, graphs: OpenedGraphs, tables: Embeddings, backend: OnnxRuntimeBackend
+    dims: HypersegDimensions, graphs: OpenedGraphs, tables: HostTables, backend: OnnxRuntimeBackend
 ) -> HypersegStages:
     return HypersegStages(dims, graphs, tables, backend)
 
@@ -54,11 +54,11 @@ def test_prefill_mask_row_by_row(context: int, data: st.DataObject) -> None:
             assert np.flatnonzero(mask[batch, 0, row]).tolist() == seen
 
 
-def test_assembled_rows_are_the_slots_one_after_the_other(
-    stages: HypersegStages, tables: Embeddings, prompts: list[Prompt], backend: OnnxRuntimeBackend
+def test_input_embeddings_are_the_slots_one_after_the_other(
+    stages: HypersegStages, tables: HostTables, prompts: list[Prompt], backend: OnnxRuntimeBackend
 ) -> None:
     image, fvp = random(2, stages.dims.image_tokens, 80), random(2, stages.dims.perceiver_queries, 80)
-    found = stages.assemble(prompts, backend.upload(image), backend.upload(fvp)).to_host()
+    found = stages.input_embeddings(prompts, backend.upload(image), backend.upload(fvp)).to_host()
     assert found.shape == (2, prompts[0].length, 80)
     for batch, prompt in enumerate(prompts):
         sources = {
@@ -66,28 +66,28 @@ def test_assembled_rows_are_the_slots_one_after_the_other(
             SlotKind.PERCEIVER: fvp[batch],
             SlotKind.MASK_QUERIES: tables.table(MASK_QUERIES),
         }
-        rows = [sources.get(slot.kind, tables.token_rows(slot.token_ids)) for slot in prompt.slots]
+        rows = [sources.get(slot.kind, tables.rows(TOKENS, slot.token_ids)) for slot in prompt.slots]
         assert np.array_equal(found[batch, : prompt.length], np.concatenate(rows))
         assert not found[batch, prompt.length :].any()
 
 
 def test_a_slot_that_nothing_fills_is_an_error(stages: HypersegStages, prompts: list[Prompt]) -> None:
     with pytest.raises(ValueError, match="nothing to fill the image slot with"):
-        stages.assemble(prompts[:1], None, None)
+        stages.input_embeddings(prompts[:1], None, None)
 
 
-def test_first_latents_are_the_learned_ones_for_every_image(stages: HypersegStages, tables: Embeddings) -> None:
+def test_first_latents_are_the_learned_ones_for_every_image(stages: HypersegStages, tables: HostTables) -> None:
     found = stages.first_latents(3).to_host()
     assert found.shape == (3, 12, 64) and (found == tables.table(LATENTS)).all()
 
 
-def test_prompts_of_two_lengths_read_together_as_alone(
+def test_prompts_of_two_lengths_are_prefilled_together_as_alone(
     stages: HypersegStages, prompts: list[Prompt], backend: OnnxRuntimeBackend
 ) -> None:
-    embeds = assembled(stages, prompts, backend)
-    together = read(stages, embeds, prompts, backend)
+    embeds = embedded(stages, prompts, backend)
+    together = prefilled(stages, embeds, prompts, backend)
     for batch, prompt in enumerate(prompts):
-        alone = read(stages, embeds[batch : batch + 1, : prompt.length], [prompt], backend)
+        alone = prefilled(stages, embeds[batch : batch + 1, : prompt.length], [prompt], backend)
         assert worst_error(together[batch, : prompt.length], alone[0]) <= FEATURE
 
 
@@ -107,26 +107,26 @@ def test_stale_cache_slots_do_not_matter(
 ) -> None:
     """To the bit, after a longer prompt of large values."""
     long, short = prompts
-    embeds = {prompt.length: assembled(stages, [prompt], backend) for prompt in prompts}
-    fresh = read(stages, embeds[short.length], [short], backend)
+    embeds = {prompt.length: embedded(stages, [prompt], backend) for prompt in prompts}
+    fresh = prefilled(stages, embeds[short.length], [short], backend)
     caches = stages.new_caches(1)
-    read(stages, 100 * embeds[long.length], [long], backend, caches)
-    assert np.array_equal(read(stages, embeds[short.length], [short], backend, caches), fresh)
+    prefilled(stages, 100 * embeds[long.length], [long], backend, caches)
+    assert np.array_equal(prefilled(stages, embeds[short.length], [short], backend, caches), fresh)
 
 
 def test_one_token_at_a_time_is_the_same_as_all_at_once(
     stages: HypersegStages, prompts: list[Prompt], backend: OnnxRuntimeBackend
 ) -> None:
     prompt = prompts[0]
-    embeds = assembled(stages, [prompt], backend)
-    expected = read(stages, embeds, [prompt], backend)[0]
+    embeds = embedded(stages, [prompt], backend)
+    expected = prefilled(stages, embeds, [prompt], backend)[0]
     start, caches = prompt.length - 6, stages.new_caches(1)
-    read(stages, embeds[:, :start], [prompt], backend, caches)
+    prefilled(stages, embeds[:, :start], [prompt], backend, caches)
     for position in range(start, prompt.length):
         mask = (np.arange(stages.dims.context) <= position)[None, None, None]
         where = np.array([position], np.int64)
         row = backend.upload(embeds[:, position : position + 1])
-        found = stages.step(row, where[None], mask, where, caches, Stopwatch()).to_host()
+        found = stages.step(row, where[None], mask, where, caches).to_host()
         assert worst_error(found[0, 0], expected[position]) <= FEATURE
 
 
@@ -143,7 +143,7 @@ def test_caches_of_other_dimensions_are_refused(
     """As a cache of another bundle would be."""
     other = {name: backend.upload(np.zeros((1, 4, 256, 20), np.float32)) for name in stages.new_caches(1)}
     with pytest.raises(InputError, match=r"past_key.0 .*384.*256"):
-        read(stages, assembled(stages, prompts[:1], backend), prompts[:1], backend, other)
+        prefilled(stages, embedded(stages, prompts[:1], backend), prompts[:1], backend, other)
 
 
 def test_memory_of_a_frame_reaches_the_next_one(
@@ -151,37 +151,37 @@ def test_memory_of_a_frame_reaches_the_next_one(
 ) -> None:
     prompt = [build_prompt(Task.VIDEO, "the cup", tokenizer, dims)]
     features, hidden = perceived(stages, (random(1, 3, 256, 256), random(1, 3, 76, 76)), prompt)
-    frame = stages.decode_frame(features, hidden, prompt, Stopwatch())
+    frame = stages.decode_frame(features, hidden, prompt)
     assert frame.memory.shape == (1, dims.perceiver_queries, dims.perceiver_width)
-    single = stages.decode(features, hidden, prompt, Stopwatch())
+    single = stages.decode(features, hidden, prompt)
     assert single.memory.shape == (1, 1, dims.perceiver_width)
     assert np.array_equal(frame.mask_logits.to_host(), single.mask_logits.to_host())
-    following = stages.perceive(random(1, 3, 256, 256), frame.memory, Stopwatch())
+    following = stages.perceive(random(1, 3, 256, 256), frame.memory)
     assert not np.array_equal(following.fvp_tokens.to_host(), features.fvp_tokens.to_host())
 
 
 def test_a_question_runs_three_graphs_only(
     stages: HypersegStages, tokenizer: Tokenizer, dims: HypersegDimensions
 ) -> None:
-    stopwatch = Stopwatch()
     question = build_prompt(Task.QUESTION, "What is this?", tokenizer, dims)
-    embeds = stages.assemble([question], stages.clip_tokens(random(1, 3, 76, 76), stopwatch), None)
-    hidden = stages.read(embeds, [question.attended_length], stages.new_caches(1), stopwatch).to_host()
-    assert stages.score_tokens(hidden[:, -1:], stopwatch).shape == (1, dims.logit_rows)
-    assert list(stopwatch.spans_ms) == ["clip_encoder", "llm", "lm_head"]
+    with recorded() as spans_ms:
+        embeds = stages.input_embeddings([question], stages.clip_tokens(random(1, 3, 76, 76)), None)
+        hidden = stages.prefill(embeds, [question.attended_length], stages.new_caches(1)).to_host()
+        assert stages.score_tokens(hidden[:, -1:]).shape == (1, dims.logit_rows)
+    assert list(spans_ms) == ["clip_encoder", "llm", "lm_head"]
 
 
 def random(*shape: int) -> np.ndarray:
     return np.random.default_rng(sum(shape)).normal(size=shape).astype(np.float32)
 
 
-def assembled(stages: HypersegStages, prompts: Sequence[Prompt], backend: OnnxRuntimeBackend) -> np.ndarray:
+def embedded(stages: HypersegStages, prompts: Sequence[Prompt], backend: OnnxRuntimeBackend) -> np.ndarray:
     image = backend.upload(random(len(prompts), stages.dims.image_tokens, 80))
     fvp = backend.upload(random(len(prompts), stages.dims.perceiver_queries, 80))
-    return stages.assemble(prompts, image, fvp).to_host()
+    return stages.input_embeddings(prompts, image, fvp).to_host()
 
 
-def read(
+def prefilled(
     stages: HypersegStages,
     embeds: np.ndarray,
     prompts: Sequence[Prompt],
@@ -190,23 +190,22 @@ def read(
 ) -> np.ndarray:
     lengths = [min(prompt.attended_length, embeds.shape[1]) for prompt in prompts]
     caches = caches or stages.new_caches(len(prompts))
-    return stages.read(backend.upload(embeds), lengths, caches, Stopwatch()).to_host()
+    return stages.prefill(backend.upload(embeds), lengths, caches).to_host()
 
 
 def perceived(
     stages: HypersegStages, images: Sequence[np.ndarray], prompts: Sequence[Prompt]
 ) -> tuple[ImageFeatures, Buffer]:
-    stopwatch = Stopwatch()
     pixels, pixels_clip = images
-    features = stages.perceive(pixels, stages.first_latents(len(pixels)), stopwatch)
-    embeds = stages.assemble(prompts, stages.clip_tokens(pixels_clip, stopwatch), features.fvp_tokens)
+    features = stages.perceive(pixels, stages.first_latents(len(pixels)))
+    embeds = stages.input_embeddings(prompts, stages.clip_tokens(pixels_clip), features.fvp_tokens)
     lengths = [prompt.attended_length for prompt in prompts]
-    return features, stages.read(embeds, lengths, stages.new_caches(len(prompts)), stopwatch)
+    return features, stages.prefill(embeds, lengths, stages.new_caches(len(prompts)))
 
 
 def masks(
     stages: HypersegStages, images: Sequence[np.ndarray], prompts: Sequence[Prompt]
 ) -> tuple[np.ndarray, np.ndarray]:
     features, hidden = perceived(stages, images, prompts)
-    outputs = stages.decode(features, hidden, prompts, Stopwatch())
+    outputs = stages.decode(features, hidden, prompts)
     return outputs.mask_logits.to_host(), outputs.score_logits.to_host()

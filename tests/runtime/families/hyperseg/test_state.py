@@ -10,16 +10,16 @@ from hyperseg_export.parity.tolerances import FEATURE, MASK_LOGIT
 from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.opening import Bundle
-from hyperseg_runtime.bundle.tables import Embeddings
+from hyperseg_runtime.bundle.tables import HostTables
 from hyperseg_runtime.errors import NumericsError
 from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt, continue_prompt
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 from hyperseg_runtime.families.hyperseg.stages import HypersegStages
-from hyperseg_runtime.families.hyperseg.state import HypersegImage, Reading
+from hyperseg_runtime.families.hyperseg.state import HypersegImage, PromptStates
 from hyperseg_runtime.llm.prompt import Prompt, SlotKind
 from hyperseg_runtime.llm.tokenizer import Tokenizer
 from hyperseg_runtime.session.pipeline import OpenedGraphs
-from hyperseg_runtime.timing import Stopwatch
+from hyperseg_runtime.timing import recorded
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
 Ask = Callable[..., Prompt]
@@ -29,7 +29,7 @@ Ask = Callable[..., Prompt]
 def stages(
     dims: HypersegDimensions, graphs: OpenedGraphs, bundle: Bundle, backend: OnnxRuntimeBackend
 ) -> HypersegStages:
-    return HypersegStages(dims, graphs, Embeddings(bundle.directory), backend)
+    return HypersegStages(dims, graphs, HostTables(bundle, dims.tables()), backend)
 
 
 @pytest.fixture
@@ -46,32 +46,31 @@ def ask(tokenizer: Tokenizer, dims: HypersegDimensions) -> Ask:
 
 
 @pytest.fixture
-def same_as_alone(stages: HypersegStages) -> Callable[[HypersegImage, Reading], None]:
-    """Hidden states, mask and score logits of a reading against those of a new image state."""
+def same_as_alone(stages: HypersegStages) -> Callable[[HypersegImage, PromptStates], None]:
+    """Hidden states, mask and score logits of a prefill against those of a new image state."""
 
-    def check(image: HypersegImage, found: Reading) -> None:
-        (alone,) = HypersegImage(stages, IMAGE).read([found.prompt], Stopwatch())
+    def check(image: HypersegImage, found: PromptStates) -> None:
+        (alone,) = HypersegImage(stages, IMAGE).prefill([found.prompt])
         assert alone.reused == 0 and alone.first_row == 0
         rows = slice(found.reused, found.prompt.length)
         ours = found.hidden_states.to_host()[0, found.first_row + rows.start : found.first_row + rows.stop]
         assert worst_error(ours, alone.hidden_states.to_host()[0, rows]) <= FEATURE
         if found.prompt.spans(SlotKind.MASK_QUERIES):
-            features, _ = image.features(Stopwatch())
+            features, _ = image.features()
             for name, tolerance in (("mask_logits", MASK_LOGIT), ("score_logits", FEATURE)):
-                ours, theirs = (masks(stages, features, reading, name) for reading in (found, alone))
+                ours, theirs = (masks(stages, features, states, name) for states in (found, alone))
                 assert worst_error(ours, theirs) <= tolerance
                 assert np.array_equal(ours > 0, theirs > 0)
 
     return check
 
 
-def masks(stages: HypersegStages, features: object, reading: Reading, name: str) -> np.ndarray:
+def masks(stages: HypersegStages, features: object, states: PromptStates, name: str) -> np.ndarray:
     outputs = stages.decode(
         features,  # type: ignore[arg-type]
-        reading.hidden_states,
-        [reading.prompt],
-        Stopwatch(),
-        reading.first_row,
+        states.hidden_states,
+        [states.prompt],
+        states.first_row,
     )
     found: Buffer = getattr(outputs, name)
     return found.to_host()
@@ -89,49 +88,51 @@ SEQUENCES = {
 def test_later_prompts_give_what_they_would_alone(
     image: HypersegImage,
     ask: Ask,
-    same_as_alone: Callable[[HypersegImage, Reading], None],
+    same_as_alone: Callable[[HypersegImage, PromptStates], None],
     sequence: Sequence[tuple[str, Task]],
 ) -> None:
     for number, (text, task) in enumerate(sequence):
-        (reading,) = image.read([ask(text, task)], Stopwatch())
-        assert (reading.reused > image._stages.dims.image_tokens) == (number > 0)
-        same_as_alone(image, reading)
+        (states,) = image.prefill([ask(text, task)])
+        assert (states.reused > image._stages.dims.image_tokens) == (number > 0)
+        same_as_alone(image, states)
 
 
-def test_prompts_read_together_give_what_they_would_alone(
-    image: HypersegImage, ask: Ask, same_as_alone: Callable[[HypersegImage, Reading], None]
+def test_prompts_together_give_what_they_would_alone(
+    image: HypersegImage, ask: Ask, same_as_alone: Callable[[HypersegImage, PromptStates], None]
 ) -> None:
     prompts = [ask(text) for text in ("the cup", "a spoon on the left", "x", "the cup of coffee", "saucer", "tea")]
     prompts += [ask("the cup", Task.REASONING)] * 3
-    stopwatch = Stopwatch()
-    readings = list(image.read(prompts, stopwatch))
-    assert [reading.prompt for reading in readings] == prompts
-    calls = {id(reading.hidden_states) for reading in readings}
+    found = list(image.prefill(prompts))
+    assert [states.prompt for states in found] == prompts
+    calls = {id(states.hidden_states) for states in found}
     assert 1 < len(calls) < len(prompts)  # more than the context holds at once, fewer calls than prompts
-    for reading in readings:
-        same_as_alone(image, reading)
-    (later,) = image.read([ask("a plate")], Stopwatch())  # the cache is left in order
+    for states in found:
+        same_as_alone(image, states)
+    (later,) = image.prefill([ask("a plate")])  # the cache is left in order
     assert later.reused > 0
     same_as_alone(image, later)
 
 
-def test_one_token_more_reads_one_row(
-    image: HypersegImage, ask: Ask, dims: HypersegDimensions, same_as_alone: Callable[[HypersegImage, Reading], None]
+def test_one_token_more_is_one_row(
+    image: HypersegImage,
+    ask: Ask,
+    dims: HypersegDimensions,
+    same_as_alone: Callable[[HypersegImage, PromptStates], None],
 ) -> None:
     prompt = ask("What is this?", Task.QUESTION)
-    (first,) = image.read([prompt], Stopwatch())
+    (first,) = image.prefill([prompt])
     assert first.last_row.shape == (1, 1, dims.width) and first.reused == 0
     for count in (1, 2, 3):
-        (reading,) = image.read([continue_prompt(prompt, [3, 5, 7][:count], dims)], Stopwatch())
-        assert reading.hidden_states.shape[1] == 1 and reading.reused == prompt.length + count - 1
-        same_as_alone(image, reading)
+        (states,) = image.prefill([continue_prompt(prompt, [3, 5, 7][:count], dims)])
+        assert states.hidden_states.shape[1] == 1 and states.reused == prompt.length + count - 1
+        same_as_alone(image, states)
 
 
 def test_each_part_is_computed_once_and_when_needed(image: HypersegImage, ask: Ask) -> None:
     def graphs(*prompts: Prompt) -> list[str]:
-        stopwatch = Stopwatch()
-        list(image.read(prompts, stopwatch))
-        return sorted(set(stopwatch.spans_ms) - {"preprocess", "assemble"})
+        with recorded() as spans_ms:
+            list(image.prefill(prompts))
+        return sorted(set(spans_ms) - {"preprocess", "input_embeddings"})
 
     assert image.size_bytes == IMAGE.nbytes
     assert graphs(ask("What is this?", Task.QUESTION)) == ["clip_encoder", "llm"]
@@ -142,7 +143,7 @@ def test_each_part_is_computed_once_and_when_needed(image: HypersegImage, ask: A
 
 
 def test_size_counts_caches_and_features(image: HypersegImage, ask: Ask, dims: HypersegDimensions) -> None:
-    list(image.read([ask("the cup")], Stopwatch()))
+    list(image.prefill([ask("the cup")]))
     caches = 2 * dims.layers * dims.cache_heads * dims.context * dims.head_width
     visual = dims.image_tokens * dims.width + dims.perceiver_queries * dims.width
     finest, *levels = (dims.mask_width * height * width for height, width in dims.map_shapes)
@@ -152,12 +153,12 @@ def test_size_counts_caches_and_features(image: HypersegImage, ask: Ask, dims: H
 def test_text_alone_has_no_image(stages: HypersegStages, ask: Ask) -> None:
     text = HypersegImage(stages, None)
     assert not text.has_image and text.size_bytes == 0
-    stopwatch = Stopwatch()
-    (reading,) = text.read([ask("What is a cup?", Task.TEXT_QUESTION)], stopwatch)
-    assert reading.prompt.length == reading.hidden_states.shape[1]
-    assert list(stopwatch.spans_ms) == ["assemble", "llm"]
+    with recorded() as spans_ms:
+        (states,) = text.prefill([ask("What is a cup?", Task.TEXT_QUESTION)])
+    assert states.prompt.length == states.hidden_states.shape[1]
+    assert list(spans_ms) == ["input_embeddings", "llm"]
     with pytest.raises(ValueError, match="without an image"):
-        list(text.read([ask("What is this?", Task.QUESTION)], Stopwatch()))
+        list(text.prefill([ask("What is this?", Task.QUESTION)]))
 
 
 @pytest.mark.parametrize("fault", [np.nan, np.inf])
@@ -165,11 +166,11 @@ def test_a_prompt_that_went_wrong_does_not_spoil_the_next(
     stages: HypersegStages, ask: Ask, monkeypatch: pytest.MonkeyPatch, fault: float
 ) -> None:
     image = HypersegImage(stages, IMAGE)
-    (expected,) = image.read([ask("the cup")], Stopwatch())
+    (expected,) = image.prefill([ask("the cup")])
     with monkeypatch.context() as patch:
-        patch.setattr(stages._tables, "token_rows", lambda ids: np.full((len(ids), stages.dims.width), fault))
+        patch.setattr(stages._tables, "rows", lambda name, ids: np.full((len(ids), stages.dims.width), fault))
         with pytest.raises(NumericsError, match="NaN or infinite"):
-            list(image.read([ask("a spoon")], Stopwatch()))
-    (found,) = image.read([ask("the cup")], Stopwatch())
+            list(image.prefill([ask("a spoon")]))
+    (found,) = image.prefill([ask("the cup")])
     assert found.reused == 0
     assert np.array_equal(found.hidden_states.to_host(), expected.hidden_states.to_host())

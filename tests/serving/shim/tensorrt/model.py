@@ -16,7 +16,7 @@ class TritonPythonModel:
     def initialize(self, args):
         config = json.loads(args["model_config"])
         self._outputs = [output["name"] for output in config["output"]]
-        graph = config["name"].removeprefix("hyperseg_")
+        graph = config["parameters"]["graph"]["string_value"]
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         path = Path(os.environ["HYPERSEG_BUNDLE"]) / "graphs" / f"{graph}.onnx"

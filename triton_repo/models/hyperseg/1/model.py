@@ -1,4 +1,4 @@
-"""The public model: image and text in, masks and answers out. It owns language model, caches and mask decoder."""
+"""The public model: image and text in, masks and answers out. It owns caches and all graphs behind the image's."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +11,7 @@ from hyperseg_serving.refusals import failure_of
 from hyperseg_serving.service import python_backend
 from hyperseg_serving.service.metrics import Metrics
 from hyperseg_serving.service.opening import open_service
+from hyperseg_serving.service.parameters import model_parameters
 from hyperseg_serving.service.requests import parse_request
 
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
@@ -18,7 +19,7 @@ FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 class TritonPythonModel:
     def initialize(self, arguments: dict[str, str]) -> None:
-        parameters = python_backend.model_parameters(arguments)
+        parameters = model_parameters(arguments)
         self._limits = contract.Limits.from_parameters(parameters)
         self._service = open_service(parameters, self._limits, python_backend.StageCalls)
         self._metrics = Metrics(pb_utils)

@@ -6,12 +6,13 @@ from hyperseg_serving import contract
 from hyperseg_serving.refusals import failure_of
 from hyperseg_serving.service import python_backend
 from hyperseg_serving.service.opening import open_mask_stage
+from hyperseg_serving.service.parameters import model_parameters
 from hyperseg_serving.service.requests import parse_mask_request
 
 
 class TritonPythonModel:
     def initialize(self, arguments: dict[str, str]) -> None:
-        parameters = python_backend.model_parameters(arguments)
+        parameters = model_parameters(arguments)
         self._limits = contract.Limits.from_parameters(parameters)
         self._stage = open_mask_stage(parameters)
 

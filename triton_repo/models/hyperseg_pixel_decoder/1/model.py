@@ -7,11 +7,12 @@ import numpy as np
 from hyperseg_serving.refusals import failure_of
 from hyperseg_serving.service import python_backend
 from hyperseg_serving.service.opening import open_graph
+from hyperseg_serving.service.parameters import model_parameters
 
 
 class TritonPythonModel:
     def initialize(self, arguments: dict[str, str]) -> None:
-        self._graph, self._backend = open_graph(python_backend.model_parameters(arguments))
+        self._graph, self._backend = open_graph(model_parameters(arguments))
 
     def execute(self, requests: list[Any]) -> list[Any]:
         try:

@@ -8,12 +8,13 @@ from hyperseg_serving import contract
 from hyperseg_serving.refusals import failure_of
 from hyperseg_serving.service import python_backend
 from hyperseg_serving.service.opening import open_image_inputs
+from hyperseg_serving.service.parameters import model_parameters
 from hyperseg_serving.service.requests import bytes_tensor, open_image, parse_request
 
 
 class TritonPythonModel:
     def initialize(self, arguments: dict[str, str]) -> None:
-        parameters = python_backend.model_parameters(arguments)
+        parameters = model_parameters(arguments)
         self._limits = contract.Limits.from_parameters(parameters)
         self._prepare = open_image_inputs(parameters)
 
@@ -24,10 +25,10 @@ class TritonPythonModel:
         try:
             parsed = parse_request(python_backend.read_tensors(request), self._limits)
             image = open_image(parsed.need_image(), self._limits)
-            passed_on = {
+            checked = {
                 contract.SIZE.name: np.array(image.shape[:2], np.int64),
                 contract.CHECKED_TEXT.name: bytes_tensor(*(text.encode() for text in parsed.texts)),
             }
-            return python_backend.answer({**self._prepare(image), **passed_on})
+            return python_backend.answer({**self._prepare(image), **checked})
         except Exception as error:
             return python_backend.failed(failure_of(error))

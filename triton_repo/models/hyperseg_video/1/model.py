@@ -5,13 +5,19 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
+from hyperseg_runtime.families import FAMILIES
 from hyperseg_serving import contract
+from hyperseg_serving.names import ModelNames
 from hyperseg_serving.refusals import Reason, RefusalError, failure_of
 from hyperseg_serving.service import python_backend
+from hyperseg_serving.service.parameters import FAMILY, model_parameters
 from hyperseg_serving.service.requests import bytes_tensor
 
 
 class TritonPythonModel:
+    def initialize(self, arguments: dict[str, str]) -> None:
+        self._public = ModelNames(FAMILIES[model_parameters(arguments)[FAMILY]]).public
+
     def execute(self, requests: list[Any]) -> list[Any]:
         start = time.monotonic()
         return [self._serve(request, start) for request in requests]
@@ -31,7 +37,7 @@ class TritonPythonModel:
             stream = pb_utils.Tensor(contract.STREAM.name, bytes_tensor(step.model_dump_json().encode()))
             inputs = [*request.inputs(), stream]
             (result,) = python_backend.ask_model(
-                contract.PUBLIC, inputs, [contract.RESULT.name], left_us if timeout_us else 0
+                self._public, inputs, [contract.RESULT.name], left_us if timeout_us else 0
             )
             return python_backend.answer(result)
         except Exception as error:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-SOURCES = Path(__file__).parent / "csrc"
+SOURCES = Path(__file__).parents[1] / "csrc"
 THREADS_PER_BLOCK = 256
 LOAD_BYTES = 16
 """The widest load of a GPU thread."""

@@ -1,7 +1,7 @@
 """The language model at HyperSeg-3B's width: what the cache is worth.
 
-    python benchmarks/bench_llm.py --layers 2 --rounds 7        # four questions about a few layers
-    python benchmarks/bench_llm.py --full                       # export and run all 32 layers (12 GB of disk)
+    python benchmarks/graphs/bench_llm.py --layers 2 --rounds 7        # four questions about a few layers
+    python benchmarks/graphs/bench_llm.py --full                       # export and run all 32 layers (12 GB of disk)
 
 1. reuse: the language model's time of the second expression on an image against the first.
 2. in place: a key/value cache updated where it lies against one that is copied, the update alone and a whole step.
@@ -27,12 +27,12 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from llm_calls import SEED, GroupQueryLlm, Llm, decode_steps, graph_file, one, prompt
 
-import measure
+from hyperseg_bench import measure
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.families.hyperseg.spec import cache_names
 from hyperseg_runtime.llm.packing import pack
-from llm_calls import SEED, GroupQueryLlm, Llm, decode_steps, graph_file, one, prompt
 
 FULL_LAYERS = 32
 EXPRESSION_TOKENS = (14, 9, 12)
@@ -85,19 +85,14 @@ def child(task: str, folder: str, options: argparse.Namespace) -> dict[str, Any]
 def export(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Write the graph from weights that are made when asked for; check the file."""
     import onnx
-
     from gqa_form import save_gqa_form
-    from hyperseg_export.export import write_graph
-    from hyperseg_export.families.hyperseg.definition import plan
-    from hyperseg_export.families.hyperseg.layout import Sizes
-    from hyperseg_export.families.hyperseg.tiny import random_checkpoint
-    from hyperseg_export.model import bind_model
 
-    sizes = replace(Sizes(), layers=options.layers)
-    source = random_checkpoint(sizes, SEED)
-    ids = {"seg": sizes.token_rows - 1, "eos": 0}
-    model = bind_model("hyperseg", plan(sizes.config(), source.shapes), source, ids)
-    spec = next(spec for spec in model.specs if spec.name == "llm")
+    from hyperseg_export.export import write_graph
+    from hyperseg_export.families.hyperseg.layout import Sizes
+    from hyperseg_export.families.hyperseg.random_models import random_model_of
+
+    model = random_model_of(replace(Sizes(), layers=options.layers), SEED)
+    spec = model.spec("llm")
     start = perf_counter()
     _, facts = write_graph(model, spec, folder, {})
     seconds, peak = perf_counter() - start, measure.peak_bytes()

@@ -1,6 +1,6 @@
 """What nobody could try without a GPU and TensorRT: open questions about engines, each answered by trying.
 
-    python benchmarks/gpu_checks.py [--bundle BUNDLE] [--only NAME ...]
+    python benchmarks/gpu/gpu_checks.py [--bundle BUNDLE] [--only NAME ...]
 
 Every check runs in a process of its own and gives one JSON object per line: the question, the answer, numbers. A
 check that fails is an answer like any other. BUNDLE has engines for this machine (`hyperseg-trt build BUNDLE`).
@@ -188,7 +188,7 @@ def bodies_without_plugin(bundle: Path | None) -> dict[str, Any]:
 def cuda_graphs(bundle: Path | None) -> dict[str, Any]:
     """One token with caches in place, on the bundle's engine."""
     from hyperseg_runtime.backends.tensorrt import TensorRTBackend
-    from hyperseg_runtime.bundle.opening import read_manifest
+    from hyperseg_runtime.bundle.opening import Bundle, read_manifest
 
     question = "what does replaying a step of the language model save?"
     if bundle is None:
@@ -197,7 +197,9 @@ def cuda_graphs(bundle: Path | None) -> dict[str, Any]:
     sizes = {"batch": 1, "tokens": 1}
     medians = {}
     for name, recordings in (("enqueued_ms", 0), ("replayed_ms", 4)):
-        with TensorRTBackend(bundle, accept_unmeasured=True, recordings=recordings, overlap=False) as backend:
+        with TensorRTBackend(
+            Bundle.read(bundle), accept_unmeasured=True, recordings=recordings, overlap=False
+        ) as backend:
             graph = backend.open(entry.spec, bundle / entry.file)
             inputs = {tensor.name: backend.zeros(tensor, sizes) for tensor in entry.spec.inputs}
             inputs["attention_mask"] = backend.upload(np.ones(inputs["attention_mask"].shape, np.bool_))

@@ -1,6 +1,6 @@
 """Deformable attention on a GPU: six layers of the full-size pixel encoder against floor and common scheme.
 
-    python benchmarks/bench_deformable_attention_gpu.py --rounds 200
+    python benchmarks/kernels/bench_deformable_attention_gpu.py --rounds 200
 
 Rivals are our kernel with given samples, our fused kernel on raw projections, and a baseline in the scheme that
 is in common use: one thread per output channel, scalar loads, shapes read from memory. Every layer has tensors of
@@ -15,10 +15,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import measure
 import measure_gpu
-from hyperseg_kernels import torch_launch
-from hyperseg_kernels.cuda import ValueType, grid_of
+
+from hyperseg_bench import measure
+from hyperseg_kernels.cuda import torch_launch
+from hyperseg_kernels.cuda.source import ValueType, grid_of
 from hyperseg_kernels.deformable_attention import cuda_source
 from hyperseg_kernels.deformable_attention.cuda_source import Layer
 

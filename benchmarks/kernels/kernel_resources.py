@@ -1,6 +1,6 @@
 """Registers, stack and spills of the CUDA kernels on every GPU architecture; needs no GPU.
 
-    python benchmarks/kernel_resources.py
+    python benchmarks/kernels/kernel_resources.py
 
 Deformable attention is compiled for the layers of the full-size pixel decoder. The last line of output is the path of
 the JSON file.
@@ -9,9 +9,9 @@ the JSON file.
 from dataclasses import asdict
 from typing import Any
 
-import measure
-from hyperseg_kernels import nvrtc
-from hyperseg_kernels.cuda import THREADS_PER_BLOCK, ValueType
+from hyperseg_bench import measure
+from hyperseg_kernels.cuda import nvrtc
+from hyperseg_kernels.cuda.source import THREADS_PER_BLOCK, ValueType
 from hyperseg_kernels.deformable_attention import cuda_source
 from hyperseg_kernels.deformable_attention.cuda_source import Layer
 from hyperseg_kernels.mask_readout import cuda_source as readout_source

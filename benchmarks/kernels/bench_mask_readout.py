@@ -1,6 +1,6 @@
 """Reading the best of 100 masks on a CPU: every query at full size, the bounded search, and the native kernel.
 
-    python benchmarks/bench_mask_readout.py --rounds 7
+    python benchmarks/kernels/bench_mask_readout.py --rounds 7
 
 All rivals find the winning query, its score and its mask at the size of the image. Logits are random blobs at 256 x
 256 on a padded square of 1024; scores are those of a network that is sure (one query stands out) or not. The last
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime as ort
 
-import measure
+from hyperseg_bench import measure
 from hyperseg_kernels import cpu_ops
 from hyperseg_kernels.mask_readout.axis import Axis, axis
 from hyperseg_kernels.mask_readout.reference import QUALITY_EPSILON

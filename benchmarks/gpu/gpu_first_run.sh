@@ -1,20 +1,20 @@
 #!/bin/sh
 # Everything that a machine with a GPU and TensorRT should be asked first, in one go and in one report.
 #
-#     benchmarks/gpu_first_run.sh [FOLDER]      default: build/gpu_first_run
+#     benchmarks/gpu/gpu_first_run.sh [FOLDER]      default: build/gpu_first_run
 #
 # PYTHON names the interpreter (default: .venv/bin/python), SIZE the model: full (published widths, 2 of 32 layers of
 # the language model, random weights; needs about 30 GB of disk), tiny or small. PLUGIN names the library of our plugins
 # (kernels/README.md); without it they are not tried. A step that fails is reported and the next one runs; then it ends
 # with 1. Where there is no GPU or no TensorRT it says "not measured" and ends with 0.
 
-cd "$(dirname "$0")/.." || exit 1
+cd "$(dirname "$0")/../.." || exit 1
 out=${1:-build/gpu_first_run}
 size=${SIZE:-full}
 python=${PYTHON:-.venv/bin/python}
 report=$out/report.md
 
-missing=$("$python" -c 'import sys; sys.path.insert(0, "benchmarks"); import gpu_checks; print(gpu_checks.what_is_missing())')
+missing=$("$python" -c 'import sys; sys.path.insert(0, "benchmarks/gpu"); import gpu_checks; print(gpu_checks.what_is_missing())')
 if [ $? -ne 0 ]; then
     echo "not measured: $python cannot run this project; run: make setup"
     exit 0
@@ -48,11 +48,11 @@ trt() {
 }
 
 checkpoint() {
-    "$python" -c 'import sys; sys.path.insert(0, "benchmarks")
+    "$python" -c 'import sys
 from pathlib import Path
-from hyperseg_export.families.hyperseg.tiny import write_checkpoint
-from rtx_gate import sizes_of
-folder = Path(sys.argv[1]); folder.mkdir(parents=True, exist_ok=True); write_checkpoint(folder, sizes_of(sys.argv[2]), 0)' "$@"
+from hyperseg_export.families import EXPORT_FAMILIES
+folder = Path(sys.argv[1]); folder.mkdir(parents=True, exist_ok=True)
+next(iter(EXPORT_FAMILIES.values())).write_random(folder, sys.argv[2], 0)' "$@"
 }
 
 photo=export/hyperseg_export/samples/coffee.jpg
@@ -78,10 +78,10 @@ if [ -n "$PLUGIN" ]; then
     step "mixed: our plugin in the pixel decoder" trt build "$out/mixed" --graph pixel_decoder --plugin "$PLUGIN"
 fi
 step "mixed: engines as they were" trt build "$out/mixed"
-step "Open questions" "$python" benchmarks/gpu_checks.py --bundle "$out/mixed"
-step "Deformable attention: our CUDA kernels" "$python" benchmarks/bench_deformable_attention_gpu.py
-step "Mask readout: our CUDA kernels" "$python" benchmarks/bench_mask_readout_gpu.py
-step "Typed graphs through PyTorch" "$python" benchmarks/typed_graphs.py --size "$size"
+step "Open questions" "$python" benchmarks/gpu/gpu_checks.py --bundle "$out/mixed"
+step "Deformable attention: our CUDA kernels" "$python" benchmarks/kernels/bench_deformable_attention_gpu.py
+step "Mask readout: our CUDA kernels" "$python" benchmarks/kernels/bench_mask_readout_gpu.py
+step "Typed graphs through PyTorch" "$python" benchmarks/graphs/typed_graphs.py --size "$size"
 rm -f "$out/log"
 [ -z "$failed" ] || echo "steps that failed:$failed"
 echo "$report"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from hyperseg_kernels.cuda import Grid
+from hyperseg_kernels.cuda.source import Grid
 from hyperseg_kernels.native import NativeBuildError
 
 DRIVER = "libcuda.so.1"

@@ -4,9 +4,9 @@ import ctypes
 
 import pytest
 
-from hyperseg_kernels import nvrtc
+from hyperseg_kernels.cuda import nvrtc
+from hyperseg_kernels.cuda.nvrtc import Resources
 from hyperseg_kernels.native import NativeBuildError
-from hyperseg_kernels.nvrtc import Resources
 
 SOURCE = '#include "one.h"\nextern "C" __global__ void fill(float* x) { x[threadIdx.x] = ONE; }'
 

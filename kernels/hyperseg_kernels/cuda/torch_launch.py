@@ -7,9 +7,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from hyperseg_kernels import cuda_driver, nvrtc
-from hyperseg_kernels.cuda import LOAD_BYTES, Grid, ValueType
-from hyperseg_kernels.cuda_driver import Kernel
+from hyperseg_kernels.cuda import driver as cuda_driver
+from hyperseg_kernels.cuda import nvrtc
+from hyperseg_kernels.cuda.driver import Kernel
+from hyperseg_kernels.cuda.source import LOAD_BYTES, Grid, ValueType
 
 VALUE_TYPES = {
     torch.float32: ValueType.FLOAT32,

@@ -1,11 +1,12 @@
 """Each graph in ONNX Runtime against the same module in eager PyTorch: time ratio and peak memory.
 
-    python benchmarks/bench_graphs.py --sizes tiny full --rounds 5
+    python benchmarks/graphs/bench_graphs.py --sizes tiny full --rounds 5
+    python benchmarks/graphs/bench_graphs.py --families unilseg
 
 Weights are random, inputs are random: the arithmetic does not depend on them. Both engines use the same
 threads and run in turn in one process; peak memory is taken from processes that hold one engine each, so
-it includes that engine's libraries. One graph at a time: the full language model is measured with 2 of its
-32 layers, everything else whole. The last line of output is the path of the JSON file.
+it includes that engine's libraries. One graph at a time; what a family's full size leaves out is noted
+beside the row. The last line of output is the path of the JSON file.
 """
 
 import argparse
@@ -15,67 +16,99 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import measure
+from hyperseg_bench import measure
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
+from hyperseg_runtime.families import FAMILIES
 
 if TYPE_CHECKING:
     from torch import nn
 
     from hyperseg_export.model import SourceModel
 
-GRAPHS = ("image_encoder", "clip_encoder", "fvp", "llm", "lm_head", "pixel_decoder", "mask_decoder")
-FULL_LAYERS = 2
+SIZES = ("tiny", "full")
 SEED = 0
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", nargs="+", choices=("tiny", "full"), default=["tiny", "full"])
-    parser.add_argument("--graphs", nargs="+", choices=GRAPHS, default=list(GRAPHS))
+    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--graphs", nargs="+", default=[], help="Names of graphs; default: all.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--child", nargs=4, metavar=("TASK", "SIZE", "GRAPH", "FOLDER"), help=argparse.SUPPRESS)
-    parser.add_argument("--table", choices=("tiny", "full"), help="Print the stored results as a table and stop.")
+    parser.add_argument(
+        "--child", nargs=5, metavar=("TASK", "FAMILY", "SIZE", "GRAPH", "FOLDER"), help=argparse.SUPPRESS
+    )
+    parser.add_argument(
+        "--table", nargs=2, metavar=("FAMILY", "SIZE"), help="Print the stored results as a table and stop."
+    )
     options = parser.parse_args()
     if options.table:
-        print(markdown(json.loads((measure.RESULTS / "graphs.json").read_text()), options.table))
+        print(markdown(json.loads((measure.RESULTS / "graphs.json").read_text()), *options.table))
         return
     if options.child:
-        task, size, graph, folder = options.child
-        print(json.dumps(CHILDREN[task](size, graph, Path(folder), options)))
+        task, family, size, graph, folder = options.child
+        print(json.dumps(CHILDREN[task](Subject(family, size, graph, Path(folder)), options)))
         return
     rows = []
-    for size in options.sizes:
-        for graph in options.graphs:
-            rows.append(measure_graph(size, graph, options))
-            print(line(rows[-1]), file=sys.stderr, flush=True)
+    for family in options.families:
+        for size in options.sizes:
+            for graph in [spec.name for spec in FAMILIES[family].graph_specs(FAMILIES[family].published)]:
+                if not options.graphs or graph in options.graphs:
+                    rows.append(measure_graph(family, size, graph, options))
+                    print(line(rows[-1]), file=sys.stderr, flush=True)
     conditions = {"rounds": options.rounds, "threads": options.threads, "batch": 1, "precision": "fp32"}
     content = {"environment": measure.environment(), "conditions": conditions, "graphs": rows}
     print(measure.write_results("graphs", content))
 
 
-def measure_graph(size: str, graph: str, options: argparse.Namespace) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Subject:
+    """One graph of one model of random weights, and the folder its file lies in."""
+
+    family: str
+    size: str
+    graph: str
+    folder: Path
+
+    def model(self) -> "SourceModel":
+        from hyperseg_export.families import EXPORT_FAMILIES
+
+        return EXPORT_FAMILIES[self.family].random_model(self.size, SEED)
+
+    def module(self) -> "nn.Module":
+        from hyperseg_export.parity.bundle import module_of
+
+        return module_of(self.model(), self.graph)
+
+
+def measure_graph(family: str, size: str, graph: str, options: argparse.Namespace) -> dict[str, Any]:
     """One row: exported, timed and weighed, each in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        results = {task: child(task, size, graph, folder, options) for task in CHILDREN}
+        subject = Subject(family, size, graph, Path(folder))
+        results = {task: child(task, subject, options) for task in CHILDREN}
     times = results["time"]
     return {
+        "family": family,
         "size": size,
         "graph": graph,
-        "note": f"{FULL_LAYERS} of 32 layers" if (size, graph) == ("full", "llm") else "",
+        "note": results["export"]["note"],
         "parameters": results["export"]["parameters"],
         "onnxruntime_ms": milliseconds(times["onnxruntime_s"]),
         "torch_ms": milliseconds(times["torch_s"]),
         "time_ratio": round(times["ratio"], 3),
         "onnxruntime_peak_mb": round(results["weigh_onnxruntime"]["peak_bytes"] / 1e6),
         "torch_peak_mb": round(results["weigh_torch"]["peak_bytes"] / 1e6),
+        "export_s": results["export"]["seconds"],
+        "export_peak_mb": results["export"]["peak_mb"],
         "samples": times,
     }
 
@@ -84,34 +117,44 @@ def milliseconds(seconds: list[float]) -> float:
     return round(statistics.median(seconds) * 1000, 2)
 
 
-def child(task: str, size: str, graph: str, folder: str, options: argparse.Namespace) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--child", task, size, graph, folder]
+def child(task: str, subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--child", task, subject.family, subject.size, subject.graph]
+    command += [str(subject.folder)]
     command += ["--rounds", str(options.rounds), "--threads", str(options.threads)]
     finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     result: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
     return result
 
 
-def export(size: str, graph: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+def export(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
     """Write the graph, its contract and example inputs."""
     from hyperseg_export.export import write_graph
+    from hyperseg_export.families import EXPORT_FAMILIES
 
-    model = planned(size)
-    spec = next(spec for spec in model.specs if spec.name == graph)
-    _, facts = write_graph(model, spec, folder, {})
-    (folder / "spec.json").write_text(spec.model_dump_json())
+    model = subject.model()
+    spec = model.spec(subject.graph)
+    start = perf_counter()
+    _, facts = write_graph(model, spec, subject.folder, {})
+    seconds, peak_bytes = perf_counter() - start, measure.peak_bytes()
+    (subject.folder / "spec.json").write_text(spec.model_dump_json())
     for name, array in example_inputs(spec).items():
-        np.save(folder / f"{name}.npy", array)
-    return {"parameters": facts["parameters"]}
+        np.save(subject.folder / f"{name}.npy", array)
+    notes = EXPORT_FAMILIES[subject.family].size_notes
+    return {
+        "parameters": facts["parameters"],
+        "seconds": round(seconds, 1),
+        "peak_mb": round(peak_bytes / 1e6),
+        "note": notes.get(subject.size, "") if spec.in_place else "",
+    }
 
 
-def time_both(size: str, graph: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+def time_both(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(options.threads)
-    module, inputs = module_of(size, graph), load_inputs(folder)
+    module, inputs = subject.module(), load_inputs(subject.folder)
     tensors = [torch.from_numpy(array) for array in inputs.values()]
-    opened, buffers = open_graph(folder, inputs, options.threads)
+    opened, buffers = open_graph(subject.folder, inputs, options.threads)
 
     def eager() -> None:
         with torch.inference_mode():
@@ -121,19 +164,19 @@ def time_both(size: str, graph: str, folder: Path, options: argparse.Namespace) 
     return {"onnxruntime_s": ours, "torch_s": theirs, "ratio": measure.ratio(ours, theirs)}
 
 
-def weigh_onnxruntime(size: str, graph: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    opened, buffers = open_graph(folder, load_inputs(folder), options.threads)
+def weigh_onnxruntime(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
+    opened, buffers = open_graph(subject.folder, load_inputs(subject.folder), options.threads)
     opened.run(buffers)
     return {"peak_bytes": measure.peak_bytes()}
 
 
-def weigh_torch(size: str, graph: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+def weigh_torch(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(options.threads)
-    module = module_of(size, graph)
+    module = subject.module()
     with torch.inference_mode():
-        module(*(torch.from_numpy(array) for array in load_inputs(folder).values()))
+        module(*(torch.from_numpy(array) for array in load_inputs(subject.folder).values()))
     return {"peak_bytes": measure.peak_bytes()}
 
 
@@ -143,27 +186,6 @@ CHILDREN = {
     "weigh_onnxruntime": weigh_onnxruntime,
     "weigh_torch": weigh_torch,
 }
-
-
-def planned(size: str) -> "SourceModel":
-    """A model of random weights that are made when asked for."""
-    from hyperseg_export.families.hyperseg.definition import plan
-    from hyperseg_export.families.hyperseg.layout import Sizes
-    from hyperseg_export.families.hyperseg.tiny import TINY, random_checkpoint
-    from hyperseg_export.model import bind_model
-
-    sizes = TINY if size == "tiny" else replace(Sizes(), layers=FULL_LAYERS)
-    source = random_checkpoint(sizes, SEED)
-    ids = {"seg": sizes.token_rows - 1, "eos": 0}
-    return bind_model("hyperseg", plan(sizes.config(), source.shapes), source, ids)
-
-
-def module_of(size: str, graph: str) -> "nn.Module":
-    from hyperseg_export.checkpoint.weights import materialise
-
-    model = planned(size)
-    module = model.module(graph)
-    return materialise(module, model.weights.of_module(module))
 
 
 def example_inputs(spec: GraphSpec) -> dict[str, np.ndarray]:
@@ -197,14 +219,14 @@ def open_graph(folder: Path, inputs: dict[str, np.ndarray], threads: int) -> tup
     return opened, {name: backend.upload(array) for name, array in inputs.items()}
 
 
-def markdown(content: dict[str, Any], size: str) -> str:
+def markdown(content: dict[str, Any], family: str, size: str) -> str:
     """The rows of one size as the table that the READMEs show."""
     lines = [
         "| graph | parameters | ONNX Runtime ms | torch eager ms | time ratio | peak memory MB | torch MB |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in content["graphs"]:
-        if row["size"] == size:
+        if (row["family"], row["size"]) == (family, size):
             note = f" ({row['note']})" if row["note"] else ""
             lines.append(
                 f"| `{row['graph']}`{note} | {row['parameters']:,} | {row['onnxruntime_ms']:,} | {row['torch_ms']:,} "
@@ -214,8 +236,9 @@ def markdown(content: dict[str, Any], size: str) -> str:
 
 
 def line(row: dict[str, Any]) -> str:
+    head = f"{row['family']} {row['size']:5} {row['graph']:14}"
     return (
-        f"{row['size']:5} {row['graph']:14} {row['onnxruntime_ms']:10.2f} ms, torch {row['torch_ms']:10.2f} ms, "
+        f"{head} {row['onnxruntime_ms']:10.2f} ms, torch {row['torch_ms']:10.2f} ms, "
         f"ratio {row['time_ratio']:.2f}; peak {row['onnxruntime_peak_mb']} MB, torch {row['torch_peak_mb']} MB"
     )
 

@@ -34,7 +34,7 @@ class Llm:
         self.finite = True
 
     def inputs(self, packed: PackedPrompts) -> dict[str, HostBuffer]:
-        rows = [hash(row) % len(self.table) for row in packed.read().rows]
+        rows = [hash(row) % len(self.table) for row in packed.new_rows().rows]
         arrays = {
             "inputs_embeds": self.table[rows][None],
             "position_ids": packed.position_ids(),

@@ -1,6 +1,6 @@
 """Reading the best of 100 masks on a GPU: our kernel against every query at full size in torch.
 
-    python benchmarks/bench_mask_readout_gpu.py --rounds 200
+    python benchmarks/kernels/bench_mask_readout_gpu.py --rounds 200
 
 Both leave the score of every query and the winner's mask on the GPU. The torch form resizes, cuts and resizes all
 queries, as the original code does. Times are of CUDA graphs. Needs a CUDA build of torch and a GPU; says "not
@@ -12,9 +12,10 @@ import statistics
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import measure
 import measure_gpu
 from bench_mask_readout import IMAGES_HW, PADDED, QUERIES, SIDE, blobs, table_inputs
+
+from hyperseg_bench import measure
 from hyperseg_kernels.mask_readout.axis import axis
 from hyperseg_kernels.mask_readout.reference import QUALITY_EPSILON
 from hyperseg_runtime.images.preprocessing import fitted_size

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from hyperseg_kernels import cuda_driver
-from hyperseg_kernels.cuda import Grid
-from hyperseg_kernels.cuda_driver import CudaError, Kernel
+from hyperseg_kernels.cuda import driver as cuda_driver
+from hyperseg_kernels.cuda.driver import CudaError, Kernel
+from hyperseg_kernels.cuda.source import Grid
 
 INVALID_IMAGE = 200
 

@@ -1,6 +1,6 @@
 """Typed graphs on a GPU without TensorRT: the modules they are exported from, in the same types, through PyTorch.
 
-    python benchmarks/typed_graphs.py
+    python benchmarks/graphs/typed_graphs.py
 
 Published widths, random weights, 2 of 32 layers of the language model. Graphs are chained: each takes what the
 float32 graphs before it made, so that values have the sizes they have in use. Every graph in every precision is
@@ -14,11 +14,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from bench_graphs import SEED, example_inputs
 
-import measure
-from bench_graphs import GRAPHS, example_inputs
+from hyperseg_bench import measure
+from hyperseg_export.families.family import RANDOM_SIZES
 from hyperseg_runtime.contracts.precision import Precision
-from rtx_gate import SIZES, planned
+from hyperseg_runtime.families import FAMILIES
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,21 +31,24 @@ Arrays = dict[str, np.ndarray]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=SIZES, default="full")
-    parser.add_argument("--graphs", nargs="+", choices=GRAPHS, default=list(GRAPHS))
+    parser.add_argument("--family", choices=FAMILIES, default=next(iter(FAMILIES)))
+    parser.add_argument("--size", choices=RANDOM_SIZES, default="full")
+    parser.add_argument("--graphs", nargs="+", default=[], help="Names of graphs; default: all.")
     parser.add_argument("--device", default="cuda")
     options = parser.parse_args()
     missing = what_is_missing(options.device)
     if missing:
         print(f"not measured: {missing}")
         return
-    rows = []
-    for row in compare(planned(options.size), options.device, options.graphs):
+    from hyperseg_export.families import EXPORT_FAMILIES
+
+    rows, family = [], EXPORT_FAMILIES[options.family]
+    for row in compare(family.random_model(options.size, SEED), options.device, options.graphs):
         print(line(row), flush=True)
         rows.append(row)
     content = {
         "environment": measure.environment() | {"gpu": device_name(options.device)},
-        "conditions": {"size": options.size, "weights": "random", "layers": "2 of 32 of the language model in full"},
+        "conditions": {"family": options.family, "size": options.size, "weights": "random", "notes": family.size_notes},
         "rows": rows,
     }
     if options.size == "full":
@@ -66,20 +70,22 @@ def device_name(device: str) -> str:
     return str(torch.cuda.get_device_name()) if device == "cuda" else "none used"
 
 
-def compare(model: "SourceModel", device: str, graphs: Sequence[str] = GRAPHS) -> Iterator[dict[str, Any]]:
+def compare(model: "SourceModel", device: str, graphs: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
     """One row per output and measure, graph after graph. A graph left out leaves random inputs to those after it."""
+    from hyperseg_export.families import EXPORT_FAMILIES
     from hyperseg_export.parity.entries import compare_graph
     from hyperseg_export.precision.typed import choose_precisions, typed_model
 
     made: Arrays = {}
-    for spec in (spec for spec in model.specs if spec.name in graphs):
+    tolerances = EXPORT_FAMILIES[model.family].tolerances
+    for spec in (spec for spec in model.specs if not graphs or spec.name in graphs):
         inputs = {name: chained(made.get(name), array) for name, array in example_inputs(spec).items()}
         expected = run(model, spec.name, inputs, device)
         made |= expected
         for precision in (Precision.FP16, Precision.BF16):
             typed = typed_model(model, choose_precisions(model.specs, Precision.FP32, {spec.name: precision}))
             found = run(typed, spec.name, inputs, device)
-            for entry in compare_graph(spec.name, precision, [found], [expected], "torch"):
+            for entry in compare_graph(spec.name, precision, [found], [expected], "torch", tolerances):
                 yield {"precision": precision.value, **entry.model_dump(mode="json")}
 
 

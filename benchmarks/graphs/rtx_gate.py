@@ -1,6 +1,6 @@
 """Every graph at every precision through TensorRT-RTX's parser and builder, on the CPU, one process each.
 
-    python benchmarks/rtx_gate.py --sizes small tiny full
+    python benchmarks/graphs/rtx_gate.py --sizes small tiny full
 
 TensorRT-RTX shares parser, validation and compiler front end with TensorRT and builds without a GPU, so this
 shows that the graphs are ones it accepts. It is another product with kernels of its own: no time, size or
@@ -14,57 +14,62 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Collection, Iterator
-from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import measure
+from hyperseg_bench import measure
 from hyperseg_export.engine.network import add_profile, decompose_attention, parse
 from hyperseg_export.engine.profiles import make_profiles
+from hyperseg_export.families import EXPORT_FAMILIES
+from hyperseg_export.families.family import RANDOM_SIZES
 from hyperseg_runtime.backends.tensorrt.logger import make_logger
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import EngineError
+from hyperseg_runtime.families import FAMILIES
 
 if TYPE_CHECKING:
-    from hyperseg_export.families.hyperseg.layout import Sizes
     from hyperseg_export.model import SourceModel
 
 ARCHITECTURES = ("SM89", "SM120")
-SIZES = ("small", "tiny", "full")
 TIMEOUT_S = 600
 SEED = 0
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    arguments.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
+    arguments.add_argument("--sizes", nargs="+", choices=RANDOM_SIZES, default=list(RANDOM_SIZES))
     arguments.add_argument("--architectures", nargs="+", default=list(ARCHITECTURES))
     arguments.add_argument("--load", default="nothing else ran", help="What else the machine does; goes into the file.")
-    arguments.add_argument("--child", nargs=3, metavar=("ONNX", "SPEC", "PROFILES"), help=argparse.SUPPRESS)
-    arguments.add_argument("--table", choices=SIZES, help="Print the stored results as a table and stop.")
+    arguments.add_argument("--child", nargs=4, metavar=("ONNX", "SPEC", "PROFILES", "FAMILY"), help=argparse.SUPPRESS)
+    arguments.add_argument(
+        "--table", nargs=2, metavar=("FAMILY", "SIZE"), help="Print the stored results as a table and stop."
+    )
     options = arguments.parse_args()
     if options.table:
-        print(markdown(json.loads((measure.RESULTS / "rtx_gate.json").read_text()), options.table))
+        print(markdown(json.loads((measure.RESULTS / "rtx_gate.json").read_text()), *options.table))
         return
     if options.child:
-        onnx, spec, profiles = options.child
+        onnx, spec, profiles, family = options.child
         contract = GraphSpec.model_validate_json(Path(spec).read_text())
-        print(json.dumps(build(Path(onnx), contract, int(profiles), options.architectures)))
+        print(json.dumps(build(Path(onnx), contract, int(profiles), options.architectures, family)))
         return
     rows = []
     for size in options.sizes:
-        with tempfile.TemporaryDirectory() as folder:
-            for row in gate(planned(size), Path(folder), options.architectures):
-                rows.append({"size": size, **row})
-                print(line(rows[-1]), file=sys.stderr, flush=True)
+        for family in options.families:
+            with tempfile.TemporaryDirectory() as folder:
+                model = EXPORT_FAMILIES[family].random_model(size, SEED)
+                for row in gate(model, Path(folder), options.architectures):
+                    rows.append({"family": family, "size": size, **row})
+                    print(line(rows[-1]), file=sys.stderr, flush=True)
     environment = {**measure.environment(), "tensorrt-rtx": measure.installed("tensorrt-rtx")}
     conditions = {
         "architectures": options.architectures,
         "profiles": "preset throughput; 1 profile is the first of the preset's",
         "load": options.load,
-        "layers": "full: 2 of 32 of the language model, everything else whole",
+        "notes": {family: EXPORT_FAMILIES[family].size_notes for family in options.families},
     }
     content = {"environment": environment, "conditions": conditions, "rows": rows}
     print(measure.write_results("rtx_gate", content))
@@ -79,9 +84,10 @@ def gate(model: "SourceModel", folder: Path, architectures: list[str]) -> Iterat
     """
     for precision in Precision:
         for path, spec in export_typed(model, precision, folder):
-            counts = sorted({1, len(make_profiles(spec, "throughput"))})
+            hints = FAMILIES[model.family].profile_hints(spec)
+            counts = sorted({1, len(make_profiles(spec, "throughput", hints))})
             for profiles in counts:
-                row = run_child(path, path.with_suffix(".json"), profiles, architectures)
+                row = run_child(path, path.with_suffix(".json"), profiles, architectures, model.family)
                 yield {"graph": spec.name, "precision": precision.value, "profiles": profiles, **row}
             for file in path.parent.glob(f"{spec.name}.*"):
                 file.unlink()
@@ -106,9 +112,9 @@ def export_typed(
         yield path, spec
 
 
-def run_child(path: Path, spec: Path, profiles: int, architectures: list[str]) -> dict[str, Any]:
+def run_child(path: Path, spec: Path, profiles: int, architectures: list[str], family: str) -> dict[str, Any]:
     """Build in a process of its own; a crash is a result like any other."""
-    command = [sys.executable, __file__, "--child", str(path), str(spec), str(profiles)]
+    command = [sys.executable, __file__, "--child", str(path), str(spec), str(profiles), family]
     command += ["--architectures", *architectures]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
@@ -121,7 +127,7 @@ def run_child(path: Path, spec: Path, profiles: int, architectures: list[str]) -
     return result
 
 
-def build(path: Path, spec: GraphSpec, profile_count: int, architectures: list[str]) -> dict[str, Any]:
+def build(path: Path, spec: GraphSpec, profile_count: int, architectures: list[str], family: str) -> dict[str, Any]:
     """Parse and build one graph for several architectures in one plan."""
     import tensorrt_rtx as trt
 
@@ -137,7 +143,7 @@ def build(path: Path, spec: GraphSpec, profile_count: int, architectures: list[s
     config.num_compute_capabilities = len(architectures)
     for index, name in enumerate(architectures):
         config.set_compute_capability(getattr(trt.ComputeCapability, name), index)
-    for profile in make_profiles(spec, "throughput")[:profile_count]:
+    for profile in make_profiles(spec, "throughput", FAMILIES[family].profile_hints(spec))[:profile_count]:
         add_profile(builder, config, spec, profile)
     plan = builder.build_serialized_network(network, config)
     if plan is None or logger.messages:
@@ -157,38 +163,17 @@ def peak_bytes() -> int:
     return 1024 * int(next(row.split()[1] for row in status.splitlines() if row.startswith("VmHWM")))
 
 
-def planned(size: str) -> "SourceModel":
-    """A model of random weights that are made when asked for."""
-    from hyperseg_export.families.hyperseg.definition import plan
-    from hyperseg_export.families.hyperseg.tiny import random_checkpoint
-    from hyperseg_export.model import bind_model
-
-    sizes = sizes_of(size)
-    source = random_checkpoint(sizes, SEED)
-    ids = {"seg": sizes.token_rows - 1, "eos": 0}
-    return bind_model("hyperseg", plan(sizes.config(), source.shapes), source, ids)
-
-
-def sizes_of(size: str) -> "Sizes":
-    """Head widths are multiples of 8 from 16 on, as in the published model: others have no fused bf16 kernel."""
-    from hyperseg_export.families.hyperseg.layout import Sizes
-    from hyperseg_export.families.hyperseg.tiny import TINY
-
-    if size == "full":
-        return replace(Sizes(), layers=2)
-    tiny = replace(TINY, heads=5, clip_heads=3)
-    if size == "tiny":
-        return tiny
-    return replace(tiny, image_px=64, layers=1, clip_layers=2, swin_depths=(1, 1, 1, 1), mask_layers=1, pixel_layers=1)
-
-
-def markdown(content: dict[str, Any], size: str) -> str:
+def markdown(content: dict[str, Any], family: str, size: str) -> str:
     """The rows of one size as a table: per precision megabytes of the plan and seconds to parse and build it."""
     lines = [
         "| graph | profiles | fp32 MB | s | fp16 MB | s | bf16 MB | s |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    rows = {(r["graph"], r["profiles"], r["precision"]): r for r in content["rows"] if r["size"] == size}
+    rows = {
+        (r["graph"], r["profiles"], r["precision"]): r
+        for r in content["rows"]
+        if (r["family"], r["size"]) == (family, size)
+    }
     for graph, profiles in dict.fromkeys((graph, profiles) for graph, profiles, _ in rows):
         cells = [cell for precision in Precision for cell in cells_of(rows.get((graph, profiles, precision)))]
         lines.append(f"| `{graph}` | {profiles} | {' | '.join(cells)} |")
@@ -202,7 +187,7 @@ def cells_of(row: dict[str, Any] | None) -> tuple[str, str]:
 
 
 def line(row: dict[str, Any]) -> str:
-    head = f"{row['size']:5} {row['graph']:14} {row['precision']} {row['profiles']} profile(s)"
+    head = f"{row['family']} {row['size']:5} {row['graph']:14} {row['precision']} {row['profiles']} profile(s)"
     if not row["built"]:
         return f"{head} FAILED: {row['error']}"
     return f"{head} {row['plan_bytes'] / 1e6:8.1f} MB in {row['seconds']:6.1f} s, peak {row['peak_mb']} MB"

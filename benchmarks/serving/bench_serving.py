@@ -1,6 +1,6 @@
 """What a server costs: its own time per request, its behaviour under load, its memory.
 
-    python benchmarks/bench_serving.py BUNDLE            # the server of `serve install-local`, a few minutes
+    python benchmarks/serving/bench_serving.py BUNDLE            # the server of `serve install-local`, a few minutes
 
 1. overhead: a request's round trip against the same work in process, for images never seen and seen before.
 2. load: closed loop with 1 to 8 callers, and a fixed rate of half of what was reached; queue and compute time of
@@ -27,27 +27,27 @@ from typing import Any
 
 import numpy as np
 import psutil
+from load_generator import Load, closed_loop, fixed_rate
 from PIL import Image
 
-import measure
+from hyperseg_bench import measure
 from hyperseg_export.samples import sample_images
-from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.contracts.graph_spec import TensorSpec
 from hyperseg_runtime.session.pipeline import Pipeline
 from hyperseg_serving.client.client import Client
 from hyperseg_serving.client.grpc_transport import GrpcTransport
-from hyperseg_serving.contract import PUBLIC, Limits, Profile
-from hyperseg_serving.repository.writer import plan_of, published_plan, write_repository
+from hyperseg_serving.contract import Limits, Profile
+from hyperseg_serving.names import ModelNames, family_in
+from hyperseg_serving.repository.config import RepositorySpec
+from hyperseg_serving.repository.writer import bundle_spec, published_spec, write_repository
 from hyperseg_serving.server.distribution import find_distribution
 from hyperseg_serving.server.process import Address, Server, ServerSettings
 from hyperseg_serving.service.metrics import STAGE_MS
-from hyperseg_serving.service.opening import THREADS_VARIABLE
+from hyperseg_serving.service.parameters import THREADS_VARIABLE
 from hyperseg_serving.service.requests import Request, open_image
 from hyperseg_serving.service.responses import Response
-from load_generator import Load, closed_loop, fixed_rate
 
 TEXT = "the cup of coffee"
-BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "bool": 1}
 READY_S = 300
 
 
@@ -68,11 +68,12 @@ def main() -> None:
         content = {
             "environment": measure.environment(),
             "bundle_mb": round(sum(f.stat().st_size for f in options.bundle.rglob("*") if f.is_file()) / 1e6, 1),
+            "model": public_model(server),
             "threads": options.threads,
             "overhead": overhead(server, options.bundle, options),
             "load": load(server),
             "memory": memory(server, options.requests),
-            "hops": hops(),
+            "hops": hops(public_model(server)),
         }
     print(measure.write_results("serving", content))
 
@@ -88,7 +89,7 @@ def positive(text: str) -> int:
 def served(bundle: Path, threads: int) -> Iterator[Server]:
     with tempfile.TemporaryDirectory() as work:
         repository = Path(work) / "repository"
-        write_repository(repository, *plan_of(bundle))
+        write_repository(repository, *bundle_spec(bundle))
         environment = {THREADS_VARIABLE: str(threads)}
         settings = ServerSettings(
             repository, bundle, Profile.CPU, Address(0, 0, 0), shared_memory=True, environment=environment
@@ -96,6 +97,13 @@ def served(bundle: Path, threads: int) -> Iterator[Server]:
         with Server(find_distribution(), settings) as server:
             print(f"ready after {server.wait_until_ready(READY_S):.1f} s")
             yield server
+
+
+def public_model(server: Server) -> str:
+    """Its name, which is that of the family."""
+    family = family_in(server.settings.repository)
+    assert family is not None  # the server runs
+    return ModelNames(family).public
 
 
 def pictures(count: int, first: int) -> list[bytes]:
@@ -116,17 +124,19 @@ def overhead(server: Server, bundle: Path, options: argparse.Namespace) -> list[
     shared = address.grpc_url.replace("grpc", "grpc+shm", 1)
     ensemble = GrpcTransport(address.grpc_url)
     with (
-        Pipeline.load(bundle, OnnxRuntimeBackend(options.threads)) as pipeline,
+        Pipeline.load(bundle, threads=options.threads) as pipeline,
         Client(address.grpc_url) as grpc,
         Client(address.http_url) as http,
         Client(shared) as shm,
     ):
+        names = ModelNames(grpc.family)
         ways: dict[str, Callable[[bytes], Response]] = {
             "gRPC": lambda data: last_of(grpc, data),
             "gRPC, image in shared memory": lambda data: last_of(shm, data),
             "HTTP": lambda data: last_of(http, data),
-            "gRPC, ensemble": lambda data: ensemble.refer(Request(data, (TEXT,)), READY_S),
         }
+        if names.ensemble:
+            ways["gRPC, ensemble"] = lambda data: ensemble.infer(str(names.ensemble), Request(data, (TEXT,)), READY_S)
         for index, (way, call) in enumerate(ways.items()):
             for seen in (False, True):
                 files = pictures(options.rounds + 1, 50 * index)
@@ -236,7 +246,8 @@ def spent(before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]) -
 
 def memory(server: Server, requests: int) -> dict[str, Any]:
     """Images never seen, so that the image cache fills, and eight callers."""
-    (model,) = (p for p in psutil.Process(server.pid).children(recursive=True) if "hyperseg_0_0" in p.cmdline())
+    public = public_model(server)
+    (model,) = (p for p in psutil.Process(server.pid).children(recursive=True) if f"{public}_0_0" in p.cmdline())
     files = pictures(40, 200)
     samples = []
     with Client(server.address.grpc_url) as client:
@@ -253,20 +264,20 @@ def memory(server: Server, requests: int) -> dict[str, Any]:
     return {"model_process": samples, "server_mb": server_mb}
 
 
-def hops() -> list[dict[str, Any]]:
+def hops(family: str) -> list[dict[str, Any]]:
     """Bytes that cross for one new image at the published sizes, batch 1."""
-    plan = published_plan("hyperseg")
-    taken = {tensor.name for spec in plan.stages for tensor in spec.inputs}
+    repository: RepositorySpec = published_spec(family)
+    last_step = {tensor.name for tensor in repository.stage_outputs()}
     rows = []
-    for spec in plan.stages:
+    for spec in repository.stages:
         into, out = (sum(size_of(tensor) for tensor in side) for side in (spec.inputs, spec.outputs))
-        kept = sum(size_of(tensor) for tensor in spec.outputs if tensor.name not in taken)
+        kept = sum(size_of(tensor) for tensor in spec.outputs if tensor.name in last_step)
         rows.append({"graph": spec.name, "in_mb": into / 1e6, "out_mb": out / 1e6, "to_last_step_mb": kept / 1e6})
     return rows
 
 
 def size_of(tensor: TensorSpec) -> int:
-    return BYTES[tensor.dtype] * int(np.prod([axis for axis in tensor.axes if isinstance(axis, int)]))
+    return tensor.dtype.itemsize * int(np.prod([axis for axis in tensor.axes if isinstance(axis, int)]))
 
 
 def markdown() -> str:
@@ -286,10 +297,11 @@ def markdown() -> str:
 def load_markdown() -> str:
     """Closed loops and the fixed rate."""
     content = json.loads((measure.RESULTS / "serving.json").read_text())
+    public = content["model"]
     head = ("load", "requests", "errors", "per second", "p50 ms", "p90 ms", "p99 ms", "queue ms", "stages ms")
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in content["load"]:
-        queue_ms, stages_ms = row["models"].get(PUBLIC, {}).get("queue_ms", 0.0), sum(row["stages_ms"].values())
+        queue_ms, stages_ms = row["models"].get(public, {}).get("queue_ms", 0.0), sum(row["stages_ms"].values())
         measured = [row[key] for key in ("requests", "errors", "per_second", "p50_ms", "p90_ms", "p99_ms")]
         lines.append(f"| {' | '.join(map(str, [row['load'], *measured, f'{queue_ms:.1f}', f'{stages_ms:.1f}']))} |")
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """Deformable attention on a CPU: the native kernel against the ONNX function bodies, at full size.
 
-    python benchmarks/bench_deformable_attention.py --rounds 7
+    python benchmarks/kernels/bench_deformable_attention.py --rounds 7
 
 One call of the operator, and the whole six-layer pixel encoder. Three rivals run in turn in one process: the native
 kernel (`cpu_ops`), the body that exported files carry (`onnx_op`, gathers corners) and a body on GridSample
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime as ort
 
-import measure
+from hyperseg_bench import measure
 from hyperseg_kernels import cpu_ops
 from hyperseg_kernels.deformable_attention import onnx_grid_sample
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend

@@ -1,0 +1,1 @@
+"""CUDA without a toolkit: sources, their compiler (NVRTC), the driver, launches from torch."""

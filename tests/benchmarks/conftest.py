@@ -1,6 +1,0 @@
-"""The benchmark scripts as modules."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))

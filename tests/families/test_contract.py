@@ -1,0 +1,207 @@
+"""What every family must keep; a new one is tested by registering.
+
+A capability is either declared and works, or lacked with one sentence that says why.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hyperseg_export.families import detect_family
+from hyperseg_export.families.family import RANDOM_SIZES, ExportFamily
+from hyperseg_export.opening import open_checkpoint
+from hyperseg_export.parity.golden import MODULES, ONNX, GoldenFolder
+from hyperseg_export.parity.recording import RecordingGraphs
+from hyperseg_export.parity.tolerances import FEATURE
+from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
+from hyperseg_runtime.bundle.opening import Bundle
+from hyperseg_runtime.contracts.graph_spec import Reuse
+from hyperseg_runtime.contracts.requests import REQUEST_KINDS, Classes, Expressions, Question, Regions, Request
+from hyperseg_runtime.contracts.results import Instances, Result
+from hyperseg_runtime.errors import InputError, PromptError
+from hyperseg_runtime.families.family import VIDEO, FamilySpec, warm_up
+from hyperseg_runtime.session.pipeline import OpenedGraphs, Pipeline
+from support import golden_report
+
+TESTS = Path(__file__).parent.parent
+TEXTS = ("the cup", "a spoon on the saucer")
+EXAMPLES: Mapping[str, Request] = {
+    Expressions.kind: Expressions(TEXTS),
+    Classes.kind: Classes(("cup", "table")),
+    Regions.kind: Regions(boxes_xyxy=((100.0, 100.0, 300.0, 300.0),)),
+    Question.kind: Question("What is there?", max_tokens=2),
+}
+
+
+def same(found: list[Result], expected: list[Result]) -> bool:
+    """Equal in everything but times and what was reused."""
+    assert all(isinstance(result, Instances) for result in (*found, *expected))
+    return len(found) == len(expected) and all(
+        isinstance(a, Instances)
+        and isinstance(b, Instances)
+        and (a.asked, a.labels, a.task) == (b.asked, b.labels, b.task)
+        and np.array_equal(a.masks, b.masks)
+        and np.allclose(a.scores, b.scores, atol=1e-5)
+        for a, b in zip(found, expected, strict=True)
+    )
+
+
+def test_it_says_what_it_is(family: FamilySpec, name: str) -> None:
+    assert family.name == name
+    assert all((family.title, family.paper, family.licence, family.tasks, family.warm_up, family.data_sets))
+    names = [task.name for task in (*family.tasks, *family.video_tasks)]
+    assert len(set(names)) == len(names) and all(task.about for task in family.tasks)
+    assert family.answers(Expressions), "every family segments what an expression refers to"
+
+
+def test_every_capability_is_declared_or_lacked_with_a_reason(family: FamilySpec) -> None:
+    declared = {task.request.kind for task in family.tasks} | ({VIDEO} if family.video_tasks else set())
+    assert declared | set(family.lacks) == {*REQUEST_KINDS, VIDEO}
+    assert not declared & set(family.lacks)
+    assert all(family.lacks.values())
+
+
+def test_the_checkpoint_is_known_by_its_names(
+    name: str, export_family: ExportFamily, family_checkpoint_dir: Path
+) -> None:
+    opened = open_checkpoint(family_checkpoint_dir)
+    assert opened.family is export_family is detect_family(opened.checkpoint.names)
+    assert opened.coverage().loaded_bytes > 0
+
+
+def test_the_export_is_measured_and_passes(family: FamilySpec, family_bundle_dir: Path) -> None:
+    manifest = Bundle.open(family_bundle_dir).manifest
+    assert manifest.parity and all(entry.passed for entry in manifest.parity)
+    specs = family.graph_specs(manifest.dimensions)
+    assert [graph.spec for graph in manifest.graphs] == list(specs)
+    compared = {(entry.graph, entry.output) for entry in manifest.parity}
+    assert compared == {(spec.name, output) for spec in specs for output in spec.output_names()}
+    for file in family.files:
+        assert file in manifest.files
+
+
+def test_random_models_have_the_contracts_of_the_published_one(family: FamilySpec, export_family: ExportFamily) -> None:
+    published = family.graph_specs(family.published)
+    for size in RANDOM_SIZES:
+        model = export_family.random_model(size, 0)
+        assert [spec.name for spec in model.specs] == [spec.name for spec in published]
+        assert set(model.tables) == set(family.tables(family.published))
+
+
+@pytest.mark.parametrize("kind", REQUEST_KINDS)
+def test_a_kind_of_request_is_answered_or_refused_by_name(
+    family: FamilySpec, family_pipeline: Pipeline, pixels: np.ndarray, kind: str
+) -> None:
+    request = EXAMPLES[kind]
+    with family_pipeline.open(pixels) as session:
+        if kind in family.lacks:
+            with pytest.raises(InputError) as refused:
+                session.ask(request) if isinstance(request, Question) else session.run(request)
+            assert family.title in str(refused.value) and family.lacks[kind] in str(refused.value)
+            assert Expressions.kind in str(refused.value)  # what it does answer
+        elif isinstance(request, Question):
+            assert len(session.ask(request).finished().token_ids) in (1, 2)
+        else:
+            for result in session.run(request):
+                assert isinstance(result, Instances)
+                assert result.masks.shape[1:] == pixels.shape[:2]
+                assert result.task in family.answers(type(request))
+                assert result.timings_ms and result.to_json()["kind"] == "instances"
+
+
+def test_a_second_request_runs_no_image_graph_and_changes_nothing(
+    family: FamilySpec, family_bundle_dir: Path, pixels: np.ndarray
+) -> None:
+    bundle = Bundle.open(family_bundle_dir)
+    image_graphs = {graph.spec.name for graph in bundle.manifest.graphs if graph.spec.reuse is Reuse.IMAGE}
+    text_graphs = {graph.spec.name for graph in bundle.manifest.graphs if graph.spec.reuse is Reuse.TEXT}
+    with OnnxRuntimeBackend(threads=1) as backend:
+        graphs = RecordingGraphs(OpenedGraphs(bundle, backend))
+        model = family.open_model(bundle, graphs, backend)
+        first = family.with_task(Expressions(TEXTS[:1]))
+        second = family.with_task(Expressions(TEXTS[1:]))
+        kept = model.open(pixels)
+        model.segment(kept, first)
+        graphs.calls.clear()
+        found = model.segment(kept, second)
+        assert image_graphs and not image_graphs & {name for name, calls in graphs.calls.items() if calls}
+        graphs.calls.clear()
+        again = model.segment(kept, second)
+        assert not (image_graphs | text_graphs) & {name for name, calls in graphs.calls.items() if calls}
+        alone = model.segment(model.open(pixels), second)
+    assert same(found, alone) and same(again, alone)
+
+
+def test_an_image_computed_elsewhere_gives_the_same_masks(
+    family: FamilySpec, family_bundle_dir: Path, pixels: np.ndarray
+) -> None:
+    """As Triton's ensemble does: the image graphs run as models of their own, on what `image_inputs` makes."""
+    bundle = Bundle.open(family_bundle_dir)
+    request = family.with_task(Expressions(TEXTS))
+    with OnnxRuntimeBackend(threads=1) as backend:
+        graphs = OpenedGraphs(bundle, backend)
+        model = family.open_model(bundle, graphs, backend)
+        known = {name: backend.upload(array) for name, array in family.image_inputs(bundle)(pixels).items()}
+        for spec in (graph.spec for graph in bundle.manifest.graphs if graph.spec.reuse is Reuse.IMAGE):
+            known |= graphs[spec.name].run({name: known[name] for name in spec.input_names()})
+        height, width = pixels.shape[:2]
+        computed = model.open_computed(known, (height, width))
+        assert same(model.segment(computed, request), model.segment(model.open(pixels), request))
+
+
+def test_the_warm_up_uses_every_graph(family: FamilySpec, family_bundle_dir: Path, pixels: np.ndarray) -> None:
+    bundle = Bundle.open(family_bundle_dir)
+    with OnnxRuntimeBackend(threads=1) as backend:
+        for ask in (lambda m: warm_up(family, m, m.open(pixels)), lambda m: m.exercise(pixels)):
+            graphs = RecordingGraphs(OpenedGraphs(bundle, backend))
+            model: Any = family.open_model(bundle, graphs, backend)
+            ask(model)
+            assert {name for name, calls in graphs.calls.items() if calls} == {
+                g.spec.name for g in bundle.manifest.graphs
+            }
+
+
+def test_a_batch_is_its_rows(family: FamilySpec, family_bundle_dir: Path, pixels: np.ndarray) -> None:
+    """Every graph, on two real calls put together: no row sees the other one."""
+    bundle = Bundle.open(family_bundle_dir)
+    with OnnxRuntimeBackend(threads=1) as backend:
+        graphs = RecordingGraphs(OpenedGraphs(bundle, backend))
+        model = family.open_model(bundle, graphs, backend)
+        for image in (pixels, np.ascontiguousarray(pixels[::-1, :, ::-1])):
+            model.exercise(image)
+        for entry in bundle.manifest.graphs:
+            one, other = graphs.calls[entry.spec.name][:1] + graphs.calls[entry.spec.name][-1:]
+            stacked = {name: np.concatenate([one.inputs[name], other.inputs[name]]) for name in one.inputs}
+            made = graphs.graphs[entry.spec.name].run({name: backend.upload(a) for name, a in stacked.items()})
+            for name, buffer in made.items():
+                expected = np.concatenate([one.outputs[name], other.outputs[name]])
+                extent = float(np.ptp(expected)) or 1.0
+                error = float(np.abs(buffer.to_host() - expected).max()) / extent
+                assert error <= FEATURE, (entry.spec.name, name, error)
+
+
+@pytest.mark.parametrize("text", ["", "  \n ", "x" * 30_000, "\ud800"])
+def test_text_that_nobody_can_have_meant_is_refused(family_pipeline: Pipeline, pixels: np.ndarray, text: str) -> None:
+    with family_pipeline.open(pixels) as session, pytest.raises(PromptError):
+        session.segment(text)
+
+
+def test_videos_are_pushed_or_refused(family: FamilySpec, family_pipeline: Pipeline, pixels: np.ndarray) -> None:
+    if not family.video_tasks:
+        with pytest.raises(InputError, match=family.title):
+            family_pipeline.open_video()
+        return
+    video, frames = family_pipeline.open_video(), 3
+    ready = [one for _ in range(frames) for one in video.push(pixels, TEXTS)] + video.finish()
+    assert [one.frame for one in ready] == list(range(frames))
+    assert all(len(one.results) == len(TEXTS) for one in ready)
+
+
+def test_arrays_of_the_original_code(name: str, shared_dir: Path) -> None:
+    report = golden_report(shared_dir, name)
+    assert report.failures == []
+    assert {row.engine for row in report.compared} == {MODULES, ONNX}
+    assert GoldenFolder.open(TESTS / "golden" / name).cases()

@@ -1,0 +1,67 @@
+"""What is asked from outside, as requests of a family; what it does not answer is refused in its own words."""
+
+import re
+
+import pytest
+
+from hyperseg_runtime.contracts.requests import Classes, Expressions, Question
+from hyperseg_runtime.contracts.sampling import Sampling
+from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.families import FAMILIES
+from hyperseg_runtime.families.family import VIDEO, FamilySpec
+from hyperseg_serving.contract import Options
+from hyperseg_serving.service.asked import asked_of, asked_of_frame
+from hyperseg_serving.service.requests import Request
+
+TALKER = next(family for family in FAMILIES.values() if family.answers(Question))
+BY_KIND = {
+    Expressions.kind: Request(b"file", ("a",)),
+    Classes.kind: Request(b"file", classes=("a",)),
+    Question.kind: Request(question="a?"),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+@pytest.mark.parametrize("kind", BY_KIND)
+def test_a_kind_of_request_is_answered_or_refused_in_the_familys_words(family: FamilySpec, kind: str) -> None:
+    if kind in family.lacks:
+        with pytest.raises(InputError, match=re.escape(family.lacks[kind])):
+            asked_of(family, BY_KIND[kind])
+    else:
+        (asked,) = asked_of(family, BY_KIND[kind])
+        assert asked.kind == kind and asked.task == family.answers(type(asked))[0]
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_frames_too(family: FamilySpec) -> None:
+    if VIDEO in family.lacks:
+        with pytest.raises(InputError, match=re.escape(family.lacks[VIDEO])):
+            asked_of_frame(family, Request(b"file", ("a",)))
+    else:
+        task = family.video_tasks[0].name
+        assert asked_of_frame(family, Request(b"file", ("a",))) == Expressions(("a",), task)
+        with pytest.raises(InputError, match="unknown task 'none'"):
+            asked_of_frame(family, Request(b"file", ("a",), options=Options(task="none")))
+
+
+def test_options_reach_what_they_are_for() -> None:
+    options = Options(max_tokens=3, temperature=0.5, seed=1, things=(True, False))
+    request = Request(b"file", ("a",), ("b", "c"), "d?", options)
+    question, expressions, classes = asked_of(TALKER, request)
+    assert question == Question("d?", Sampling(0.5, 1.0, 1), 3, TALKER.answers(Question)[0])
+    assert expressions == Expressions(("a",), TALKER.answers(Expressions)[0], 3)
+    assert classes == Classes(("b", "c"), TALKER.answers(Classes)[0], (True, False))
+
+
+def test_a_task_goes_to_the_requests_that_have_it() -> None:
+    second = TALKER.answers(Expressions)[1]
+    question, expressions = asked_of(TALKER, Request(b"file", ("a",), question="d?", options=Options(task=second)))
+    assert (question.task, expressions.task) == (TALKER.answers(Question)[0], second)
+    with pytest.raises(InputError, match=f"unknown task {second!r}"):
+        asked_of(TALKER, Request(question="d?", options=Options(task=second)))
+
+
+@pytest.mark.parametrize(("classes", "things"), [(("a", "a"), None), (("a", "b"), (True,))])
+def test_class_lists_that_are_none(classes: tuple[str, ...], things: tuple[bool, ...] | None) -> None:
+    with pytest.raises(InputError):
+        asked_of(TALKER, Request(b"file", classes=classes, options=Options(things=things)))
