@@ -1,5 +1,6 @@
 """`hyperseg-trt chat`: an answer as text."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +38,8 @@ def chat(
     if len(words) > 2:
         raise InputError("chat takes IMAGE and QUESTION; put a question of several words into quotes")
     image, question = (Path(words[0]) if len(words) == 2 else None), words[-1]
+    if image is None and os.path.isfile(question):  # noqa: PTH113  (Path.is_file raises for texts that are too long)
+        raise InputError(f"{question} is a file: what is the question about it?")
     options.require_texts([question])
     if image is not None:
         refuse_own_result(image)

@@ -20,23 +20,21 @@ START = b'{\n "frames": ['
 class VideoRecord:
     """A JSON object with the `frames` so far; a whole one, and sealed as a result, after every call.
 
-    It is changed in place: writing hours of video anew for every frame would take longer than the video. Only a
-    power cut in the middle of a write leaves less than an object.
+    It appears with the first frame, and is changed in place: writing hours of video anew for every frame would take
+    longer than the video. Only a power cut in the middle of a write leaves less than an object.
     """
 
     def __init__(self, folder: ResultFolder, source: str) -> None:
         """Raises OutputError where `folder` has another file of this name."""
+        folder.require_free([VIDEO_RECORD], source)
+        self._folder = folder
         self._path = folder.directory / VIDEO_RECORD
         self._source = source
-        empty = START + b"]\n}\n"
-        folder.write(VIDEO_RECORD, empty, source)
+        self._file: FileIO | None = None
         self._digest = hashlib.sha256(START)
         self._end = len(START)
         self._frames = 0
-        with explained(self._path):
-            self._file = FileIO(self._path, "r+b")
         self._tail = self._rest({"complete": False})
-        self._put(self._tail)
 
     def add(self, frame: Mapping[str, Any]) -> None:
         """One more frame. Raises ResourceError where the disk is full; the frames before stay."""
@@ -69,11 +67,17 @@ class VideoRecord:
     def _put(self, data: bytes) -> None:
         """Without a buffer: what a full disk refuses once is not tried again when the file is closed."""
         with explained(self._path):
-            self._file.seek(self._end)
+            file = self._file or self._opened()
+            file.seek(self._end)
             left = memoryview(data)
             while left:
-                left = left[self._file.write(left) :]
-            self._file.truncate()
+                left = left[file.write(left) :]
+            file.truncate()
+
+    def _opened(self) -> FileIO:
+        self._folder.write(VIDEO_RECORD, START + b"]\n}\n", self._source)
+        self._file = FileIO(self._path, "r+b")
+        return self._file
 
     def __enter__(self) -> Self:
         return self
@@ -81,6 +85,7 @@ class VideoRecord:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(OSError):
-            os.fsync(self._file.fileno())
-        self._file.close()
+        if self._file is not None:
+            with suppress(OSError):
+                os.fsync(self._file.fileno())
+            self._file.close()
