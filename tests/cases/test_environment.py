@@ -34,7 +34,7 @@ def test_a_bundle_in_a_folder_of_links(bundle_copy: Path, run_cli: RunCli, case:
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(path)
     result = run_cli("run", snapshot, case / "labelme" / "photo.jpg", "cup", "--out", case / "out")
-    assert result.code == 6 and "manifest.json is a link" in result.err
+    assert result.code == 6 and "manifest.json goes through a link" in result.err
     assert f"cp -rL {snapshot} COPY" in result.err and "missing" not in result.err
     subprocess.run(["cp", "-rL", snapshot, tmp_path / "COPY"], check=True)
     Bundle.open(tmp_path / "COPY")
