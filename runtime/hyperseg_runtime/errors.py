@@ -18,8 +18,8 @@ HypersegError                     exit 1   unexpected
 ├── UnavailableError              exit 10  a server cannot be reached, or has no room for the request now
 └── PartialInputError             exit 11  part of the input could not be read; the results of the rest are written
 
-A message says what was expected, what was found, what is available and what to do. A Notice is a warning: shown, without
-an exit code of its own.
+A message says what was expected, what was found, what is available and what to do. A Notice is a warning: it is shown
+and has no exit code.
 """
 
 NOT_FINITE = "the network produced NaN or infinite values; run verify: the weights or the precision are at fault"

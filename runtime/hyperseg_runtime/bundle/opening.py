@@ -111,7 +111,7 @@ def _manifest_bytes(directory: Path, path: Path) -> bytes:
 
 def _linked(directory: Path, name: str) -> str:
     return (
-        f"bundle {directory}: {name} goes through a link, as in the Hugging Face Hub's cache; bundles hold plain files, "
+        f"bundle {directory}: {name} goes through a link, as in the cache of Hugging Face; bundles hold plain files, "
         f"because what a link leads to can change: make a copy without links, `cp -rL {directory} COPY`, and use that"
     )
 
