@@ -20,10 +20,9 @@ from hyperseg_export.checkpoint.lora import ADAPTER_CONFIG, AdapterFolder
 from hyperseg_export.export import write_graph
 from hyperseg_export.jobs.progress import Silent
 from hyperseg_export.opening import open_checkpoint
-from hyperseg_export.parity import entries as parity_entries
+from hyperseg_export.parity.tolerances import Tolerances
 from hyperseg_export.verify import verify_bundle
 from hyperseg_runtime import Pipeline
-from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.opening import Bundle, describe_file
 from hyperseg_runtime.errors import (
     BundleError,
@@ -141,7 +140,7 @@ def test_a_damaged_bundle_stays_as_it_is(bundle: Path, adapters: Path) -> None:
 def test_a_swap_that_fails_parity_is_not_made(
     bundle: Path, small_checkpoint: Path, adapters: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parity_entries, "tolerance_of", lambda output: 1e-12)
+    monkeypatch.setattr(Tolerances, "of", lambda self, output: 1e-12)
     unchanged(bundle, ParityError, "the bundle keeps its old adapter", adapters / "second", small_checkpoint)
 
 
@@ -238,5 +237,5 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def scores(bundle: Path, image: Path) -> np.ndarray:
-    with Pipeline.load(bundle, OnnxRuntimeBackend(threads=1)) as pipeline:
+    with Pipeline.load(bundle, threads=1) as pipeline:
         return np.asarray(pipeline(image, "the cup").score)

@@ -44,12 +44,18 @@ def test_run_writes_what_it_says(run_cli: RunCli, tiny_bundle: Path, coffee: Pat
     mask = np.asarray(Image.open(tmp_path / "coffee.jpg.mask.png"))
     assert mask.shape == (400, 600)
     assert set(np.unique(mask)) == {0, 255}
-    best = content["masks"][0]
+    best = content["instances"][0]
     assert np.array_equal(decode_rle(best["segmentation"]), mask == 255)
     assert best["area_px"] == (mask == 255).sum()
+<<<<<<< HEAD
     stages = ["preprocess", "clip_encoder", "image_encoder", "fvp", "pixel_decoder", "assemble", "llm", "mask_decoder"]
     assert list(content["timings_ms"]) == [*stages, "best_mask"]
     overlay = np.asarray(Image.open(tmp_path / "coffee.jpg.overlay.png")).astype(int)
+=======
+    stages = ["preprocess", "clip_encoder", "image_encoder", "fvp", "pixel_decoder", "input_embeddings"]
+    assert list(content["timings_ms"]) == [*stages, "llm", "mask_decoder", "best_mask"]
+    overlay = np.asarray(Image.open(tmp_path / "coffee.overlay.png")).astype(int)
+>>>>>>> tests-core
     changed = np.abs(overlay - np.asarray(Image.open(coffee)).astype(int)).sum(2) > 0
     assert changed[mask == 255].mean() > 0.99
 
@@ -68,17 +74,23 @@ def test_run_tells_a_human(run_cli: RunCli, tiny_bundle: Path, coffee: Path, tmp
         assert part in result.out
     unknown = run_cli("run", tiny_bundle, coffee, "the cup", "--out", tmp_path, "--task", "poetry")
     assert unknown.code == 2
-    assert "unknown task 'poetry'; HyperSeg knows referring, reasoning" in unknown.err
+    assert "unknown task 'poetry' for expressions; HyperSeg knows referring, reasoning, naming" in unknown.err
 
 
 def test_several_texts_get_numbered_files(run_cli: RunCli, tiny_bundle: Path, coffee: Path, tmp_path: Path) -> None:
     result = run_cli("run", tiny_bundle, coffee, "the cup", "a spoon", "--out", tmp_path, "--json")
     assert result.code == 0, result.err
     contents = json.loads(result.out)["results"]
+<<<<<<< HEAD
     assert [content["text"] for content in contents] == ["the cup", "a spoon"]
     kinds = (("mask", "png"), ("overlay", "png"), ("result", "json"))
     names = [f"coffee.jpg.{kind}-{number}.{ending}" for number in (1, 2) for kind, ending in kinds]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+=======
+    assert [content["asked"] for content in contents] == [["the cup"], ["a spoon"]]
+    endings = ("mask.png", "overlay.png", "json")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f"coffee.{n}.{e}" for n in (1, 2) for e in endings)
+>>>>>>> tests-core
     for content in contents:
         assert all(Path(path).is_file() for path in content["files"].values())
     shown = run_cli("run", tiny_bundle, coffee, "the cup", "a spoon", "--out", tmp_path)
@@ -99,7 +111,7 @@ def test_the_native_kernel_gives_the_same_mask(
         result = run_cli("run", tiny_bundle, coffee, "the cup", "--out", tmp_path, "--json", *options)
         assert result.code == 0, result.err
         contents.append(json.loads(result.out))
-    plain, native = (content["masks"][0] for content in contents)
+    plain, native = (content["instances"][0] for content in contents)
     assert native["segmentation"] == plain["segmentation"] and abs(native["score"] - plain["score"]) <= 2e-6
 
 
@@ -120,13 +132,19 @@ def test_without_a_compiler_native_says_so_and_runs(
 
 
 def test_names_first(run_cli: RunCli, tiny_bundle: Path, coffee: Path, tmp_path: Path) -> None:
-    result = run_cli("run", tiny_bundle, coffee, "Name the things.", "--name-first", "--out", tmp_path, "--json")
+    """One result for the request: an instance for each name, best first, and the best one's mask as a picture."""
+    arguments = ("Name the things.", "--task", "naming", "--out", tmp_path)
+    result = run_cli("run", tiny_bundle, coffee, *arguments, "--json")
     assert result.code == 0, result.err
     content = json.loads(result.out)
-    assert {one["task"] for one in content.get("results", [content])} == {"naming"}
-    for arguments in (("a", "b"), ("a", "--task", "reasoning")):
-        refused = run_cli("run", tiny_bundle, coffee, *arguments, "--name-first", "--out", tmp_path)
-        assert refused.code == 2 and "--name-first takes one TEXT and no --task" in refused.err
+    assert (content["asked"], content["task"]) == (["Name the things."], "naming")
+    scores = [instance["score"] for instance in content["instances"]]
+    assert scores and scores == sorted(scores, reverse=True)
+    mask = np.asarray(Image.open(tmp_path / "coffee.mask.png")) == 255
+    assert np.array_equal(decode_rle(content["instances"][0]["segmentation"]), mask)
+    shown = run_cli("run", tiny_bundle, coffee, *arguments)
+    assert shown.code == 0 and shown.out.count("score ") == len(scores)
+    assert f"{content['instances'][0]['label']}: score" in shown.out
 
 
 def test_chat_prints_the_answer(run_cli: RunCli, tiny_bundle: Path, coffee: Path) -> None:
