@@ -50,7 +50,7 @@ trt() {
 checkpoint() {
     "$python" -c 'import sys
 from pathlib import Path
-from hyperseg_export.families import EXPORT_FAMILIES
+from hyperseg_export.families.registry import EXPORT_FAMILIES
 folder = Path(sys.argv[1]); folder.mkdir(parents=True, exist_ok=True)
 next(iter(EXPORT_FAMILIES.values())).write_random(folder, sys.argv[2], 0)' "$@"
 }
