@@ -187,7 +187,7 @@ def inspector_report(bundle: Path | None) -> dict[str, Any]:
 def exchanged_weights(bundle: Path | None) -> dict[str, Any]:
     """STRIP_PLAN beside REFIT_INDIVIDUAL, with a constant in the body of a function that two nodes call."""
     import tensorrt as trt
-    from onnx import helper, load, numpy_helper, save
+    from onnx import helper, numpy_helper
 
     body = [
         helper.make_node("Constant", [], ["half"], value=numpy_helper.from_array(np.float32(0.5), "half")),
@@ -199,12 +199,8 @@ def exchanged_weights(bundle: Path | None) -> dict[str, Any]:
         helper.make_node("Half", ["once"], ["y"], domain="hyperseg"),
     ]
     weights = numpy_helper.from_array(np.full(4, 8, np.float32), "w")
-    path = model_file(nodes, {"x": (1, 4)}, {"y": (1, 4)}, [weights])
-    model = load(path)
-    opset = [helper.make_opsetid("", 24)]
-    model.functions.append(helper.make_function("hyperseg", "Half", ["a"], ["b"], body, opset))
-    model.opset_import.append(helper.make_opsetid("hyperseg", 1))
-    save(model, path)
+    function = helper.make_function("hyperseg", "Half", ["a"], ["b"], body, [helper.make_opsetid("", 24)])
+    path = model_file(nodes, {"x": (1, 4)}, {"y": (1, 4)}, [weights], functions=[function])
     flags = [trt.BuilderFlag.REFIT_INDIVIDUAL, trt.BuilderFlag.STRIP_PLAN]
     engine = read(built(path, spec_of(path), (), flags))
     names = sorted(trt.Refitter(engine, KEPT[-1].logger).get_all_weights())
@@ -278,7 +274,12 @@ def attention(width: int, kind: str, mask: str) -> tuple[Path, Arrays, Arrays]:
 
 
 def model_file(
-    nodes: list[Any], inputs: dict[str, Any], outputs: dict[str, Any], weights: Any = (), mask: str = ""
+    nodes: list[Any],
+    inputs: dict[str, Any],
+    outputs: dict[str, Any],
+    weights: Any = (),
+    mask: str = "",
+    functions: Any = (),
 ) -> Path:
     """An ONNX file with fixed shapes; float32 at its borders, but for a mask of truth values."""
     import onnx
@@ -290,7 +291,8 @@ def model_file(
         for side in (inputs, outputs)
     )
     graph = helper.make_graph(nodes, "check", given, made, list(weights))
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)], ir_version=10)
+    opsets = [helper.make_opsetid(domain, version) for domain, version in (("", 24), ("hyperseg", 1))]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10, functions=functions)
     path = Path(tempfile.mkdtemp()) / "check.onnx"
     onnx.save(onnx.shape_inference.infer_shapes(model), path)
     return path
