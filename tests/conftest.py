@@ -3,7 +3,6 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,14 +10,21 @@ import pytest
 
 from hyperseg_runtime import console
 from hyperseg_runtime.cli.app import make_app
-from support import FIRST_FAMILY, CliResult, RunCli, family_bundle, family_checkpoint, forget_doubles, made_once
+from support import (
+    FIRST_FAMILY,
+    CliResult,
+    RunCli,
+    doubled,
+    family_bundle,
+    family_checkpoint,
+    made_once,
+)
 
 pytest_plugins = ["bundle_fixtures"]
 
 Compiled = TypeVar("Compiled")
 TESTS = Path(__file__).parent
 GOLDEN = TESTS / "golden" / FIRST_FAMILY
-DOUBLE_PATHS = [str(TESTS / "doubles"), str(TESTS)]
 PHOTOS = TESTS.parent / "export" / "hyperseg_export" / "samples"
 
 
@@ -119,19 +125,6 @@ def tensorrt_double() -> Iterator[None]:
     """See `doubled`."""
     with doubled():
         yield
-
-
-@contextmanager
-def doubled() -> Iterator[None]:
-    """`import tensorrt` and `import cuda` give the doubles of tests/doubles, here and in processes started here."""
-    with pytest.MonkeyPatch.context() as patch:
-        for path in reversed(DOUBLE_PATHS):
-            patch.syspath_prepend(path)
-        known = os.environ.get("PYTHONPATH")
-        patch.setenv("PYTHONPATH", os.pathsep.join([*DOUBLE_PATHS, *([known] if known else [])]))
-        forget_doubles()
-        yield
-        forget_doubles()
 
 
 @pytest.fixture(scope="session")

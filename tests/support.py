@@ -1,12 +1,16 @@
 """Types and helpers that tests and fixtures share."""
 
 import fcntl
+import os
 import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
 
 if TYPE_CHECKING:
     from hyperseg_export.parity.golden import GoldenReport
@@ -66,6 +70,7 @@ def golden_report(shared: Path, family: str) -> "GoldenReport":
     return report
 
 
+DOUBLE_PATHS = [str(TESTS / "doubles"), str(TESTS)]
 DOUBLES = (
     "tensorrt",
     "cuda",
@@ -82,3 +87,16 @@ def forget_doubles() -> None:
     """The next import of a double starts with a fresh GPU and reads the environment anew."""
     for name in [name for name in sys.modules if name.split(".")[0] in DOUBLES]:
         del sys.modules[name]
+
+
+@contextmanager
+def doubled() -> Iterator[None]:
+    """`import tensorrt` and `import cuda` give the doubles of tests/doubles, here and in processes started here."""
+    with pytest.MonkeyPatch.context() as patch:
+        for path in reversed(DOUBLE_PATHS):
+            patch.syspath_prepend(path)
+        known = os.environ.get("PYTHONPATH")
+        patch.setenv("PYTHONPATH", os.pathsep.join([*DOUBLE_PATHS, *([known] if known else [])]))
+        forget_doubles()
+        yield
+        forget_doubles()

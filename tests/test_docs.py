@@ -51,7 +51,7 @@ def test_the_commands_of_the_readme_run(
     for _, *arguments in lines[:-2]:
         result = run_cli(*arguments)
         assert result.code == 0, result.err
-    assert Path("results/photo.1.mask.png").is_file()
+    assert Path("results/photo.jpg.mask-1.png").is_file()
     program = "\n".join(code_blocks("python"))
     exec(compile(program, "README.md", "exec"), {})
 
@@ -74,7 +74,9 @@ def test_exit_codes_are_those_of_the_errors() -> None:
     flat = " ".join(README.split())
     assert " ".join(EXIT_CODES.split()).removeprefix("Exit codes: ") in flat
     documented = {int(code) for code in re.findall(r"(\d+) [a-z]", EXIT_CODES)}
-    classes = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
+    classes = [
+        value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, errors.HypersegError)
+    ]
     assert {error.exit_code for error in classes} <= documented
     drawn = errors.__doc__ or ""
     assert all(error.__name__ in drawn for error in classes)

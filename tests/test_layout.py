@@ -67,7 +67,7 @@ def test_every_dependency_is_pinned_in_the_constraints() -> None:
 def test_no_file_names_a_machine() -> None:
     """The project knows no machine: no home folders, no checkout paths, no temporary folders by name."""
     folders = (*COMPONENTS, "docs", "tests")
-    paths = [path for path in ROOT.iterdir() if path.is_file()]
+    paths = [path for path in ROOT.iterdir() if path.is_file() and path.name != ".git"]  # a file in a work tree
     paths += [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
     for path in paths:
         if path.suffix in {".py", ".md", ".toml", ".txt", ".json", ".yml", ".sh", ""}:

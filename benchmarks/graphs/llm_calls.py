@@ -12,7 +12,7 @@ from hyperseg_runtime.backends.onnxruntime.backend import HostBuffer, OnnxRuntim
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.families.hyperseg.spec import cache_names
 from hyperseg_runtime.llm.packing import PackedPrompts, pack
-from hyperseg_runtime.llm.prompt import Prompt, Slot, SlotKind
+from hyperseg_runtime.llm.prompt import IMAGE, LEARNED, Prompt, Slot, SlotKind
 
 SEED = 0
 
@@ -96,9 +96,15 @@ def prompt(expression_tokens: int) -> Prompt:
     def text(count: int, kind: SlotKind = SlotKind.TEXT) -> Slot:
         return Slot.text([next(ids) for _ in range(count)], kind)
 
-    before = (text(36), Slot(SlotKind.IMAGE, 729), text(1), Slot(SlotKind.PERCEIVER, 128), text(16))
+    before = (
+        text(36),
+        Slot.block(SlotKind.IMAGE, 729, IMAGE),
+        text(1),
+        Slot.block(SlotKind.PERCEIVER, 128, IMAGE),
+        text(16),
+    )
     own = Slot.text([expression_tokens * 1000 + i for i in range(expression_tokens)], SlotKind.CONDITION)
-    return Prompt((*before, own, text(15), Slot(SlotKind.MASK_QUERIES, 100)))
+    return Prompt((*before, own, text(15), Slot.block(SlotKind.MASK_QUERIES, 100, LEARNED)))
 
 
 def one(asked: Prompt, held: tuple[Any, ...]) -> PackedPrompts:
@@ -108,7 +114,10 @@ def one(asked: Prompt, held: tuple[Any, ...]) -> PackedPrompts:
 
 def decode_steps(asked: Prompt, count: int) -> list[PackedPrompts]:
     longer = [Prompt((*asked.slots, Slot.text(list(range(9, 9 + n))))) for n in range(count + 1)]
-    plain = [Prompt((Slot(SlotKind.IMAGE, p.length - n), *p.slots[len(asked.slots) :])) for n, p in enumerate(longer)]
+    plain = [
+        Prompt((Slot.block(SlotKind.IMAGE, p.length - n, IMAGE), *p.slots[len(asked.slots) :]))
+        for n, p in enumerate(longer)
+    ]
     return [one(new, old.rows) for old, new in pairwise(plain)]
 
 

@@ -5,7 +5,8 @@ import tempfile
 from pathlib import Path
 
 from hyperseg_export.families.registry import EXPORT_FAMILIES
-from hyperseg_runtime.errors import InputError, OutputError
+from hyperseg_export.jobs.replacing import require_replaceable
+from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.files import explained, replace_folder
 
 
@@ -17,8 +18,7 @@ def make_tiny(directory: Path, family: str | None, seed: int, overwrite: bool = 
     family = family or next(iter(EXPORT_FAMILIES))
     if family not in EXPORT_FAMILIES:
         raise InputError(f"unknown family {family!r}; families known here: {', '.join(EXPORT_FAMILIES)}")
-    if directory.exists() and not overwrite:
-        raise OutputError(f"{directory} exists; give another name, or --overwrite to replace it")
+    require_replaceable(directory, overwrite)
     with explained(directory):
         directory.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))

@@ -56,8 +56,11 @@ def compiler_version(compiler: str) -> str:
 
 
 def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/hyperseg-trt, by default ~/.cache/hyperseg-trt."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hyperseg-trt"
+    """$XDG_CACHE_HOME/hyperseg-trt, by default ~/.cache/hyperseg-trt. Raises NativeBuildError if there is no home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hyperseg-trt"
+    except RuntimeError as error:
+        raise NativeBuildError("this user has no home folder to keep it in; set XDG_CACHE_HOME") from error
 
 
 def compile_into(library: Path, command: Sequence[str]) -> None:

@@ -6,8 +6,10 @@ import math
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from types import ModuleType
 from typing import Any
 
@@ -17,13 +19,15 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 from rich.text import Text
 
-from hyperseg_runtime.errors import EnvironmentMissingError, HypersegError
+from hyperseg_runtime.errors import EnvironmentMissingError, HypersegError, Notice
 
 OWN_PACKAGES = ("hyperseg_kernels", "hyperseg_runtime", "hyperseg_serving", "hyperseg_bench", "hyperseg_export")
 DEBUG_VARIABLE = "HYPERSEG_DEBUG"
 PROGRESS_FROM_BYTES = 500_000_000
 """Hashing less than this takes under a second or two; no bar is drawn."""
 INTERRUPTED = 130
+READER_GONE = 141
+"""What shells show for a program whose output nobody reads any more, as in `... | head`."""
 
 PIPED_WIDTH = 200
 """Columns when the output is no terminal; rich would fold tables at 80."""
@@ -34,22 +38,65 @@ err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 def run_app(app: typer.Typer) -> None:
     """Run a command line; never shows a traceback for an error that was raised on purpose."""
+    _encode_anything()
+    with warnings.catch_warnings():
+        _show_warnings()
+        sys.exit(_run(app))
+
+
+def _run(app: typer.Typer) -> int:
+    """The exit code."""
     try:
         code = int(app(standalone_mode=False) or 0)  # typer returns the code of Exit and of Ctrl-C
         if code == INTERRUPTED:
             raise KeyboardInterrupt
+        sys.stdout.flush()
+        return code
     except HypersegError as error:
         err.print(f"error: {error}", markup=False)
-        code = error.exit_code
+        return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         err.print("interrupted; export and build go on where they stopped when called again")
-        code = INTERRUPTED
+        return INTERRUPTED
     except MemoryError:
         err.print("error: memory ran out; close other programs or use a machine with more")
-        code = 7
+        return 7
+    except BrokenPipeError:
+        return _reader_gone()
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # typer's way of passing it on
+            return _reader_gone()
+        raise
     except Exception as error:
-        code = _unforeseen(error)
-    sys.exit(code)
+        return _unforeseen(error)
+
+
+def _reader_gone() -> int:
+    """Nothing is said, also not by the interpreter, which flushes at its end what the pipe did not take."""
+    with suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    return READER_GONE
+
+
+def _encode_anything() -> None:
+    """Names of files may hold what the terminal's encoding has no character for: it is escaped, not an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _show_warnings() -> None:
+    """Ours are one line each, every time; others as Python shows them."""
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+        if issubclass(category, Notice):
+            err.print(f"warning: {message}", markup=False)
+        else:
+            shown(message, category, *place, **options)
+
+    warnings.showwarning = show
+    warnings.simplefilter("always", Notice)
 
 
 def _unforeseen(error: Exception) -> int:
@@ -70,9 +117,13 @@ def _unforeseen(error: Exception) -> int:
     return 1
 
 
-def json_bytes(content: Any) -> bytes:
-    """UTF-8 JSON; numbers JSON has no word for (NaN, infinities) become null."""
-    return (json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+def json_bytes(content: Any, ascii_only: bool = False) -> bytes:
+    """UTF-8 JSON; numbers JSON has no word for (NaN, infinities) become null.
+
+    Bytes of a file's name that are no UTF-8, which Python holds as lone surrogates, become JSON escapes.
+    """
+    text = json.dumps(_finite(content), indent=1, ensure_ascii=ascii_only, allow_nan=False)
+    return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _finite(content: Any) -> Any:
@@ -84,8 +135,13 @@ def _finite(content: Any) -> Any:
 
 
 def print_json(content: Any) -> None:
-    """One object on stdout."""
-    sys.stdout.write(json_bytes(content).decode())
+    """One object on stdout; with escapes where its encoding lacks a character."""
+    text = json_bytes(content).decode()
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json_bytes(content, ascii_only=True).decode()
+    sys.stdout.write(text)
 
 
 def table(title: str, *columns: str) -> Table:
@@ -111,6 +167,11 @@ def load_extra(module: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith(OWN_PACKAGES):
             raise
+        if error.name in sys.stdlib_module_names:
+            raise EnvironmentMissingError(
+                f"this verb needs Python's module {error.name}, which {sys.platform} does not have; it runs on Linux "
+                "and macOS (running bundles on a CPU works on Windows, too)"
+            ) from error
         raise EnvironmentMissingError(
             f"this verb needs {error.name}, which is not installed; run: pip install 'hyperseg-trt[{extra}]'"
         ) from error

@@ -1,10 +1,11 @@
-"""What this machine has of what the verbs need, and how to get the rest. Imports nothing it reports on for long."""
+"""What this machine has of what the verbs need, and how to get the rest."""
 
 import os
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from hyperseg_runtime.contracts.cuda_versions import (
@@ -18,6 +19,7 @@ from hyperseg_runtime.contracts.cuda_versions import (
 )
 from hyperseg_runtime.contracts.tensorrt_versions import defects_of, require_usable
 from hyperseg_runtime.errors import HypersegError
+from hyperseg_runtime.importable import try_import
 
 NVIDIA_SMI_TIMEOUT_S = 20
 CHECKS = "hyperseg_trt.checks"
@@ -37,17 +39,45 @@ class Finding:
 
 def examine(directory: Path) -> list[Finding]:
     """Look at packages, GPU, memory and the disk of `directory`."""
+    with ThreadPoolExecutor() as pool:
+        modules = list(pool.map(_module, MODULES))
     return [
-        _package("onnxruntime", "run, verify on the CPU", "pip install hyperseg-trt"),
-        _package("torch", "export, verify", "pip install 'hyperseg-trt[export]'"),
+        *modules,
         _gpu(),
         _tensorrt(),
         _package("cuda-bindings", "build, run on engines", _tensorrt_line()),
-        _package("tritonclient", "serve init, client over grpc", "pip install 'hyperseg-trt[triton]'"),
-        *(entry.load()() for entry in sorted(entry_points(group=CHECKS))),
+        *(_checked(entry) for entry in sorted(entry_points(group=CHECKS))),
         _memory(),
         _disk(directory),
     ]
+
+
+MODULES = (
+    ("onnxruntime", "run, verify on the CPU", "pip install hyperseg-trt"),
+    ("torch", "export, verify", "pip install 'hyperseg-trt[export]'"),
+    ("tritonclient", "serve init, client over grpc", "pip install 'hyperseg-trt[triton]'"),
+)
+
+
+def _module(asked: tuple[str, str, str]) -> Finding:
+    """What imports decides: the same module comes in packages of several names."""
+    module, needed_for, advice = asked
+    found = try_import(module)
+    if found.version is None:
+        broken = f"{', '.join(found.packages)}: uninstall and install it again"
+        return Finding(module, needed_for, found.shown, False, broken if found.packages else advice)
+    several = len(found.packages) > 1
+    kept = f"{' and '.join(found.packages)} overwrite each other: uninstall all of them, then install the one you want"
+    return Finding(module, needed_for, found.shown, True, kept if several else "")
+
+
+def _checked(entry: EntryPoint) -> Finding:
+    """What a package of ours says of its own part; a check that fails is a finding, too."""
+    try:
+        found: Finding = entry.load()()
+    except Exception as error:  # whatever is wrong with the machine; the other findings matter all the more
+        return Finding(entry.name, "", "could not be looked for", False, f"{type(error).__name__}: {error}")
+    return found
 
 
 def _package(name: str, needed_for: str, advice: str) -> Finding:
@@ -109,6 +139,8 @@ def _tensorrt_line() -> str:
 
 
 def _memory() -> Finding:
+    if not hasattr(os, "sysconf"):
+        return Finding("memory", "export, build", "not known on this platform", True)
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     advice = "" if total >= 24e9 else "the full model's export needs about 16 GB, its engines about 20 GB"
     return Finding("memory", "export, build", f"{total / 1e9:.0f} GB", total >= 24e9, advice)

@@ -15,9 +15,11 @@ HypersegError                     exit 1   unexpected
 ├── ResourceError                 exit 7   disk or memory ran out
 ├── AuditError                    exit 8   an engine is not what was planned
 ├── ServerError                   exit 9   a server failed at a request
-└── UnavailableError              exit 10  a server cannot be reached, or has no room for the request now
+├── UnavailableError              exit 10  a server cannot be reached, or has no room for the request now
+└── PartialInputError             exit 11  part of the input could not be read; the results of the rest are written
 
-A message says what was expected, what was found, what is available and what to do.
+A message says what was expected, what was found, what is available and what to do. A Notice is a warning: it is shown
+and has no exit code.
 """
 
 NOT_FINITE = "the network produced NaN or infinite values; run verify: the weights or the precision are at fault"
@@ -88,3 +90,11 @@ class ServerError(HypersegError):
 
 class UnavailableError(HypersegError):
     exit_code = 10
+
+
+class PartialInputError(HypersegError):
+    exit_code = 11
+
+
+class Notice(UserWarning):
+    """Something that was not as the caller may think: shown as one line by the command line."""

@@ -5,6 +5,7 @@ import errno
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,19 +17,37 @@ from hyperseg_runtime.errors import OutputError, ResourceError
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+LOST = (*NO_ROOM, errno.EIO)
+"""What a file system says when data did not get to the disk; anything else means that it makes no such promise."""
+
+
 def fsync_file(file: BufferedWriter) -> None:
     """Flush a file down to the disk."""
     file.flush()
-    os.fsync(file.fileno())
+    _fsync(file.fileno())
 
 
 def fsync_directory(directory: Path) -> None:
-    """Make renames inside `directory` survive a power cut."""
-    handle = os.open(directory, os.O_RDONLY)
+    """Make renames inside `directory` survive a power cut, where the file system can promise that.
+
+    Network and FUSE file systems, and Windows, may refuse to open or flush a folder; its files are safe all the same.
+    """
     try:
-        os.fsync(handle)
+        handle = os.open(directory, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        _fsync(handle)
     finally:
         os.close(handle)
+
+
+def _fsync(handle: int) -> None:
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno in LOST:
+            raise
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -99,6 +118,8 @@ def replace_folder(source: Path, target: Path) -> None:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Let two folders swap names (Linux's renameat2); False where system or file system cannot."""
+    if sys.platform != "linux":
+        return False
     call = getattr(ctypes.CDLL(None), "renameat2", None)
     if call is None:
         return False

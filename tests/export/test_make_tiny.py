@@ -45,10 +45,11 @@ def test_an_existing_folder_is_kept(tmp_path: Path) -> None:
 def test_overwrite_replaces_all_of_the_folder(tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.mkdir()
-    (target / "old").write_text("old")
+    (target / "old.safetensors").write_text("old")
+    (target / "config.json").write_text("old")
     make_tiny(target, "hyperseg", seed=0, overwrite=True)
-    assert not (target / "old").exists()
-    assert (target / "config.json").is_file()
+    assert not (target / "old.safetensors").exists()
+    assert (target / "config.json").read_text() != "old"
     assert list(tmp_path.iterdir()) == [target]
 
 
@@ -56,19 +57,21 @@ def test_overwrite_replaces_all_of_the_folder(tmp_path: Path) -> None:
 def test_a_failure_leaves_everything_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
 ) -> None:
-    def fail(directory: Path, seed: int) -> None:
+    def fail(directory: Path, size: str, seed: int) -> None:
         (directory / "half").write_text("half")
         raise KeyboardInterrupt
 
     target = tmp_path / "target"
     if overwrite:
         target.mkdir()
-        (target / "old").write_text("old")
+        for name in ("config.json", "old.safetensors"):
+            (target / name).write_text("old")
     family = EXPORT_FAMILIES["hyperseg"]
     monkeypatch.setitem(EXPORT_FAMILIES, "hyperseg", type(family)(**{**vars(family), "write_random": fail}))
     with pytest.raises(KeyboardInterrupt):
         make_tiny(target, "hyperseg", seed=0, overwrite=overwrite)
-    assert list(tmp_path.rglob("*")) == ([target, target / "old"] if overwrite else [])
+    kept = [target, target / "config.json", target / "old.safetensors"]
+    assert sorted(tmp_path.rglob("*")) == (kept if overwrite else [])
 
 
 def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:

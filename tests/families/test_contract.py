@@ -3,6 +3,7 @@
 A capability is either declared and works, or lacked with one sentence that says why.
 """
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,21 +11,26 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hyperseg_export.engine.build import build_engines
+from hyperseg_export.engine.options import BuildOptions
+from hyperseg_export.export import write_graph
 from hyperseg_export.families.family import RANDOM_SIZES, ExportFamily
 from hyperseg_export.families.registry import detect_family
 from hyperseg_export.opening import open_checkpoint
 from hyperseg_export.parity.golden import MODULES, ONNX, GoldenFolder
 from hyperseg_export.parity.recording import RecordingGraphs
 from hyperseg_export.parity.tolerances import FEATURE
+from hyperseg_export.precision.typed import choose_precisions, typed_model
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.graph_spec import Reuse
+from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.contracts.requests import REQUEST_KINDS, Classes, Expressions, Question, Regions, Request
 from hyperseg_runtime.contracts.results import Instances, Result
 from hyperseg_runtime.errors import InputError, PromptError
 from hyperseg_runtime.families.family import VIDEO, FamilySpec, warm_up
 from hyperseg_runtime.session.pipeline import OpenedGraphs, Pipeline
-from support import golden_report
+from support import doubled, golden_report
 
 TESTS = Path(__file__).parent.parent
 TEXTS = ("the cup", "a spoon on the saucer")
@@ -47,6 +53,10 @@ def same(found: list[Result], expected: list[Result]) -> bool:
         and np.allclose(a.scores, b.scores, atol=1e-5)
         for a, b in zip(found, expected, strict=True)
     )
+
+
+def names_of(bundle: Bundle) -> set[str]:
+    return {graph.spec.name for graph in bundle.manifest.graphs}
 
 
 def test_it_says_what_it_is(family: FamilySpec, name: str) -> None:
@@ -159,9 +169,7 @@ def test_the_warm_up_uses_every_graph(family: FamilySpec, family_bundle_dir: Pat
             graphs = RecordingGraphs(OpenedGraphs(bundle, backend))
             model: Any = family.open_model(bundle, graphs, backend)
             ask(model)
-            assert {name for name, calls in graphs.calls.items() if calls} == {
-                g.spec.name for g in bundle.manifest.graphs
-            }
+            assert {name for name, calls in graphs.calls.items() if calls} == names_of(bundle)
 
 
 def test_a_batch_is_its_rows(family: FamilySpec, family_bundle_dir: Path, pixels: np.ndarray) -> None:
@@ -205,3 +213,29 @@ def test_arrays_of_the_original_code(name: str, shared_dir: Path) -> None:
     assert report.failures == []
     assert {row.engine for row in report.compared} == {MODULES, ONNX}
     assert GoldenFolder.open(TESTS / "golden" / name).cases()
+
+
+def test_engines_give_the_same_masks(
+    family_bundle_dir: Path, family_pipeline: Pipeline, pixels: np.ndarray, tmp_path: Path
+) -> None:
+    """`build` and the backend, with doubles of TensorRT and CUDA."""
+    bundle = Path(shutil.copytree(family_bundle_dir, tmp_path / "bundle"))
+    with doubled():
+        manifest = build_engines(bundle, BuildOptions())
+        assert {entry.graph for entry in manifest.engines} == {
+            g.spec.name for g in family_pipeline.bundle.manifest.graphs
+        }
+        assert all(entry.parity and all(row.passed for row in entry.parity) for entry in manifest.engines)
+        with Pipeline.load(bundle, "tensorrt") as engines, engines.open(pixels) as session:
+            found = session.run(Expressions(TEXTS))
+    with family_pipeline.open(pixels) as session:
+        assert same(found, session.run(Expressions(TEXTS)))
+
+
+@pytest.mark.parametrize("precision", [Precision.FP16, Precision.BF16])
+def test_typed_graphs_pass_the_lint(export_family: ExportFamily, precision: Precision, tmp_path: Path) -> None:
+    """Every graph of the smallest model in half precision: exported, linted, its types inferred anew."""
+    model = export_family.random_model("small", 0)
+    typed = typed_model(model, choose_precisions(model.specs, precision))
+    for spec in typed.specs:
+        write_graph(typed, spec, tmp_path, {}, precision)

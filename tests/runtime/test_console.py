@@ -2,13 +2,14 @@
 
 import json
 import sys
+import warnings
 from collections.abc import Callable
 
 import pytest
 import typer
 
 from hyperseg_runtime import console, errors
-from hyperseg_runtime.errors import EnvironmentMissingError, HypersegError
+from hyperseg_runtime.errors import EnvironmentMissingError, HypersegError, Notice
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -29,6 +30,7 @@ DOCUMENTED = {
     errors.AuditError: 8,
     errors.ServerError: 9,
     errors.UnavailableError: 10,
+    errors.PartialInputError: 11,
 }
 
 
@@ -136,8 +138,16 @@ def test_a_verb_may_choose_its_exit_code(run: Run) -> None:
 
 def test_a_reader_that_went_away_is_no_unexpected_error(run: Run) -> None:
     """`hyperseg-trt inspect BUNDLE --json | head -1`"""
-    _, _, err = run(raising(BrokenPipeError(32, "Broken pipe")))
-    assert err == ""
+    code, _, err = run(raising(BrokenPipeError(32, "Broken pipe")))
+    assert (code, err) == (console.READER_GONE, "")
+
+
+def test_our_warnings_are_one_line_every_time(run: Run) -> None:
+    def act() -> None:
+        for _ in range(2):
+            warnings.warn(Notice("[a] is odd"), stacklevel=1)
+
+    assert run(act) == (0, "", "warning: [a] is odd\n" * 2)
 
 
 def test_json_is_one_object_that_keeps_every_character(capsys: pytest.CaptureFixture[str]) -> None:

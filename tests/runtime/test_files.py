@@ -37,8 +37,14 @@ def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
         os.umask(old)
 
 
-@pytest.mark.parametrize(("fault", "expected"), FAULTS)
-@pytest.mark.parametrize("step", ["pathlib.Path.open", "os.fsync", "pathlib.Path.replace"])
+@pytest.mark.parametrize(
+    ("step", "fault", "expected"),
+    [
+        *((step, *fault) for step in ("pathlib.Path.open", "pathlib.Path.replace") for fault in FAULTS),
+        ("os.fsync", FULL, ResourceError),
+        ("os.fsync", OSError(errno.EIO, "Input/output error"), OutputError),
+    ],
+)
 def test_a_fault_while_writing_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, fault: OSError, expected: type[HypersegError]
 ) -> None:
@@ -50,6 +56,24 @@ def test_a_fault_while_writing_leaves_the_old_file(
     monkeypatch.undo()
     assert str(fault.strerror) in str(caught.value)
     assert path.read_text() == "old" and content(tmp_path) == ["result.json"]
+
+
+@pytest.mark.parametrize("step", ["os.fsync", "os.open"])
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EACCES])
+def test_a_file_system_that_promises_nothing_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, step: str
+) -> None:
+    """The flush of the file or of its folder is refused, not the write."""
+    calls = []
+
+    def refuse(*arguments: object) -> None:
+        calls.append(arguments)
+        raise OSError(code, "refused")
+
+    monkeypatch.setattr(step, refuse)
+    write_atomically(tmp_path / "result.json", b"new")
+    monkeypatch.undo()
+    assert calls and (tmp_path / "result.json").read_bytes() == b"new"
 
 
 def test_a_disk_that_fills_up_while_writing(tmp_path: Path) -> None:

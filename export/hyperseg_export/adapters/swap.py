@@ -42,7 +42,7 @@ def swap_adapter(
     entry = slots_of(directory, read_manifest(directory))
     opened = AdapterFolder.open(adapter)
     filled(entry, opened.adapters)  # before anything is written or hashed
-    with Staging(directory, overwrite=True, mark="swap") as staging:
+    with Staging(directory, overwrite=True, mark="swap", keeps_others=True) as staging:
         progress.stage("bundle", 1, 2)
         old = Bundle.open(directory).manifest
         entry = filled(slots_of(directory, old), opened.adapters)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hyperseg_runtime.errors import CheckpointError
+from hyperseg_runtime.unreadable import MISSING, stand_in_of, why_no_folder, why_unreadable
 
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
@@ -39,8 +41,8 @@ class Checkpoint:
     @classmethod
     def open(cls, directory: Path) -> "Checkpoint":
         """Read all headers. Raises CheckpointError naming what is missing, damaged or contradictory."""
-        if not directory.is_dir():
-            raise CheckpointError(f"checkpoint {directory}: no such folder")
+        if reason := why_no_folder(directory):
+            raise CheckpointError(f"checkpoint {directory}: {'no such folder' if reason == MISSING else reason}")
         checkpoint = cls(directory, read_json(directory / CONFIG))
         expected = _index(directory)
         for file in sorted(set(expected.values())) if expected else [SINGLE]:
@@ -69,6 +71,11 @@ class Checkpoint:
             stored: Tensor = file.get_tensor(name)
             return stored
 
+    @property
+    def files(self) -> set[Path]:
+        """All shards."""
+        return set(self.shards.values())
+
     def bytes_of(self, name: str) -> int:
         count = 1
         for extent in self.shapes[name]:
@@ -78,7 +85,7 @@ class Checkpoint:
     def fingerprint(self) -> str:
         """SHA-256 over the names, dtypes, shapes and data files: equal for equal checkpoints."""
         digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
-        for path in sorted(set(self.shards.values())):
+        for path in sorted(self.files):
             digest.update(path.name.encode())
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -101,11 +108,10 @@ class Checkpoint:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a checkpoint file; CheckpointError where there is none."""
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path.parent}: {path.name} is missing; {_available(path.parent)}")
+    _require_content(path, path.name)
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise CheckpointError(f"checkpoint {path.parent}: {path.name} cannot be read: {error}") from error
     if not isinstance(value, dict):
         raise CheckpointError(f"checkpoint {path.parent}: {path.name} holds no JSON object")
@@ -114,8 +120,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _index(directory: Path) -> dict[str, str]:
     """tensor name -> shard file name; empty where the checkpoint is one file."""
-    if not (directory / INDEX).is_file():
-        if (directory / SINGLE).is_file():
+    if not os.path.lexists(directory / INDEX):
+        if os.path.lexists(directory / SINGLE):
             return {}
         pickles = sorted(path.name for path in directory.glob("*.bin"))
         hint = f"; {pickles[0]} is a pickle and can run code: convert it to safetensors" if pickles else ""
@@ -134,9 +140,17 @@ def _available(directory: Path) -> str:
     return f"found: {', '.join(names[:8]) or 'nothing'}" + (", ..." if len(names) > 8 else "")
 
 
+def _require_content(path: Path, called: str) -> None:
+    """Raise CheckpointError for what is no file of its own."""
+    reason = why_unreadable(path)
+    if reason == MISSING:
+        raise CheckpointError(f"checkpoint {path.parent}: {called} is missing; {_available(path.parent)}")
+    if reason := reason or stand_in_of(path):
+        raise CheckpointError(f"checkpoint {path.parent}: {called}: {reason}")
+
+
 def _opened(path: Path) -> Any:
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path.parent}: shard {path.name} is missing; {_available(path.parent)}")
+    _require_content(path, f"shard {path.name}")
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:

@@ -1,5 +1,6 @@
 """From checkpoint names to ours: rules as data, and an account of every tensor."""
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from hyperseg_runtime.errors import CheckpointError
 
+ROTARY_TABLES = ("inv_freq", "cos_cached", "sin_cached")
 Shape = tuple[int, ...]
 Transform = Callable[..., Tensor]
 
@@ -35,7 +37,7 @@ def thirds(*indices: int) -> Callable[[Tensor], Tensor]:
 
 @dataclass(frozen=True)
 class Rule:
-    """`target` is our name, `sources` are the checkpoint's; {i} and {j} are numbers, {p} weight or bias.
+    """`target` is our name, `sources` are the checkpoint's; {i} and {j} are numbers, {p} weight or bias, {n} anything.
 
     `transform` gets the source tensors in order. `unused` says why the target may be absent from every
     graph; without it an absent target is an error.
@@ -65,6 +67,19 @@ class MustEqual:
 
 
 AnyRule = Rule | Drop | MustEqual
+
+
+def counted(shape: Shape) -> Tensor:
+    """0, 1, 2, ... in this shape."""
+    return torch.arange(math.prod(shape)).reshape(shape)
+
+
+BUFFERS: tuple[AnyRule, ...] = (
+    *(Drop(f"{{n}}rotary_emb.{name}", "rotary table, computed from config.json") for name in ROTARY_TABLES),
+    MustEqual("{n}position_ids", counted, "positions are counted from 0"),
+    Drop("{n}attn_mask", "mask of shifted windows, computed from the image's size"),
+)
+"""Tables that some writers store and others compute, in any family; for names that no rule of the family knows."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +117,13 @@ def apply_rules(rules: Sequence[AnyRule], shapes: Mapping[str, Shape], targets: 
     """
     result = KeyMap()
     unknown = []
-    compiled = [(rule, [_pattern(source) for source in _sources(rule)]) for rule in rules]
+    own, buffers = (
+        [(rule, [_pattern(source) for source in _sources(rule)]) for rule in listed] for listed in (rules, BUFFERS)
+    )
     for name in sorted(shapes):
-        matched = False
-        for rule, patterns in compiled:  # one packed tensor may feed several targets
-            match = next((m for pattern in patterns if (m := pattern.fullmatch(name))), None)
-            if match:
-                matched = True
-                _account(result, rule, name, match.groupdict(), shapes, targets)
+        matched = _matching(own, name) or _matching(buffers, name)
+        for rule, fields in matched:  # one packed tensor may feed several targets
+            _account(result, rule, name, fields, shapes, targets)
         if not matched:
             unknown.append(name)
     _raise_for("not known to this family; a newer or other model?", unknown)
@@ -118,13 +132,25 @@ def apply_rules(rules: Sequence[AnyRule], shapes: Mapping[str, Shape], targets: 
     return result
 
 
+def _matching(
+    compiled: Sequence[tuple[AnyRule, Sequence[re.Pattern[str]]]], name: str
+) -> list[tuple[AnyRule, dict[str, str]]]:
+    """Rules for this name, with what stands in their fields."""
+    found = []
+    for rule, patterns in compiled:
+        match = next((m for pattern in patterns if (m := pattern.fullmatch(name))), None)
+        if match:
+            found.append((rule, match.groupdict()))
+    return found
+
+
 def _sources(rule: AnyRule) -> tuple[str, ...]:
     return rule.sources if isinstance(rule, Rule) else (rule.source,)
 
 
 def _pattern(template: str) -> re.Pattern[str]:
     text = re.escape(template)
-    for name, choices in (("i", r"\d+"), ("j", r"\d+"), ("p", "weight|bias")):
+    for name, choices in (("i", r"\d+"), ("j", r"\d+"), ("p", "weight|bias"), ("n", ".*")):
         text = text.replace(rf"\{{{name}\}}", f"(?P<{name}>{choices})")
     return re.compile(text)
 

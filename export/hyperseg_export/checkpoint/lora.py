@@ -11,7 +11,9 @@ from typing import Any
 from torch import Tensor, float32
 
 from hyperseg_export.checkpoint.folder import Checkpoint, read_json
+from hyperseg_export.checkpoint.names import plain_name
 from hyperseg_export.checkpoint.reading import StoredTensors
+from hyperseg_export.checkpoint.unread import refuse_unread
 from hyperseg_runtime.errors import CheckpointError
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -31,8 +33,6 @@ UNSUPPORTED = (
 PLAIN_INITIALISATIONS = (True, False, "gaussian", "eva", "orthogonal")
 """Others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) move part of the base weights into the factors."""
 
-WRAPPER = "base_model.model."
-BASE_LAYER = ".base_layer."
 FACTORS = {
     ".lora_A.weight": "A",
     ".lora_A.default.weight": "A",
@@ -82,12 +82,16 @@ class AdapterFolder:
     sha256: str
 
     @classmethod
-    def open(cls, folder: Path) -> "AdapterFolder":
-        """Raises CheckpointError for what is no plain LoRA adapter; whether it fits a model is not asked here."""
+    def open(cls, folder: Path, beside: Iterable[Path] = ()) -> "AdapterFolder":
+        """Raises CheckpointError for what is no plain LoRA adapter; whether it fits a model is not asked here.
+
+        `beside` are weights that are read, too; others in the folder are an error.
+        """
         settings = _Settings.read(folder)
         holder = Checkpoint(folder, dict(settings.config))  # the fingerprint covers the settings
         holder.add_file(folder / ADAPTER_WEIGHTS)
-        adapters = _paired(holder, {_plain_name(name): name for name in holder.shapes}, settings)
+        refuse_unread(folder, (folder / ADAPTER_WEIGHTS, *beside))
+        adapters = _paired(holder, {plain_name(name): name for name in holder.shapes}, settings)
         return cls(adapters, holder.fingerprint())
 
 
@@ -126,11 +130,12 @@ def with_adapters(checkpoint: StoredTensors, adapter_directory: Path | None = No
     merged = MergedCheckpoint(checkpoint, {})
     wrapped: dict[str, str] = {}
     for stored in checkpoint.shapes:
-        plain = _plain_name(stored)
+        plain = plain_name(stored)
         group = wrapped if _factor(plain) else merged.names
         if plain in group:
             raise CheckpointError(f"checkpoint: {plain} is stored twice, as {group[plain]} and as {stored}")
         group[plain] = stored
+    shards = checkpoint.files if isinstance(checkpoint, Checkpoint) else set()
     folder = adapter_directory or _find_adapter(checkpoint.directory)
     if wrapped and folder and (folder / ADAPTER_WEIGHTS).is_file():
         raise CheckpointError(f"checkpoint: adapters both in the shards and in {folder}; keep one of them")
@@ -139,8 +144,10 @@ def with_adapters(checkpoint: StoredTensors, adapter_directory: Path | None = No
         merged.adapters = _paired(checkpoint, wrapped, settings)
         merged.adapter_sha256 = settings.sha256()  # the factors are part of the checkpoint's own fingerprint
     elif folder:
-        opened = AdapterFolder.open(folder)
+        opened = AdapterFolder.open(folder, shards)
         merged.adapters, merged.adapter_sha256 = dict(opened.adapters), opened.sha256
+    if isinstance(checkpoint, Checkpoint):
+        refuse_unread(checkpoint.directory, (*shards, checkpoint.directory / ADAPTER_WEIGHTS))
     _check_fit(merged)
     return merged
 
@@ -211,10 +218,6 @@ def _check_fit(merged: MergedCheckpoint) -> None:
         if adapter.shape != weight:
             down, up = adapter.holder.shapes[adapter.down], adapter.holder.shapes[adapter.up]
             raise CheckpointError(f"adapter: factors A {down} and B {up} do not fit {target} {weight}")
-
-
-def _plain_name(stored: str) -> str:
-    return stored.removeprefix(WRAPPER).replace(BASE_LAYER, ".")
 
 
 def _factor(plain: str) -> tuple[str, str] | None:

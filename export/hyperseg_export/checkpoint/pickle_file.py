@@ -19,6 +19,7 @@ from torch import Tensor
 
 from hyperseg_export.checkpoint.folder import CONFIG, DTYPES, read_json
 from hyperseg_runtime.errors import CheckpointError
+from hyperseg_runtime.unreadable import HEAD_BYTES, MISSING, stand_in, why_unreadable
 
 STATE_DICT = "state_dict"
 """Key of the tensors where a file holds more than them."""
@@ -27,12 +28,6 @@ PREFIX = "module."
 ENDINGS = (".pth", ".pt")
 
 KNOWN_DTYPES = frozenset(DTYPES.values())
-HEAD_BYTES = 64
-NOT_A_CHECKPOINT = {
-    b"version https://git-lfs": "a Git LFS pointer, not the file it stands for: fetch it with `git lfs pull`",
-    b"<!doctype html": "a web page, not the file: the download was answered by a page; download it in a browser",
-    b"<html": "a web page, not the file: the download was answered by a page; download it in a browser",
-}
 RESAVE = (
     "where you trust its origin, read it in a place that has nothing to lose and save its tensors alone: "
     'torch.save({"state_dict": model.state_dict()}, "clean.pth")'
@@ -102,10 +97,10 @@ class PickleCheckpoint:
 
 def find_pickle(path: Path) -> Path:
     """`path` itself, or the one pickle in the folder `path`."""
-    if path.is_file():
-        return path
     if not path.is_dir():
-        raise CheckpointError(f"checkpoint {path}: no such file or folder")
+        if reason := why_unreadable(path):
+            raise CheckpointError(f"checkpoint {path}: {'no such file or folder' if reason == MISSING else reason}")
+        return path
     found = sorted(file.name for file in path.iterdir() if file.suffix in ENDINGS and file.is_file())
     if len(found) != 1:
         raise CheckpointError(
@@ -135,9 +130,8 @@ def _refuse_what_is_no_archive(path: Path) -> None:
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
-    for start, what in NOT_A_CHECKPOINT.items():
-        if head.lower().startswith(start):
-            raise CheckpointError(f"{_of(path)}: is {what}")
+    if what := stand_in(head):
+        raise CheckpointError(f"{_of(path)}: is {what}")
     if not head.startswith(b"PK"):
         what = "in the format of PyTorch before 1.6" if head.startswith(b"\x80") else "no PyTorch checkpoint"
         raise CheckpointError(f"{_of(path)}: is {what} ({size} bytes, starts with {head[:8]!r}); {RESAVE}")

@@ -1,5 +1,6 @@
 """A checkpoint, whichever of the known forms it has."""
 
+import os
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from hyperseg_export.checkpoint.folder import INDEX, SINGLE, Checkpoint
 from hyperseg_export.checkpoint.pickle_file import ENDINGS, PickleCheckpoint
 from hyperseg_runtime.errors import CheckpointError
+from hyperseg_runtime.unreadable import why_no_folder
 
 
 class StoredTensors(Protocol):
@@ -40,10 +42,10 @@ def open_weights(path: Path) -> StoredTensors:
 
     Raises CheckpointError. Where a folder has both, the shards count: a pickle is the older form.
     """
-    if path.is_file():
+    if os.path.isfile(path):  # noqa: PTH113  (Path.is_file raises where a folder above cannot be read)
         if path.suffix not in ENDINGS:
             raise CheckpointError(f"checkpoint {path}: expected a folder, or a file ending in {', '.join(ENDINGS)}")
         return PickleCheckpoint.open(path)
-    has_shards = (path / INDEX).is_file() or (path / SINGLE).is_file()
-    has_pickle = path.is_dir() and any(file.suffix in ENDINGS for file in path.iterdir())
+    has_shards = any(os.path.lexists(path / name) for name in (INDEX, SINGLE))
+    has_pickle = why_no_folder(path) is None and any(file.suffix in ENDINGS for file in path.iterdir())
     return PickleCheckpoint.open(path) if has_pickle and not has_shards else Checkpoint.open(path)

@@ -9,26 +9,53 @@ from tokenizers.models import BPE
 
 from hyperseg_export.checkpoint.folder import read_json
 from hyperseg_runtime.errors import CheckpointError
+from hyperseg_runtime.unreadable import stand_in_of
 
 FAST = "tokenizer.json"
 VOCABULARY, MERGES = "vocab.json", "merges.txt"
-ADDED, CONFIG = "added_tokens.json", "tokenizer_config.json"
+ADDED, CONFIG, SPECIAL = "added_tokens.json", "tokenizer_config.json", "special_tokens_map.json"
+ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+MORE_ROLES = ("additional_special_tokens", "extra_special_tokens")
 
 
 def load_tokenizer(directory: Path) -> Tokenizer:
     """The byte-level BPE tokenizer of a checkpoint folder.
 
-    Read from tokenizer.json, or from vocab.json and merges.txt with the added tokens of
-    tokenizer_config.json or added_tokens.json. Raises CheckpointError when neither is there.
+    Read from tokenizer.json, or from vocab.json and merges.txt. Added tokens that are not in there come from
+    added_tokens.json and tokenizer_config.json, with their ids, then from what these and special_tokens_map.json name
+    without ids, in that order, as transformers adds them. Raises CheckpointError when there is no tokenizer, or an id
+    does not fit.
     """
-    if (directory / FAST).is_file():
-        try:
-            stored = Tokenizer.from_file(str(directory / FAST))
-        except Exception as error:  # the library raises plain Exception
-            raise CheckpointError(f"checkpoint {directory}: {FAST} cannot be read: {error}") from error
-        stored.no_truncation()  # settings of whoever saved it last; they would cut prompts
-        stored.no_padding()
-        return stored
+    tokenizer = _stored(directory) if (directory / FAST).is_file() else _from_merges(directory)
+    for token_id, token in sorted(_added_tokens(directory).items()):
+        if token.content not in _added(tokenizer):  # it may stand in the vocabulary, and be cut up all the same
+            tokenizer.add_tokens([token])
+        if tokenizer.token_to_id(token.content) != token_id:
+            raise CheckpointError(
+                f"checkpoint {directory}: token {token.content!r} should get id {token_id}, "
+                f"gets {tokenizer.token_to_id(token.content)}; an added token before it is missing, or files disagree"
+            )
+    tokenizer.add_special_tokens([text for text in _named_tokens(directory) if text not in _added(tokenizer)])
+    return tokenizer
+
+
+def _added(tokenizer: Tokenizer) -> set[str]:
+    return {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+
+
+def _stored(directory: Path) -> Tokenizer:
+    if what := stand_in_of(directory / FAST):
+        raise CheckpointError(f"checkpoint {directory}: {FAST} is {what}")
+    try:
+        stored = Tokenizer.from_file(str(directory / FAST))
+    except Exception as error:  # the library raises plain Exception
+        raise CheckpointError(f"checkpoint {directory}: {FAST} cannot be read: {error}") from error
+    stored.no_truncation()  # settings of whoever saved it last; they would cut prompts
+    stored.no_padding()
+    return stored
+
+
+def _from_merges(directory: Path) -> Tokenizer:
     absent = [name for name in (VOCABULARY, MERGES) if not (directory / name).is_file()]
     if absent:
         raise CheckpointError(
@@ -41,13 +68,6 @@ def load_tokenizer(directory: Path) -> Tokenizer:
         raise CheckpointError(f"checkpoint {directory}: {VOCABULARY} or {MERGES} is damaged: {error}") from error
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    for token_id, token in sorted(_added_tokens(directory).items()):
-        tokenizer.add_tokens([token])
-        if tokenizer.token_to_id(token.content) != token_id:
-            raise CheckpointError(
-                f"checkpoint {directory}: token {token.content!r} should get id {token_id}, "
-                f"gets {tokenizer.token_to_id(token.content)}; an added token before it is missing"
-            )
     return tokenizer
 
 
@@ -81,6 +101,23 @@ def _described_tokens(content: dict[str, Any]) -> dict[int, AddedToken]:
         int(token_id): AddedToken(entry["content"], **{name: bool(entry[name]) for name in options if name in entry})
         for token_id, entry in content.get("added_tokens_decoder", {}).items()
     }
+
+
+def _named_tokens(directory: Path) -> list[str]:
+    """Tokens that files name by their role, without an id."""
+    found: dict[str, None] = {}
+    for file in (SPECIAL, CONFIG):
+        content = read_json(directory / file) if (directory / file).is_file() else {}
+        entries: list[Any] = [content[role] for role in ROLES if content.get(role)]
+        for role in MORE_ROLES:
+            more = content.get(role) or []
+            entries += more.values() if isinstance(more, dict) else more
+        for entry in entries:
+            text = entry.get("content") if isinstance(entry, dict) else entry
+            if not isinstance(text, str):
+                raise CheckpointError(f"checkpoint {directory}: {file} names {entry!r} as a token, expected a text")
+            found[text] = None
+    return list(found)
 
 
 def to_json(tokenizer: Tokenizer) -> bytes:

@@ -10,6 +10,7 @@ from hyperseg_export.cli.progress import ExportProgress
 from hyperseg_runtime import console
 from hyperseg_runtime.cli import options as runtime_options
 from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.result_files import refuse_own_result
 
 
 def verify(
@@ -27,6 +28,8 @@ def verify(
     """Compare: BUNDLE with the modules of its checkpoint, or --golden DIR with modules and graphs."""
     if (bundle is None) == (golden is None):
         raise InputError("verify takes either BUNDLE (with --checkpoint) or --golden DIR")
+    for photograph in image or []:
+        refuse_own_result(photograph)
     checks = console.load_extra("hyperseg_export.verify", options.EXTRA)
     with ExportProgress() as progress:
         if golden is not None:

@@ -1,9 +1,11 @@
 """Work that survives being killed: finished steps are kept beside the target until everything is done."""
 
+import errno
 import fcntl
 import hashlib
 import json
 import shutil
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from io import TextIOWrapper
@@ -11,14 +13,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from hyperseg_runtime.bundle.manifest import FILE_NAME, FileEntry
+from hyperseg_export.jobs.replacing import require_replaceable
+from hyperseg_runtime.bundle.manifest import FileEntry
 from hyperseg_runtime.bundle.opening import describe_file
-from hyperseg_runtime.errors import HypersegError, InputError, OutputError, ResourceError
+from hyperseg_runtime.errors import HypersegError, InputError, Notice, OutputError, ResourceError
 from hyperseg_runtime.files import explained, fsync_directory, replace_folder, write_atomically
 
 RECORDS = ".steps"
-REPLACEABLE = (FILE_NAME, "config.json")
-"""A folder with one of these is a bundle or a checkpoint; no other is replaced, whatever --overwrite says."""
+TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+"""What flock says when another process has the lock; anything else means that there are no locks."""
 
 Work = Callable[[Path], tuple[Iterable[str], dict[str, Any]]]
 """Does a step inside the given folder; returns the files it wrote and facts to remember."""
@@ -39,10 +42,6 @@ def require_apart(target: Path, *sources: Path) -> None:
             raise InputError(f"{target}: it would take the place of {source}; give a new folder")
 
 
-def _is_ours(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in REPLACEABLE)
-
-
 class Staging:
     """A folder `.NAME.MARK` beside the target, renamed to the target when all steps are done.
 
@@ -52,20 +51,19 @@ class Staging:
     work on one target need different marks: neither may find what the other left.
     """
 
-    def __init__(self, target: Path, overwrite: bool, mark: str = "partial") -> None:
+    def __init__(self, target: Path, overwrite: bool, mark: str = "partial", keeps_others: bool = False) -> None:
+        """`keeps_others`: what others put into the target will be in the new one, too (see `require_replaceable`)."""
         target = target.absolute()  # "." has no name
         self.target = target
         self.directory = target.with_name(f".{target.name}.{mark}")
         self._overwrite = overwrite
+        self._keeps_others = keeps_others
         self._replaying = True
         self._lock: TextIOWrapper | None = None
         self.resumed: list[str] = []
 
     def __enter__(self) -> Self:
-        if self.target.exists() and not self._overwrite:
-            raise OutputError(f"{self.target} exists; give another name, or --overwrite to replace it")
-        if self.target.is_dir() and any(self.target.iterdir()) and not _is_ours(self.target):
-            raise OutputError(f"{self.target} holds neither a bundle nor a checkpoint; it is not replaced")
+        require_replaceable(self.target, self._overwrite, self._keeps_others)
         with explained(self.target):
             self.directory.mkdir(parents=True, exist_ok=True)
             (self.directory / RECORDS).mkdir(exist_ok=True)
@@ -73,8 +71,15 @@ class Staging:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            self._lock.close()
-            raise OutputError(f"{self.target}: another process is writing it; wait for it to finish") from error
+            if error.errno in TAKEN:
+                self._lock.close()
+                raise OutputError(f"{self.target}: another process is writing it; wait for it to finish") from error
+            warnings.warn(
+                Notice(
+                    f"{self.target}: its file system has no locks ({error.strerror}); let no other process write it"
+                ),
+                stacklevel=2,
+            )
         return self
 
     def __exit__(

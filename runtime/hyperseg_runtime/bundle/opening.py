@@ -1,7 +1,6 @@
 """A bundle folder: the only thing that passes from export to runtime. Nothing in it is trusted."""
 
 import hashlib
-import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from pathlib import Path
 from hyperseg_runtime.bundle import manifest as manifests
 from hyperseg_runtime.bundle.manifest import FileEntry, Manifest
 from hyperseg_runtime.errors import BundleError
+from hyperseg_runtime.unreadable import MISSING, stand_in_of, why_no_folder
 
 MAX_MANIFEST_BYTES = 64 * 2**20
 HASH_THREADS = 4
@@ -67,10 +67,12 @@ class Bundle:
         for part in Path(name).parts:
             path = path / part
             if path.is_symlink():
-                raise BundleError(f"bundle {self.directory}: {name} goes through a link; bundles hold plain files")
+                raise BundleError(_linked(self.directory, name))
         if not path.is_file() or not stat.S_ISREG(path.stat().st_mode):
             raise BundleError(f"bundle {self.directory}: {name} is missing; export it again")
         size = path.stat().st_size
+        if size != entry.size_bytes and (what := stand_in_of(path)):
+            raise BundleError(f"bundle {self.directory}: {name} is {what}")
         if size != entry.size_bytes:
             raise BundleError(
                 f"bundle {self.directory}: {name} has {size} bytes, the manifest says {entry.size_bytes}; "
@@ -87,19 +89,31 @@ class Bundle:
 
 def read_manifest(directory: Path) -> Manifest:
     """The manifest alone, validated; no other file is looked at."""
-    if not os.path.isdir(directory):  # noqa: PTH112  (Path.is_dir raises for names that are too long)
-        raise BundleError(f"bundle {directory}: no such folder; make one with: hyperseg-trt export CHECKPOINT BUNDLE")
+    if reason := why_no_folder(directory):
+        missing = "no such folder; make one with: hyperseg-trt export CHECKPOINT BUNDLE"
+        raise BundleError(f"bundle {directory}: {missing if reason == MISSING else reason}")
     path = directory / manifests.FILE_NAME
     with _readable(directory):
         return manifests.parse_manifest(_manifest_bytes(directory, path))
 
 
 def _manifest_bytes(directory: Path, path: Path) -> bytes:
-    if path.is_symlink() or not path.is_file():
+    if path.is_symlink():
+        raise BundleError(_linked(directory, manifests.FILE_NAME))
+    if not path.is_file():
         raise BundleError(f"bundle {directory}: {manifests.FILE_NAME} is missing; this is not a finished bundle")
+    if what := stand_in_of(path):
+        raise BundleError(f"bundle {directory}: {manifests.FILE_NAME} is {what}")
     if path.stat().st_size > MAX_MANIFEST_BYTES:
         raise BundleError(f"bundle {directory}: {manifests.FILE_NAME} is larger than {MAX_MANIFEST_BYTES} bytes")
     return path.read_bytes()
+
+
+def _linked(directory: Path, name: str) -> str:
+    return (
+        f"bundle {directory}: {name} goes through a link, as in the cache of Hugging Face; bundles hold plain files, "
+        f"because what a link leads to can change: make a copy without links, `cp -rL {directory} COPY`, and use that"
+    )
 
 
 @contextmanager

@@ -16,7 +16,8 @@ EXIT_CODES = """Exit codes: 0 done; 1 unexpected error; 2 unusable input (argume
 3 a package or device is missing; 4 export failed; 5 results differ too much or are not
 numbers; 6 bundle damaged or incompatible; 7 disk or memory ran out; 8 an engine is not what
 was planned; 9 a server failed at a request; 10 a server cannot be reached or has no room;
-130 interrupted."""
+11 part of the input could not be read, the results of the rest are written; 130 interrupted;
+141 the reader of the output went away."""
 
 
 def make_app() -> typer.Typer:

@@ -1,5 +1,6 @@
 """`hyperseg-trt chat`: an answer as text."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from hyperseg_runtime.contracts.sampling import Sampling
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.images.reading import load_image
 from hyperseg_runtime.llm.answers import Finish
+from hyperseg_runtime.result_files import refuse_own_result
 
 
 def chat(
@@ -36,8 +38,11 @@ def chat(
     if len(words) > 2:
         raise InputError("chat takes IMAGE and QUESTION; put a question of several words into quotes")
     image, question = (Path(words[0]) if len(words) == 2 else None), words[-1]
-    if image is None and Path(question).is_file():
+    if image is None and os.path.isfile(question):  # noqa: PTH113  (Path.is_file raises for texts that are too long)
         raise InputError(f"{question} is a file: what is the question about it?")
+    options.require_texts([question])
+    if image is not None:
+        refuse_own_result(image)
     sampling = Sampling(temperature, top_p, seed)
     pixels = None if image is None else load_image(image)
     chosen = options.backend_options(threads, False, accept_unmeasured, plugin, engines, weights_gb)

@@ -1,7 +1,8 @@
 """Arguments and options that several verbs share, and the pipeline they ask for."""
 
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,6 +40,10 @@ WeightsOption = Annotated[
     float | None,
     typer.Option("--weights-gb", help="GPU memory for weights of each engine built with --weight-streaming."),
 ]
+OverwriteOption = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Results may replace files that are not unchanged results of the same input."),
+]
 UnmeasuredOption = Annotated[
     bool, typer.Option("--accept-unmeasured", help="Also run engines that were never compared with their graphs.")
 ]
@@ -65,6 +70,16 @@ def backend_options(
         "target": engines,
         "weight_streaming_bytes": None if weights_gb is None else int(weights_gb * 1e9),
     }
+
+
+def require_texts(texts: Sequence[str]) -> None:
+    """Raise InputError for a text that is a file: the caller meant several images, or forgot the text."""
+    for text in texts:
+        if os.path.isfile(text):  # noqa: PTH113  (Path.is_file raises for texts that are too long)
+            raise InputError(
+                f"{text} is a file, expected a text: one image or video is taken at a time, then what is "
+                "asked of it (if the text is meant, put a space after it)"
+            )
 
 
 @contextmanager

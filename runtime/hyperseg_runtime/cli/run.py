@@ -1,5 +1,6 @@
 """`hyperseg-trt run`: masks of one image."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +11,9 @@ from hyperseg_runtime import console
 from hyperseg_runtime.bundle.manifest import Manifest
 from hyperseg_runtime.cli import options
 from hyperseg_runtime.contracts.results import Instances, encode_png
-from hyperseg_runtime.files import output_folder, write_atomically
+from hyperseg_runtime.files import output_folder
 from hyperseg_runtime.images.reading import load_image
+from hyperseg_runtime.result_files import Kind, ResultFolder, input_source, refuse_own_result, result_name
 
 
 def run(
@@ -32,49 +34,56 @@ def run(
     engines: options.EnginesOption = None,
     weights_gb: options.WeightsOption = None,
     report: Annotated[bool, typer.Option("--report", help="Also write an HTML page of each result.")] = False,
+    overwrite: options.OverwriteOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """Segment what TEXT names in IMAGE: writes mask and overlay as PNG and the result as JSON.
 
-    Several TEXTs share the work on the image; their files are numbered.
+    Files are called after the whole name of IMAGE. Several TEXTs share the work on the image; their files are numbered.
     """
+    options.require_texts(texts)
+    refuse_own_result(image)
     pixels = load_image(image)
+    folder, source = ResultFolder(out, overwrite), input_source(image)
+    kinds = [kind for kind in Kind if report or kind is not Kind.REPORT]
+    numbers = range(1, len(texts) + 1) if len(texts) > 1 else (None,)
+    names = [{kind: result_name(image.name, kind, number) for kind in kinds} for number in numbers]
     with output_folder(out):
+        folder.require_free((name for of_text in names for name in of_text.values()), source)
         chosen = options.backend_options(threads, native, accept_unmeasured, plugin, engines, weights_gb)
         with (
             options.opened_pipeline(bundle, backend, timed_stages=True, **chosen) as pipeline,
             pipeline.open(pixels) as session,
         ):
             results = session.segment_many(texts, task)
-            manifest = pipeline.bundle.manifest if report else None
-        stems = [f"{image.stem}.{number}" for number in range(1, len(results) + 1)]
-        stems = stems if len(results) > 1 else [image.stem]
-        files = [_write(r, out / stem, pixels, manifest) for r, stem in zip(results, stems, strict=True)]
+            manifest = pipeline.bundle.manifest
+        files = []
+        for result, of_text in zip(results, names, strict=True):
+            contents = _contents(result, pixels, manifest, of_text)
+            files.append({kind.key: str(folder.write(of_text[kind], contents[kind], source)) for kind in of_text})
     if as_json:
-        contents = [{**r.to_json(), "files": written} for r, written in zip(results, files, strict=True)]
-        console.print_json(contents[0] if len(contents) == 1 else {"results": contents})
+        shown = [{**r.to_json(), "files": written} for r, written in zip(results, files, strict=True)]
+        console.print_json(shown[0] if len(shown) == 1 else {"results": shown})
         return
     for result, written in zip(results, files, strict=True):
         _print_result(result, written)
     console.print_rows("Time per stage", ("stage", ">ms"), [(n, f"{ms:.1f}") for n, ms in result.timings_ms.items()])
 
 
-def _write(result: Instances, stem: Path, pixels: np.ndarray, manifest: Manifest | None) -> dict[str, str]:
-    """Files named after `stem`, by kind; a report page too if the manifest is given."""
+def _contents(result: Instances, pixels: np.ndarray, manifest: Manifest, kinds: Iterable[Kind]) -> dict[Kind, bytes]:
+    """What the files of these kinds hold."""
     from hyperseg_runtime.reports.html import render_report
     from hyperseg_runtime.reports.overlay import draw_overlay
 
     overlay = encode_png(draw_overlay(pixels, result.mask))
-    files = {
-        "mask": (".mask.png", encode_png(result.mask)),
-        "overlay": (".overlay.png", overlay),
-        "json": (".json", console.json_bytes(result.to_json())),
+    contents = {
+        Kind.MASK: encode_png(result.mask),
+        Kind.OVERLAY: overlay,
+        Kind.RESULT: console.json_bytes(result.to_json()),
     }
-    if manifest:
-        files["report"] = (".report.html", render_report(result, overlay, manifest))
-    for ending, data in files.values():
-        write_atomically(Path(f"{stem}{ending}"), data)
-    return {kind: f"{stem}{ending}" for kind, (ending, _) in files.items()}
+    if Kind.REPORT in kinds:
+        contents[Kind.REPORT] = render_report(result, overlay, manifest)
+    return contents
 
 
 def _print_result(result: Instances, written: dict[str, str]) -> None:

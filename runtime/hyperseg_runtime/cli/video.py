@@ -1,7 +1,7 @@
 """`hyperseg-trt video`: masks for the frames of a video."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,11 +12,14 @@ from rich.progress import Progress
 from hyperseg_runtime import console
 from hyperseg_runtime.cli import options
 from hyperseg_runtime.contracts.requests import Expressions
-from hyperseg_runtime.contracts.results import Instances, Result, encode_png
-from hyperseg_runtime.files import output_folder, write_atomically
-from hyperseg_runtime.images.frames import Frame, frame_count, read_frames
-
-RESULTS = "video.json"
+from hyperseg_runtime.contracts.results import Instances, encode_png
+from hyperseg_runtime.errors import PartialInputError
+from hyperseg_runtime.families.family import FrameResults
+from hyperseg_runtime.files import output_folder
+from hyperseg_runtime.images.frames import Frame, Frames, LeftOut, open_frames, told
+from hyperseg_runtime.reports.video_record import VIDEO_RECORD, VideoRecord
+from hyperseg_runtime.result_files import Kind, ResultFolder, result_name
+from hyperseg_runtime.session.video_session import VideoSession
 
 
 def video(
@@ -25,6 +28,7 @@ def video(
     texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="What to segment in every frame.")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path(),
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw each mask on its frame.")] = False,
+    overwrite: options.OverwriteOption = False,
     task: Annotated[str | None, typer.Option(help="One of the family's tasks for frames; default: its first.")] = None,
     threads: options.ThreadsOption = None,
     native: options.NativeOption = False,
@@ -37,44 +41,77 @@ def video(
 ) -> None:
     """Segment what TEXT names in each of FRAMES, seen with the memory of the frames before it.
 
-    Writes FRAME.mask.png as frames are done, numbered where there are several TEXTs, and at the end video.json.
+    Writes FRAME.mask.png and video.json as frames are done; masks are numbered where there are several TEXTs.
+    Frames that cannot be read are left out and listed; the exit code is then 11.
     """
-    count = frame_count(frames)
+    options.require_texts(texts)
+    source = open_frames(frames)
+    request = Expressions.of(texts, task)
+    kinds = (Kind.MASK, Kind.OVERLAY) if overlay else (Kind.MASK,)
+    folder = ResultFolder(out, overwrite)
     chosen = options.backend_options(threads, native, accept_unmeasured, plugin, engines, weights_gb)
     content: list[dict[str, Any]] = []
     with (
         output_folder(out),
         options.opened_pipeline(bundle, backend, timed_stages=True, **chosen) as pipeline,
-        _frame_progress(count) as advance,
+        _frame_progress(source.count) as advance,
     ):
+        for frame_source, name in source.names:
+            folder.require_free(_names(name, kinds, len(texts)), frame_source)
         session = pipeline.open_video()
-        waiting: deque[Frame] = deque()  # frames whose results are not ready
-        for frame in read_frames(frames):
-            waiting.append(frame)
-            for ready in session.push(frame.pixels_hwc_u8, Expressions.of(texts, task)):
-                content.append(_written(waiting.popleft(), ready.results, out, overlay))
+        with VideoRecord(folder, source.source) as record:
+            for frame, ready in _results(session, source, request):
+                row = _written(frame, ready, folder, kinds)
+                content.append(row)
+                record.add(row)
                 advance()
-        for ready in session.finish():
-            content.append(_written(waiting.popleft(), ready.results, out, overlay))
-            advance()
-        write_atomically(out / RESULTS, console.json_bytes({"frames": content}))
+            left_out = [_told(row) for row in source.left_out]
+            record.finish(left_out=left_out)
     if as_json:
-        console.print_json({"frames": content})
-        return
-    console.out.print(f"{len(content)} frames, masks and {RESULTS} in {out}", markup=False)
+        console.print_json({"frames": content, "left_out": left_out, "complete": True})
+    else:
+        console.out.print(f"{len(content)} frames, masks and {VIDEO_RECORD} in {out}", markup=False)
+    if any(row.lost for row in source.left_out):
+        raise PartialInputError(
+            f"{frames}: {len(content)} frames are done, not all of the input: {told(source.left_out)}"
+        )
+    if source.left_out:
+        console.err.print(f"{frames}: {told(source.left_out)}", markup=False)
 
 
-def _written(frame: Frame, results: Sequence[Result], out: Path, overlay: bool) -> dict[str, Any]:
+def _results(session: VideoSession, frames: Frames, request: Expressions) -> Iterator[tuple[Frame, FrameResults]]:
+    """Each frame with its results, as soon as they are ready."""
+    waiting: deque[Frame] = deque()
+    for frame in frames:
+        waiting.append(frame)
+        for ready in session.push(frame.pixels_hwc_u8, request):
+            yield waiting.popleft(), ready
+    for ready in session.finish():
+        yield waiting.popleft(), ready
+
+
+def _names(frame: str, kinds: Iterable[Kind], texts: int) -> Iterator[str]:
+    """Of a frame's result files; numbered where there are several texts."""
+    for number in range(1, texts + 1):
+        for kind in kinds:
+            yield result_name(frame, kind, number if texts > 1 else None)
+
+
+def _written(frame: Frame, ready: FrameResults, folder: ResultFolder, kinds: Iterable[Kind]) -> dict[str, Any]:
     """Write a frame's masks; its part of the JSON."""
     from hyperseg_runtime.reports.overlay import draw_overlay
 
-    masks = [result.mask for result in results if isinstance(result, Instances)]
+    masks = [result.mask for result in ready.results if isinstance(result, Instances)]
     for number, mask in enumerate(masks, 1):
-        stem = f"{frame.name}.{number}" if len(masks) > 1 else frame.name
-        write_atomically(out / f"{stem}.mask.png", encode_png(mask))
-        if overlay:
-            write_atomically(out / f"{stem}.overlay.png", encode_png(draw_overlay(frame.pixels_hwc_u8, mask)))
-    return {"frame": frame.name, "results": [result.to_json() for result in results]}
+        for kind in kinds:
+            drawn = mask if kind is Kind.MASK else draw_overlay(frame.pixels_hwc_u8, mask)
+            name = result_name(frame.name, kind, number if len(masks) > 1 else None)
+            folder.write(name, encode_png(drawn), frame.source)
+    return {"frame": frame.name, "results": [result.to_json() for result in ready.results]}
+
+
+def _told(left_out: LeftOut) -> dict[str, Any]:
+    return {"frame": left_out.name, "reason": left_out.reason, "lost": left_out.lost}
 
 
 @contextmanager

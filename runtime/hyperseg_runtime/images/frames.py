@@ -1,66 +1,154 @@
-"""The frames of a video in order: a folder of images, or a file that OpenCV can read."""
+"""The frames of a video in order: a folder of images, or a file that OpenCV can read.
 
+Nothing is left out without a word: what is no frame, and what should be one and cannot be read, is listed with its
+reason.
+"""
+
+import os
 import re
+import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from hyperseg_runtime.errors import ImageError
-from hyperseg_runtime.images.reading import load_image
+from hyperseg_runtime.errors import ImageError, Notice
+from hyperseg_runtime.images.formats import HEAD_BYTES, format_of
+from hyperseg_runtime.images.reading import load_image, read_header
+from hyperseg_runtime.result_files import input_source, result_of
+from hyperseg_runtime.unreadable import MISSING, why_no_folder, why_unreadable
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .apng .webp .bmp .tif .tiff .gif .jp2 .avif .heic .heif .jxl .ppm .pgm .tga".split()
+)
+"""Only say what a file that no decoder knows was meant to be."""
+EXACT = (b"RIFF", b"ftyp")
+"""Of AVI and MP4, at the start and after four bytes: their headers count frames. Others' counts are guessed from the
+duration, and come out a little too large where the sound is longer."""
+GUESS_SLACK = 0.02
+LAST_TRIES = 32
+"""Reads that may fail one after another before a video of unknown length is over."""
+OPENCV_LOG, OPENCV_QUIET = "OPENCV_FFMPEG_LOGLEVEL", "-8"
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
+    """`name`: the image file's, or in a video file the frame's number from 1 on in six digits.
+    `source`: what tells it from every other frame (see `result_files`)."""
+
     name: str
-    """Of the image file without its ending, or the frame's number from 1 on in six digits."""
     pixels_hwc_u8: np.ndarray
+    source: str
 
 
-def frame_count(source: Path) -> int | None:
-    """Frames to expect: exact for a folder, None where a video file does not say. Raises ImageError."""
-    if source.is_dir():
-        return len(_image_files(source))
-    import cv2
+class LeftOut(NamedTuple):
+    """`lost`: it should have been a frame."""
 
-    with _opened(source) as capture:
-        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    return count if count > 0 else None
+    name: str
+    reason: str
+    lost: bool
 
 
-def read_frames(source: Path) -> Iterator[Frame]:
-    """RGB frames, one in memory at a time; images of a folder by name, numbers in names as numbers.
+@dataclass
+class Frames(ABC):
+    """Iterate once, for one frame after another. `left_out` is complete when the iteration is over."""
 
-    Raises ImageError where there is none, or for one that cannot be read.
-    """
-    if source.is_dir():
-        for path in _image_files(source):
-            yield Frame(path.stem, load_image(path))
-        return
-    with _opened(source) as capture:
-        number = 0
-        while (read := capture.read())[0]:
-            number += 1
-            yield Frame(f"{number:06}", np.ascontiguousarray(read[1][:, :, ::-1]))  # OpenCV gives BGR
-    if not number:
-        raise ImageError(f"{source}: no frame in it could be read; a folder of images works as well")
+    path: Path
+    count: int | None
+    """Frames to expect, where that is known."""
+    names: tuple[tuple[str, str], ...] = ()
+    """Source and name of each frame, where they are known before."""
+    left_out: list[LeftOut] = field(default_factory=list)
+
+    @property
+    def source(self) -> str:
+        return input_source(self.path)
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Frame]: ...
 
 
-def _image_files(folder: Path) -> list[Path]:
-    found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
-    if not found:
-        raise ImageError(f"{folder}: no image in it; frames are files ending in {', '.join(IMAGE_SUFFIXES)}")
-    found.sort(key=_natural)
-    for path, after in pairwise(found):
-        if path.stem == after.stem:
-            raise ImageError(f"{folder}: {path.name} and {after.name} are one frame's name twice; keep one of them")
-    return found
+def open_frames(path: Path) -> Frames:
+    """The frames of a folder or a video file. Raises ImageError where there is none."""
+    if os.path.isdir(path):  # noqa: PTH112  (Path.is_dir raises for some of the names that are none)
+        return _Folder.open(path)
+    if reason := why_unreadable(path):
+        raise ImageError(f"{path}: {'no such file or folder' if reason == MISSING else reason}")
+    return _File.open(path)
+
+
+def read_frames(path: Path) -> Iterator[Frame]:
+    """As `open_frames`; what was left out comes as a warning at the end. Raises ImageError if no frame can be read."""
+    frames = open_frames(path)
+    yield from frames
+    if frames.left_out:
+        warnings.warn(Notice(f"{path}: {told(frames.left_out)}"), stacklevel=2)
+
+
+def told(left_out: list[LeftOut]) -> str:
+    """One sentence: lost frames first, each kind with its first names."""
+    parts = []
+    for lost, what in ((True, "could not be read"), (False, "is no frame")):
+        rows = [row for row in left_out if row.lost is lost]
+        shown = ", ".join(f"{row.name} ({row.reason})" for row in rows[:5])
+        more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+        if rows:
+            parts.append(f"{what}: {shown}{more}")
+    return "; ".join(parts)
+
+
+class _Folder(Frames):
+    """Every image that `load_image` reads, whatever its name ends in; by name, numbers in names as numbers."""
+
+    @classmethod
+    def open(cls, path: Path) -> "_Folder":
+        if reason := why_no_folder(path):
+            raise ImageError(f"{path}: {reason}")
+        entries = sorted(path.iterdir(), key=_natural)
+        own = {entry for entry in entries if entry.is_file() and result_of(entry)}
+        verdicts = [(entry, _why_no_frame(entry)) for entry in entries if entry not in own]
+        left_out = [verdict for _, verdict in verdicts if verdict is not None]
+        if own:
+            left_out.append(LeftOut(f"{len(own)} files", "results of this program", False))
+        names = tuple((input_source(entry), entry.name) for entry, verdict in verdicts if verdict is None)
+        if not names:
+            raise ImageError(f"{path}: no image in it" + (f": {told(left_out)}" if left_out else ""))
+        return cls(path, len(names), names, left_out)
+
+    def __iter__(self) -> Iterator[Frame]:
+        any_read = False
+        for source, name in self.names:
+            file = self.path / name
+            try:
+                pixels = load_image(file)
+            except ImageError as error:
+                self.left_out.append(LeftOut(name, str(error).removeprefix(f"{file}: "), True))
+                continue
+            any_read = True
+            yield Frame(name, pixels, source)
+        if not any_read:
+            raise ImageError(f"{self.path}: {told(self.left_out)}")
+
+
+def _why_no_frame(path: Path) -> LeftOut | None:
+    """None for a file that a decoder knows, and for one that its first bytes or its name call an image."""
+    meant = path.suffix.lower() in IMAGE_SUFFIXES
+    if path.name.startswith("."):
+        return LeftOut(path.name, "hidden", False)
+    if reason := why_unreadable(path):
+        return LeftOut(path.name, reason, meant and not path.is_dir())
+    with path.open("rb") as file:
+        try:
+            read_header(file).close()
+        except Exception:  # of many types; `load_image` says which
+            file.seek(0)
+            known = format_of(file.read(HEAD_BYTES))
+            meant = known.is_image if known else meant
+            return None if meant else LeftOut(path.name, known.title if known else "no image", False)
+    return None
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
@@ -69,13 +157,66 @@ def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
     return [(int(part) if part.isdecimal() else -1, part) for part in parts], path.name
 
 
+class _File(Frames):
+    """Frames keep their number in the video, also after one that is damaged."""
+
+    @classmethod
+    def open(cls, path: Path) -> "_File":
+        import cv2
+
+        _refuse_still(path)
+        with _opened(path) as capture:
+            count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        return cls(path, count if count > 0 else None)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """A read that fails is a damaged frame if another one follows."""
+        number = failed = read = 0
+        with _opened(self.path) as capture:
+            while failed < max(LAST_TRIES, (self.count or 0) - number):
+                good, pixels = capture.read()
+                if not good:
+                    failed += 1
+                    continue
+                self._lose(number + 1, number + failed, "damaged")
+                number, failed, read = number + failed + 1, 0, read + 1
+                rgb = np.ascontiguousarray(pixels[:, :, ::-1])  # OpenCV gives BGR
+                yield Frame(f"{number:06}", rgb, f"{self.source}#{number}")
+        if not read:
+            raise ImageError(f"{self.path}: no frame in it could be read; a folder of images works as well")
+        slack = 0 if self._counts_exactly() else max(2, GUESS_SLACK * number)
+        if self.count is not None and self.count - number > slack:
+            self._lose(number + 1, self.count, f"its header promises {self.count} frames")
+
+    def _lose(self, first: int, last: int, reason: str) -> None:
+        if first <= last:
+            name = f"{first:06}" if first == last else f"{first:06}..{last:06}"
+            self.left_out.append(LeftOut(name, reason, True))
+
+    def _counts_exactly(self) -> bool:
+        with self.path.open("rb") as file:
+            head = file.read(8)
+        return head.startswith(EXACT[0]) or head.endswith(EXACT[1])
+
+
+def _refuse_still(path: Path) -> None:
+    """OpenCV takes one image of a numbered series for the whole series."""
+    with path.open("rb") as file:
+        try:
+            with read_header(file) as image:
+                still = not getattr(image, "is_animated", False) or image.format == "MPO"
+        except Exception:
+            return
+    if still:
+        raise ImageError(f"{path}: is an image; use the verb run, or name the folder of the frames")
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """OpenCV's capture of a video file."""
+    """OpenCV's capture of a video file. What FFmpeg would print about damage is told in `left_out`."""
     import cv2
 
-    if not path.is_file():
-        raise ImageError(f"{path}: no such file or folder")
+    os.environ.setdefault(OPENCV_LOG, OPENCV_QUIET)
     capture = cv2.VideoCapture(str(path))
     try:
         if not capture.isOpened():

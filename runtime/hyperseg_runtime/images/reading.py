@@ -1,17 +1,20 @@
 """Image files and arrays -> RGB uint8. The only place that decodes."""
 
-import os
+import io
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
-from hyperseg_runtime.errors import ImageError
+from hyperseg_runtime.errors import ImageError, Notice
+from hyperseg_runtime.images.formats import HEAD_BYTES, why_no_image
+from hyperseg_runtime.images.metadata import without_metadata
+from hyperseg_runtime.unreadable import why_unreadable
 
 MAX_PIXELS = 100_000_000
 """Refused above: 300 MB as RGB, several times that while masks of this size are made."""
@@ -19,7 +22,12 @@ MAX_PIXELS = 100_000_000
 ImageSource = str | Path | Image.Image | np.ndarray
 
 FORMATS = "PNG, JPEG, WebP, BMP, TIFF, GIF and what else Pillow reads"
-SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
+SIXTEEN_BIT_IN_I = ("PNG", "PPM")
+"""Formats whose 16-bit samples Pillow holds in mode I."""
+OF_NO_RANGE = {"I": "32-bit or signed integers", "F": "floating-point numbers"}
+"""Pillow's mode -> what its pixels are: no rule says which value is white."""
+XMP = ("xmp", "XML:com.adobe.xmp")
 EXIF_ORIENTATION = 0x0112
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -35,11 +43,15 @@ EXIF data and raises struct.error on tags of unusual types; turning the pixels i
 
 
 def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """RGB image (height, width, 3) uint8, EXIF orientation applied.
+    """RGB image (height, width, 3) uint8, upright.
 
-    Grey becomes three equal channels, 16-bit grey keeps its upper 8 bits, CMYK and palettes are
-    converted, transparency is dropped (hidden colours show, as in the original), of an animation the
-    first frame is taken. An array must be (H, W), (H, W, 3) or (H, W, 4) uint8.
+    Upright: EXIF's orientation is applied, as browsers and OpenCV do; one that stands in XMP alone, or cannot be read,
+    is not. A Pillow image that was not opened from a file is taken as it is: its maker has turned it or not.
+
+    Pixels: grey becomes three equal channels, 16-bit grey keeps its upper 8 bits, CMYK and palettes are converted,
+    transparency is dropped (hidden colours show, as in the original), of an animation the first frame is taken, with
+    a warning. Floating-point numbers and 32-bit integers are refused: no rule says which value is white. An array
+    must be (H, W), (H, W, 3) or (H, W, 4) uint8.
 
     Raises ImageError for anything that cannot be read or has more than `max_pixels` (Pillow itself stops
     at 178 million); the size is taken from the header, before any pixel is decoded.
@@ -50,29 +62,83 @@ def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         with _explained("image"):
             return _to_rgb(source, "image", max_pixels)
     path = Path(source)
-    if not os.path.isfile(path):  # noqa: PTH113  (Path.is_file raises for names that are too long)
-        raise ImageError(f"{path}: no such file")
+    if reason := why_unreadable(path):
+        raise ImageError(f"{path}: {reason}")
     # By name, Pillow 13 maps uncompressed TIFFs with the sizes of before the rotation: wrong pixels. A file
     # object is read instead.
-    with _explained(str(path)), path.open("rb") as file, read_header(file) as image:
-        return _to_rgb(image, str(path), max_pixels)
+    with path.open("rb") as file:
+        return decode_image(file, str(path), max_pixels)
+
+
+def decode_image(
+    file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] | None = None
+) -> np.ndarray:
+    """As `load_image`, from an open file that messages call `name`; `formats` are the decoders to try, None for all."""
+    with _explained(name, file):
+        try:
+            with read_header(file, formats) as image:
+                return _to_rgb(image, name, max_pixels)
+        except (ImageError, Image.DecompressionBombError):
+            raise
+        except Exception:  # of many types; if what is not needed was at fault, the rest can be read
+            plain = _without_metadata(file, max_pixels)
+            if plain is None:
+                raise
+            with read_header(io.BytesIO(plain), formats) as image:
+                return _to_rgb(image, name, max_pixels)
+
+
+def _without_metadata(file: BinaryIO, max_pixels: int) -> bytes | None:
+    """None where nothing can be taken away, or the file is larger than any image of so many pixels should be."""
+    limit = 8 * max_pixels + 2**20
+    file.seek(0)
+    data = file.read(limit + 1)
+    plain = without_metadata(data) if len(data) <= limit else None
+    return None if plain == data else plain
 
 
 def _to_rgb(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
     width, height = image.size
     _check_size(width, height, name, max_pixels)
-    image.load()
-    with _warnings_off():
-        orientation = image.getexif().get(EXIF_ORIENTATION)
-    if orientation in UPRIGHT:
-        image = image.transpose(UPRIGHT[orientation])
-    if image.mode in SIXTEEN_BIT:
+    kind = image.mode if image.format not in SIXTEEN_BIT_IN_I or image.mode != "I" else SIXTEEN_BIT[0]
+    if kind in OF_NO_RANGE:
+        raise ImageError(
+            f"{name}: its pixels are {OF_NO_RANGE[kind]} (Pillow's mode {kind}), and nothing says which value is "
+            "white; scale them to 0..255 and save them as 8-bit integers"
+        )
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # an MPO's others are previews of the photograph
+        warnings.warn(Notice(f"{name}: only its first frame is used"), stacklevel=2)
+    image = _upright(image)
+    if kind in SIXTEEN_BIT:
         # Pillow's own conversion clips at 255, which turns a 16-bit image white.
         grey = (np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode == "P":  # a palette may carry transparency, which convert("RGB") cannot express
         image = image.convert("RGBA")
     return np.array(image.convert("RGB"))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Decoded, and turned as EXIF says if it comes straight from a file."""
+    if not isinstance(image, ImageFile.ImageFile):
+        return image
+    kept: dict[str | tuple[int, int], Any] = {}
+    try:
+        for step in (image.load, lambda: _orientation(image)):  # Pillow turns some kinds while it loads
+            kept |= {key: image.info.pop(key) for key in XMP if key in image.info}  # it would obey XMP, too
+            orientation = step()
+    finally:
+        image.info.update(kept)
+    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
+
+
+def _orientation(image: Image.Image) -> object:
+    """None where it cannot be read, whatever Pillow raises then: the pixels are sound."""
+    try:
+        with _warnings_off():
+            return image.getexif().get(EXIF_ORIENTATION)
+    except Exception:
+        return None
 
 
 def _from_array(array: np.ndarray, max_pixels: int) -> np.ndarray:
@@ -96,18 +162,25 @@ def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
 
 
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """Turn whatever a decoder raises on damaged data into ImageError."""
+def _explained(name: str, file: BinaryIO | None = None) -> Iterator[None]:
+    """Turn whatever a decoder raises on damaged data into ImageError; `file` tells what it is where none knows it."""
     try:
         yield
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not an image; readable are {FORMATS}") from error
+        raise ImageError(f"{name}: {why_no_image(name, _head(file), FORMATS)}") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: {error}; at most {MAX_PIXELS} pixels are read; scale it down") from error
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
         raise ImageError(f"{name}: damaged image: {error}") from error
+
+
+def _head(file: BinaryIO | None) -> bytes:
+    if file is None:
+        return b""
+    file.seek(0)
+    return file.read(HEAD_BYTES)
 
 
 _warnings_lock = threading.Lock()

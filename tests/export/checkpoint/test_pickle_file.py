@@ -84,7 +84,7 @@ def test_a_folder_with_one_file_and_a_config(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_no_or_several_files(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"expected one file ending in \.pth, \.pt, \.bin, found none"):
+    with pytest.raises(CheckpointError, match=r"expected one file ending in \.pth, \.pt, found none"):
         find_pickle(tmp_path)
     for name in ("a.pth", "b.pt"):
         saved(tmp_path / name, TENSORS)

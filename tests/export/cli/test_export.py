@@ -36,11 +36,12 @@ def test_run_writes_what_it_says(run_cli: RunCli, tiny_bundle: Path, coffee: Pat
     result = run_cli("run", tiny_bundle, coffee, "the cup", "--out", tmp_path, "--report", "--json")
     assert result.code == 0, result.err
     content = json.loads(result.out)
-    names = ["coffee.json", "coffee.mask.png", "coffee.overlay.png", "coffee.report.html"]
+    names = [f"coffee.jpg.{kind}" for kind in ("mask.png", "overlay.png", "report.html", "result.json")]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     assert sorted(content.pop("files").values()) == [str(tmp_path / name) for name in names]
-    assert json.loads((tmp_path / "coffee.json").read_text()) == content
-    mask = np.asarray(Image.open(tmp_path / "coffee.mask.png"))
+    stored = json.loads((tmp_path / "coffee.jpg.result.json").read_text())
+    assert stored.pop("written_by").startswith("hyperseg-trt result of ") and stored == content
+    mask = np.asarray(Image.open(tmp_path / "coffee.jpg.mask.png"))
     assert mask.shape == (400, 600)
     assert set(np.unique(mask)) == {0, 255}
     best = content["masks"][0]
@@ -48,7 +49,7 @@ def test_run_writes_what_it_says(run_cli: RunCli, tiny_bundle: Path, coffee: Pat
     assert best["area_px"] == (mask == 255).sum()
     stages = ["preprocess", "clip_encoder", "image_encoder", "fvp", "pixel_decoder", "assemble", "llm", "mask_decoder"]
     assert list(content["timings_ms"]) == [*stages, "best_mask"]
-    overlay = np.asarray(Image.open(tmp_path / "coffee.overlay.png")).astype(int)
+    overlay = np.asarray(Image.open(tmp_path / "coffee.jpg.overlay.png")).astype(int)
     changed = np.abs(overlay - np.asarray(Image.open(coffee)).astype(int)).sum(2) > 0
     assert changed[mask == 255].mean() > 0.99
 
@@ -56,7 +57,14 @@ def test_run_writes_what_it_says(run_cli: RunCli, tiny_bundle: Path, coffee: Pat
 def test_run_tells_a_human(run_cli: RunCli, tiny_bundle: Path, coffee: Path, tmp_path: Path) -> None:
     result = run_cli("run", tiny_bundle, coffee, "the cup", "--out", tmp_path, "--task", "reasoning", "--threads", 1)
     assert result.code == 0, result.err
-    for part in ("coffee.mask.png", "coffee.overlay.png", "coffee.json", "score", "image_encoder", "ms"):
+    for part in (
+        "coffee.jpg.mask.png",
+        "coffee.jpg.overlay.png",
+        "coffee.jpg.result.json",
+        "score",
+        "image_encoder",
+        "ms",
+    ):
         assert part in result.out
     unknown = run_cli("run", tiny_bundle, coffee, "the cup", "--out", tmp_path, "--task", "poetry")
     assert unknown.code == 2
@@ -68,8 +76,9 @@ def test_several_texts_get_numbered_files(run_cli: RunCli, tiny_bundle: Path, co
     assert result.code == 0, result.err
     contents = json.loads(result.out)["results"]
     assert [content["text"] for content in contents] == ["the cup", "a spoon"]
-    endings = ("mask.png", "overlay.png", "json")
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f"coffee.{n}.{e}" for n in (1, 2) for e in endings)
+    kinds = (("mask", "png"), ("overlay", "png"), ("result", "json"))
+    names = [f"coffee.jpg.{kind}-{number}.{ending}" for number in (1, 2) for kind, ending in kinds]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     for content in contents:
         assert all(Path(path).is_file() for path in content["files"].values())
     shown = run_cli("run", tiny_bundle, coffee, "the cup", "a spoon", "--out", tmp_path)

@@ -84,7 +84,7 @@ def test_an_existing_target_is_replaced_only_when_asked(tmp_path: Path) -> None:
         pass
     with pytest.raises(OutputError, match="neither a bundle nor a checkpoint"), Staging(target, overwrite=True):
         pass
-    (target / "config.json").write_text("{}")
+    (target / "manifest.json").write_text('{"format_version": 1, "files": {"old.txt": {}}}')
     with Staging(target, overwrite=True) as staging:
         result = staging.run("one", "key", writes("a.txt", "new"))
         assert (target / "old.txt").exists()

@@ -174,7 +174,10 @@ JOIN = ("y = Concat <axis = 0> (x, w)", "float[4] x")
 CASES: dict[str, dict[str, tuple[Model, Model]]] = {
     "passes_checker": {
         "an input too many": (one("y = Relu (x, x)"), RELU),
-        "shapes that contradict": (one("y = MatMul (x, x)", "float[2,4] x"), one("y = MatMul (x, x)", "float[4,4] x")),
+        "shapes that contradict": (
+            one("y = MatMul (x, x)", "float[2,4] x", "float[2,4] y"),
+            one("y = MatMul (x, x)", "float[4,4] x", "float[4,4] y"),
+        ),
     },
     "opset_and_ir_version": {
         "an older opset": (replace(RELU, opset=23), RELU),
@@ -188,7 +191,7 @@ CASES: dict[str, dict[str, tuple[Model, Model]]] = {
         "an output more": (promised(one("y = Relu (x) z = Abs (x)", y="float[n,4] y, float[n,4] z")), RELU),
     },
     "importable_operators": {"Hardmax": (one("y = Hardmax (x)"), one("y = Softmax (x)"))},
-    "no_data_dependent_shapes": {"NonZero": (one("y = NonZero (x)", y="int64[2,k] y"), RELU)},
+    "no_data_dependent_shapes": {"NonZero": (one("y = NonZero (x)", y="int64[2,n] y"), RELU)},
     "own_operators_have_bodies": {
         "no body": (replace(OURS, change=lambda model: None), OURS),
         "not declared": (replace(OURS, custom_ops=()), OURS),
@@ -245,7 +248,7 @@ CASES: dict[str, dict[str, tuple[Model, Model]]] = {
         "too many": (top_k(4000), top_k(3840)),
         "unsorted": (top_k(3, "<sorted = 0>"), top_k(3, "<sorted = 1>")),
         "computed": (
-            one("y, i = TopK (x, k)", "float[n,9] x, int64[1] k", "float[n,m] y"),
+            one("y, i = TopK (x, k)", "float[n,9] x, int64[1] k", "float[n,n] y"),
             one(K_NODE, "float[n,9] x", "float[n,3] y"),
         ),
     },

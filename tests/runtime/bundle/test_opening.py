@@ -72,13 +72,13 @@ def test_linked_folders_and_manifests_are_refused(bundle_copy: Path, tmp_path: P
     refused(bundle_copy, "goes through a link")
     shutil.move(bundle_copy / "manifest.json", tmp_path / "manifest.json")
     (bundle_copy / "manifest.json").symlink_to(tmp_path / "manifest.json")
-    refused(bundle_copy, "manifest.json is missing")
+    refused(bundle_copy, "manifest.json goes through a link")
 
 
 def test_no_folder_and_no_manifest_are_told_apart(tmp_path: Path) -> None:
     refused(tmp_path / "none", "no such folder; make one with: hyperseg-trt export")
     (tmp_path / "file").write_text("x")
-    refused(tmp_path / "file", "no such folder")
+    refused(tmp_path / "file", "a file, not a folder")
     refused(tmp_path, "manifest.json is missing; this is not a finished bundle")
 
 

@@ -22,19 +22,20 @@ def test_masks_for_every_frame(
     texts = ("the cup", "a spoon")
     result = run_cli("video", tiny_bundle, frames, *texts, "--out", out, "--overlay", "--json")
     assert result.code == 0, result.err
-    names = {f"{n}.{t}.{kind}.png" for n in (9, 10) for t in (1, 2) for kind in ("mask", "overlay")}
+    names = {f"{n}.png.{kind}-{t}.png" for n in (9, 10) for t in (1, 2) for kind in ("mask", "overlay")}
     assert {path.name for path in out.iterdir()} == {*names, "video.json"}
     content = json.loads(result.out)
-    assert content == json.loads((out / "video.json").read_text())
+    stored = json.loads((out / "video.json").read_text())
+    assert stored.pop("written_by").startswith("hyperseg-trt result of ") and content == stored
     session = pipeline.open_video()
     for number, entry in zip((9, 10), content["frames"], strict=True):
-        assert entry["frame"] == str(number)
+        assert entry["frame"] == f"{number}.png"
         (ready,) = session.push(frames / f"{number}.png", texts)
-        for place, expected in enumerate(ready.results):
+        for place, expected in enumerate(ready.results, 1):
             assert isinstance(expected, Instances)
-            stored = np.asarray(Image.open(out / f"{number}.{place + 1}.mask.png")) > 0
-            said = decode_rle(entry["results"][place]["instances"][0]["segmentation"])
-            assert np.array_equal(stored, expected.mask) and np.array_equal(said, expected.mask)
+            drawn = np.asarray(Image.open(out / f"{number}.png.mask-{place}.png")) > 0
+            said = decode_rle(entry["results"][place - 1]["instances"][0]["segmentation"])
+            assert np.array_equal(drawn, expected.mask) and np.array_equal(said, expected.mask)
 
 
 def test_wrong_input_writes_nothing(run_cli: RunCli, tiny_bundle: Path, tmp_path: Path) -> None:

@@ -9,18 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hyperseg_runtime.errors import ImageError
-from hyperseg_runtime.images.frames import frame_count, read_frames
+from hyperseg_runtime.errors import ImageError, Notice
+from hyperseg_runtime.images.frames import open_frames, read_frames
 
 
 def test_images_of_a_folder_by_number(tmp_path: Path) -> None:
     for number in (10, 9, 100, 1):
         Image.new("RGB", (8, 6), (number, 0, 0)).save(tmp_path / f"frame{number}.png")
     (tmp_path / "notes.txt").write_text("no frame")
-    frames = list(read_frames(tmp_path))
-    assert [frame.name for frame in frames] == ["frame1", "frame9", "frame10", "frame100"]
+    source = open_frames(tmp_path)
+    frames = list(source)
+    assert [frame.name for frame in frames] == ["frame1.png", "frame9.png", "frame10.png", "frame100.png"]
     assert [int(frame.pixels_hwc_u8[0, 0, 0]) for frame in frames] == [1, 9, 10, 100]
-    assert frame_count(tmp_path) == 4
+    assert source.count == 4 and source.left_out == [("notes.txt", "no image", False)]
+    assert [name for _, name in source.names] == [frame.name for frame in frames]
 
 
 @given(numbers=st.lists(st.integers(0, 10**6), min_size=1, max_size=8, unique=True))
@@ -38,8 +40,9 @@ def test_a_video_file_in_rgb(tmp_path: Path) -> None:
     for shade in range(0, 240, 20):
         writer.write(np.full((48, 64, 3), (0, shade, 255 - shade), np.uint8))  # blue, green, red
     writer.release()
-    frames = list(read_frames(path))
-    assert frame_count(path) == len(frames) == 12
+    source = open_frames(path)
+    frames = list(source)
+    assert source.count == len(frames) == 12 and source.left_out == []
     assert [frame.name for frame in frames[:2]] == ["000001", "000002"]
     for number, frame in enumerate(frames):
         assert frame.pixels_hwc_u8.shape == (48, 64, 3)
@@ -49,17 +52,54 @@ def test_a_video_file_in_rgb(tmp_path: Path) -> None:
 def test_what_is_no_video(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "junk.mp4").write_bytes(bytes(1000))
-    twice = tmp_path / "twice"
-    twice.mkdir()
-    for name in ("a.png", "a.jpg"):
-        Image.new("RGB", (8, 6)).save(twice / name)
     for name, message in {
         "absent": "absent: no such file or folder",
-        "empty": "empty: no image in it; frames are files ending in",
+        "empty": "empty: no image in it",
         "junk.mp4": "OpenCV cannot read it as a video",
-        "twice": "a.jpg and a.png are one frame's name twice",
     }.items():
         with pytest.raises(ImageError, match=message):
             list(read_frames(tmp_path / name))
-        with pytest.raises(ImageError, match=message):
-            frame_count(tmp_path / name)
+
+
+def test_two_images_of_one_stem_are_two_frames(tmp_path: Path) -> None:
+    for name in ("1.png", "1.jpg"):
+        Image.new("RGB", (8, 6)).save(tmp_path / name)
+    assert [frame.name for frame in read_frames(tmp_path)] == ["1.jpg", "1.png"]
+
+
+def test_what_was_left_out_is_a_warning_for_those_who_only_iterate(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 6)).save(tmp_path / "1.png")
+    (tmp_path / "2.png").write_bytes(b"damaged")
+    (tmp_path / "sub").mkdir()
+    with pytest.warns(Notice, match=r"could not be read: 2\.png \(not an image.*is no frame: sub \(a folder"):
+        assert len(list(read_frames(tmp_path))) == 1
+
+
+def test_a_folder_in_which_no_image_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(b"damaged")
+    with pytest.raises(ImageError, match=r"could not be read: 1\.png"):
+        list(read_frames(tmp_path))
+
+
+def test_one_image_is_no_video(tmp_path: Path) -> None:
+    """OpenCV would read 1.png, 2.png, ... as its frames."""
+    for number in (1, 2):
+        Image.new("RGB", (8, 6)).save(tmp_path / f"{number}.png")
+    with pytest.raises(ImageError, match=r"1\.png: is an image; use the verb run"):
+        open_frames(tmp_path / "1.png")
+
+
+def test_a_video_cut_short_says_what_its_header_promises(tmp_path: Path) -> None:
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 48))
+    noise = np.random.default_rng(0)
+    for _ in range(10):
+        writer.write(noise.integers(0, 256, (48, 64, 3), np.uint8))
+    writer.release()
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10])
+    source = open_frames(path)
+    count = len(list(source))
+    assert 3 <= count <= 6 and source.count == 10
+    (lost,) = source.left_out
+    assert lost == (f"{count + 1:06}..000010", "its header promises 10 frames", True)

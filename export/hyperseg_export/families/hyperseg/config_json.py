@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -14,8 +14,18 @@ Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+TanhGelu = Literal["gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_accurate"]
+"""transformers' names of the one function that the modules have."""
+ROPE_PLACES = ("rope_parameters", "rope_scaling")
+"""Where newer writers put what stood at the top, as far as they change nothing."""
+ROPE_KEYS = ("rope_theta", "partial_rotary_factor")
+
+
 class _Section(BaseModel):
-    """Keys that decide nothing are ignored: a published config.json has dozens."""
+    """Keys that decide nothing are ignored: a published config.json has dozens.
+
+    Those that would change the result and are not done here may only have the value that the modules have.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
@@ -37,6 +47,7 @@ class ReleaseConstants(_Section):
 
 
 class VisionTower(_Section):
+    hidden_act: TanhGelu = "gelu_pytorch_tanh"
     num_attention_heads: Count
     image_size: Count
     layer_norm_eps: Positive
@@ -59,6 +70,9 @@ class VisionConfig(_Section):
 
 
 class ConfigJson(_Section):
+    hidden_act: TanhGelu = "gelu_new"
+    tie_word_embeddings: Literal[False] = False
+    quantization_config: None = None
     hidden_size: Count
     num_hidden_layers: Count
     num_attention_heads: Count
@@ -75,12 +89,33 @@ class ConfigJson(_Section):
 def parse_config(content: Mapping[str, Any]) -> ConfigJson:
     """Raises CheckpointError naming the first setting that is missing or impossible."""
     try:
-        parsed = ConfigJson.model_validate(dict(content))
+        parsed = ConfigJson.model_validate(_in_older_words(content))
     except ValidationError as error:
         raise CheckpointError(_describe(error)) from error
     if parsed.qk_layernorm:
         raise CheckpointError("config.json: qk_layernorm is not supported; no released checkpoint has it")
     return parsed
+
+
+def _in_older_words(content: Mapping[str, Any]) -> dict[str, Any]:
+    """config.json with the rotary settings at its top, where they were before transformers 5."""
+    older = {key: value for key, value in content.items() if key not in ROPE_PLACES}
+    for place in ROPE_PLACES:
+        settings = content.get(place) or {}
+        if not isinstance(settings, Mapping):
+            raise CheckpointError(f"config.json: {place} is {settings!r}, expected an object")
+        rest = {key: value for key, value in settings.items() if key not in ROPE_KEYS}
+        kind = rest.pop("rope_type", rest.pop("type", "default"))
+        rest.pop("type", None)
+        if kind != "default" or rest:
+            raise CheckpointError(
+                f"config.json: {place} is {dict(settings)!r}: expected the rope_type 'default' and nothing but "
+                f"{' and '.join(ROPE_KEYS)}; positions are not scaled here, which would change every result"
+            )
+        for key in ROPE_KEYS:
+            if key in settings and older.setdefault(key, settings[key]) != settings[key]:
+                raise CheckpointError(f"config.json: {key} is {older[key]!r}, in {place} {settings[key]!r}; which one?")
+    return older
 
 
 def _describe(error: ValidationError) -> str:

@@ -15,6 +15,7 @@ from hyperseg_runtime.families.hyperseg.spec import STRIDES, TOKENS, HypersegDim
 from hyperseg_runtime.families.hyperseg.stages import Caches, HypersegStages, RowTables
 from hyperseg_runtime.heads.referring import all_queries, best_query
 from hyperseg_runtime.images.preprocessing import ImageGeometry, fitted_size, longest_side_square, plain_square
+from hyperseg_runtime.llm import prompt as prompts
 from hyperseg_runtime.llm.prompt import Prompt, Slot, SlotKind
 
 IMAGE, MASK_QUERIES, CLASS, REGION, EXPRESSION, PERCEIVER = -200, -201, -202, -203, -204, -205
@@ -285,10 +286,10 @@ def _class_ids(arrays: Arrays, row: int) -> list[np.ndarray]:
 
 def _prompt(run: GoldenRun, ids: list[int], conditions: list[list[int]]) -> Prompt:
     """Slots from ids with placeholders; end-of-text ids at the end are padding nobody attends to."""
-    lengths = {
-        IMAGE: (SlotKind.IMAGE, run.dims.image_tokens),
-        PERCEIVER: (SlotKind.PERCEIVER, run.dims.perceiver_queries),
-        MASK_QUERIES: (SlotKind.MASK_QUERIES, run.dims.mask_queries),
+    blocks = {
+        IMAGE: (SlotKind.IMAGE, run.dims.image_tokens, prompts.IMAGE),
+        PERCEIVER: (SlotKind.PERCEIVER, run.dims.perceiver_queries, prompts.IMAGE),
+        MASK_QUERIES: (SlotKind.MASK_QUERIES, run.dims.mask_queries, prompts.LEARNED),
     }
     end = len(ids)
     while end and ids[end - 1] == run.dims.eos_token_id:
@@ -298,8 +299,8 @@ def _prompt(run: GoldenRun, ids: list[int], conditions: list[list[int]]) -> Prom
     for token in ids[:end]:
         if token in (EXPRESSION, CLASS):
             slots.append(Slot.text(next(remaining), SlotKind.CONDITION))
-        elif token in lengths:
-            slots.append(Slot(*lengths[token]))
+        elif token in blocks:
+            slots.append(Slot.block(*blocks[token]))
         else:
             slots.append(Slot.text([token]))
     if end < len(ids):

@@ -5,7 +5,6 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
-from safetensors.torch import save_file
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from hyperseg_export.checkpoint.folder import CONFIG, INDEX
 from hyperseg_export.checkpoint.random_weights import RandomCheckpoint
+from hyperseg_export.checkpoint.safetensors_file import write_safetensors
 from hyperseg_export.families.hyperseg.layout import Sizes, tensor_layout
 from hyperseg_export.modules.swin import relative_position_index
 from hyperseg_runtime.families.hyperseg.prompts import SYSTEM, TEMPLATES
@@ -87,10 +87,10 @@ def write_checkpoint(directory: Path, sizes: Sizes, seed: int) -> None:
     weight_map, total = {}, 0
     for shard in range(SHARDS):
         file = f"model-{shard + 1:05}-of-{SHARDS:05}.safetensors"
-        tensors = {name: checkpoint.tensor(name).contiguous() for name in names[shard::SHARDS]}
-        save_file(tensors, directory / file, metadata={"format": "pt"})
-        weight_map.update(dict.fromkeys(tensors, file))
-        total += sum(tensor.nbytes for tensor in tensors.values())
+        layout = {name: (checkpoint.dtypes[name], checkpoint.shapes[name]) for name in names[shard::SHARDS]}
+        write_safetensors(directory / file, layout, checkpoint.tensor)
+        weight_map.update(dict.fromkeys(layout, file))
+        total += sum(dtype.itemsize * math.prod(shape) for dtype, shape in layout.values())
     _write_json(directory / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
     _write_json(directory / CONFIG, sizes.config())
     _write_json(directory / "generation_config.json", {"_from_model_config": True, "do_sample": False})

@@ -133,7 +133,7 @@ def test_the_verbs_run_on_engines(engine_bundle: Path, run_cli: RunCli, coffee: 
         result = run_cli("run", engine_bundle, coffee, TEXTS[0], "--backend", backend, "--out", out)
         assert result.code == 0, result.err
         answer = run_cli("chat", engine_bundle, coffee, "What is it?", "--max-tokens", 3, "--backend", backend)
-        outputs[backend] = ((out / "coffee.mask.png").read_bytes(), answer.out)
+        outputs[backend] = ((out / "coffee.jpg.mask.png").read_bytes(), answer.out)
     assert outputs["onnxruntime"] == outputs["tensorrt"]
 
 

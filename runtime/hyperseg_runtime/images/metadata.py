@@ -1,0 +1,67 @@
+"""An image file without what is not needed to show its pixels.
+
+Colour profiles, EXIF, XMP and comments can be damaged while the pixels are sound, and decoders stop at them.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+
+PNG, JPEG, RIFF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"RIFF"
+PNG_NEEDED = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS")
+WEBP_NEEDED = (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF")
+JPEG_NEEDED = (0xE0, 0xEE)
+"""JFIF and Adobe segments say how colours are stored; the other application segments and comments go."""
+JPEG_COMMENT, JPEG_SCAN = 0xFE, 0xDA
+
+
+def without_metadata(data: bytes) -> bytes | None:
+    """The same image with only what its pixels need; None for formats where that is not known (or not possible)."""
+    strip: Callable[[bytes], Iterator[bytes]]
+    if data.startswith(PNG):
+        strip = _png
+    elif data.startswith(JPEG):
+        strip = _jpeg
+    elif data.startswith(RIFF) and data[8:12] == b"WEBP":
+        strip = _webp
+    else:
+        return None
+    return b"".join(strip(data))
+
+
+def _png(data: bytes) -> Iterator[bytes]:
+    """Chunks: length, kind, content, checksum."""
+    yield PNG
+    at = len(PNG)
+    while at + 8 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        if kind in PNG_NEEDED:
+            yield data[at : at + size + 12]
+        at += size + 12
+
+
+def _jpeg(data: bytes) -> Iterator[bytes]:
+    """Segments: 0xFF, kind, length with itself, content; from the first scan on everything stays."""
+    yield JPEG
+    at = len(JPEG)
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != JPEG_SCAN:
+        kind = data[at + 1]
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if kind in JPEG_NEEDED or not (0xE0 <= kind <= 0xEF or kind == JPEG_COMMENT):
+            yield data[at:end]
+        at = end
+    yield data[at:]
+
+
+def _webp(data: bytes) -> Iterator[bytes]:
+    """Chunks of an even size: kind, length, content. The flags of what went away are cleared."""
+    kept = []
+    at = 12
+    while at + 8 <= len(data):
+        kind, size = struct.unpack_from("<4sI", data, at)
+        end = at + 8 + size + size % 2
+        if kind in WEBP_NEEDED:
+            chunk = data[at:end]
+            kept.append(chunk[:8] + bytes([chunk[8] & 0b0001_0010]) + chunk[9:] if kind == b"VP8X" else chunk)
+        at = end
+    body = b"WEBP" + b"".join(kept)
+    yield RIFF + struct.pack("<I", len(body)) + body

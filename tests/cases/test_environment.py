@@ -1,0 +1,198 @@
+"""The machine: no home, no locks, no directory fsync, another platform, packages of other names, a reader that left."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from hyperseg_kernels import cpu_ops, native
+from hyperseg_runtime import console, doctor, importable
+from hyperseg_runtime.bundle.opening import Bundle
+from hyperseg_runtime.errors import BundleError, EnvironmentMissingError
+from hyperseg_runtime.importable import Imported, try_import
+from support import RunCli
+
+PROGRAM = "import sys; sys.argv[0] = 'hyperseg-trt'; from hyperseg_runtime.cli.app import main; main()"
+SHIM = Path(__file__).parent / "files" / "no_flock_no_fsync.c"
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-c", PROGRAM, *map(str, arguments)]
+
+
+def test_a_bundle_in_a_folder_of_links(bundle_copy: Path, run_cli: RunCli, case: Path, tmp_path: Path) -> None:
+    """The layout of the Hub's cache."""
+    snapshot = tmp_path / "snapshot"
+    for path in bundle_copy.rglob("*"):
+        if path.is_file():
+            link = snapshot / path.relative_to(bundle_copy)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path)
+    result = run_cli("run", snapshot, case / "labelme" / "photo.jpg", "cup", "--out", case / "out")
+    assert result.code == 6 and "manifest.json goes through a link" in result.err
+    assert f"cp -rL {snapshot} COPY" in result.err and "missing" not in result.err
+    subprocess.run(["cp", "-rL", snapshot, tmp_path / "COPY"], check=True)
+    Bundle.open(tmp_path / "COPY")
+
+
+def test_a_bundle_fetched_without_git_lfs(bundle_copy: Path) -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
+    (bundle_copy / "graphs" / "llm.onnx").write_bytes(pointer)
+    with pytest.raises(BundleError, match=r"graphs/llm\.onnx is a Git LFS pointer.*git lfs pull"):
+        Bundle.open(bundle_copy)
+    (bundle_copy / "manifest.json").write_bytes(pointer)
+    with pytest.raises(BundleError, match=r"manifest\.json is a Git LFS pointer"):
+        Bundle.read(bundle_copy)
+
+
+def test_no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A uid without an entry in passwd, no HOME: the message names XDG_CACHE_HOME, doctor and --native go on."""
+
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", home)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(doctor, "MODULES", ())
+    with pytest.raises(native.NativeBuildError, match="no home folder to keep it in; set XDG_CACHE_HOME"):
+        native.cache_folder()
+    assert cpu_ops.libraries_if_possible() == []
+    assert {"tritonserver", "disk"} <= {finding.part for finding in doctor.examine(tmp_path)}
+
+
+def test_no_home_with_a_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert native.cache_folder() == tmp_path / "hyperseg-trt"
+
+
+@pytest.fixture(scope="session")
+def shim(shared_dir: Path) -> Path:
+    library = shared_dir / f"no_flock_no_fsync-{os.getpid()}.so"
+    compiler = native.find_compiler() if any(map(native.shutil.which, ("g++", "clang++"))) else None
+    if compiler is None:
+        pytest.skip("no compiler")
+    subprocess.run([compiler, "-x", "c", "-shared", "-fPIC", SHIM, "-o", library, "-ldl"], check=True)
+    return library
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP])
+def test_no_directory_fsync(shim: Path, case: Path, tiny_bundle: Path, code: int) -> None:
+    """SHIM_FSYNC=22 with run."""
+    done = subprocess.run(
+        command("run", tiny_bundle, case / "labelme" / "photo.jpg", "cup", "--out", case / "out"),
+        env={**os.environ, "LD_PRELOAD": str(shim), "SHIM_FSYNC": str(code)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "") and len(list((case / "out").iterdir())) == 3
+
+
+def test_no_flock(shim: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """SHIM_FLOCK=37: said, and gone on; what is locked by somebody else is still an error."""
+    program = (
+        "import sys; from pathlib import Path; from hyperseg_export.jobs.staging import Staging\n"
+        "with Staging(Path(sys.argv[1]), False) as staging:\n"
+        "    (staging.directory / 'a').write_text('x'); staging.commit(['a'])\n"
+    )
+    for code, ending in ((errno.ENOLCK, "let no other process write it"), (errno.EAGAIN, "wait for it to finish")):
+        done = subprocess.run(
+            [sys.executable, "-c", program, tmp_path / f"bundle{code}"],
+            env={**os.environ, "LD_PRELOAD": str(shim), "SHIM_FLOCK": str(code)},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert ending in done.stderr and (tmp_path / f"bundle{code}").is_dir() == (code == errno.ENOLCK)
+
+
+def test_no_fcntl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows: a module of Python is no package to install."""
+    for name in [name for name in sys.modules if name.startswith("hyperseg_export.jobs")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(EnvironmentMissingError) as caught:
+        console.load_extra("hyperseg_export.jobs.staging", "export")
+    assert "pip" not in str(caught.value)
+    assert "Python's module fcntl, which win32 does not have; it runs on Linux and macOS" in str(caught.value)
+
+
+def test_the_doctor_of_another_platform(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delattr(os, "sysconf")
+    monkeypatch.setattr(doctor, "MODULES", ())
+    memory = next(finding for finding in doctor.examine(tmp_path) if finding.part == "memory")
+    assert memory.found == "not known on this platform"
+
+
+@pytest.mark.parametrize(
+    ("packages", "advice"),
+    [(("onnxruntime-gpu",), ""), (("onnxruntime", "onnxruntime-gpu"), "overwrite each other"), (("onnxruntime",), "")],
+)
+def test_onnxruntime_gpu_in_place_of_onnxruntime(
+    monkeypatch: pytest.MonkeyPatch, packages: tuple[str, ...], advice: str
+) -> None:
+    monkeypatch.setattr(importable, "packages_distributions", lambda: {"onnxruntime": list(packages)})
+    finding = doctor._module(doctor.MODULES[0])
+    assert finding.works and advice in finding.advice and bool(finding.advice) == bool(advice)
+    assert ("onnxruntime-gpu" in finding.found) == ("onnxruntime-gpu" in packages)
+
+
+def test_what_is_there_and_does_not_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_module.py").write_text("raise ImportError('libfoo.so.1: cannot open shared object file')")
+    (tmp_path / "quiet_module.py").write_text("__version__ = '4.2'")
+    (tmp_path / "fatal_module.py").write_text("import os; os.abort()")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    assert try_import("no_such_module") == Imported(None, (), "not installed")
+    assert try_import("quiet_module") == Imported("4.2", ())
+    broken = try_import("broken_module")
+    assert broken.version is None and "libfoo.so.1: cannot open shared object file" in broken.shown
+    assert "cannot be imported: it ended Python with -6" in try_import("fatal_module").shown or sys.platform != "linux"
+
+
+def test_a_check_that_fails_is_a_finding() -> None:
+    entry = EntryPoint("odd", "json:no_such_function", doctor.CHECKS)
+    finding = doctor._checked(entry)
+    assert (finding.part, finding.works) == ("odd", False) and "AttributeError" in finding.advice
+
+
+def test_a_reader_that_left(tiny_bundle: Path) -> None:
+    """`hyperseg-trt inspect BUNDLE --json | head -1`: a quiet end."""
+    with subprocess.Popen(
+        command("inspect", tiny_bundle, "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as done:
+        assert done.stdout and done.stderr
+        done.stdout.close()
+        assert done.stderr.read() == b"" and done.wait() == console.READER_GONE
+
+
+@pytest.mark.parametrize("options", [("--help",), ("inspect", "BUNDLE"), ("inspect", "BUNDLE", "--json")])
+@pytest.mark.parametrize(
+    "locale", [{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"PYTHONIOENCODING": "ascii"}]
+)
+def test_a_terminal_that_knows_ascii_alone(tiny_bundle: Path, options: tuple[str, ...], locale: dict[str, str]) -> None:
+    arguments = [tiny_bundle if option == "BUNDLE" else option for option in options]
+    done = subprocess.run(command(*arguments), env={**os.environ, **locale}, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    printed = done.stdout.decode("ascii")
+    assert options[-1] != "--json" or json.loads(printed)["format_version"] == 1
+
+
+def test_json_keeps_what_the_terminal_cannot_show(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ascii:
+        encoding = "ascii"
+        shown = ""
+
+        def write(self, text: str) -> None:
+            text.encode("ascii")
+            self.shown += text
+
+    content = {"frame": "\udcff.jpg", "text": "čaj ☕ 🐈"}
+    stream = Ascii()
+    monkeypatch.setattr(sys, "stdout", stream)
+    console.print_json(content)
+    assert json.loads(stream.shown) == content == json.loads(console.json_bytes(content))

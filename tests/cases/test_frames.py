@@ -1,0 +1,131 @@
+"""Frames: nothing is left out without a word, partial input has an exit code of its own, own results are no frames."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import RunCli
+
+PARTIAL = 11
+PROGRAM = "import sys; sys.argv[0] = 'hyperseg-trt'; from hyperseg_runtime.cli.app import main; main()"
+
+
+def record(folder: Path) -> Any:
+    return json.loads((folder / "video.json").read_bytes())
+
+
+def test_midcorrupt_avi(case: Path, run_cli: RunCli, tiny_bundle: Path) -> None:
+    """The frames after the damaged one are read and keep their numbers."""
+    out = case / "out"
+    result = run_cli("video", tiny_bundle, case / "video" / "midcorrupt.avi", "the cup", "--out", out)
+    assert result.code == PARTIAL and "11 frames are done" in result.err and "000005 (damaged)" in result.err
+    stored = record(out)
+    assert [frame["frame"] for frame in stored["frames"]] == [f"{n:06}" for n in range(1, 13) if n != 5]
+    assert stored["left_out"] == [{"frame": "000005", "reason": "damaged", "lost": True}] and stored["complete"]
+    assert len(list(out.glob("*.mask.png"))) == 11
+
+
+def test_a_avi(case: Path, run_cli: RunCli, tiny_bundle: Path) -> None:
+    result = run_cli("video", tiny_bundle, case / "video" / "a.avi", "the cup", "--out", case / "out")
+    assert result.code == 0 and len(record(case / "out")["frames"]) == 12, result.err
+
+
+def test_frames_mixed(case: Path, run_cli: RunCli, tiny_bundle: Path) -> None:
+    """What `run` reads `video` reads; what it cannot read is named."""
+    result = run_cli("video", tiny_bundle, case / "frames_mixed", "the cup", "--out", case / "out")
+    assert result.code == PARTIAL and "5.HEIC (it is HEIC" in result.err
+    read = ["1.jpg", "2.jpg", "3.avif", "4.gif", "6.jp2", "7.jfif", "10.jpg", "20.jpg"]
+    assert [frame["frame"] for frame in record(case / "out")["frames"]] == read
+
+
+def test_frames_mac(case: Path, run_cli: RunCli, tiny_bundle: Path) -> None:
+    result = run_cli("video", tiny_bundle, case / "frames_mac", "the cup", "--out", case / "out", "--json")
+    assert result.code == 0 and "._1.jpg (hidden)" in result.err
+    content = json.loads(result.out)
+    assert [frame["frame"] for frame in content["frames"]] == ["1.jpg", "2.jpg", "10.jpg", "20.jpg"]
+    assert content["left_out"] == [{"frame": "._1.jpg", "reason": "hidden", "lost": False}]
+
+
+def test_video_twice_in_a_frames_folder(
+    case: Path, run_cli: RunCli, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Own masks and overlays never become frames, and replace themselves."""
+    monkeypatch.chdir(case / "frames_mac")
+    for _ in range(2):
+        result = run_cli("video", tiny_bundle, ".", "cup", "--overlay")
+        assert result.code == 0, result.err
+        assert len(record(Path())["frames"]) == 4
+    assert "9 files (results of this program)" in result.err
+
+
+@pytest.mark.parametrize("verb", ["run", "chat"])
+def test_own_results_are_no_images_either(case: Path, run_cli: RunCli, tiny_bundle: Path, verb: str) -> None:
+    photo = case / "labelme" / "photo.jpg"
+    assert run_cli("run", tiny_bundle, photo, "the cup", "--out", case).code == 0
+    result = run_cli(verb, tiny_bundle, case / "photo.jpg.overlay.png", "the cup")
+    assert result.code == 2 and "is a result that this program wrote" in result.err
+
+
+def test_a_damaged_frame_of_a_folder(case: Path, run_cli: RunCli, tiny_bundle: Path) -> None:
+    frames = case / "frames_mac"
+    frames.joinpath("2.jpg").write_bytes(frames.joinpath("1.jpg").read_bytes()[:2000])
+    result = run_cli("video", tiny_bundle, frames, "the cup", "--out", case / "out")
+    assert result.code == PARTIAL and "2.jpg (damaged image" in result.err
+    assert [frame["frame"] for frame in record(case / "out")["frames"]] == ["1.jpg", "10.jpg", "20.jpg"]
+
+
+def test_a_dangling_link_among_the_frames(case: Path, run_cli: RunCli, tiny_bundle: Path) -> None:
+    (case / "frames_mac" / "3.jpg").symlink_to("absent.jpg")
+    result = run_cli("video", tiny_bundle, case / "frames_mac", "the cup", "--out", case / "out")
+    assert result.code == PARTIAL and "3.jpg (a link to absent.jpg, which does not exist)" in result.err
+
+
+def test_a_frame_name_that_is_not_utf_8(case: Path, tiny_bundle: Path) -> None:
+    """In a terminal that knows ASCII alone: the name is escaped, the results are written."""
+    frames, name = case / "frames_mac", os.fsdecode(b"9\xff.jpg")
+    shutil.copy(frames / "1.jpg", frames / name)
+    for options in ((), ("--json",)):
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, "video", tiny_bundle, frames, "čaj", "--out", case / "out", *options],
+            env={**os.environ, "PYTHONIOENCODING": "ascii"},
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert (case / "out" / f"{name}.mask.png").is_file()
+        assert name in [frame["frame"] for frame in record(case / "out")["frames"]]
+    assert name in [frame["frame"] for frame in json.loads(done.stdout.decode("ascii"))["frames"]]
+
+
+def test_an_image_is_not_taken_for_a_video(case: Path, run_cli: RunCli, tiny_bundle: Path) -> None:
+    result = run_cli("video", tiny_bundle, case / "frames_mac" / "1.jpg", "the cup", "--out", case / "out")
+    assert result.code == 2 and "is an image; use the verb run" in result.err and not (case / "out").exists()
+
+
+def test_a_full_disk_in_the_middle_of_a_video(
+    case: Path, run_cli: RunCli, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is done is in video.json."""
+    import errno
+
+    from hyperseg_runtime import result_files
+
+    real, written = result_files.write_atomically, []
+
+    def write(path: Path, data: bytes) -> None:
+        written.append(path)
+        if path.name == "10.jpg.mask.png":
+            raise result_files.OutputError("no room") from OSError(errno.ENOSPC, "full")
+        real(path, data)
+
+    monkeypatch.setattr(result_files, "write_atomically", write)
+    result = run_cli("video", tiny_bundle, case / "frames_mac", "the cup", "--out", case / "out")
+    assert result.code == 2
+    stored = record(case / "out")
+    assert [frame["frame"] for frame in stored["frames"]] == ["1.jpg", "2.jpg"] and stored["complete"] is False
