@@ -161,15 +161,51 @@ def weight_streaming(bundle: Path | None) -> dict[str, Any]:
 
 
 def inspector_report(bundle: Path | None) -> dict[str, Any]:
+    """With dynamic shapes; the whole report belongs beside the fixtures in tests/export/engine/inspector."""
     import tensorrt as trt
 
+    from hyperseg_export.engine.attention import fused_layers
+    from hyperseg_export.engine.inspector import inspect_layers, read_layers
+    from hyperseg_export.engine.profiles import Profile
+
     path, _, _ = attention(64, "FLOAT16", "bool")
-    engine = read(built(path, spec_of(path), ()))
-    report = json.loads(engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON))
+    engine = read(built(path, spec_of(path), (Profile("first", {}), Profile("second", {}))))
+    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    shown = inspect_layers(trt, engine)
     return {
-        "question": "what does the inspector's report look like?",
-        "answer": {"keys": list(report), "first_layer": report["Layers"][:1]},
+        "question": "what does the inspector tell without and with a context, and of which profile?",
+        "answer": {
+            "tensorrt": trt.__version__,
+            "types without a context": [layer.outputs for layer in read_layers(text)],
+            "types with one, by profile": [[layer.outputs for layer in layers] for layers in shown],
+            "fused attention, by profile": [fused_layers(layers) for layers in shown],
+            "report": json.loads(text),
+        },
     }
+
+
+def exchanged_weights(bundle: Path | None) -> dict[str, Any]:
+    """STRIP_PLAN beside REFIT_INDIVIDUAL, with a constant in the body of a function that two nodes call."""
+    import tensorrt as trt
+    from onnx import helper, numpy_helper
+
+    body = [
+        helper.make_node("Constant", [], ["half"], value=numpy_helper.from_array(np.float32(0.5), "half")),
+        helper.make_node("Mul", ["a", "half"], ["b"]),
+    ]
+    nodes = [
+        helper.make_node("Mul", ["x", "w"], ["scaled"]),
+        helper.make_node("Half", ["scaled"], ["once"], domain="hyperseg"),
+        helper.make_node("Half", ["once"], ["y"], domain="hyperseg"),
+    ]
+    weights = numpy_helper.from_array(np.full(4, 8, np.float32), "w")
+    function = helper.make_function("hyperseg", "Half", ["a"], ["b"], body, [helper.make_opsetid("", 24)])
+    path = model_file(nodes, {"x": (1, 4)}, {"y": (1, 4)}, [weights], functions=[function])
+    flags = [trt.BuilderFlag.REFIT_INDIVIDUAL, trt.BuilderFlag.STRIP_PLAN]
+    engine = read(built(path, spec_of(path), (), flags))
+    names = sorted(trt.Refitter(engine, KEPT[-1].logger).get_all_weights())
+    KEPT[-1].fill(engine, "halved", path)
+    return {"question": "is a plan without weights filled beside bodies of functions?", "answer": {"exchanged": names}}
 
 
 def bodies_without_plugin(bundle: Path | None) -> dict[str, Any]:
@@ -238,7 +274,12 @@ def attention(width: int, kind: str, mask: str) -> tuple[Path, Arrays, Arrays]:
 
 
 def model_file(
-    nodes: list[Any], inputs: dict[str, Any], outputs: dict[str, Any], weights: Any = (), mask: str = ""
+    nodes: list[Any],
+    inputs: dict[str, Any],
+    outputs: dict[str, Any],
+    weights: Any = (),
+    mask: str = "",
+    functions: Any = (),
 ) -> Path:
     """An ONNX file with fixed shapes; float32 at its borders, but for a mask of truth values."""
     import onnx
@@ -250,7 +291,8 @@ def model_file(
         for side in (inputs, outputs)
     )
     graph = helper.make_graph(nodes, "check", given, made, list(weights))
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)], ir_version=10)
+    opsets = [helper.make_opsetid(domain, version) for domain, version in (("", 24), ("hyperseg", 1))]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10, functions=functions)
     path = Path(tempfile.mkdtemp()) / "check.onnx"
     onnx.save(onnx.shape_inference.infer_shapes(model), path)
     return path
@@ -279,7 +321,7 @@ def built(path: Path, spec: GraphSpec, profiles: Any, flags: Any = ()) -> bytes:
     """A plan of a file, as `build` makes it but for decomposed attention. Raises EngineError."""
     import tensorrt as trt
 
-    from hyperseg_export.engine.network import add_profile, parse
+    from hyperseg_export.engine.network import add_profile, mark_weights, parse
     from hyperseg_export.engine.profiles import Profile
     from hyperseg_runtime.backends.tensorrt.logger import make_logger, reason
     from hyperseg_runtime.errors import EngineError
@@ -287,6 +329,8 @@ def built(path: Path, spec: GraphSpec, profiles: Any, flags: Any = ()) -> bytes:
     logger = make_logger(trt)
     builder = trt.Builder(logger)
     network = parse(trt, builder, logger, path, spec)
+    if trt.BuilderFlag.REFIT_INDIVIDUAL in flags:
+        mark_weights(network, path, spec)
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     config.clear_flag(trt.BuilderFlag.TF32)
@@ -348,6 +392,7 @@ CHECKS: dict[str, Callable[[Path | None], dict[str, Any]]] = {
         cuda_graphs,
         weight_streaming,
         inspector_report,
+        exchanged_weights,
     )
 }
 

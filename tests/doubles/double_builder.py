@@ -298,13 +298,12 @@ def _describe(network: INetworkDefinition, config: IBuilderConfig) -> dict[str, 
     model = network._model
     graph = model.graph
     kinds = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.output)}
-    attention = {layer.name: layer for layer in network._layers}
+    attention = iter(network._layers)  # in the order of their nodes
     layers = []
     for node in graph.node:
         kind = kinds.get(node.output[0], INT64)
         kind = FLOAT if fault() == "float32 instead" and kind in (FLOAT16, BFLOAT16) else kind
-        layer = attention.get(node.name)
-        fused = layer is not None and has_kernel(layer.get_input(0))
+        fused = node.op_type == "Attention" and has_kernel(next(attention).get_input(0))
         name = f"_gemm_mha_v2_{node.name}" if fused else node.name
         layers.append({"name": name, "op": node.op_type, "kinds": [kind], "tactic": ""})
     sides = [(TensorIOMode.INPUT, graph.input), (TensorIOMode.OUTPUT, graph.output)]

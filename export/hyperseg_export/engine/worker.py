@@ -116,8 +116,12 @@ def write_plan(
 def formed(trt: Any, job: Job) -> tuple[AttentionForm | None, int, bytes | None]:
     """Form and number of attention nodes, and the ONNX file's new content where they are written out."""
     import onnx
+    from google.protobuf.message import DecodeError
 
-    model = onnx.load(job.onnx, load_external_data=False)
+    try:
+        model = onnx.load(job.onnx, load_external_data=False)
+    except DecodeError:
+        return None, 0, None  # the parser will say what is wrong with the file
     nodes = list(attention_nodes(model))
     if not nodes:
         return None, 0, None
