@@ -128,7 +128,7 @@ def test_names_first(run_cli: RunCli, tiny_bundle: Path, coffee: Path, tmp_path:
     assert (content["asked"], content["task"]) == (["Name the things."], "naming")
     scores = [instance["score"] for instance in content["instances"]]
     assert scores and scores == sorted(scores, reverse=True)
-    mask = np.asarray(Image.open(tmp_path / "coffee.mask.png")) == 255
+    mask = np.asarray(Image.open(tmp_path / "coffee.jpg.mask.png")) == 255
     assert np.array_equal(decode_rle(content["instances"][0]["segmentation"]), mask)
     shown = run_cli("run", tiny_bundle, coffee, *arguments)
     assert shown.code == 0 and shown.out.count("score ") == len(scores)
