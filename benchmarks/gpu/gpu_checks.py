@@ -190,7 +190,7 @@ def exchanged_weights(bundle: Path | None) -> dict[str, Any]:
     from onnx import helper, numpy_helper
 
     body = [
-        helper.make_node("Constant", [], ["half"], value=numpy_helper.from_array(np.float32(0.5), "half")),
+        helper.make_node("Constant", [], ["half"], value=numpy_helper.from_array(np.array(0.5, np.float32), "half")),
         helper.make_node("Mul", ["a", "half"], ["b"]),
     ]
     nodes = [

@@ -35,6 +35,7 @@ def print_manifest(manifest: Manifest) -> None:
             for graph in manifest.graphs
         ],
     )
+    print_tasks(manifest.family)
     coverage = manifest.coverage
     console.print_rows(
         f"Checkpoint: {coverage.tensors} tensors",
@@ -46,6 +47,17 @@ def print_manifest(manifest: Manifest) -> None:
         ],
     )
     print_parity(manifest)
+
+
+def print_tasks(family: str) -> None:
+    """What the family answers, and why it does not answer the rest."""
+    if family not in FAMILIES:
+        return
+    spec = FAMILIES[family]
+    rows = [(task.name, task.request.kind, task.about) for task in spec.tasks]
+    rows += [(task.name, "frames of a video", task.about) for task in spec.video_tasks]
+    rows += [("none", kind, reason) for kind, reason in spec.lacks.items()]
+    console.print_rows("Tasks, the first of a kind by default", ("task", "asked as", "answer"), rows)
 
 
 def licence_of(family: str) -> str:

@@ -168,6 +168,7 @@ def test_chat_refuses(run_cli: RunCli, tiny_bundle: Path, arguments: tuple[objec
 def test_inspect_is_readable(run_cli: RunCli, tiny_bundle: Path) -> None:
     result = run_cli("inspect", tiny_bundle)
     assert result.code == 0
+    assert "referring" in result.out and "licence" in result.out
     for part in ("hyperseg", "all hashes match", "mask_decoder", "608 tensors", "left out", "passed"):
         assert part in result.out
     content = json.loads(run_cli("inspect", tiny_bundle, "--json").out)
