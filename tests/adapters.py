@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PhiConfig, PhiForCausalLM
 
-from hyperseg_export.checkpoint.lora import ADAPTER_WEIGHTS
+from hyperseg_export.checkpoint.unread import ADAPTER_WEIGHTS
 from hyperseg_export.families.hyperseg.tiny import TINY
 
 SMALL = replace(TINY, image_px=64, clip_layers=2, swin_depths=(1, 1, 1, 1), mask_layers=1, pixel_layers=1)

@@ -66,7 +66,11 @@ def main() -> None:
                     rows.append(measure_graph(family, size, graph, options))
                     print(line(rows[-1]), file=sys.stderr, flush=True)
     conditions = {"rounds": options.rounds, "threads": options.threads, "batch": 1, "precision": "fp32"}
-    content = {"environment": measure.environment(), "conditions": conditions, "graphs": rows}
+    content = {
+        "environment": measure.environment(),
+        "conditions": conditions,
+        "graphs": measure.kept_rows("graphs", "graphs", rows, ("family", "size", "graph")),
+    }
     print(measure.write_results("graphs", content))
 
 

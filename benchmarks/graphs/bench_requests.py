@@ -47,10 +47,8 @@ def main() -> None:
         results = {task: child(task, folder, options) for task in CHILDREN}
     conditions = {"rounds": options.rounds, "threads": options.threads, "load": options.load, "precision": "fp32"}
     row = {"family": options.family, "size": options.size, **results["export"], **results["ask"]}
-    path = measure.RESULTS / f"{RESULTS}.json"
-    known = json.loads(path.read_text())["rows"] if path.is_file() else []
-    others = [old for old in known if (old["family"], old["size"]) != (options.family, options.size)]
-    content = {"environment": measure.environment(), "rows": [*others, {**row, "conditions": conditions}]}
+    rows = measure.kept_rows(RESULTS, "rows", [{**row, "conditions": conditions}], ("family", "size"))
+    content = {"environment": measure.environment(), "rows": rows}
     print(measure.write_results(RESULTS, content))
 
 

@@ -71,7 +71,8 @@ def main() -> None:
         "load": options.load,
         "notes": {family: EXPORT_FAMILIES[family].size_notes for family in options.families},
     }
-    content = {"environment": environment, "conditions": conditions, "rows": rows}
+    kept = measure.kept_rows("rtx_gate", "rows", rows, ("family", "size", "graph", "precision", "profiles"))
+    content = {"environment": environment, "conditions": conditions, "rows": kept}
     print(measure.write_results("rtx_gate", content))
     if not all(row["built"] for row in rows):
         sys.exit(1)

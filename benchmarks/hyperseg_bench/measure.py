@@ -70,3 +70,11 @@ def write_results(name: str, content: dict[str, Any]) -> Path:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(content, indent=1) + "\n")
     return path
+
+
+def kept_rows(name: str, field: str, new: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of a result file with `new` in place of those that have the same `keys`: a run of a part keeps the rest."""
+    path = RESULTS / f"{name}.json"
+    old = json.loads(path.read_text())[field] if path.is_file() else []
+    measured = {tuple(row[key] for key in keys) for row in new}
+    return [*(row for row in old if tuple(row[key] for key in keys) not in measured), *new]

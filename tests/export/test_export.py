@@ -36,7 +36,7 @@ def overwritten(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("overwritten") / "bundle"
     target.mkdir()
     (target / "stale.txt").write_text("old")
-    (target / "manifest.json").write_text("{}")
+    (target / "manifest.json").write_text('{"format_version": 0, "files": {"stale.txt": {}}}')
     export_bundle(nano, target, ExportOptions(overwrite=True, measure_parity=False, context=300))
     return target
 

@@ -328,7 +328,7 @@ def test_client_verbs(run_cli: RunCli, served: Served, coffee: Path, tmp_path: P
     for name in ("1.jpg", "2.jpg"):
         shutil.copy(coffee, tmp_path / "frames" / name)
     found = run_cli("client", "video", tmp_path / "frames", "the cup", "--url", served.grpc)
-    assert [frame["frame"] for frame in json.loads(found.out)["frames"]] == ["1", "2"], found.err
+    assert [frame["frame"] for frame in json.loads(found.out)["frames"]] == ["1.jpg", "2.jpg"], found.err
     assert run_cli("client", "health", "--url", served.http).code == 0
     assert run_cli("client", "segment", tmp_path / "none.jpg", "a", "--url", served.http).code == 2
     assert run_cli("client", "segment", coffee, " ", "--url", served.http).code == 2

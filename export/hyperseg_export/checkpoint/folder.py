@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from hyperseg_export.checkpoint.unread import ADAPTER_WEIGHTS, refuse_unread
 from hyperseg_runtime.errors import CheckpointError
 from hyperseg_runtime.unreadable import MISSING, stand_in_of, why_no_folder, why_unreadable
 
@@ -49,6 +50,7 @@ class Checkpoint:
             checkpoint.add_file(directory / file)
         if expected:
             checkpoint._compare_with_index(expected)
+        refuse_unread(directory, (*checkpoint.files, directory / ADAPTER_WEIGHTS))
         return checkpoint
 
     def add_file(self, path: Path) -> None:

@@ -13,11 +13,10 @@ from torch import Tensor, float32
 from hyperseg_export.checkpoint.folder import Checkpoint, read_json
 from hyperseg_export.checkpoint.names import plain_name
 from hyperseg_export.checkpoint.reading import StoredTensors
-from hyperseg_export.checkpoint.unread import refuse_unread
+from hyperseg_export.checkpoint.unread import ADAPTER_WEIGHTS, refuse_unread
 from hyperseg_runtime.errors import CheckpointError
 
 ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 RELEASE_ALPHA = 16.0
 """HyperSeg's and InstructSeg's training value, for adapter tensors that come without a config."""
 
@@ -146,8 +145,6 @@ def with_adapters(checkpoint: StoredTensors, adapter_directory: Path | None = No
     elif folder:
         opened = AdapterFolder.open(folder, shards)
         merged.adapters, merged.adapter_sha256 = dict(opened.adapters), opened.sha256
-    if isinstance(checkpoint, Checkpoint):
-        refuse_unread(checkpoint.directory, (*shards, checkpoint.directory / ADAPTER_WEIGHTS))
     _check_fit(merged)
     return merged
 

@@ -40,7 +40,7 @@ class StoredTensors(Protocol):
 def open_weights(path: Path) -> StoredTensors:
     """A folder of safetensors shards, or a pickle of tensors (a file, or the only one of a folder).
 
-    Raises CheckpointError. Where a folder has both, the shards count: a pickle is the older form.
+    Raises CheckpointError, also for a folder that has both: one of them would be left out.
     """
     if os.path.isfile(path):  # noqa: PTH113  (Path.is_file raises where a folder above cannot be read)
         if path.suffix not in ENDINGS:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from hyperseg_runtime.errors import CheckpointError
 
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+"""An adapter's factors, which `lora` reads."""
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf")
 COPIES = re.compile(r"(pytorch_model|tf_model|flax_model|consolidated|ggml).*|.*\.gguf|adapter_model\.bin")
 """The same weights in another format, by the names that their writers give them."""

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from adapters import ADAPTERS, SMALL, edit_factors
 from hyperseg_export.adapters.slots import KeptAdapter, factor_values, filled, keep_apart, write_factors
-from hyperseg_export.checkpoint.lora import ADAPTER_WEIGHTS, AdapterFolder
+from hyperseg_export.checkpoint.lora import AdapterFolder
+from hyperseg_export.checkpoint.unread import ADAPTER_WEIGHTS
 from hyperseg_export.checkpoint.weights import materialise
 from hyperseg_export.export import write_graph
 from hyperseg_export.model import SourceModel

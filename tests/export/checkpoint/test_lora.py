@@ -15,7 +15,8 @@ from torch import Tensor
 from transformers import PhiConfig, PhiForCausalLM
 
 from hyperseg_export.checkpoint.folder import CONFIG, SINGLE, Checkpoint
-from hyperseg_export.checkpoint.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, MergedCheckpoint, with_adapters
+from hyperseg_export.checkpoint.lora import ADAPTER_CONFIG, MergedCheckpoint, with_adapters
+from hyperseg_export.checkpoint.unread import ADAPTER_WEIGHTS
 from hyperseg_export.parity.compare import worst_error
 from hyperseg_export.parity.tolerances import LORA
 from hyperseg_runtime.errors import CheckpointError

@@ -17,9 +17,10 @@ from safetensors.torch import load_file, save_file
 from adapters import edit_factors
 from hyperseg_export.checkpoint import merge
 from hyperseg_export.checkpoint.folder import CONFIG, INDEX, SINGLE, Checkpoint
-from hyperseg_export.checkpoint.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, with_adapters
+from hyperseg_export.checkpoint.lora import ADAPTER_CONFIG, with_adapters
 from hyperseg_export.checkpoint.merge import merge_checkpoint
 from hyperseg_export.checkpoint.tokenizer_files import load_tokenizer
+from hyperseg_export.checkpoint.unread import ADAPTER_WEIGHTS
 from hyperseg_export.export import write_graph
 from hyperseg_export.jobs import staging as steps
 from hyperseg_export.opening import open_checkpoint

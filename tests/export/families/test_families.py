@@ -1,5 +1,7 @@
 """Which family a checkpoint is of, from its tensor names alone."""
 
+import re
+
 import pytest
 
 from hyperseg_export.families.registry import EXPORT_FAMILIES, detect_family
@@ -10,25 +12,30 @@ COMMON = ["model.embed_tokens.weight", "pixel_decoder.mask_features.weight", "lm
 RELATIVES = {
     "InstructSeg": "ovp_layers.layers.0.0.norm_media.weight",
     "PSALM": "model.mm_projector.layer1.0.conv1.weight",
-    "UniLSeg": "module.backbone_visual.patch_embed.proj.weight",
     "HIPIE": "detr.mask_dino.pixel_decoder.input_proj.0.0.weight",
 }
 
 
-def test_hyperseg_is_known_by_its_perceiver() -> None:
-    assert detect_family([*COMMON, "mgvp_layers.norm.weight"]).name == "hyperseg"
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [("hyperseg", "mgvp_layers.norm.weight"), ("unilseg", "backbone_visual.patch_embed.proj.weight")],
+)
+def test_a_family_is_known_by_what_only_it_has(name: str, tensor: str) -> None:
+    assert detect_family([*COMMON, tensor]).name == name
 
 
 @pytest.mark.parametrize("title", RELATIVES)
 def test_a_related_model_is_named(title: str) -> None:
-    with pytest.raises(CheckpointError, match=rf"this is {title} \(it has .*\); families known here: hyperseg"):
+    with pytest.raises(
+        CheckpointError, match=rf"this is {title} \(it has .*\); families known here: hyperseg, unilseg"
+    ):
         detect_family([*COMMON, RELATIVES[title]])
 
 
 @pytest.mark.parametrize("names", [[], ["bert.pooler.weight", "my_mgvp_layers.x"]])
 def test_an_unknown_model_is_told_what_is_known(names: list[str]) -> None:
-    expected = rf"none of its {len(names)} tensors starts with mgvp_layers\.; families known here: hyperseg"
-    with pytest.raises(CheckpointError, match=expected):
+    expected = f"none of its {len(names)} tensors starts with mgvp_layers. or backbone_visual.; families known here: "
+    with pytest.raises(CheckpointError, match=re.escape(expected)):
         detect_family(names)
 
 
