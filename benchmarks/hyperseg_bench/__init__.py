@@ -1,0 +1,1 @@
+"""Measuring bundles: latency and quality. Imports no torch."""
