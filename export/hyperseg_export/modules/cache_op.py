@@ -27,12 +27,14 @@ def _(cache: Tensor, update: Tensor, write_indices: Tensor) -> Tensor:
 
 def _remember(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
     cache, update, write_indices = inputs
-    ctx.tokens, ctx.starts, ctx.cache_needed = update.shape[2], write_indices.tolist(), cache.requires_grad
+    ctx.save_for_backward(write_indices)
+    ctx.tokens, ctx.cache_needed = update.shape[2], cache.requires_grad
 
 
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None]:
     """Of training: what was written gets its own slots' gradient, the cache all others."""
-    spans = [slice(start, start + ctx.tokens) for start in ctx.starts]
+    (write_indices,) = ctx.saved_tensors
+    spans = [slice(start, start + ctx.tokens) for start in write_indices.tolist()]
     written = torch.stack([gradient[row, :, span] for row, span in enumerate(spans)])
     kept = None
     if ctx.cache_needed:

@@ -6,14 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from hyperseg_bench.quality.datasets.shapes.scene import MOST
 from hyperseg_export.families.hyperseg.layout import Sizes
 from hyperseg_export.training.auxiliary import Auxiliaries
+from hyperseg_export.training.features import FeatureStore
 from hyperseg_export.training.initial import initial_tensors
-from hyperseg_export.training.network import Network
+from hyperseg_export.training.language_stage import ask_expressions, expression_losses, question_losses
+from hyperseg_export.training.network import Network, Vision
 from hyperseg_export.training.scenes import SceneArrays, scene_arrays
-from hyperseg_export.training.trainer import Losses, Stage, Trainee, finished_stages, run_stage
-from hyperseg_export.training.vision_stage import vision_losses
+from hyperseg_export.training.trainer import STATE, Losses, Stage, Trainee, finished_stages, run_stage
+from hyperseg_export.training.targets import Targets, network_inputs
+from hyperseg_export.training.vision_stage import feature_losses, vision_losses
 from hyperseg_export.training.vocabulary import Vocabulary
 
 TRAINED = Sizes(
@@ -48,11 +53,26 @@ TRAINED = Sizes(
     pixel_mlp_width=128,
 )
 
+
+def trained_sizes(token_rows: int) -> Sizes:
+    """`TRAINED` with the rows that a vocabulary needs."""
+    return replace(TRAINED, token_rows=token_rows, logit_rows=token_rows)
+
+
 VISION = (
     "model.vision_tower", "model.mm_projector", "temporal_query", "local_project", "level_embed.", "mgvp_layers",
     "expanded_seg_query_project", "pixel_decoder", "predictor", "seg_query_projector", "SEG_token_projector",
 )  # fmt: skip
 """Prefixes of what the vision stage trains."""
+
+READING = ("predictor", "seg_query", "SEG_token_projector", "model.layers", "model.embed_tokens", "model.final_layernorm",
+           "lm_head", "temporal_query_project")  # fmt: skip
+"""Prefixes of what the language stage trains; what it sees stays as it is, so it is computed once."""
+
+CODES = {"query_code": 0.5, "condition_code": 0.5, "query_head": 0.5, "condition_head": 0.5, "memory": 0.2}
+
+FEATURES = {"res3": 0.1, "res4": 0.1, "mask_features": 0.2, "offsets": 0.2, "image_tokens": 0.3, "fvp_tokens": 0.3}
+"""What is left of the vision stage's losses once masks are learned from words."""
 
 FIRST_SEED = 1_000_000
 """Seeds of training scenes start here; those below are for testing."""
@@ -64,6 +84,17 @@ class Recipe:
     seed: int = 0
     vision: Stage = Stage("vision", steps=1500, rate=2e-3, trained=VISION, weights={"masks": 1.0, "scores": 0.5})
     vision_batch: int = 16
+    language: Stage = Stage(
+        "language", steps=3500, rate=1.5e-3, trained=READING, weights={**CODES, "scores": 0.5, "answers": 0.5}
+    )
+    language_batch: int = 8
+    expressions: int = 8
+    questions_batch: int = 8
+    questions: int = 5
+    together: Stage = Stage(
+        "together", steps=1500, rate=8e-4, trained=("",), weights={**CODES, **FEATURES, "scores": 0.5, "answers": 0.5}
+    )
+    together_batch: int = 8
 
 
 Tell = Callable[[str, int, int, Mapping[str, float]], None]
@@ -76,8 +107,7 @@ class Training:
     def __init__(self, folder: Path, recipe: Recipe, tell: Tell) -> None:
         self.folder, self.recipe, self.tell = folder, recipe, tell
         self.vocabulary = Vocabulary.make(folder / "tokenizer", TRAINED.max_positions)
-        rows = self.vocabulary.rows
-        self.sizes = replace(TRAINED, token_rows=rows, logit_rows=rows)
+        self.sizes = trained_sizes(self.vocabulary.rows)
         torch.manual_seed(recipe.seed)
         self.trainee = Trainee(initial_tensors(self.sizes, recipe.seed), Auxiliaries(self.sizes))
         self.network = Network(self.sizes, self.trainee.tensors, self.vocabulary.special_ids)
@@ -91,6 +121,18 @@ class Training:
 
     def run(self) -> None:
         self._stage(self.recipe.vision, self._vision_losses)
+        if self.recipe.language.name not in finished_stages(self.folder):
+            self._load_finished()
+            self.store = FeatureStore.of(self.network, self.scenes, self._tell_some("features", len(self.scenes)))
+            self._stage(self.recipe.language, self._language_losses)
+        self._stage(self.recipe.together, self._together_losses)
+
+    def _tell_some(self, what: str, count: int) -> Callable[[int], None]:
+        return lambda done: self.tell(what, done, count, {}) if done % 800 == 0 else None
+
+    def _load_finished(self) -> None:
+        """The tensors of the last state, whatever stage it is of."""
+        self.trainee.load(torch.load(self.folder / STATE, weights_only=True))
 
     def _stage(self, stage: Stage, losses: Losses) -> None:
         if stage.name in finished_stages(self.folder):
@@ -99,13 +141,47 @@ class Training:
             stage, self.trainee, losses, self.folder, lambda step, means: self.tell(stage.name, step, stage.steps, means)
         )
 
-    def _rows(self, stage: Stage, step: int, count: int) -> tuple[np.ndarray, torch.Generator]:
-        """Scenes of a step, and a source of noise: both follow from seed, stage and step alone."""
-        entropy = (self.recipe.seed, *stage.name.encode(), step)
-        generator = np.random.default_rng(entropy)
-        rows = generator.integers(len(self.scenes), size=count)
-        return rows, torch.Generator().manual_seed(int(generator.integers(2**62)))
+    def _draw(self, stage: Stage, step: int) -> np.random.Generator:
+        """Source of everything random in a step: it follows from seed, stage and step alone."""
+        return np.random.default_rng((self.recipe.seed, *stage.name.encode(), step))
 
-    def _vision_losses(self, step: int) -> Mapping[str, torch.Tensor]:
-        rows, generator = self._rows(self.recipe.vision, step, self.recipe.vision_batch)
-        return vision_losses(self.network, self.trainee.auxiliaries, self.scenes, rows, generator)
+    def _vision_losses(self, step: int) -> Mapping[str, Tensor]:
+        generator = self._draw(self.recipe.vision, step)
+        rows = generator.integers(len(self.scenes), size=self.recipe.vision_batch)
+        noise = torch.Generator().manual_seed(int(generator.integers(2**62)))
+        return vision_losses(self.network, self.trainee.auxiliaries, self.scenes, rows, noise)
+
+    def _language_losses(self, step: int) -> Mapping[str, Tensor]:
+        recipe, generator = self.recipe, self._draw(self.recipe.language, step)
+        rows = generator.integers(len(self.scenes), size=recipe.language_batch)
+        targets = Targets.of(self.scenes, rows)
+        vision, coverage = self.store.vision(rows), self.store.coverage[rows].float() / 16
+        losses = self._expression_losses(vision, targets, rows, generator, coverage)
+        others = generator.integers(len(self.scenes), size=recipe.questions_batch)
+        return {**losses, **self._question_losses(self.store.vision(others), others, generator)}
+
+    def _together_losses(self, step: int) -> Mapping[str, Tensor]:
+        recipe, generator = self.recipe, self._draw(self.recipe.together, step)
+        rows = generator.integers(len(self.scenes), size=recipe.together_batch)
+        targets = Targets.of(self.scenes, rows)
+        images = network_inputs(self.scenes.images[rows], self.network.dims.image_px, self.network.dims.clip_image_px)
+        vision = self.network.see(*images)
+        return {
+            **feature_losses(self.trainee.auxiliaries, vision, targets),
+            **self._expression_losses(vision, targets, rows, generator, None),
+            **self._question_losses(vision, rows, generator),
+        }
+
+    def _expression_losses(
+        self, vision: Vision, targets: Targets, rows: np.ndarray, generator: np.random.Generator, coverage: Tensor | None
+    ) -> dict[str, Tensor]:
+        dims, tokenizer = self.network.dims, self.vocabulary.tokenizer
+        said = [self.scenes.expressions[row] for row in rows]
+        asked = ask_expressions(said, self.recipe.expressions, tokenizer, dims, MOST, generator)
+        return expression_losses(self.network, self.trainee.auxiliaries, vision, targets, asked, coverage)
+
+    def _question_losses(self, vision: Vision, rows: np.ndarray, generator: np.random.Generator) -> Mapping[str, Tensor]:
+        said = [self.scenes.questions[row] for row in rows]
+        return question_losses(
+            self.network, vision, said, self.recipe.questions, self.vocabulary.tokenizer, generator
+        )

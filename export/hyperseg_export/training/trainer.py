@@ -16,7 +16,8 @@ from hyperseg_export.training.auxiliary import Auxiliaries
 from hyperseg_runtime.files import write_atomically
 
 Losses = Callable[[int], Mapping[str, Tensor]]
-"""From the number of the step to losses by name; "iou" is only reported."""
+"""From the number of the step to losses by name, and what is only `REPORTED`."""
+REPORTED = ("iou", "answers_right")
 STATE, LOG = "state.pt", "log.jsonl"
 
 
@@ -81,7 +82,7 @@ def run_stage(
         for group in optimiser.param_groups:
             group["lr"] = stage.rate * schedule(step, stage)
         made = losses(step)
-        total = torch.stack([stage.weights.get(n, 1.0) * loss for n, loss in made.items() if n != "iou"]).sum()
+        total = torch.stack([stage.weights.get(n, 1.0) * loss for n, loss in made.items() if n not in REPORTED]).sum()
         optimiser.zero_grad(set_to_none=True)
         total.backward()
         torch.nn.utils.clip_grad_norm_(parameters, stage.clip)
