@@ -37,7 +37,7 @@ test: check $(VENV)/.triton
 	HYPERSEG_TRITON=$(CURDIR)/$(VENV)/triton $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # A server for the tests of serving, which are skipped on machines that cannot have it.
-$(VENV)/.triton: $(VENV)/.ready runtime/hyperseg_runtime/serving/distribution.py
+$(VENV)/.triton: $(VENV)/.ready triton_repo/hyperseg_serving/server/distribution.py
 	$(BIN)/hyperseg-trt serve install-local --folder $(VENV)/triton && touch $@ || echo "no local server: tests that need one will be skipped"
 
 check: setup

@@ -110,7 +110,7 @@ def session(model: "onnx.ModelProto", backend: OnnxRuntimeBackend) -> ort.Infere
 def with_grid_sample(model: "onnx.ModelProto") -> "onnx.ModelProto":
     import onnx
 
-    from hyperseg_export.onnx_writer import OPSET
+    from hyperseg_export.onnx.writer import OPSET
 
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
@@ -192,8 +192,8 @@ def exported(module: "nn.Module", inputs: Mapping[str, np.ndarray]) -> "onnx.Mod
     import torch
 
     from hyperseg_export.modules.constants import constants_of
-    from hyperseg_export.onnx_writer import export_graph
-    from hyperseg_runtime.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
+    from hyperseg_export.onnx.writer import export_graph
+    from hyperseg_runtime.contracts.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
 
     def tensor(name: str, *axes: int | str) -> TensorSpec:
         return TensorSpec(name=name, dtype=DType.FLOAT32, axes=axes)

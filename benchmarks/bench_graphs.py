@@ -23,12 +23,12 @@ import numpy as np
 
 import measure
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
-from hyperseg_runtime.graph_spec import GraphSpec
+from hyperseg_runtime.contracts.graph_spec import GraphSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from hyperseg_export.planning import PlannedModel
+    from hyperseg_export.model import PlannedModel
 
 GRAPHS = ("image_encoder", "clip_encoder", "fvp", "llm", "lm_head", "pixel_decoder", "mask_decoder")
 FULL_LAYERS = 2
@@ -94,7 +94,7 @@ def child(task: str, size: str, graph: str, folder: str, options: argparse.Names
 
 def export(size: str, graph: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Write the graph, its contract and example inputs."""
-    from hyperseg_export.build import write_graph
+    from hyperseg_export.export import write_graph
 
     model = planned(size)
     spec = next(spec for spec in model.specs if spec.name == graph)
@@ -150,7 +150,7 @@ def planned(size: str) -> "PlannedModel":
     from hyperseg_export.families.hyperseg.layout import Sizes
     from hyperseg_export.families.hyperseg.plan import plan
     from hyperseg_export.families.hyperseg.tiny import TINY, random_checkpoint
-    from hyperseg_export.planning import plan_model
+    from hyperseg_export.model import plan_model
 
     sizes = TINY if size == "tiny" else replace(Sizes(), layers=FULL_LAYERS)
     source = random_checkpoint(sizes, SEED)
@@ -159,7 +159,7 @@ def planned(size: str) -> "PlannedModel":
 
 
 def module_of(size: str, graph: str) -> "nn.Module":
-    from hyperseg_export.weights import materialise
+    from hyperseg_export.checkpoint.weights import materialise
 
     model = planned(size)
     module = model.module(graph)

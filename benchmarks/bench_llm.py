@@ -29,9 +29,9 @@ import numpy as np
 import onnxruntime as ort
 
 import measure
+from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.families.hyperseg.spec import cache_names
-from hyperseg_runtime.graph_spec import GraphSpec
-from hyperseg_runtime.packing import pack
+from hyperseg_runtime.llm.packing import pack
 from llm_calls import SEED, GroupQueryLlm, Llm, decode_steps, graph_file, one, prompt
 
 FULL_LAYERS = 32
@@ -87,11 +87,11 @@ def export(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     import onnx
 
     from gqa_form import save_gqa_form
-    from hyperseg_export.build import write_graph
+    from hyperseg_export.export import write_graph
     from hyperseg_export.families.hyperseg.layout import Sizes
     from hyperseg_export.families.hyperseg.plan import plan
     from hyperseg_export.families.hyperseg.tiny import random_checkpoint
-    from hyperseg_export.planning import plan_model
+    from hyperseg_export.model import plan_model
 
     sizes = replace(Sizes(), layers=options.layers)
     source = random_checkpoint(sizes, SEED)

@@ -23,7 +23,7 @@ from hyperseg_kernels.mask_readout.axis import Axis, axis
 from hyperseg_kernels.mask_readout.reference import QUALITY_EPSILON
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.heads.referring import ScoredMask, all_queries, best_query, score_bounds, sigmoid
-from hyperseg_runtime.preprocess import ImageGeometry, fitted_size
+from hyperseg_runtime.images.preprocessing import ImageGeometry, fitted_size
 
 if TYPE_CHECKING:
     import onnx
@@ -150,7 +150,7 @@ def model() -> "onnx.ModelProto":
     """One node with its body."""
     from onnx import TensorProto, helper
 
-    from hyperseg_export.onnx_writer import IR_VERSION, OPSET
+    from hyperseg_export.onnx.writer import IR_VERSION, OPSET
     from hyperseg_kernels.catalog import MASK_READOUT, PLUGIN_ATTRIBUTES
     from hyperseg_kernels.mask_readout import onnx_op
 

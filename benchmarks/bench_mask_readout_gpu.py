@@ -17,7 +17,7 @@ import measure_gpu
 from bench_mask_readout import IMAGES_HW, PADDED, QUERIES, SIDE, blobs, table_inputs
 from hyperseg_kernels.mask_readout.axis import axis
 from hyperseg_kernels.mask_readout.reference import QUALITY_EPSILON
-from hyperseg_runtime.preprocess import fitted_size
+from hyperseg_runtime.images.preprocessing import fitted_size
 
 if TYPE_CHECKING:
     from torch import Tensor

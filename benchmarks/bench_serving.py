@@ -32,18 +32,18 @@ from PIL import Image
 import measure
 from hyperseg_export.samples import sample_images
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
-from hyperseg_runtime.graph_spec import TensorSpec
-from hyperseg_runtime.pipeline import Pipeline
-from hyperseg_runtime.serving.client import Client
-from hyperseg_runtime.serving.contract import PUBLIC, Limits, Profile
-from hyperseg_runtime.serving.distribution import find_distribution
-from hyperseg_runtime.serving.grpc_transport import GrpcTransport
-from hyperseg_runtime.serving.metrics import STAGE_MS
-from hyperseg_runtime.serving.opening import THREADS_VARIABLE
-from hyperseg_runtime.serving.repository import plan_of, published_plan, write_repository
-from hyperseg_runtime.serving.requests import Request, open_image
-from hyperseg_runtime.serving.responses import Response
-from hyperseg_runtime.serving.server import Address, Server, ServerSettings
+from hyperseg_runtime.contracts.graph_spec import TensorSpec
+from hyperseg_runtime.session.pipeline import Pipeline
+from hyperseg_serving.client.client import Client
+from hyperseg_serving.client.grpc_transport import GrpcTransport
+from hyperseg_serving.contract import PUBLIC, Limits, Profile
+from hyperseg_serving.repository.writer import plan_of, published_plan, write_repository
+from hyperseg_serving.server.distribution import find_distribution
+from hyperseg_serving.server.process import Address, Server, ServerSettings
+from hyperseg_serving.service.metrics import STAGE_MS
+from hyperseg_serving.service.opening import THREADS_VARIABLE
+from hyperseg_serving.service.requests import Request, open_image
+from hyperseg_serving.service.responses import Response
 from load_generator import Load, closed_loop, fixed_rate
 
 TEXT = "the cup of coffee"

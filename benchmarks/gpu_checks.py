@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from hyperseg_runtime.graph_spec import DType, GraphSpec, Reuse, TensorSpec
+from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec, Reuse, TensorSpec
 
 TIMEOUT_S = 900
 ROUNDS = 200
@@ -48,8 +48,8 @@ def main() -> None:
 
 
 def what_is_missing() -> str:
+    from hyperseg_runtime.backends.tensorrt.machine import find_machine
     from hyperseg_runtime.errors import HypersegError
-    from hyperseg_runtime.machine import find_machine
 
     try:
         find_machine()
@@ -135,7 +135,7 @@ def deformable_plugin(bundle: Path | None) -> dict[str, Any]:
 
 def sizes_of_profiles(bundle: Path | None) -> dict[str, Any]:
     from hyperseg_export.engine.profiles import make_profiles
-    from hyperseg_runtime.bundle import read_manifest
+    from hyperseg_runtime.bundle.opening import read_manifest
 
     question = "what do three profiles cost in the size of the language model's plan?"
     if bundle is None:
@@ -173,8 +173,8 @@ def inspector_report(bundle: Path | None) -> dict[str, Any]:
 
 
 def bodies_without_plugin(bundle: Path | None) -> dict[str, Any]:
-    from hyperseg_runtime.engines import find_engines
-    from hyperseg_runtime.machine import find_machine
+    from hyperseg_runtime.backends.tensorrt.machine import find_machine
+    from hyperseg_runtime.bundle.engines import find_engines
 
     question = "are our own operators built from their bodies, and right?"
     if bundle is None:
@@ -188,7 +188,7 @@ def bodies_without_plugin(bundle: Path | None) -> dict[str, Any]:
 def cuda_graphs(bundle: Path | None) -> dict[str, Any]:
     """One token with caches in place, on the bundle's engine."""
     from hyperseg_runtime.backends.tensorrt import TensorRTBackend
-    from hyperseg_runtime.bundle import read_manifest
+    from hyperseg_runtime.bundle.opening import read_manifest
 
     question = "what does replaying a step of the language model save?"
     if bundle is None:
@@ -317,8 +317,8 @@ def tried(path: Path, inputs: Arrays, expected: Arrays) -> dict[str, Any]:
     from hyperseg_runtime.backends.tensorrt.device import Device
     from hyperseg_runtime.backends.tensorrt.graph import TensorRTGraph
     from hyperseg_runtime.backends.tensorrt.logger import make_logger
+    from hyperseg_runtime.backends.tensorrt.machine import load_cudart
     from hyperseg_runtime.errors import HypersegError
-    from hyperseg_runtime.machine import load_cudart
 
     spec = spec_of(path)
     try:

@@ -44,7 +44,7 @@ step() {
 }
 
 trt() {
-    "$python" -c 'from hyperseg_export.cli import main; main()' "$@"
+    "$python" -c 'from hyperseg_runtime.cli.app import main; main()' "$@"
 }
 
 checkpoint() {

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from hyperseg_runtime.backends.onnxruntime import HostBuffer, OnnxRuntimeBackend, OnnxRuntimeGraph
+from hyperseg_runtime.backends.onnxruntime.backend import HostBuffer, OnnxRuntimeBackend, OnnxRuntimeGraph
+from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.families.hyperseg.spec import cache_names
-from hyperseg_runtime.graph_spec import GraphSpec
-from hyperseg_runtime.packing import PackedPrompts, pack
-from hyperseg_runtime.prompt import Prompt, Slot, SlotKind
+from hyperseg_runtime.llm.packing import PackedPrompts, pack
+from hyperseg_runtime.llm.prompt import Prompt, Slot, SlotKind
 
 SEED = 0
 

@@ -23,13 +23,13 @@ import measure
 from hyperseg_export.engine.network import add_profile, decompose_attention, parse
 from hyperseg_export.engine.profiles import make_profiles
 from hyperseg_runtime.backends.tensorrt.logger import make_logger
+from hyperseg_runtime.contracts.graph_spec import GraphSpec
+from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import EngineError
-from hyperseg_runtime.graph_spec import GraphSpec
-from hyperseg_runtime.precision import Precision
 
 if TYPE_CHECKING:
     from hyperseg_export.families.hyperseg.layout import Sizes
-    from hyperseg_export.planning import PlannedModel
+    from hyperseg_export.model import PlannedModel
 
 ARCHITECTURES = ("SM89", "SM120")
 SIZES = ("small", "tiny", "full")
@@ -91,8 +91,8 @@ def export_typed(
     model: "PlannedModel", precision: Precision, folder: Path, graphs: Collection[str] = ()
 ) -> Iterator[tuple[Path, GraphSpec]]:
     """ONNX files of the named graphs (default: all) in one precision, each with its contract beside it as .json."""
-    from hyperseg_export.build import write_graph
-    from hyperseg_export.precision import make_plan, typed_model
+    from hyperseg_export.export import write_graph
+    from hyperseg_export.precision.typed import make_plan, typed_model
 
     typed = typed_model(model, make_plan(model.specs, precision))
     target = folder / precision
@@ -161,7 +161,7 @@ def planned(size: str) -> "PlannedModel":
     """A model of random weights that are made when asked for."""
     from hyperseg_export.families.hyperseg.plan import plan
     from hyperseg_export.families.hyperseg.tiny import random_checkpoint
-    from hyperseg_export.planning import plan_model
+    from hyperseg_export.model import plan_model
 
     sizes = sizes_of(size)
     source = random_checkpoint(sizes, SEED)

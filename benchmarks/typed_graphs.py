@@ -17,13 +17,13 @@ import numpy as np
 
 import measure
 from bench_graphs import GRAPHS, example_inputs
-from hyperseg_runtime.precision import Precision
+from hyperseg_runtime.contracts.precision import Precision
 from rtx_gate import SIZES, planned
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from hyperseg_export.planning import PlannedModel
+    from hyperseg_export.model import PlannedModel
 
 Arrays = dict[str, np.ndarray]
 
@@ -69,7 +69,7 @@ def device_name(device: str) -> str:
 def compare(model: "PlannedModel", device: str, graphs: Sequence[str] = GRAPHS) -> Iterator[dict[str, Any]]:
     """One row per output and measure, graph after graph. A graph left out leaves random inputs to those after it."""
     from hyperseg_export.parity.entries import compare_graph
-    from hyperseg_export.precision import make_plan, typed_model
+    from hyperseg_export.precision.typed import make_plan, typed_model
 
     made: Arrays = {}
     for spec in (spec for spec in model.specs if spec.name in graphs):
@@ -92,7 +92,7 @@ def run(model: "PlannedModel", graph: str, inputs: Arrays, device: str) -> Array
     """Outputs of a graph's module in float32, computed in the types of its contract."""
     import torch
 
-    from hyperseg_export.onnx_writer import TORCH_DTYPES
+    from hyperseg_export.onnx.writer import TORCH_DTYPES
     from hyperseg_export.parity.bundle import module_of
 
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False

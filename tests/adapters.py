@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PhiConfig, PhiForCausalLM
 
+from hyperseg_export.checkpoint.lora import ADAPTER_WEIGHTS
 from hyperseg_export.families.hyperseg.tiny import TINY
-from hyperseg_export.lora import ADAPTER_WEIGHTS
 
 SMALL = replace(TINY, image_px=64, clip_layers=2, swin_depths=(1, 1, 1, 1), mask_layers=1, pixel_layers=1)
 """Every part in its smallest form, but two layers of the language model: adapters may differ between layers."""

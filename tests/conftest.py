@@ -10,9 +10,11 @@ from typing import TypeVar
 
 import pytest
 
-from hyperseg_export import cli
 from hyperseg_runtime import console
+from hyperseg_runtime.cli.app import make_app
 from support import CliResult, RunCli, forget_doubles, made_once
+
+pytest_plugins = ["bundle_fixtures"]
 
 Compiled = TypeVar("Compiled")
 TESTS = Path(__file__).parent
@@ -54,7 +56,7 @@ def shared_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_checkpoint(shared_dir: Path) -> Path:
     """The tiny checkpoint of seed 0; read only (see `checkpoint_copy`)."""
-    from hyperseg_export.tiny import make_tiny
+    from hyperseg_export.make_tiny import make_tiny
 
     return made_once(shared_dir / "checkpoint", lambda folder: make_tiny(folder, "hyperseg", seed=0))
 
@@ -62,7 +64,7 @@ def tiny_checkpoint(shared_dir: Path) -> Path:
 @pytest.fixture(scope="session")
 def tiny_bundle(shared_dir: Path, tiny_checkpoint: Path) -> Path:
     """The bundle of `tiny_checkpoint`, parity measured; read only (see `bundle_copy`)."""
-    from hyperseg_export.build import export_bundle
+    from hyperseg_export.export import export_bundle
 
     return made_once(shared_dir / "bundle", lambda folder: export_bundle(tiny_checkpoint, folder))
 
@@ -98,7 +100,7 @@ def mixed_bundle(shared_dir: Path) -> Path:
 
     Head widths are multiples of 8 from 16 on, as in the published model: others have no fused bf16 kernel.
     """
-    from hyperseg_export.build import ExportOptions, export_bundle
+    from hyperseg_export.export import ExportOptions, export_bundle
     from hyperseg_export.families.hyperseg.tiny import TINY, write_checkpoint
 
     shallow = {"layers": 1, "clip_layers": 2, "swin_depths": (1, 1, 1, 1), "mask_layers": 1, "pixel_layers": 1}
@@ -167,7 +169,7 @@ def run_cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr("sys.argv", ["hyperseg-trt", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as stop:
-            console.run_app(cli.app)
+            console.run_app(make_app())
         captured = capsys.readouterr()
         code = stop.value.code
         return CliResult(code if isinstance(code, int) else 1, captured.out, captured.err)

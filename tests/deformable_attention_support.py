@@ -10,7 +10,7 @@ import torch
 from onnx import FunctionProto, TensorProto, helper
 from torch import Tensor
 
-from hyperseg_export.onnx_writer import IR_VERSION, OPSET
+from hyperseg_export.onnx.writer import IR_VERSION, OPSET
 from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, PLUGIN_ATTRIBUTES
 from hyperseg_kernels.deformable_attention import onnx_op, reference
 

@@ -10,7 +10,7 @@ import onnxruntime as ort
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from hyperseg_export.onnx_writer import IR_VERSION, OPSET
+from hyperseg_export.onnx.writer import IR_VERSION, OPSET
 from hyperseg_kernels.catalog import MASK_READOUT, PLUGIN_ATTRIBUTES
 from hyperseg_kernels.mask_readout import onnx_op, reference
 from hyperseg_kernels.mask_readout.axis import Axis, axis

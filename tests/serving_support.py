@@ -13,9 +13,9 @@ import psutil
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
-from hyperseg_runtime.results import SegmentationResult
-from hyperseg_runtime.serving.client import Client
-from hyperseg_runtime.serving.grpc_transport import GrpcTransport
+from hyperseg_runtime.contracts.results import SegmentationResult
+from hyperseg_serving.client.client import Client
+from hyperseg_serving.client.grpc_transport import GrpcTransport
 
 
 @dataclass(frozen=True)

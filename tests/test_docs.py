@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import typer
 
-from hyperseg_export import cli
 from hyperseg_export.families.hyperseg.tiny import TINY, write_checkpoint
 from hyperseg_runtime import errors
+from hyperseg_runtime.cli.app import EXIT_CODES, make_app
 from support import RunCli
 
 ROOT = Path(__file__).parent.parent
@@ -51,15 +51,15 @@ def test_make_targets_exist() -> None:
 
 def test_every_verb_is_documented() -> None:
     shown = [line.split("`")[1] for line in README.splitlines() if line.startswith("| `")]
-    for verb, about in verbs(cli.app):
+    for verb, about in verbs(make_app()):
         assert any(f"{entry} ".startswith(f"{verb} ") for entry in shown), verb
         assert about, verb
 
 
 def test_exit_codes_are_those_of_the_errors() -> None:
     flat = " ".join(README.split())
-    assert " ".join(cli.cli.EXIT_CODES.split()).removeprefix("Exit codes: ") in flat
-    documented = {int(code) for code in re.findall(r"(\d+) [a-z]", cli.cli.EXIT_CODES)}
+    assert " ".join(EXIT_CODES.split()).removeprefix("Exit codes: ") in flat
+    documented = {int(code) for code in re.findall(r"(\d+) [a-z]", EXIT_CODES)}
     classes = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
     assert {error.exit_code for error in classes} <= documented
     drawn = errors.__doc__ or ""

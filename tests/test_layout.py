@@ -9,14 +9,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-COMPONENTS = ("export", "runtime", "kernels")
+COMPONENTS = {
+    "export": "hyperseg_export",
+    "benchmarks": "hyperseg_bench",
+    "triton_repo": "hyperseg_serving",
+    "runtime": "hyperseg_runtime",
+    "kernels": "hyperseg_kernels",
+}
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_component_roots_are_no_packages(component: str) -> None:
     """A package named `kernels` would shadow Hugging Face's, on which transformers' Phi depends."""
     assert not (ROOT / component / "__init__.py").exists()
-    assert (ROOT / component / f"hyperseg_{component}" / "__init__.py").is_file()
+    assert (ROOT / component / COMPONENTS[component] / "__init__.py").is_file()
 
 
 def test_the_wheel_holds_every_module_and_no_test(tmp_path: Path) -> None:
@@ -26,19 +32,19 @@ def test_the_wheel_holds_every_module_and_no_test(tmp_path: Path) -> None:
         packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
     sources = {
         str(path.relative_to(ROOT / component))
-        for component in COMPONENTS
-        for path in (ROOT / component).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and path.parent != ROOT / component
+        for component, package in COMPONENTS.items()
+        for path in (ROOT / component / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
     }
     assert packed == sources
-    assert {"hyperseg_export/samples/coffee.jpg", "hyperseg_export/cli.py"} <= packed
+    assert {"hyperseg_export/samples/coffee.jpg", "hyperseg_export/cli/export.py"} <= packed
 
 
 def test_a_runtime_needs_no_exporter_package() -> None:
     """Segmenting loads neither torch nor onnx."""
     program = (
-        "import sys, hyperseg_runtime, hyperseg_runtime.cli, hyperseg_runtime.pipeline, hyperseg_runtime.report;"
-        "import hyperseg_runtime.backends.onnxruntime, hyperseg_runtime.overlay; print(*sys.modules)"
+        "import sys, hyperseg_runtime, hyperseg_runtime.cli.run, hyperseg_runtime.reports.html;"
+        "import hyperseg_runtime.backends.onnxruntime, hyperseg_runtime.reports.overlay; print(*sys.modules)"
     )
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "onnx", "onnxscript", "onnx_ir", "safetensors", "transformers", "hyperseg_export"} & set(
@@ -60,7 +66,7 @@ def test_every_dependency_is_pinned_in_the_constraints() -> None:
 
 def test_no_file_names_a_machine() -> None:
     """The project knows no machine: no home folders, no checkout paths, no temporary folders by name."""
-    folders = (*COMPONENTS, "triton_repo", "benchmarks", "tests")
+    folders = (*COMPONENTS, "docs", "tests")
     paths = [path for path in ROOT.iterdir() if path.is_file()]
     paths += [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
     for path in paths:

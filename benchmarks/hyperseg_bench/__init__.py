@@ -1,1 +1,1 @@
-"""Measuring bundles: latency and quality. Imports no torch."""
+"""Latency and quality of bundles: measured, compared, reported. Never imports torch."""

@@ -3,16 +3,16 @@
 from pathlib import Path
 
 from hyperseg_export.families import EXPORT_FAMILIES
+from hyperseg_export.jobs.progress import Progress
+from hyperseg_export.opening import open_checkpoint
 from hyperseg_export.parity.bundle import measure_bundle
 from hyperseg_export.parity.golden import GoldenFolder, GoldenReport
-from hyperseg_export.progress import Progress
 from hyperseg_export.samples import sample_images
-from hyperseg_export.source import open_checkpoint
 from hyperseg_runtime import console
-from hyperseg_runtime.bundle import Bundle
+from hyperseg_runtime.bundle.manifest import ParityEntry
+from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.errors import CheckpointError, InputError, ParityError
-from hyperseg_runtime.manifest import ParityEntry
-from hyperseg_runtime.manifest_tables import print_entries, verdict
+from hyperseg_runtime.reports.manifest_tables import print_entries, verdict
 
 GOLDEN_FAMILY = "hyperseg"
 """Golden folders do not name their family yet; the first one with data is this."""

@@ -3,8 +3,8 @@
 Imports flow one way: hyperseg_kernels <- hyperseg_runtime <- hyperseg_export.
 """
 
+from hyperseg_runtime.contracts.results import SegmentationResult
 from hyperseg_runtime.errors import HypersegError
-from hyperseg_runtime.pipeline import Pipeline
-from hyperseg_runtime.results import SegmentationResult
+from hyperseg_runtime.session.pipeline import Pipeline
 
 __all__ = ["HypersegError", "Pipeline", "SegmentationResult"]

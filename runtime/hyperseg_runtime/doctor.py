@@ -4,14 +4,15 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 
-from hyperseg_runtime.errors import EnvironmentMissingError, HypersegError
-from hyperseg_runtime.serving.distribution import find_distribution
-from hyperseg_runtime.tensorrt_versions import defects_of, require_usable
+from hyperseg_runtime.contracts.tensorrt_versions import defects_of, require_usable
+from hyperseg_runtime.errors import HypersegError
 
 NVIDIA_SMI_TIMEOUT_S = 20
+CHECKS = "hyperseg_trt.checks"
+"""Entry points of packages that look for something of their own: functions without arguments that return a Finding."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def examine(directory: Path) -> list[Finding]:
         _tensorrt(),
         _package("cuda-python", "build, run on engines", "pip install 'hyperseg-trt[trt]'"),
         _package("tritonclient", "serve init, client over grpc", "pip install 'hyperseg-trt[triton]'"),
-        _server(),
+        *(entry.load()() for entry in sorted(entry_points(group=CHECKS))),
         _memory(),
         _disk(directory),
     ]
@@ -45,14 +46,6 @@ def _package(name: str, needed_for: str, advice: str) -> Finding:
         return Finding(name, needed_for, version(name), True)
     except PackageNotFoundError:
         return Finding(name, needed_for, "not installed", False, advice)
-
-
-def _server() -> Finding:
-    needed_for = "serve up"
-    try:
-        return Finding("tritonserver", needed_for, str(find_distribution().binary), True)
-    except EnvironmentMissingError as error:
-        return Finding("tritonserver", needed_for, "not found", False, str(error))
 
 
 def _gpu() -> Finding:

@@ -9,8 +9,8 @@ import pytest
 
 import rtx_gate
 from hyperseg_export.families.hyperseg.graphs import GRAPH_MODULES
-from hyperseg_runtime.bundle import read_manifest
-from hyperseg_runtime.precision import Precision
+from hyperseg_runtime.bundle.opening import read_manifest
+from hyperseg_runtime.contracts.precision import Precision
 
 
 def build(bundle: Path, graph: str, scratch: Path, profiles: int = 1) -> dict[str, object]:

@@ -12,8 +12,8 @@ import onnx
 import onnxruntime as ort
 from double_gpu import GPU
 
-from hyperseg_export.widened import widen
-from hyperseg_runtime import bfloat16
+from hyperseg_export.onnx.upcast import widen
+from hyperseg_runtime.contracts import bfloat16
 
 MAGIC = b"DOUBLE OF A PLAN"
 BFLOAT16 = onnx.TensorProto.BFLOAT16

@@ -44,7 +44,7 @@ def adapters(shared_dir: Path) -> Path:
 @pytest.fixture(scope="session")
 def kept_bundle(shared_dir: Path, small_checkpoint: Path, adapters: Path) -> Path:
     """The bundle of `small_checkpoint` with the adapter "first" kept apart, as a user exports it; read only."""
-    program = "from hyperseg_export.cli import main; main()"
+    program = "from hyperseg_runtime.cli.app import main; main()"
     options = ("--adapter", adapters / "first", "--keep-adapter")
 
     def make(folder: Path) -> None:
@@ -56,7 +56,7 @@ def kept_bundle(shared_dir: Path, small_checkpoint: Path, adapters: Path) -> Pat
 @pytest.fixture(scope="session")
 def merged_bundle(shared_dir: Path, small_checkpoint: Path, adapters: Path) -> Path:
     """The same with the adapter merged, parity not measured; read only."""
-    from hyperseg_export.build import ExportOptions, export_bundle
+    from hyperseg_export.export import ExportOptions, export_bundle
 
     options = ExportOptions(adapter=adapters / "first", measure_parity=False)
     return made_once(shared_dir / "merged", lambda folder: export_bundle(small_checkpoint, folder, options))

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hyperseg_runtime.backends.tensorrt.engine import contract_problems
+from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec
+from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import AuditError
-from hyperseg_runtime.graph_spec import DType, GraphSpec
-from hyperseg_runtime.precision import Precision
 
 INSPECTOR_TYPES = {
     "bf16": "bfloat16",

@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+from hyperseg_export.engine.measure import Measured, ParityJob
 from hyperseg_export.engine.options import BuildOptions, EnginePlan, chosen_graphs, plan_engine
-from hyperseg_export.engine.process import run_worker
 from hyperseg_export.engine.worker import Built, Job
-from hyperseg_export.parity.engine import Measured, ParityJob
+from hyperseg_export.jobs.process import run_worker
+from hyperseg_export.jobs.progress import Progress, Silent
+from hyperseg_export.jobs.staging import content_key
 from hyperseg_export.parity.reference import record_calls, reference_bytes
-from hyperseg_export.progress import Progress, Silent
 from hyperseg_export.samples import sample_images
-from hyperseg_export.steps import content_key
-from hyperseg_runtime.bundle import Bundle, describe_file
-from hyperseg_runtime.engines import (
+from hyperseg_runtime.backends.tensorrt.machine import find_machine
+from hyperseg_runtime.bundle.engines import (
     FILE_NAME,
     EngineEntry,
     EngineManifest,
@@ -27,12 +27,12 @@ from hyperseg_runtime.engines import (
     read_engines,
     source_hashes,
 )
+from hyperseg_runtime.bundle.manifest import GraphEntry, ParityEntry
+from hyperseg_runtime.bundle.opening import Bundle, describe_file
 from hyperseg_runtime.errors import BundleError, NumericsError, OutputError, ParityError, ResourceError
 from hyperseg_runtime.files import explained, output_folder, write_atomically
-from hyperseg_runtime.machine import find_machine
-from hyperseg_runtime.manifest import GraphEntry, ParityEntry
 
-BUILDER, CHECKER = "hyperseg_export.engine.worker", "hyperseg_export.parity.engine"
+BUILDER, CHECKER = "hyperseg_export.engine.worker", "hyperseg_export.engine.measure"
 
 
 def build_engines(

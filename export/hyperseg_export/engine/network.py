@@ -5,8 +5,8 @@ from typing import Any
 
 from hyperseg_export.engine.profiles import Profile
 from hyperseg_runtime.backends.tensorrt.engine import tensor_type
+from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.errors import EngineError
-from hyperseg_runtime.graph_spec import GraphSpec
 
 FUSED_HEAD_WIDTHS = range(16, 257, 8)
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field
 
 from hyperseg_export.engine.profiles import Profile, make_profiles
+from hyperseg_runtime.bundle.manifest import GraphEntry, Manifest
+from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.manifest import GraphEntry, Manifest
-from hyperseg_runtime.precision import Precision
 
 BYTES_PER_VALUE = {Precision.FP32: 4, Precision.FP16: 2, Precision.BF16: 2}
 HOST_BYTES_PER_WEIGHT_BYTE = 3.5

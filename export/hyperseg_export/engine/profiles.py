@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from hyperseg_runtime.contracts.graph_spec import AxisRange, GraphSpec, TensorSpec
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.graph_spec import AxisRange, GraphSpec, TensorSpec
 
 BATCH, TOKENS, MEMORY = "batch", "tokens", "memory_rows"
 SUFFIX_TOKENS = 256

@@ -8,11 +8,11 @@ from typing import Any
 from hyperseg_export.engine.build import build_engines
 from hyperseg_export.engine.options import BuildOptions, EnginePlan, plan_engines
 from hyperseg_runtime import console
-from hyperseg_runtime.bundle import read_manifest
-from hyperseg_runtime.engine_tables import print_engines
-from hyperseg_runtime.engines import EngineManifest
+from hyperseg_runtime.bundle.engines import EngineManifest
+from hyperseg_runtime.bundle.opening import read_manifest
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.manifest_tables import megabytes
+from hyperseg_runtime.reports.engine_tables import print_engines
+from hyperseg_runtime.reports.manifest_tables import megabytes
 
 __all__ = ["BuildOptions", "build_engines", "print_plan", "show_engines", "workspace_bytes"]
 

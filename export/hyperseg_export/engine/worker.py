@@ -20,11 +20,11 @@ from hyperseg_export.engine.options import BuildOptions
 from hyperseg_export.engine.profiles import make_profiles
 from hyperseg_runtime.backends.tensorrt.engine import OUT_OF_MEMORY, EngineReader, started
 from hyperseg_runtime.backends.tensorrt.logger import reason
+from hyperseg_runtime.backends.tensorrt.machine import load_tensorrt
+from hyperseg_runtime.contracts.graph_spec import GraphSpec
+from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import EngineError, HypersegError, OutputError, ResourceError
 from hyperseg_runtime.files import NO_ROOM, explained, fsync_file, write_atomically
-from hyperseg_runtime.graph_spec import GraphSpec
-from hyperseg_runtime.machine import load_tensorrt
-from hyperseg_runtime.precision import Precision
 
 Description = TypeVar("Description", bound=BaseModel)
 

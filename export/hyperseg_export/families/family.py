@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hyperseg_export.jobs.progress import Progress
+from hyperseg_export.model import ModelPlan, Shapes
 from hyperseg_export.parity.golden import GoldenFolder, GoldenReport
-from hyperseg_export.planning import ModelPlan, Shapes
-from hyperseg_export.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -6,21 +6,21 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from hyperseg_export.onnx_writer import TORCH_DTYPES
+from hyperseg_export.checkpoint.weights import materialise
+from hyperseg_export.jobs.progress import Progress
+from hyperseg_export.model import PlannedModel
+from hyperseg_export.onnx.writer import TORCH_DTYPES
 from hyperseg_export.parity.entries import compare_graph
 from hyperseg_export.parity.module_graph import ModuleGraph
 from hyperseg_export.parity.recording import Arrays, Call, RecordingGraphs
-from hyperseg_export.planning import PlannedModel
-from hyperseg_export.precision import make_plan, typed_model
-from hyperseg_export.progress import Progress
-from hyperseg_export.weights import materialise
+from hyperseg_export.precision.typed import make_plan, typed_model
 from hyperseg_runtime.backends.base import Backend, Graph
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
-from hyperseg_runtime.bundle import Bundle
-from hyperseg_runtime.image_io import load_image
-from hyperseg_runtime.manifest import ParityEntry
-from hyperseg_runtime.pipeline import OpenedGraphs, family_of
-from hyperseg_runtime.precision import Precision
+from hyperseg_runtime.bundle.manifest import ParityEntry
+from hyperseg_runtime.bundle.opening import Bundle
+from hyperseg_runtime.contracts.precision import Precision
+from hyperseg_runtime.images.reading import load_image
+from hyperseg_runtime.session.pipeline import OpenedGraphs, family_of
 
 
 def measure_bundle(

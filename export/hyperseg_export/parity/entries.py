@@ -8,9 +8,9 @@ import numpy as np
 from hyperseg_export.parity.compare import cosine_distance, decision_regret, mask_disagreement, worst_error
 from hyperseg_export.parity.recording import Arrays
 from hyperseg_export.parity.tolerances import COSINE, DECISION, DECISION_AXES, MASK_IOU, MASK_NAMES, tolerance_of
+from hyperseg_runtime.bundle.manifest import Measure, ParityEntry
+from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import ParityError
-from hyperseg_runtime.manifest import Measure, ParityEntry
-from hyperseg_runtime.precision import Precision
 
 Engine = Literal["onnxruntime", "torch", "tensorrt"]
 

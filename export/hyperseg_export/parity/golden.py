@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from hyperseg_export.onnx_writer import export_graph, save_graph
+from hyperseg_export.checkpoint.weights import ModuleWeights, Weights, materialise
+from hyperseg_export.onnx.weight_store import WeightStore
+from hyperseg_export.onnx.writer import export_graph, save_graph
 from hyperseg_export.parity.compare import worst_error
 from hyperseg_export.parity.module_graph import ModuleGraph
 from hyperseg_export.parity.probes import NO_PROBE, Probe, Probed, ProbedWeights, probed_spec
 from hyperseg_export.parity.tolerances import tolerance_of
-from hyperseg_export.weight_store import WeightStore
-from hyperseg_export.weights import ModuleWeights, Weights, materialise
 from hyperseg_runtime.backends.base import Backend, Graph
+from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.graph_spec import GraphSpec
 
 MODULES, ONNX = "torch modules", "ONNX graphs"
 Arrays = Mapping[str, np.ndarray]

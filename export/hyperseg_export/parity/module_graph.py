@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperseg_runtime.backends.base import Backend, Buffer
-from hyperseg_runtime.graph_spec import GraphSpec
+from hyperseg_runtime.contracts.graph_spec import GraphSpec
 
 
 class ModuleGraph:

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hyperseg_export.onnx_writer import TORCH_DTYPES
-from hyperseg_export.weights import ModuleWeights
-from hyperseg_runtime.graph_spec import DType, GraphSpec, TensorSpec
+from hyperseg_export.checkpoint.weights import ModuleWeights
+from hyperseg_export.onnx.writer import TORCH_DTYPES
+from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec, TensorSpec
 
 Taps = Mapping[str, Sequence[Any]]
 """Path of a part -> its outputs, one per time it was called."""

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from hyperseg_export.onnx.upcast import widen
 from hyperseg_export.parity.recording import Arrays, Call
-from hyperseg_export.widened import widen
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
-from hyperseg_runtime.bundle import Bundle
-from hyperseg_runtime.graph_spec import GraphSpec
-from hyperseg_runtime.image_io import load_image
-from hyperseg_runtime.manifest import Manifest
-from hyperseg_runtime.pipeline import family_of
-from hyperseg_runtime.precision import Precision, typed_spec
-from hyperseg_runtime.sampling import GREEDY
+from hyperseg_runtime.bundle.manifest import Manifest
+from hyperseg_runtime.bundle.opening import Bundle
+from hyperseg_runtime.contracts.graph_spec import GraphSpec
+from hyperseg_runtime.contracts.precision import Precision, typed_spec
+from hyperseg_runtime.images.reading import load_image
+from hyperseg_runtime.llm.sampling import GREEDY
+from hyperseg_runtime.session.pipeline import family_of
 from hyperseg_runtime.timing import Stopwatch
 
 QUESTION = "What is in the middle?"

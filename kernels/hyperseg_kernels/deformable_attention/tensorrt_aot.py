@@ -1,4 +1,4 @@
-"""Both forms of the operator as ahead-of-time TensorRT plugins; see `hyperseg_kernels.tensorrt_aot`."""
+"""Both forms of the operator as ahead-of-time TensorRT plugins; see `hyperseg_kernels.aot_kernel`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hyperseg_kernels import tensorrt_aot
+from hyperseg_kernels import aot_kernel
 from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, PROJECTED_ATTENTION, OperatorName
 from hyperseg_kernels.cuda import THREADS_PER_BLOCK
 from hyperseg_kernels.deformable_attention import cuda_source
@@ -51,10 +51,10 @@ def register_given() -> None:
         outputs: tuple[trtp.TensorDesc],
         tactic: int,
     ) -> tuple[str | bytes, str | bytes, trtp.KernelLaunchParams, trtp.SymIntExprs]:
-        value_type = tensorrt_aot.VALUE_TYPES[value.dtype.name]
+        value_type = aot_kernel.VALUE_TYPES[value.dtype.name]
         layer = layer_of(DEFORMABLE_ATTENTION, value.shape_expr, attention_weights.shape_expr, level_shapes)
         source = cuda_source.program(layer, [cuda_source.given_kernel(layer, value_type)])
-        code = tensorrt_aot.machine_code(source, cuda_source.headers())
+        code = aot_kernel.machine_code(source, cuda_source.headers())
         launch, numbers = launch_of(layer, value, attention_weights)
         return cuda_source.given_name(value_type), code, launch, trtp.SymIntExprs.from_tuple(numbers)
 
@@ -95,13 +95,13 @@ def register_projected() -> None:
         outputs: tuple[trtp.TensorDesc],
         tactic: int,
     ) -> tuple[str | bytes, str | bytes, trtp.KernelLaunchParams, trtp.SymIntExprs]:
-        value_type = tensorrt_aot.VALUE_TYPES[value.dtype.name]
+        value_type = aot_kernel.VALUE_TYPES[value.dtype.name]
         layer = layer_of(PROJECTED_ATTENTION, value.shape_expr, logits.shape_expr, level_shapes)
         images, queries, per_query, size = references.shape_expr
-        reference_size = tensorrt_aot.constant_size(PROJECTED_ATTENTION, "coordinates of a reference", size)
-        levels = tensorrt_aot.constant_size(PROJECTED_ATTENTION, "references of a query", per_query)
+        reference_size = aot_kernel.constant_size(PROJECTED_ATTENTION, "coordinates of a reference", size)
+        levels = aot_kernel.constant_size(PROJECTED_ATTENTION, "references of a query", per_query)
         source = cuda_source.program(layer, [cuda_source.projected_kernel(layer, value_type, reference_size)])
-        code = tensorrt_aot.machine_code(source, cuda_source.headers())
+        code = aot_kernel.machine_code(source, cuda_source.headers())
         launch, numbers = launch_of(layer, value, logits)
         shared = images.is_constant and images.constant_value() == 1
         image_stride = trtp.SymInt32(0 if shared else queries * (levels * reference_size))
@@ -121,7 +121,7 @@ def launch_of(layer: Layer, value: Any, weights: Any) -> tuple[Any, list[Any]]:
     """TensorRT's launch parameters, and the kernel's numbers of lanes and queries."""
     import tensorrt.plugin as trtp
 
-    value_type = tensorrt_aot.VALUE_TYPES[value.dtype.name]
+    value_type = aot_kernel.VALUE_TYPES[value.dtype.name]
     batch, queries = weights.shape_expr[0], weights.shape_expr[1]
     lanes = batch * queries * (layer.heads * layer.channels // layer.lane_channels(value_type))
     launch = trtp.KernelLaunchParams(grid_x=trtp.cdiv(lanes, THREADS_PER_BLOCK), block_x=THREADS_PER_BLOCK)
@@ -138,5 +138,5 @@ def layer_of(
     sizes = {"heads": value_shape[2], "channels": value_shape[3], "points": weights_shape[4]}
     extents = [int(extent) for extent in level_shapes]
     pairs = tuple(zip(extents[::2], extents[1::2], strict=True))
-    constants = {name: tensorrt_aot.constant_size(operator, name, size) for name, size in sizes.items()}
+    constants = {name: aot_kernel.constant_size(operator, name, size) for name, size in sizes.items()}
     return Layer(**constants, level_shapes=pairs)

@@ -1,6 +1,6 @@
-"""Mask readout as an ahead-of-time TensorRT plugin; see `hyperseg_kernels.tensorrt_aot`."""
+"""Mask readout as an ahead-of-time TensorRT plugin; see `hyperseg_kernels.aot_kernel`."""
 
-from hyperseg_kernels import tensorrt_aot
+from hyperseg_kernels import aot_kernel
 from hyperseg_kernels.catalog import MASK_READOUT
 from hyperseg_kernels.mask_readout import cuda_source
 
@@ -57,14 +57,14 @@ def register() -> None:
         outputs: tuple[trtp.TensorDesc],
         tactic: int,
     ) -> tuple[str | bytes, str | bytes, trtp.KernelLaunchParams, trtp.SymIntExprs]:
-        value_type = tensorrt_aot.VALUE_TYPES[mask_logits.dtype.name]
+        value_type = aot_kernel.VALUE_TYPES[mask_logits.dtype.name]
         images, queries, height, width = mask_logits.shape_expr
         masks = shown.shape_expr[1]
-        block = cuda_source.block(tensorrt_aot.constant_size(MASK_READOUT, "columns of mask_logits", width))
+        block = cuda_source.block(aot_kernel.constant_size(MASK_READOUT, "columns of mask_logits", width))
         launch = trtp.KernelLaunchParams(
             grid_x=images * (queries + masks), block_x=block.threads, shared_mem=block.shared_bytes
         )
         sizes = queries, masks, height, width, row_index.shape_expr[1], column_index.shape_expr[1]
         numbers = trtp.SymIntExprs.from_tuple([trtp.SymInt32(size) for size in sizes])
-        code = tensorrt_aot.machine_code(cuda_source.program(value_type), cuda_source.headers())
+        code = aot_kernel.machine_code(cuda_source.program(value_type), cuda_source.headers())
         return cuda_source.name(value_type), code, launch, numbers

@@ -1,0 +1,1 @@
+"""Engine libraries behind one small protocol."""

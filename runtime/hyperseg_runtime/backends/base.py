@@ -7,8 +7,8 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from hyperseg_runtime.graph_spec import Element, GraphSpec, TensorSpec
-from hyperseg_runtime.precision import Precision
+from hyperseg_runtime.contracts.graph_spec import Element, GraphSpec, TensorSpec
+from hyperseg_runtime.contracts.precision import Precision
 
 
 class Buffer(Protocol):

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hyperseg_runtime.preprocess import ImageGeometry
-from hyperseg_runtime.resize import resize_bilinear
+from hyperseg_runtime.images.preprocessing import ImageGeometry
+from hyperseg_runtime.images.resizing import resize_bilinear
 
 QUALITY_EPSILON = 1e-6  # added to the pixel count, as in the original: an empty mask has quality 0
 ROUNDING_MARGIN = 1e-5

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from hyperseg_export.engine.audit import judge_types, output_types, read_layers
+from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import AuditError
-from hyperseg_runtime.precision import Precision
 
 
 @pytest.mark.parametrize(

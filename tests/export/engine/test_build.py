@@ -11,8 +11,9 @@ import pytest
 
 from hyperseg_export.engine.build import build_engines
 from hyperseg_export.engine.options import BuildOptions
-from hyperseg_runtime.bundle import read_manifest
-from hyperseg_runtime.engines import engine_folder, engine_path, read_engines
+from hyperseg_runtime.bundle.engines import engine_folder, engine_path, read_engines
+from hyperseg_runtime.bundle.opening import read_manifest
+from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import (
     AuditError,
     BundleError,
@@ -21,7 +22,6 @@ from hyperseg_runtime.errors import (
     OutputError,
     ResourceError,
 )
-from hyperseg_runtime.precision import Precision
 from support import RunCli
 
 TARGET = "sm90-trt11.4-test-gpu-80gb"
@@ -237,7 +237,7 @@ def test_an_unreadable_graph_is_an_engine_error(bundle: Path, rehash_all: None) 
 @pytest.fixture
 def rehash_all(bundle: Path) -> None:
     """An ONNX file that is none, with the right hash."""
-    from hyperseg_runtime.bundle import describe_file
+    from hyperseg_runtime.bundle.opening import describe_file
 
     path = bundle / "graphs" / "lm_head.onnx"
     path.write_bytes(b"no graph")

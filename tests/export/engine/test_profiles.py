@@ -6,9 +6,9 @@ from hyperseg_export.engine.profiles import Profile, make_profiles
 from hyperseg_export.families.hyperseg.layout import Sizes
 from hyperseg_export.families.hyperseg.plan import plan
 from hyperseg_export.families.hyperseg.tiny import random_checkpoint
-from hyperseg_export.planning import plan_model
+from hyperseg_export.model import plan_model
+from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.graph_spec import GraphSpec
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hyperseg_export.weights import transposed_names
+from hyperseg_export.checkpoint.weights import transposed_names
 
 Randomise = Callable[[nn.Module], nn.Module]
 Load = Callable[[nn.Module, Mapping[str, Tensor]], nn.Module]

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from hyperseg_export.parity.module_graph import ModuleGraph
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
+from hyperseg_runtime.contracts.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
 
 BACKEND = OnnxRuntimeBackend()
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hyperseg_export.onnx_writer import export_graph, save_graph
+from hyperseg_export.onnx.weight_store import WeightStore
+from hyperseg_export.onnx.writer import export_graph, save_graph
 from hyperseg_export.parity.compare import worst_error
 from hyperseg_export.parity.probes import NO_PROBE, Probe, Probed, ProbedWeights, Taps, probed_spec
 from hyperseg_export.parity.tolerances import FEATURE
-from hyperseg_export.weight_store import WeightStore
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
-from hyperseg_runtime.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
+from hyperseg_runtime.contracts.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
 
 SPEC = GraphSpec(
     name="twice",

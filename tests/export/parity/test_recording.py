@@ -8,7 +8,7 @@ import pytest
 from hyperseg_export.parity.recording import RecordingGraphs
 from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
-from hyperseg_runtime.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
+from hyperseg_runtime.contracts.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
 
 SPEC = GraphSpec(
     name="count",

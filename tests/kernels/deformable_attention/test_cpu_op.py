@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DataObject, SearchStrategy
 
 from deformable_attention_support import NATIVE, Call, check, model_of, random_call, run, session_of
-from hyperseg_export.onnx_writer import OPSET
+from hyperseg_export.onnx.writer import OPSET
 from hyperseg_kernels import cpu_ops, native
 
 SHAPES = [(4, 5), (1, 1), (9, 11)]

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DataObject, SearchStrategy
 
 from deformable_attention_support import BODY, Call, check, model_of, run, session_of
-from hyperseg_export.onnx_writer import OPSET
+from hyperseg_export.onnx.writer import OPSET
 from hyperseg_kernels.deformable_attention import onnx_grid_sample, onnx_op
 
 

@@ -10,8 +10,8 @@ from hypothesis.strategies import DataObject, SearchStrategy
 from onnx import TensorProto
 
 from deformable_attention_support import BODY, ROUNDED, Call, check, model_of, random_call, run, session_of
-from hyperseg_export.onnx_lint import IMPORTABLE
-from hyperseg_export.onnx_writer import OPSET
+from hyperseg_export.onnx.lint import IMPORTABLE
+from hyperseg_export.onnx.writer import OPSET
 from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, PLUGIN_ATTRIBUTES
 from hyperseg_kernels.deformable_attention import onnx_op, reference
 

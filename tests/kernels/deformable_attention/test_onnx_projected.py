@@ -14,8 +14,8 @@ from onnx import TensorProto, helper
 from torch import Tensor
 
 from deformable_attention_support import BODY, PROJECTED, Call, flat, random_call, session_of
-from hyperseg_export.onnx_lint import IMPORTABLE
-from hyperseg_export.onnx_writer import IR_VERSION, OPSET
+from hyperseg_export.onnx.lint import IMPORTABLE
+from hyperseg_export.onnx.writer import IR_VERSION, OPSET
 from hyperseg_kernels.catalog import PLUGIN_ATTRIBUTES, PROJECTED_ATTENTION
 from hyperseg_kernels.deformable_attention import onnx_projected, reference
 

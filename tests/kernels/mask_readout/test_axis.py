@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperseg_kernels.mask_readout.axis import axis
-from hyperseg_runtime.resize import resize_bilinear
+from hyperseg_runtime.images.resizing import resize_bilinear
 
 SIZES = st.tuples(*[st.integers(1, most) for most in (40, 200, 200)])
 

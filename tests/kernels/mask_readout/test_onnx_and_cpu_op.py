@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from onnx import TensorProto
 
-from hyperseg_export.onnx_lint import IMPORTABLE
-from hyperseg_export.onnx_writer import OPSET
+from hyperseg_export.onnx.lint import IMPORTABLE
+from hyperseg_export.onnx.writer import OPSET
 from hyperseg_kernels.mask_readout import onnx_op
 from mask_readout_support import Case, cases, check, model_of, random_case, run, session_of
 

@@ -6,7 +6,7 @@ import pytest
 from hyperseg_kernels.mask_readout.axis import Axis, axis
 from hyperseg_kernels.mask_readout.reference import read_masks
 from hyperseg_runtime.heads.referring import all_queries
-from hyperseg_runtime.preprocess import ImageGeometry, fitted_size
+from hyperseg_runtime.images.preprocessing import ImageGeometry, fitted_size
 from mask_readout_support import Case, random_case, undecided
 
 ONE_PIXEL = Axis(np.zeros((4, 1), np.int32), np.full((4, 1), 0.25, np.float32))

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from hyperseg_export.checkpoint import Checkpoint
+from hyperseg_export.checkpoint.folder import Checkpoint
+from hyperseg_export.checkpoint.lora import with_adapters
+from hyperseg_export.checkpoint.weights import Weights
 from hyperseg_export.families.hyperseg.config import HypersegConfig
 from hyperseg_export.families.hyperseg.config_json import EXTENSION_KEY
 from hyperseg_export.families.hyperseg.golden_cases import CASES, SKIPPED_CASES, GoldenRun, reason_for
@@ -19,7 +21,8 @@ from hyperseg_export.families.hyperseg.golden_graphs import (
     siglip_hidden_states,
 )
 from hyperseg_export.families.hyperseg.plan import plan_of
-from hyperseg_export.lora import with_adapters
+from hyperseg_export.jobs.progress import Progress
+from hyperseg_export.model import plan_model
 from hyperseg_export.parity.compare import worst_error
 from hyperseg_export.parity.golden import (
     MODULES,
@@ -37,9 +40,6 @@ from hyperseg_export.parity.golden import (
 from hyperseg_export.parity.probes import Probed, probed_spec
 from hyperseg_export.parity.recording import RecordingGraphs
 from hyperseg_export.parity.tolerances import LORA
-from hyperseg_export.planning import plan_model
-from hyperseg_export.progress import Progress
-from hyperseg_export.weights import Weights
 from hyperseg_runtime.backends.base import Graph
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions

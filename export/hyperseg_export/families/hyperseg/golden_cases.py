@@ -18,8 +18,8 @@ from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.families.hyperseg.spec import STRIDES, HypersegDimensions, cache_names
 from hyperseg_runtime.families.hyperseg.stages import Caches, HypersegStages, RowTables
 from hyperseg_runtime.heads.referring import all_queries, best_query
-from hyperseg_runtime.preprocess import ImageGeometry, fitted_size, longest_side_square, plain_square
-from hyperseg_runtime.prompt import Prompt, Slot, SlotKind
+from hyperseg_runtime.images.preprocessing import ImageGeometry, fitted_size, longest_side_square, plain_square
+from hyperseg_runtime.llm.prompt import Prompt, Slot, SlotKind
 from hyperseg_runtime.timing import Stopwatch
 
 IMAGE, MASK_QUERIES, CLASS, REGION, EXPRESSION, PERCEIVER = -200, -201, -202, -203, -204, -205

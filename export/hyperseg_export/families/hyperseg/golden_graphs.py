@@ -13,7 +13,7 @@ from hyperseg_export.modules.mask_decoder import ConditionScore, MaskDecoder, ma
 from hyperseg_export.modules.siglip import SiglipConfig, SiglipTower
 from hyperseg_export.modules.swin import SwinTransformer
 from hyperseg_export.parity.probes import NO_PROBE, Probe, Taps
-from hyperseg_runtime.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
+from hyperseg_runtime.contracts.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
 
 Inputs = Sequence[Tensor]
 MapShapes = tuple[tuple[int, int], ...]

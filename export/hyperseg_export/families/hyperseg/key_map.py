@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from hyperseg_export.checkpoint.key_map import AnyRule, Drop, MustEqual, Rule, Shape, pack
 from hyperseg_export.families.hyperseg.config import HypersegConfig
-from hyperseg_export.key_map import AnyRule, Drop, MustEqual, Rule, Shape, pack
 from hyperseg_export.modules.swin import expand_relative_bias, relative_position_index
 
 NOT_REFERRING = "head that referring segmentation does not read"

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from hyperseg_export.families.hyperseg.config import HypersegConfig
 from hyperseg_export.families.hyperseg.graphs import build_graph
 from hyperseg_export.families.hyperseg.key_map import rules
-from hyperseg_export.planning import ModelPlan, Shapes
+from hyperseg_export.model import ModelPlan, Shapes
 
 
 def plan(config_json: Mapping[str, Any], shapes: Shapes, context: int | None = None) -> ModelPlan:

@@ -11,13 +11,13 @@ from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.backends.tensorrt.device import Device, DeviceBuffer
 from hyperseg_runtime.backends.tensorrt.engine import EngineReader, contract_problems
 from hyperseg_runtime.backends.tensorrt.graph import TensorRTGraph
-from hyperseg_runtime.bundle import read_manifest
-from hyperseg_runtime.engines import EngineEntry, EngineManifest, engine_path, find_engines
+from hyperseg_runtime.backends.tensorrt.machine import find_machine, load_cudart, load_tensorrt
+from hyperseg_runtime.bundle.engines import EngineEntry, EngineManifest, engine_path, find_engines
+from hyperseg_runtime.bundle.manifest import AdapterEntry
+from hyperseg_runtime.bundle.opening import read_manifest
+from hyperseg_runtime.contracts.graph_spec import GraphSpec, TensorSpec
+from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import BundleError, InputError
-from hyperseg_runtime.graph_spec import GraphSpec, TensorSpec
-from hyperseg_runtime.machine import find_machine, load_cudart, load_tensorrt
-from hyperseg_runtime.manifest import AdapterEntry
-from hyperseg_runtime.precision import Precision
 
 RECORDINGS = 8
 """CUDA graphs kept per graph; each has inputs and outputs of its own."""

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from hyperseg_runtime import bfloat16
 from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.backends.tensorrt.memory import Block, Pool, using
 from hyperseg_runtime.backends.tensorrt.streams import Stream, checked
+from hyperseg_runtime.contracts import bfloat16
+from hyperseg_runtime.contracts.graph_spec import DType, TensorSpec
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.graph_spec import DType, TensorSpec
 
 HOST_TYPES = {dtype: np.dtype(np.uint16 if dtype is DType.BFLOAT16 else str(dtype)) for dtype in DType}
 """How a tensor's bytes look on the host."""

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from hyperseg_runtime.backends.tensorrt.logger import make_logger, reason
+from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.errors import BundleError, EnvironmentMissingError, InputError, ResourceError
-from hyperseg_runtime.graph_spec import GraphSpec
 
 TYPE_NAMES = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16", "int64": "INT64", "bool": "BOOL"}
 OUT_OF_MEMORY = ("out of memory", "outofmemory", "cudaerrormemoryallocation", "std::bad_alloc")

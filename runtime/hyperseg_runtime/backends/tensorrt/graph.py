@@ -12,8 +12,8 @@ from hyperseg_runtime.backends.tensorrt.logger import reason
 from hyperseg_runtime.backends.tensorrt.memory import using
 from hyperseg_runtime.backends.tensorrt.profiles import Shape, choose_profile, read_profiles
 from hyperseg_runtime.backends.tensorrt.streams import Stream
+from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.errors import HypersegError, ResourceError
-from hyperseg_runtime.graph_spec import GraphSpec
 
 Buffers = Mapping[str, DeviceBuffer]
 

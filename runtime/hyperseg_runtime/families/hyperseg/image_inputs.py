@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hyperseg_runtime.bundle import Bundle
-from hyperseg_runtime.embeddings import LATENTS, Embeddings
+from hyperseg_runtime.bundle.opening import Bundle
+from hyperseg_runtime.bundle.tables import LATENTS, Embeddings
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
-from hyperseg_runtime.preprocess import longest_side_square, plain_square
+from hyperseg_runtime.images.preprocessing import longest_side_square, plain_square
 
 
 def image_inputs(bundle: Bundle) -> Callable[[np.ndarray], dict[str, np.ndarray]]:

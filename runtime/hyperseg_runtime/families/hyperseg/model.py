@@ -5,26 +5,26 @@ from typing import Any
 
 import numpy as np
 
-from hyperseg_runtime.answers import Answer
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
-from hyperseg_runtime.bundle import TOKENIZER_FILE, Bundle
-from hyperseg_runtime.embeddings import LATENTS, MASK_QUERIES, TABLES, TOKENS, Embeddings, table_path
+from hyperseg_runtime.bundle.opening import TOKENIZER_FILE, Bundle
+from hyperseg_runtime.bundle.tables import LATENTS, MASK_QUERIES, TABLES, TOKENS, Embeddings, table_path
+from hyperseg_runtime.contracts.graph_spec import GraphSpec
+from hyperseg_runtime.contracts.results import SegmentationResult
 from hyperseg_runtime.errors import BundleError, InputError, NumericsError, PromptError
+from hyperseg_runtime.families.family import FamilySpec
 from hyperseg_runtime.families.hyperseg.image_inputs import image_inputs
-from hyperseg_runtime.families.hyperseg.image_state import NOT_FINITE, HypersegImage, Reading
 from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt, continue_prompt, segment_names_prompt
 from hyperseg_runtime.families.hyperseg.published import PUBLISHED
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions, graph_specs
 from hyperseg_runtime.families.hyperseg.stages import HypersegStages, MaskOutputs
-from hyperseg_runtime.family_spec import FamilySpec
-from hyperseg_runtime.graph_spec import GraphSpec
+from hyperseg_runtime.families.hyperseg.state import NOT_FINITE, HypersegImage, Reading
 from hyperseg_runtime.heads.referring import best_query
-from hyperseg_runtime.preprocess import ImageGeometry
-from hyperseg_runtime.prompt import Prompt
-from hyperseg_runtime.results import SegmentationResult
-from hyperseg_runtime.sampling import GREEDY, Sampling, next_token
+from hyperseg_runtime.images.preprocessing import ImageGeometry
+from hyperseg_runtime.llm.answers import Answer
+from hyperseg_runtime.llm.prompt import Prompt
+from hyperseg_runtime.llm.sampling import GREEDY, Sampling, next_token
+from hyperseg_runtime.llm.tokenizer import Tokenizer
 from hyperseg_runtime.timing import Stopwatch
-from hyperseg_runtime.tokenizer import Tokenizer
 
 ANSWER_TOKENS = 128
 """Longest answer unless the caller says otherwise; the release's own default."""

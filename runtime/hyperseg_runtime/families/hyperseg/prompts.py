@@ -8,8 +8,8 @@ from itertools import groupby
 
 from hyperseg_runtime.errors import PromptError
 from hyperseg_runtime.families.hyperseg.spec import CONDITIONS, HypersegDimensions
-from hyperseg_runtime.prompt import Prompt, Slot, SlotKind
-from hyperseg_runtime.tokenizer import Tokenizer
+from hyperseg_runtime.llm.prompt import Prompt, Slot, SlotKind
+from hyperseg_runtime.llm.tokenizer import Tokenizer
 
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION
-from hyperseg_runtime.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
+from hyperseg_runtime.contracts.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
 
 STRIDES = (32, 16, 8)
 """Strides of the maps the mask decoder looks at, in the order its layers visit them."""

@@ -7,9 +7,9 @@ from typing import Protocol
 import numpy as np
 
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
-from hyperseg_runtime.embeddings import LATENTS, MASK_QUERIES
+from hyperseg_runtime.bundle.tables import LATENTS, MASK_QUERIES
 from hyperseg_runtime.families.hyperseg.spec import DECODED_MAPS, HypersegDimensions, cache_names
-from hyperseg_runtime.prompt import Prompt, SlotKind, average_rows, pick_rows
+from hyperseg_runtime.llm.prompt import Prompt, SlotKind, average_rows, pick_rows
 from hyperseg_runtime.timing import Stopwatch
 
 SEGMENTATION_GRAPHS = ("image_encoder", "clip_encoder", "fvp", "llm", "pixel_decoder", "mask_decoder")

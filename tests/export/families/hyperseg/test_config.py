@@ -12,10 +12,10 @@ from hyperseg_export.families.hyperseg.config_json import EXTENSION_KEY
 from hyperseg_export.families.hyperseg.layout import Sizes, tensor_layout
 from hyperseg_export.families.hyperseg.plan import plan
 from hyperseg_export.families.hyperseg.tiny import TINY
+from hyperseg_export.model import plan_model
 from hyperseg_export.modules.phi import PhiConfig
 from hyperseg_export.modules.siglip import SiglipConfig
 from hyperseg_export.modules.swin import SwinConfig
-from hyperseg_export.planning import plan_model
 from hyperseg_runtime.errors import CheckpointError
 
 Shapes = dict[str, tuple[int, ...]]

@@ -7,17 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from hyperseg_export.checkpoint.weights import checkpoint_shapes, materialise
 from hyperseg_export.families.hyperseg.config import HypersegConfig
 from hyperseg_export.families.hyperseg.graphs import GRAPH_MODULES, LmHead, MaskDecoderGraph, build_graph
 from hyperseg_export.families.hyperseg.layout import Sizes
 from hyperseg_export.families.hyperseg.plan import plan
 from hyperseg_export.families.hyperseg.tiny import TINY, random_checkpoint
-from hyperseg_export.onnx_writer import TORCH_DTYPES
+from hyperseg_export.model import PlannedModel, plan_model
+from hyperseg_export.onnx.writer import TORCH_DTYPES
 from hyperseg_export.parity.compare import worst_error
 from hyperseg_export.parity.tolerances import FEATURE
-from hyperseg_export.planning import PlannedModel, plan_model
-from hyperseg_export.weights import checkpoint_shapes, materialise
-from hyperseg_runtime.graph_spec import GraphSpec
+from hyperseg_runtime.contracts.graph_spec import GraphSpec
 
 SIZES = {"tiny": TINY, "published": Sizes()}
 AXES = {"batch": 3, "tokens": 5, "conditions": 2, "memory_rows": 7}

@@ -11,14 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hyperseg_export.checkpoint.key_map import KeyMap
 from hyperseg_export.families.hyperseg.config import HypersegConfig
 from hyperseg_export.families.hyperseg.key_map import AFTER_SELECTED_LAYER, NOT_REFERRING
 from hyperseg_export.families.hyperseg.layout import Sizes, tensor_layout
 from hyperseg_export.families.hyperseg.plan import plan
 from hyperseg_export.families.hyperseg.tiny import TINY
-from hyperseg_export.key_map import KeyMap
+from hyperseg_export.model import plan_model
 from hyperseg_export.modules.swin import expand_relative_bias
-from hyperseg_export.planning import plan_model
 from hyperseg_runtime.errors import CheckpointError
 
 Shapes = dict[str, tuple[int, ...]]

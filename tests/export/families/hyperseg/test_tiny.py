@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from hyperseg_export.checkpoint import CONFIG, INDEX, Checkpoint
+from hyperseg_export.checkpoint.folder import CONFIG, INDEX, Checkpoint
+from hyperseg_export.checkpoint.tokenizer_files import load_tokenizer
 from hyperseg_export.families.hyperseg.layout import tensor_layout
 from hyperseg_export.families.hyperseg.tiny import (
     BASE_TOKENS,
@@ -20,7 +21,6 @@ from hyperseg_export.families.hyperseg.tiny import (
     random_checkpoint,
 )
 from hyperseg_export.modules.swin import relative_position_index
-from hyperseg_export.tokenizer_files import load_tokenizer
 from hyperseg_runtime.families.hyperseg.prompts import SYSTEM, TEMPLATES
 
 

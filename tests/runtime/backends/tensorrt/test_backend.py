@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hyperseg_runtime.backends.tensorrt import TensorRTBackend
-from hyperseg_runtime.bundle import describe_file, read_manifest
+from hyperseg_runtime.bundle.opening import describe_file, read_manifest
 from hyperseg_runtime.errors import BundleError, EnvironmentMissingError, InputError, ResourceError
 from support import RunCli, forget_doubles
 

@@ -10,7 +10,7 @@ import pytest
 
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.backends.tensorrt import TensorRTBackend
-from hyperseg_runtime.bundle import read_manifest
+from hyperseg_runtime.bundle.opening import read_manifest
 from hyperseg_runtime.errors import HypersegError, InputError, ResourceError
 
 Opened = Any

@@ -9,8 +9,8 @@ import pytest
 
 from hyperseg_runtime.backends.tensorrt.device import Device
 from hyperseg_runtime.backends.tensorrt.memory import Pool, rounded
+from hyperseg_runtime.contracts.graph_spec import DType, TensorSpec
 from hyperseg_runtime.errors import InputError, ResourceError
-from hyperseg_runtime.graph_spec import DType, TensorSpec
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from hyperseg_runtime.backends.tensorrt import TensorRTBackend
+from hyperseg_runtime.contracts.results import SegmentationResult
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.image_io import load_image
-from hyperseg_runtime.pipeline import Pipeline
-from hyperseg_runtime.results import SegmentationResult
+from hyperseg_runtime.images.reading import load_image
+from hyperseg_runtime.session.pipeline import Pipeline
 from support import RunCli
 
 TEXTS = ["the cup", "a spoon on the saucer", "the table"]

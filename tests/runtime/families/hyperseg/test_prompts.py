@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hyperseg_runtime.errors import PromptError
 from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt, segment_names_prompt
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
-from hyperseg_runtime.prompt import Prompt, SlotKind
-from hyperseg_runtime.tokenizer import Tokenizer
+from hyperseg_runtime.llm.prompt import Prompt, SlotKind
+from hyperseg_runtime.llm.tokenizer import Tokenizer
 
 PLACEHOLDERS = {
     SlotKind.IMAGE: -200,

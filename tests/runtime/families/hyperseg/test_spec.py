@@ -4,10 +4,10 @@ import pytest
 from pydantic import ValidationError
 
 from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION
-from hyperseg_runtime.bundle import Bundle
+from hyperseg_runtime.bundle.opening import Bundle
+from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.hyperseg.spec import DECODED_MAPS, HypersegDimensions, cache_names, graph_specs
-from hyperseg_runtime.graph_spec import GraphSpec
 
 PRODUCED_BY_THE_HOST = {
     "images",

@@ -11,16 +11,16 @@ from hyperseg_export.parity.compare import worst_error
 from hyperseg_export.parity.tolerances import FEATURE, MASK_LOGIT
 from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
-from hyperseg_runtime.bundle import Bundle
-from hyperseg_runtime.embeddings import LATENTS, MASK_QUERIES, Embeddings
+from hyperseg_runtime.bundle.opening import Bundle
+from hyperseg_runtime.bundle.tables import LATENTS, MASK_QUERIES, Embeddings
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 from hyperseg_runtime.families.hyperseg.stages import Caches, HypersegStages, ImageFeatures, prefill_mask
-from hyperseg_runtime.pipeline import OpenedGraphs
-from hyperseg_runtime.prompt import Prompt, SlotKind
+from hyperseg_runtime.llm.prompt import Prompt, SlotKind
+from hyperseg_runtime.llm.tokenizer import Tokenizer
+from hyperseg_runtime.session.pipeline import OpenedGraphs
 from hyperseg_runtime.timing import Stopwatch
-from hyperseg_runtime.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,12 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from hyperseg_runtime.serving import contract, python_backend
-from hyperseg_runtime.serving.metrics import Metrics
-from hyperseg_runtime.serving.opening import open_service
-from hyperseg_runtime.serving.refusals import failure_of
-from hyperseg_runtime.serving.requests import parse_request
+from hyperseg_serving import contract
+from hyperseg_serving.refusals import failure_of
+from hyperseg_serving.service import python_backend
+from hyperseg_serving.service.metrics import Metrics
+from hyperseg_serving.service.opening import open_service
+from hyperseg_serving.service.requests import parse_request
 
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from hyperseg_runtime.serving import python_backend
-from hyperseg_runtime.serving.opening import open_graph
-from hyperseg_runtime.serving.refusals import failure_of
+from hyperseg_serving.refusals import failure_of
+from hyperseg_serving.service import python_backend
+from hyperseg_serving.service.opening import open_graph
 
 
 class TritonPythonModel:

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from hyperseg_runtime.serving import contract, python_backend
-from hyperseg_runtime.serving.opening import open_mask_stage
-from hyperseg_runtime.serving.refusals import failure_of
-from hyperseg_runtime.serving.requests import parse_mask_request
+from hyperseg_serving import contract
+from hyperseg_serving.refusals import failure_of
+from hyperseg_serving.service import python_backend
+from hyperseg_serving.service.opening import open_mask_stage
+from hyperseg_serving.service.requests import parse_mask_request
 
 
 class TritonPythonModel:

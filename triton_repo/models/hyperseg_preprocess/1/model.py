@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from hyperseg_runtime.serving import contract, python_backend
-from hyperseg_runtime.serving.opening import open_image_inputs
-from hyperseg_runtime.serving.refusals import failure_of
-from hyperseg_runtime.serving.requests import bytes_tensor, open_image, parse_request
+from hyperseg_serving import contract
+from hyperseg_serving.refusals import failure_of
+from hyperseg_serving.service import python_backend
+from hyperseg_serving.service.opening import open_image_inputs
+from hyperseg_serving.service.requests import bytes_tensor, open_image, parse_request
 
 
 class TritonPythonModel:

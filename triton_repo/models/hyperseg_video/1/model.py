@@ -5,9 +5,10 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from hyperseg_runtime.serving import contract, python_backend
-from hyperseg_runtime.serving.refusals import Reason, RefusalError, failure_of
-from hyperseg_runtime.serving.requests import bytes_tensor
+from hyperseg_serving import contract
+from hyperseg_serving.refusals import Reason, RefusalError, failure_of
+from hyperseg_serving.service import python_backend
+from hyperseg_serving.service.requests import bytes_tensor
 
 
 class TritonPythonModel:

@@ -1,0 +1,1 @@
+"""Checkpoints: folders of shards, adapters, key maps, tokenizer files."""

@@ -1,0 +1,239 @@
+"""LoRA adapters (arXiv 2106.09685) in peft's layout, and checkpoints that come out merged: W + scale * B A."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, float32
+
+from hyperseg_export.checkpoint.folder import Checkpoint, read_json
+from hyperseg_runtime.errors import CheckpointError
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+RELEASE_ALPHA = 16.0
+"""HyperSeg's and InstructSeg's training value, for adapter tensors that come without a config."""
+
+UNSUPPORTED = (
+    "use_dora",
+    "fan_in_fan_out",
+    "modules_to_save",
+    "rank_pattern",
+    "alpha_pattern",
+    "alora_invocation_tokens",
+)
+"""Settings of peft that change what an adapter computes in ways this merge does not know."""
+PLAIN_INITIALISATIONS = (True, False, "gaussian", "eva", "orthogonal")
+"""Others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) move part of the base weights into the factors."""
+
+WRAPPER = "base_model.model."
+BASE_LAYER = ".base_layer."
+FACTORS = {
+    ".lora_A.weight": "A",
+    ".lora_A.default.weight": "A",
+    ".lora_B.weight": "B",
+    ".lora_B.default.weight": "B",
+}  # newer and older peft
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """The two factors of one weight and their scale; `holder` is the checkpoint that stores them."""
+
+    holder: Checkpoint
+    down: str  # A, (rank, in)
+    up: str  # B, (out, rank)
+    scale: float
+
+    @property
+    def rank(self) -> int:
+        return self.holder.shapes[self.down][0]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the weight it belongs to: (out, in)."""
+        return self.holder.shapes[self.up][0], self.holder.shapes[self.down][1]
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """A (rank, in) and scale * B (out, rank), float32. Raises CheckpointError for NaN and infinite values."""
+        down, up = self.holder.tensor(self.down).to(float32), self.holder.tensor(self.up).to(float32)
+        for name, factor in ((self.down, down), (self.up, up)):
+            if not factor.isfinite().all():
+                raise CheckpointError(f"adapter: {name} holds NaN or infinite values; its training or its file failed")
+        return down, self.scale * up
+
+    def delta(self) -> Tensor:
+        """scale * B A in float32, (out, in)."""
+        down, up = self.factors()
+        return up @ down
+
+
+@dataclass(frozen=True)
+class AdapterFolder:
+    """An adapter on its own, as peft saves it."""
+
+    adapters: Mapping[str, Adapter]
+    """plain name of the adapted weight -> adapter"""
+    sha256: str
+
+    @classmethod
+    def open(cls, folder: Path) -> "AdapterFolder":
+        """Raises CheckpointError for what is no plain LoRA adapter; whether it fits a model is not asked here."""
+        settings = _Settings.read(folder)
+        holder = Checkpoint(folder, dict(settings.config))  # the fingerprint covers the settings
+        holder.add_file(folder / ADAPTER_WEIGHTS)
+        adapters = _paired(holder, {_plain_name(name): name for name in holder.shapes}, settings)
+        return cls(adapters, holder.fingerprint())
+
+
+@dataclass
+class MergedCheckpoint:
+    """A checkpoint whose adapted weights come out merged (as float32); everything else as stored."""
+
+    base: Checkpoint
+    names: dict[str, str]
+    """plain name -> name in the base checkpoint"""
+    adapters: dict[str, Adapter] = field(default_factory=dict)
+    """plain name of the adapted weight -> adapter"""
+    adapter_sha256: str | None = None
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {plain: self.base.shapes[stored] for plain, stored in self.names.items()}
+
+    def tensor(self, name: str) -> Tensor:
+        stored = self.base.tensor(self.names[name])
+        if name not in self.adapters:
+            return stored
+        return stored.to(float32) + self.adapters[name].delta()
+
+    def bytes_of(self, name: str) -> int:
+        return self.base.bytes_of(self.names[name])
+
+
+def with_adapters(checkpoint: Checkpoint, adapter_directory: Path | None = None) -> MergedCheckpoint:
+    """Find adapters and fold them in.
+
+    An adapter is looked for in the shards themselves (peft's wrapped names), then as adapter files: in
+    `adapter_directory` if given, else beside the shards, else in a folder directly inside the checkpoint.
+    Raises CheckpointError for an adapter that does not fit, or when several are found.
+    """
+    merged = MergedCheckpoint(checkpoint, {})
+    wrapped: dict[str, str] = {}
+    for stored in checkpoint.shapes:
+        plain = _plain_name(stored)
+        group = wrapped if _factor(plain) else merged.names
+        if plain in group:
+            raise CheckpointError(f"checkpoint: {plain} is stored twice, as {group[plain]} and as {stored}")
+        group[plain] = stored
+    folder = adapter_directory or _find_adapter(checkpoint.directory)
+    if wrapped and folder and (folder / ADAPTER_WEIGHTS).is_file():
+        raise CheckpointError(f"checkpoint: adapters both in the shards and in {folder}; keep one of them")
+    if wrapped:
+        settings = _Settings.read(folder) if folder else _Settings({})
+        merged.adapters = _paired(checkpoint, wrapped, settings)
+        merged.adapter_sha256 = settings.sha256()  # the factors are part of the checkpoint's own fingerprint
+    elif folder:
+        opened = AdapterFolder.open(folder)
+        merged.adapters, merged.adapter_sha256 = dict(opened.adapters), opened.sha256
+    _check_fit(merged)
+    return merged
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What adapter_config.json says."""
+
+    config: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> "_Settings":
+        config = read_json(folder / ADAPTER_CONFIG)
+        file = folder / ADAPTER_CONFIG
+        for key in UNSUPPORTED:
+            if config.get(key):
+                raise CheckpointError(f"{file}: {key} is not supported; merge it with peft first")
+        if config.get("peft_type", "LORA") != "LORA":
+            raise CheckpointError(f"{file}: peft_type {config['peft_type']} is not LORA")
+        start = config.get("init_lora_weights", True)
+        if start not in PLAIN_INITIALISATIONS:
+            raise CheckpointError(
+                f"{file}: init_lora_weights {start!r} changes the base weights too; merge it with peft first"
+            )
+        alpha = config.get("lora_alpha", RELEASE_ALPHA)
+        if isinstance(alpha, bool) or not isinstance(alpha, int | float):
+            raise CheckpointError(f"{file}: lora_alpha is {alpha!r}, expected a number")
+        return cls(config)
+
+    def sha256(self) -> str:
+        return hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()).hexdigest()
+
+    def scale(self, rank: int) -> float:
+        stated = self.config.get("r")
+        if stated is not None and stated != rank:
+            raise CheckpointError(f"adapter: {ADAPTER_CONFIG} says rank {stated}, the tensors have {rank}")
+        alpha = float(self.config.get("lora_alpha", RELEASE_ALPHA))
+        return alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
+
+
+def _paired(holder: Checkpoint, names: Mapping[str, str], settings: _Settings) -> dict[str, Adapter]:
+    """Adapters by weight from the factors in `names` (plain -> stored in `holder`)."""
+    factors: dict[str, dict[str, str]] = {}
+    for plain, stored in names.items():
+        factor = _factor(plain)
+        if not factor:
+            raise CheckpointError(f"adapter: {stored} is no LoRA factor; expected names ending in {_endings()}")
+        ending, letter = factor
+        factors.setdefault(plain.removesuffix(ending) + ".weight", {})[letter] = stored
+    if not factors:
+        raise CheckpointError(f"adapter {holder.directory}: it holds no tensors")
+    adapters = {}
+    for target, pair in sorted(factors.items()):
+        if set(pair) != {"A", "B"}:
+            raise CheckpointError(f"adapter: {target} has factor {'/'.join(sorted(pair))} only, needs A and B")
+        down, up = holder.shapes[pair["A"]], holder.shapes[pair["B"]]
+        if len(down) != 2 or len(up) != 2 or up[1] != down[0] or 0 in (*down, *up):
+            raise CheckpointError(f"adapter: factors A {down} and B {up} do not fit each other ({target})")
+        adapters[target] = Adapter(holder, pair["A"], pair["B"], settings.scale(down[0]))
+    return adapters
+
+
+def _check_fit(merged: MergedCheckpoint) -> None:
+    for target, adapter in merged.adapters.items():
+        if target not in merged.names:
+            raise CheckpointError(f"adapter: it changes {target}, which the checkpoint does not have")
+        weight = merged.base.shapes[merged.names[target]]
+        if adapter.shape != weight:
+            down, up = adapter.holder.shapes[adapter.down], adapter.holder.shapes[adapter.up]
+            raise CheckpointError(f"adapter: factors A {down} and B {up} do not fit {target} {weight}")
+
+
+def _plain_name(stored: str) -> str:
+    return stored.removeprefix(WRAPPER).replace(BASE_LAYER, ".")
+
+
+def _factor(plain: str) -> tuple[str, str] | None:
+    """(ending, letter) of a LoRA factor's name."""
+    return next(((ending, letter) for ending, letter in FACTORS.items() if plain.endswith(ending)), None)
+
+
+def _endings() -> str:
+    return ", ".join(FACTORS)
+
+
+def _find_adapter(directory: Path) -> Path | None:
+    if (directory / ADAPTER_CONFIG).is_file():
+        return directory
+    inside = sorted(path.parent for path in _subfolders(directory) if path.is_file())
+    if len(inside) > 1:
+        names = ", ".join(path.name for path in inside)
+        raise CheckpointError(f"checkpoint {directory}: several adapters inside ({names}); choose one with --adapter")
+    return inside[0] if inside else None
+
+
+def _subfolders(directory: Path) -> Iterable[Path]:
+    return directory.glob(f"*/{ADAPTER_CONFIG}")

@@ -1,0 +1,1 @@
+"""Verbs of the exporter: one file per verb."""

@@ -1,0 +1,123 @@
+"""Level "engine": a TensorRT engine against the ONNX graph it was built from, on saved calls. In a process of its own.
+
+    python -m hyperseg_export.engine.measure JOB.json
+
+Prints one JSON object: {"parity": [...]} or {"error": ..., "kind": ...}.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from hyperseg_export.engine.worker import run_job
+from hyperseg_export.parity.entries import compare_graph, require_passed
+from hyperseg_export.parity.recording import Arrays, Call
+from hyperseg_export.parity.reference import read_calls
+from hyperseg_runtime.backends.tensorrt.device import Device
+from hyperseg_runtime.backends.tensorrt.engine import EngineReader
+from hyperseg_runtime.backends.tensorrt.graph import TensorRTGraph
+from hyperseg_runtime.backends.tensorrt.machine import load_cudart, load_tensorrt
+from hyperseg_runtime.bundle.manifest import ParityEntry
+from hyperseg_runtime.contracts.graph_spec import GraphSpec
+from hyperseg_runtime.contracts.precision import Precision
+from hyperseg_runtime.errors import NumericsError, ParityError
+
+RUNS = 3
+"""As it is, recorded after the second time, replayed the third time (see TensorRTGraph)."""
+
+
+class ParityJob(BaseModel):
+    """Which engine to compare, and where the calls of its graph are saved."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spec: GraphSpec
+    precision: Precision
+    plan: Path
+    onnx: Path
+    version_compatible: bool
+    stripped: bool
+    plugins: tuple[Path, ...]
+    calls: Path
+
+
+class Measured(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    parity: tuple[ParityEntry, ...]
+
+
+def measure_engine(job: ParityJob) -> Measured:
+    """Run every saved call. Raises ParityError or NumericsError where the engine must not be used."""
+    trt, cudart = load_tensorrt(), load_cudart()
+    reader = EngineReader(trt, job.plugins)
+    engine = reader.read(job.plan, job.version_compatible)
+    if job.stripped:
+        reader.fill(engine, job.spec.name, job.onnx)
+    reader.stream_weights(engine, None)
+    device = Device(cudart)
+    graph = TensorRTGraph(job.spec, trt, engine, device, reader.logger, recordings=RUNS)
+    try:
+        entries = _compare(job, graph, device)
+    finally:
+        graph.close()
+        device.close()
+    require_passed(entries, "the engine was thrown away")
+    return Measured(parity=entries)
+
+
+def _compare(job: ParityJob, graph: TensorRTGraph, device: Device) -> tuple[ParityEntry, ...]:
+    """The worst row of each output and measure over all calls, which are read one at a time."""
+    worst: dict[tuple[str, str], ParityEntry] = {}
+    for call in read_calls(job.calls, job.spec.name):
+        for made in _outputs(graph, device, call):
+            _require_numbers(job, made)
+            for row in _rows(job, call, made):
+                known = worst.get((row.output, row.measure))
+                if known is None or row.worst_error > known.worst_error:
+                    worst[row.output, row.measure] = row
+    if not worst:
+        raise ParityError(f"graph {job.spec.name} was not called by the reference requests: nothing to compare")
+    return tuple(worst.values())
+
+
+def _rows(job: ParityJob, call: Call, made: Arrays) -> Iterator[ParityEntry]:
+    """All outputs; of caches also what the call wrote alone: in the whole cache a row more or less is lost."""
+    parts = [(made, call.outputs)]
+    for output, source in job.spec.in_place.items():
+        written = call.outputs[output] != call.inputs[source]
+        if written.any():
+            parts.append(({output: made[output][written]}, {output: call.outputs[output][written]}))
+    for found, expected in parts:
+        yield from compare_graph(job.spec.name, job.precision, [found], [expected], "tensorrt")
+
+
+def _outputs(graph: TensorRTGraph, device: Device, call: Call) -> Iterator[Arrays]:
+    """What the engine makes of a call, run as it is and replayed, each time from the call's own caches."""
+    spec = graph.spec
+    inputs = {tensor.name: device.upload(call.inputs[tensor.name], tensor.dtype) for tensor in spec.inputs}
+    for run in range(1, RUNS + 1):
+        for tensor in spec.inputs:
+            if tensor.name in spec.in_place.values():  # into the same memory, which recordings know
+                fresh = device.upload(call.inputs[tensor.name], tensor.dtype)
+                for batch in range(fresh.shape[0]):
+                    device.copy_rows(inputs[tensor.name], batch, 0, fresh, batch)
+        outputs = graph.run(inputs)
+        if run in (1, RUNS):
+            yield {name: buffer.to_host() for name, buffer in outputs.items()}
+
+
+def _require_numbers(job: ParityJob, made: Arrays) -> None:
+    for name, values in made.items():
+        if not np.isfinite(values).all():
+            raise NumericsError(
+                f"graph {job.spec.name}: the {job.precision} engine gives NaN or infinite values in {name} where the "
+                "ONNX graph does not; the engine was thrown away. Choose another precision for this graph "
+                f"(export --precision-of {job.spec.name}=fp32)"
+            )
+
+
+if __name__ == "__main__":
+    run_job(ParityJob, measure_engine)

@@ -1,0 +1,1 @@
+"""Long work: steps that survive a kill, processes, progress."""

@@ -1,0 +1,144 @@
+"""Work that survives being killed: finished steps are kept beside the target until everything is done."""
+
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from io import TextIOWrapper
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from hyperseg_runtime.bundle.manifest import FILE_NAME, FileEntry
+from hyperseg_runtime.bundle.opening import describe_file
+from hyperseg_runtime.errors import HypersegError, InputError, OutputError, ResourceError
+from hyperseg_runtime.files import explained, fsync_directory, replace_folder, write_atomically
+
+RECORDS = ".steps"
+REPLACEABLE = (FILE_NAME, "config.json")
+"""A folder with one of these is a bundle or a checkpoint; no other is replaced, whatever --overwrite says."""
+
+Work = Callable[[Path], tuple[Iterable[str], dict[str, Any]]]
+"""Does a step inside the given folder; returns the files it wrote and facts to remember."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step leaves: files relative to the staging folder, and facts as JSON."""
+
+    files: dict[str, FileEntry]
+    facts: dict[str, Any]
+
+
+def require_apart(target: Path, *sources: Path) -> None:
+    """InputError if writing `target` would take the place of a folder that is read."""
+    for source in sources:
+        if source.resolve().is_relative_to(target.resolve()):
+            raise InputError(f"{target}: it would take the place of {source}; give a new folder")
+
+
+def _is_ours(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in REPLACEABLE)
+
+
+class Staging:
+    """A folder `.NAME.MARK` beside the target, renamed to the target when all steps are done.
+
+    Steps run in a fixed order. A step whose key, files, sizes and hashes are as recorded is skipped; the
+    first one that is not, and all after it, run again. A killed process leaves the folder for the next
+    try; an error removes it, because what failed once with this input would fail again. Different kinds of
+    work on one target need different marks: neither may find what the other left.
+    """
+
+    def __init__(self, target: Path, overwrite: bool, mark: str = "partial") -> None:
+        target = target.absolute()  # "." has no name
+        self.target = target
+        self.directory = target.with_name(f".{target.name}.{mark}")
+        self._overwrite = overwrite
+        self._replaying = True
+        self._lock: TextIOWrapper | None = None
+        self.resumed: list[str] = []
+
+    def __enter__(self) -> Self:
+        if self.target.exists() and not self._overwrite:
+            raise OutputError(f"{self.target} exists; give another name, or --overwrite to replace it")
+        if self.target.is_dir() and any(self.target.iterdir()) and not _is_ours(self.target):
+            raise OutputError(f"{self.target} holds neither a bundle nor a checkpoint; it is not replaced")
+        with explained(self.target):
+            self.directory.mkdir(parents=True, exist_ok=True)
+            (self.directory / RECORDS).mkdir(exist_ok=True)
+            self._lock = (self.directory / RECORDS / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise OutputError(f"{self.target}: another process is writing it; wait for it to finish") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and issubclass(kind, HypersegError | OSError):
+            shutil.rmtree(self.directory, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
+
+    def require_room(self, needed_bytes: int) -> None:
+        """ResourceError before anything is written, if the disk cannot hold the result."""
+        present = sum(path.stat().st_size for path in self.directory.rglob("*") if path.is_file())
+        free = shutil.disk_usage(self.directory).free
+        if needed_bytes - present > free:
+            raise ResourceError(
+                f"{self.target}: it takes about {(needed_bytes - present) / 1e9:.1f} GB, "
+                f"the disk has {free / 1e9:.1f} GB free"
+            )
+
+    def run(self, name: str, key: str, work: Work) -> StepResult:
+        """The recorded result of step `name`, or that of doing `work` now."""
+        record = self.directory / RECORDS / f"{name}.json"
+        if self._replaying and (result := self._recorded(record, key)):
+            self.resumed.append(name)
+            return result
+        self._replaying = False
+        record.unlink(missing_ok=True)
+        with explained(self.directory):
+            files, facts = work(self.directory)
+            described = {file: describe_file(self.directory / file) for file in files}
+        content = {
+            "key": key,
+            "files": {file: entry.model_dump() for file, entry in described.items()},
+            "facts": facts,
+        }
+        write_atomically(record, json.dumps(content).encode())
+        return StepResult(described, facts)
+
+    def commit(self, keep: Iterable[str]) -> None:
+        """Make the target: exactly the files in `keep`, down on the disk before the name appears."""
+        wanted = set(keep)
+        with explained(self.target):
+            shutil.rmtree(self.directory / RECORDS)
+            for path in sorted(self.directory.rglob("*"), reverse=True):
+                name = str(path.relative_to(self.directory))
+                if path.is_dir():
+                    fsync_directory(path)
+                elif name not in wanted:
+                    path.unlink()
+            fsync_directory(self.directory)
+            replace_folder(self.directory, self.target)
+            fsync_directory(self.target.parent)
+
+    def _recorded(self, record: Path, key: str) -> StepResult | None:
+        try:
+            content = json.loads(record.read_bytes())
+            files = {name: FileEntry.model_validate(entry) for name, entry in content["files"].items()}
+            intact = all(describe_file(self.directory / name) == entry for name, entry in files.items())
+            return StepResult(files, content["facts"]) if content["key"] == key and intact else None
+        except (OSError, ValueError, KeyError, AttributeError):
+            return None
+
+
+def content_key(*parts: object) -> str:
+    """Key of a step: equal parts (anything JSON can hold), equal key."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""From modules to ONNX files: writer, weights, operators of our own, lint."""

@@ -1,0 +1,167 @@
+"""ONNX Runtime on the CPU: the default backend and the one every other backend is compared with."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import onnxruntime as ort
+
+from hyperseg_runtime.backends.base import Buffer
+from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec, TensorSpec
+from hyperseg_runtime.contracts.precision import Precision
+from hyperseg_runtime.errors import BundleError, InputError, ResourceError
+
+PROVIDERS = ["CPUExecutionProvider"]
+OUT_OF_MEMORY = ("Failed to allocate memory", "bad_alloc", "bad allocation")
+ONNX_TYPES = {
+    "tensor(float)": DType.FLOAT32,
+    "tensor(float16)": DType.FLOAT16,
+    "tensor(bfloat16)": DType.BFLOAT16,
+    "tensor(int64)": DType.INT64,
+    "tensor(bool)": DType.BOOL,
+}
+
+
+@dataclass(frozen=True)
+class HostBuffer:
+    """A numpy array and an OrtValue over the same host memory."""
+
+    array: np.ndarray
+    value: ort.OrtValue
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.array.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    def to_host(self) -> np.ndarray:
+        return self.array
+
+
+class OnnxRuntimeGraph:
+    """One ONNX file in one session. Cache inputs and outputs are bound to the same memory."""
+
+    def __init__(self, spec: GraphSpec, session: ort.InferenceSession) -> None:
+        self.spec = spec
+        self._session = session
+
+    def run(self, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
+        self.spec.check_inputs(inputs)
+        binding = self._session.io_binding()
+        buffers: dict[str, HostBuffer] = {}
+        for name, buffer in inputs.items():
+            if not isinstance(buffer, HostBuffer):
+                raise InputError(f"graph {self.spec.name}: {name} is not a buffer of this backend")
+            buffers[name] = buffer
+            binding.bind_ortvalue_input(name, buffer.value)
+        for name in self.spec.output_names():
+            if name in self.spec.in_place:
+                binding.bind_ortvalue_output(name, buffers[self.spec.in_place[name]].value)
+            else:
+                binding.bind_output(name)
+        with _memory_explained(f"graph {self.spec.name}"):
+            self._session.run_with_iobinding(binding)
+        outputs: dict[str, Buffer] = {}
+        for name, value in zip(self.spec.output_names(), binding.get_outputs(), strict=True):
+            source = self.spec.in_place.get(name)
+            outputs[name] = buffers[source] if source else HostBuffer(value.numpy(), value)
+        return outputs
+
+
+class OnnxRuntimeBackend:
+    """Sessions on the CPU provider.
+
+    `threads` bounds the threads of one graph, None takes every core. `custom_op_libraries` hold native
+    kernels for operators of our own (`hyperseg_kernels.cpu_ops`); without them a graph
+    runs by its function bodies, exactly as every other runtime sees it.
+    """
+
+    name = "onnxruntime"
+    precisions = frozenset({Precision.FP32, Precision.FP16})
+
+    def __init__(self, threads: int | None = None, custom_op_libraries: Sequence[Path] = ()) -> None:
+        self.threads = threads
+        self.custom_op_libraries = tuple(custom_op_libraries)
+
+    def open(self, spec: GraphSpec, path: Path) -> OnnxRuntimeGraph:
+        try:
+            with _memory_explained(path.name):
+                session = ort.InferenceSession(path, self.session_options(), providers=PROVIDERS)
+        except ResourceError:
+            raise
+        except Exception as error:  # the library raises several unrelated types
+            raise BundleError(f"{path.name}: ONNX Runtime {ort.__version__} cannot open it: {error}") from error
+        _compare(spec, session)
+        return OnnxRuntimeGraph(spec, session)
+
+    def upload(self, array: np.ndarray) -> HostBuffer:
+        array = np.ascontiguousarray(array)
+        return HostBuffer(array, ort.OrtValue.ortvalue_from_numpy(array))
+
+    def zeros(self, spec: TensorSpec, sizes: Mapping[str, int]) -> HostBuffer:
+        shape = [sizes[axis] if isinstance(axis, str) else axis for axis in spec.axes]
+        return self.upload(np.zeros(shape, spec.dtype))
+
+    def copy_rows(self, target: Buffer, batch: int, start: int, source: Buffer, source_batch: int) -> None:
+        rows = source.to_host()[source_batch]
+        target.to_host()[batch, start : start + len(rows)] = rows
+
+    def close(self) -> None:
+        """Sessions free their memory when the graphs are dropped; nothing else is held."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def session_options(self) -> ort.SessionOptions:
+        """What every session of this backend is opened with."""
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = self.threads or 0
+        # Planning one block for all activations costs 1.4 GB at 1024 x 1024 and saves no time.
+        options.enable_mem_pattern = False
+        # Graphs run one after another: a session's threads must not spin while the next one works.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        for library in self.custom_op_libraries:
+            options.register_custom_ops_library(str(library))
+        return options
+
+
+@contextmanager
+def _memory_explained(what: str) -> Iterator[None]:
+    """ResourceError for the library's own words about memory: it has no type for them."""
+    try:
+        yield
+    except Exception as error:
+        if any(sign in str(error) for sign in OUT_OF_MEMORY):
+            raise ResourceError(
+                f"{what}: memory ran out; close other programs, use fewer --threads or a machine with more"
+            ) from error
+        raise
+
+
+def _compare(spec: GraphSpec, session: ort.InferenceSession) -> None:
+    """BundleError unless the file has exactly the tensors of `spec`."""
+    for kind, expected, found in (
+        ("input", spec.inputs, session.get_inputs()),
+        ("output", spec.outputs, session.get_outputs()),
+    ):
+        ours = [(tensor.name, tensor.dtype, list(tensor.axes)) for tensor in expected]
+        theirs = [(tensor.name, ONNX_TYPES.get(tensor.type), list(tensor.shape)) for tensor in found]
+        if ours != theirs:
+            wrong = next(
+                (pair for pair in zip(ours, theirs, strict=False) if pair[0] != pair[1]),
+                (f"{len(ours)} {kind}s", f"{len(theirs)} {kind}s"),
+            )
+            raise BundleError(f"graph {spec.name}: the manifest says {kind} {wrong[0]}, the ONNX file has {wrong[1]}")

@@ -1,0 +1,44 @@
+"""The command `hyperseg-trt`: every verb that an installed package registers.
+
+A verb is an entry point of the group `hyperseg_trt.verbs`: its name, and a function or a group of functions. So no
+package imports another one to offer its verbs. Nothing heavy is imported before a verb runs.
+"""
+
+from importlib.metadata import entry_points
+
+import typer
+
+from hyperseg_runtime import console
+
+VERBS = "hyperseg_trt.verbs"
+
+EXIT_CODES = """Exit codes: 0 done; 1 unexpected error; 2 unusable input (arguments, image, text, checkpoint);
+3 a package or device is missing; 4 export failed; 5 results differ too much or are not
+numbers; 6 bundle damaged or incompatible; 7 disk or memory ran out; 8 an engine is not what
+was planned; 9 a server failed at a request; 10 a server cannot be reached or has no room;
+130 interrupted."""
+
+
+def make_app() -> typer.Typer:
+    """The command line of all registered verbs."""
+    app = typer.Typer(
+        name="hyperseg-trt",
+        help="Turn checkpoints of vision-language segmentation models into verified graphs, engines and masks.",
+        epilog=EXIT_CODES,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for entry in sorted(entry_points(group=VERBS)):
+        verb = entry.load()
+        if isinstance(verb, typer.Typer):
+            app.add_typer(verb, name=entry.name)
+        else:
+            app.command(entry.name)(verb)
+    return app
+
+
+def main() -> None:
+    console.run_app(make_app())

@@ -1,0 +1,63 @@
+"""`hyperseg-trt chat`: an answer as text."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hyperseg_runtime import console
+from hyperseg_runtime.backends.by_name import EngineChoice, make_backend
+from hyperseg_runtime.cli import options
+from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.images.reading import load_image
+from hyperseg_runtime.llm.answers import Finish
+
+
+def chat(
+    bundle: options.BundleArgument,
+    words: Annotated[
+        list[str], typer.Argument(metavar="[IMAGE] QUESTION", help="Image file, if any, and the question about it.")
+    ],
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest answer in tokens; default 128, less where the context ends.")
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="0 (default) always takes the likeliest token.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens with this much probability.")] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same answer.")] = None,
+    threads: options.ThreadsOption = None,
+    backend: options.BackendOption = "onnxruntime",
+    accept_unmeasured: options.UnmeasuredOption = False,
+    plugin: options.PluginOption = None,
+    engines: options.EnginesOption = None,
+    weights_gb: options.WeightsOption = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Answer QUESTION about IMAGE, or without one; the answer appears as it is made."""
+    from hyperseg_runtime.llm.sampling import Sampling
+
+    if len(words) > 2:
+        raise InputError("chat takes IMAGE and QUESTION; put a question of several words into quotes")
+    image, question = (Path(words[0]) if len(words) == 2 else None), words[-1]
+    if image is None and Path(question).is_file():
+        raise InputError(f"{question} is a file: what is the question about it?")
+    sampling = Sampling(temperature, top_p, seed)
+    pixels = None if image is None else load_image(image)
+    choice = EngineChoice.asked(accept_unmeasured, plugin, engines, weights_gb)
+    engine_library = partial(make_backend, backend, bundle, threads, (), choice)
+    with options.opened_pipeline(bundle, engine_library) as pipeline, pipeline.open(pixels) as session:
+        answer = session.ask(question, sampling, max_tokens)
+        started = False
+        for piece in answer:
+            shown = piece if started else piece.lstrip()
+            started = started or bool(shown)
+            if not as_json:
+                console.out.print(shown, end="", markup=False)
+    if as_json:
+        console.print_json({"text": answer.text, "finish": answer.finish, "tokens": len(answer.token_ids)})
+        return
+    console.out.print()
+    if answer.finish is Finish.LENGTH:
+        console.err.print(
+            f"(stopped after {len(answer.token_ids)} tokens; --max-tokens allows more, as far as the context reaches)"
+        )

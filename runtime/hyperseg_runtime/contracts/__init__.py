@@ -1,0 +1,1 @@
+"""What passes between the rooms of the runtime: graph contracts, number formats, requests, results."""

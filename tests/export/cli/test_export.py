@@ -1,0 +1,201 @@
+"""The verbs as a user calls them, on the tiny model."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hyperseg_runtime.contracts.results import decode_rle
+from support import RunCli
+
+
+def test_make_tiny_is_seeded(run_cli: RunCli, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    assert run_cli("make-tiny", tmp_path / "a").code == 0
+    assert run_cli("make-tiny", tmp_path / "b", "--seed", 1).code == 0
+    for path in tiny_checkpoint.iterdir():
+        assert (tmp_path / "a" / path.name).read_bytes() == path.read_bytes()
+    shard = "model-00001-of-00002.safetensors"
+    assert (tmp_path / "b" / shard).read_bytes() != (tiny_checkpoint / shard).read_bytes()
+
+
+def test_make_tiny_keeps_what_is_there(run_cli: RunCli, tmp_path: Path) -> None:
+    result = run_cli("make-tiny", tmp_path)
+    assert result.code == 2
+    assert "--overwrite" in result.err
+    result = run_cli("make-tiny", tmp_path / "x", "--family", "resnet")
+    assert result.code == 2
+    assert "families known here: hyperseg" in result.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_run_writes_what_it_says(run_cli: RunCli, tiny_bundle: Path, coffee: Path, tmp_path: Path) -> None:
+    result = run_cli("run", tiny_bundle, coffee, "the cup", "--out", tmp_path, "--report", "--json")
+    assert result.code == 0, result.err
+    content = json.loads(result.out)
+    names = ["coffee.json", "coffee.mask.png", "coffee.overlay.png", "coffee.report.html"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert sorted(content.pop("files").values()) == [str(tmp_path / name) for name in names]
+    assert json.loads((tmp_path / "coffee.json").read_text()) == content
+    mask = np.asarray(Image.open(tmp_path / "coffee.mask.png"))
+    assert mask.shape == (400, 600)
+    assert set(np.unique(mask)) == {0, 255}
+    best = content["masks"][0]
+    assert np.array_equal(decode_rle(best["segmentation"]), mask == 255)
+    assert best["area_px"] == (mask == 255).sum()
+    stages = ["preprocess", "clip_encoder", "image_encoder", "fvp", "pixel_decoder", "assemble", "llm", "mask_decoder"]
+    assert list(content["timings_ms"]) == [*stages, "best_mask"]
+    overlay = np.asarray(Image.open(tmp_path / "coffee.overlay.png")).astype(int)
+    changed = np.abs(overlay - np.asarray(Image.open(coffee)).astype(int)).sum(2) > 0
+    assert changed[mask == 255].mean() > 0.99
+
+
+def test_run_tells_a_human(run_cli: RunCli, tiny_bundle: Path, coffee: Path, tmp_path: Path) -> None:
+    result = run_cli("run", tiny_bundle, coffee, "the cup", "--out", tmp_path, "--task", "reasoning", "--threads", 1)
+    assert result.code == 0, result.err
+    for part in ("coffee.mask.png", "coffee.overlay.png", "coffee.json", "score", "image_encoder", "ms"):
+        assert part in result.out
+    unknown = run_cli("run", tiny_bundle, coffee, "the cup", "--out", tmp_path, "--task", "poetry")
+    assert unknown.code == 2
+    assert "unknown task 'poetry'; HyperSeg knows referring, reasoning" in unknown.err
+
+
+def test_several_texts_get_numbered_files(run_cli: RunCli, tiny_bundle: Path, coffee: Path, tmp_path: Path) -> None:
+    result = run_cli("run", tiny_bundle, coffee, "the cup", "a spoon", "--out", tmp_path, "--json")
+    assert result.code == 0, result.err
+    contents = json.loads(result.out)["results"]
+    assert [content["text"] for content in contents] == ["the cup", "a spoon"]
+    endings = ("mask.png", "overlay.png", "json")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f"coffee.{n}.{e}" for n in (1, 2) for e in endings)
+    for content in contents:
+        assert all(Path(path).is_file() for path in content["files"].values())
+    shown = run_cli("run", tiny_bundle, coffee, "the cup", "a spoon", "--out", tmp_path)
+    assert shown.code == 0 and shown.out.count("score ") == 2 and shown.out.count("Time per stage") == 1
+
+
+def test_the_native_kernel_gives_the_same_mask(
+    run_cli: RunCli,
+    tiny_bundle: Path,
+    coffee: Path,
+    tmp_path: Path,
+    cpu_op_library: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hyperseg_kernels.cpu_ops.library", lambda: cpu_op_library)
+    contents = []
+    for options in ((), ("--native",)):
+        result = run_cli("run", tiny_bundle, coffee, "the cup", "--out", tmp_path, "--json", *options)
+        assert result.code == 0, result.err
+        contents.append(json.loads(result.out))
+    plain, native = (content["masks"][0] for content in contents)
+    assert native["segmentation"] == plain["segmentation"] and abs(native["score"] - plain["score"]) <= 2e-6
+
+
+def test_without_a_compiler_native_says_so_and_runs(
+    run_cli: RunCli,
+    tiny_bundle: Path,
+    coffee: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    result = run_cli("run", tiny_bundle, coffee, "the cup", "--out", tmp_path, "--native")
+    assert result.code == 0 and "Traceback" not in result.err
+    assert "their ONNX bodies run instead" in caplog.text
+
+
+def test_names_first(run_cli: RunCli, tiny_bundle: Path, coffee: Path, tmp_path: Path) -> None:
+    result = run_cli("run", tiny_bundle, coffee, "Name the things.", "--name-first", "--out", tmp_path, "--json")
+    assert result.code == 0, result.err
+    content = json.loads(result.out)
+    assert {one["task"] for one in content.get("results", [content])} == {"naming"}
+    for arguments in (("a", "b"), ("a", "--task", "reasoning")):
+        refused = run_cli("run", tiny_bundle, coffee, *arguments, "--name-first", "--out", tmp_path)
+        assert refused.code == 2 and "--name-first takes one TEXT and no --task" in refused.err
+
+
+def test_chat_prints_the_answer(run_cli: RunCli, tiny_bundle: Path, coffee: Path) -> None:
+    result = run_cli("chat", tiny_bundle, coffee, "What is this?", "--max-tokens", 6)
+    assert result.code == 0 and result.out.strip()
+    assert "stopped after 6 tokens; --max-tokens allows more" in result.err
+    content = json.loads(run_cli("chat", tiny_bundle, coffee, "What is this?", "--max-tokens", 6, "--json").out)
+    assert content == {"text": result.out.strip(), "finish": "length", "tokens": 6}
+    drawn = ("--temperature", 5, "--top-p", 0.9, "--seed", 3, "--json", "--max-tokens", 6)
+    first, again = (run_cli("chat", tiny_bundle, "What is a cup?", *drawn).out for _ in range(2))
+    assert first == again
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("what", "is", "this"), "put a question of several words into quotes"),
+        (("what is <image>",), "a prompt has one image"),
+        (("",), "the text is empty"),
+        (("what?", "--temperature", -1), "temperature is -1.0, expected 0 (greedy) to 100"),
+        (("what?", "--top-p", 2), "top_p is 2.0"),
+        (("what?", "--max-tokens", 5000), "tokens and the answer up to 5000, the model was exported for 384"),
+        (("none.jpg", "what?"), "none.jpg"),
+        ((__file__,), "is a file: what is the question about it?"),
+    ],
+    ids=str,
+)
+def test_chat_refuses(run_cli: RunCli, tiny_bundle: Path, arguments: tuple[object, ...], message: str) -> None:
+    result = run_cli("chat", tiny_bundle, *arguments)
+    assert result.code == 2 and message in result.err and not result.out
+
+
+def test_inspect_is_readable(run_cli: RunCli, tiny_bundle: Path) -> None:
+    result = run_cli("inspect", tiny_bundle)
+    assert result.code == 0
+    for part in ("hyperseg", "all hashes match", "mask_decoder", "608 tensors", "left out", "passed"):
+        assert part in result.out
+    content = json.loads(run_cli("inspect", tiny_bundle, "--json").out)
+    assert content == json.loads((tiny_bundle / "manifest.json").read_text())
+
+
+def test_verify_compares_graphs_with_modules(run_cli: RunCli, tiny_bundle: Path, tiny_checkpoint: Path) -> None:
+    result = run_cli("verify", tiny_bundle, "--checkpoint", tiny_checkpoint, "--json")
+    assert result.code == 0, result.err
+    content = json.loads(result.out)
+    assert content["passed"]
+    assert {row["graph"] for row in content["parity"]} == {
+        "image_encoder", "clip_encoder", "fvp", "llm", "lm_head", "pixel_decoder", "mask_decoder",
+    }  # fmt: skip
+
+
+def test_verify_runs_on_photographs_of_the_user(
+    run_cli: RunCli, tiny_bundle: Path, tiny_checkpoint: Path, coffee: Path
+) -> None:
+    result = run_cli("verify", tiny_bundle, "--checkpoint", tiny_checkpoint, "--image", coffee)
+    assert result.code == 0, result.err
+    assert "worst" in result.out or "error / range" in result.out
+
+
+def test_wrong_command_lines(run_cli: RunCli) -> None:
+    assert run_cli("no-such-verb").code == 2
+    assert run_cli("run").code == 2
+    assert run_cli("export", "a", "b", "--no-such-option").code == 2
+    assert run_cli("--help").code == 0
+
+
+def test_nothing_heavy_is_imported_for_help() -> None:
+    """The command answers at once and works where the exporter's packages are missing."""
+    program = "import sys; from hyperseg_runtime.cli.app import make_app; make_app(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "onnx", "onnxscript", "transformers"} & set(loaded)
+
+
+def test_a_missing_package_is_one_line(tmp_path: Path) -> None:
+    """As on a machine where only the runtime was installed."""
+    program = "import sys; sys.modules['torch'] = None; from hyperseg_runtime.cli.app import main; main()"
+    arguments = ["make-tiny", str(tmp_path / "checkpoint")]
+    result = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
+    assert result.returncode == 3, result.stderr
+    assert result.stderr.strip().endswith("run: pip install 'hyperseg-trt[export]'")
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,202 @@
+"""A bundle appears whole or not at all, goes on after a crash, and holds what it says."""
+
+import hashlib
+import resource
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from hyperseg_export.checkpoint.folder import Checkpoint
+from hyperseg_export.export import ExportOptions, export_bundle
+from hyperseg_export.families.hyperseg.tiny import TINY, write_checkpoint
+from hyperseg_export.jobs import staging as steps
+from hyperseg_export.parity import bundle as parity_bundle
+from hyperseg_runtime.bundle.opening import Bundle
+from hyperseg_runtime.errors import CheckpointError, HypersegError, InputError, OutputError, ParityError, ResourceError
+
+NANO = replace(
+    TINY,
+    image_px=64,
+    layers=1,
+    clip_layers=2,
+    swin_depths=(1, 1, 1, 1),
+    mask_layers=1,
+    pixel_layers=1,
+)
+"""The smallest model with every part: exports in a few seconds."""
+
+
+@pytest.fixture(scope="module")
+def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("nano")
+    write_checkpoint(folder, NANO, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def overwritten(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with a context of 300, parity not measured, written over an older one; read only."""
+    target = tmp_path_factory.mktemp("overwritten") / "bundle"
+    target.mkdir()
+    (target / "stale.txt").write_text("old")
+    (target / "manifest.json").write_text("{}")
+    export_bundle(nano, target, ExportOptions(overwrite=True, measure_parity=False, context=300))
+    return target
+
+
+def test_the_manifest_tells_the_whole_story(tiny_bundle: Path, tiny_checkpoint: Path) -> None:
+    manifest = Bundle.open(tiny_bundle).manifest
+    on_disk = {str(path.relative_to(tiny_bundle)) for path in tiny_bundle.rglob("*") if path.is_file()}
+    assert on_disk == {*manifest.files, "manifest.json"}
+    coverage = manifest.coverage
+    accounted = coverage.loaded_bytes + coverage.checked_bytes + sum(coverage.unused_bytes.values())
+    checkpoint = Checkpoint.open(tiny_checkpoint)
+    assert accounted == sum(checkpoint.bytes_of(name) for name in checkpoint.shapes)
+    assert manifest.provenance.checkpoint_sha256 == checkpoint.fingerprint()
+    assert manifest.parity is not None
+    outputs = {(graph.spec.name, name) for graph in manifest.graphs for name in graph.spec.output_names()}
+    assert {(entry.graph, entry.output) for entry in manifest.parity} == outputs
+    assert all(entry.passed for entry in manifest.parity)
+
+
+def test_equal_tensors_are_stored_once(tiny_bundle: Path) -> None:
+    """Across all graphs: no two ranges of the data files hold the same bytes."""
+    seen: dict[str, tuple[str, int]] = {}
+    for path in sorted((tiny_bundle / "graphs").glob("*.onnx")):
+        for tensor in onnx.load(path, load_external_data=False).graph.initializer:
+            place = {entry.key: entry.value for entry in tensor.external_data}
+            if place:
+                offset, length = int(place["offset"]), int(place["length"])
+                data = (tiny_bundle / "graphs" / place["location"]).read_bytes()[offset : offset + length]
+                where = (place["location"], offset)
+                assert seen.setdefault(hashlib.sha256(data).hexdigest(), where) == where
+    assert len(seen) > 100
+
+
+def test_a_killed_export_continues(nano: Path, overwritten: Path, tmp_path: Path) -> None:
+    """kill -9 in mid export; the next call keeps the finished steps and ends with the same files as any other."""
+    target = tmp_path / "bundle"
+    arguments = command(nano, target, "--skip-parity", "--context", 300)
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(tmp_path / ".bundle.partial" / ".steps" / "fvp.json", process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not target.exists()
+    again = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert "image_encoder: finished earlier, kept" in again.stderr
+    assert Bundle.open(target).manifest.files == Bundle.open(overwritten).manifest.files
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_an_overwritten_bundle_is_replaced_whole(overwritten: Path) -> None:
+    assert not (overwritten / "stale.txt").exists()
+    assert [path.name for path in overwritten.parent.iterdir()] == ["bundle"]
+    assert Bundle.open(overwritten).manifest.parity is None  # not measured is recorded as such
+
+
+def test_a_folder_that_is_no_bundle_is_not_replaced(nano: Path, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_text("mine")
+    with pytest.raises(OutputError, match="holds neither a bundle nor a checkpoint; it is not replaced"):
+        export_bundle(nano, tmp_path, ExportOptions(overwrite=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
+
+
+@pytest.mark.parametrize("place", [".", ".."])
+def test_a_checkpoint_is_not_replaced_by_its_bundle(checkpoint_copy: Path, place: str) -> None:
+    before = sorted(checkpoint_copy.iterdir())
+    with pytest.raises(InputError, match="it would take the place of"):
+        export_bundle(checkpoint_copy, checkpoint_copy / place, ExportOptions(overwrite=True))
+    assert sorted(checkpoint_copy.iterdir()) == before
+
+
+def test_a_disk_that_fills_up_leaves_nothing(nano: Path, tmp_path: Path) -> None:
+    """The operating system refuses to grow files beyond 200 kB, in the middle of the first graph's weights."""
+    result = subprocess.run(
+        command(nano, tmp_path / "new" / "bundle"), capture_output=True, text=True, preexec_fn=small_files_only
+    )
+    assert result.returncode == 7, result.stderr
+    assert "no room left on the disk" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_too_small_is_noticed_before_the_work(
+    nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps.shutil, "disk_usage", lambda path: usage(free=1_000_000))
+    with pytest.raises(ResourceError, match=r"takes about 0\.1 GB, the disk has 0\.0 GB free"):
+        export_bundle(nano, tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_target_must_be_new_and_writable(nano: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="cannot be written"):
+        export_bundle(nano, tmp_path / "file" / "bundle")
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OutputError, match="--overwrite"):
+        export_bundle(nano, tmp_path / "taken")
+
+
+def test_a_graph_that_differs_from_its_module_is_not_shipped(
+    nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = parity_bundle.materialise
+
+    def disturbed(module, values):  # type: ignore[no-untyped-def]
+        module = real(module, values)
+        for parameter in module.parameters():
+            parameter.data *= 1.01
+        return module
+
+    monkeypatch.setattr(parity_bundle, "materialise", disturbed)
+    with pytest.raises(ParityError, match="no bundle was written"):
+        export_bundle(nano, tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_context_decides_the_cache(nano: Path, overwritten: Path, tmp_path: Path) -> None:
+    llm = Bundle.open(overwritten).manifest.graph("llm").spec
+    cache = next(tensor for tensor in llm.inputs if tensor.name == "past_key.0")
+    assert cache.axes == ("batch", NANO.heads, 300, NANO.width // NANO.heads)
+    with pytest.raises(CheckpointError, match="512"):
+        export_bundle(nano, tmp_path / "other", ExportOptions(context=513))
+
+
+def test_tables_are_the_checkpoints_own(tiny_bundle: Path, tiny_checkpoint: Path) -> None:
+    stored = Checkpoint.open(tiny_checkpoint).tensor("model.embed_tokens.weight").numpy()
+    table = np.load(tiny_bundle / "embeddings" / "tokens.npy")
+    assert table.dtype == np.float16  # as stored: half the room, and widening is exact
+    assert np.array_equal(table, stored)
+
+
+def test_errors_are_ours(tmp_path: Path) -> None:
+    with pytest.raises(HypersegError, match="no such folder"):
+        export_bundle(tmp_path / "nothing", tmp_path / "bundle")
+
+
+def command(checkpoint: Path, target: Path, *options: object) -> list[str]:
+    program = "from hyperseg_runtime.cli.app import main; main()"
+    return [sys.executable, "-c", program, "export", str(checkpoint), str(target), *map(str, options)]
+
+
+def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+    while not path.exists():
+        assert process.poll() is None, "the export ended before it could be killed"
+        time.sleep(0.02)
+
+
+def small_files_only() -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+
+def usage(free: int) -> object:
+    return type("usage", (), {"free": free})()

@@ -1,0 +1,43 @@
+"""The `video` verb as a user calls it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from hyperseg_runtime.contracts.results import decode_rle
+from hyperseg_runtime.images.reading import load_image
+from hyperseg_runtime.session.pipeline import Pipeline
+from support import RunCli
+
+
+def test_masks_for_every_frame(
+    run_cli: RunCli, tiny_bundle: Path, pipeline: Pipeline, coffee: Path, tmp_path: Path
+) -> None:
+    photo, frames, out = load_image(coffee), tmp_path / "frames", tmp_path / "out"
+    frames.mkdir()
+    for number in (9, 10):
+        Image.fromarray(photo[:, 10 * number : 10 * number + 300]).save(frames / f"{number}.png")
+    texts = ("the cup", "a spoon")
+    result = run_cli("video", tiny_bundle, frames, *texts, "--out", out, "--overlay", "--json")
+    assert result.code == 0, result.err
+    names = {f"{n}.{t}.{kind}.png" for n in (9, 10) for t in (1, 2) for kind in ("mask", "overlay")}
+    assert {path.name for path in out.iterdir()} == {*names, "video.json"}
+    content = json.loads(result.out)
+    assert content == json.loads((out / "video.json").read_text())
+    session = pipeline.open_video()
+    for number, entry in zip((9, 10), content["frames"], strict=True):
+        assert entry["frame"] == str(number)
+        for place, expected in enumerate(session.segment_many(frames / f"{number}.png", texts)):
+            stored = np.asarray(Image.open(out / f"{number}.{place + 1}.mask.png")) > 0
+            said = decode_rle(entry["results"][place]["masks"][0]["segmentation"])
+            assert np.array_equal(stored, expected.mask) and np.array_equal(said, expected.mask)
+
+
+def test_wrong_input_writes_nothing(run_cli: RunCli, tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for frames, message in (("absent", "no such file or folder"), ("empty", "no image in it")):
+        result = run_cli("video", tiny_bundle, tmp_path / frames, "the cup", "--out", tmp_path / "out")
+        assert result.code == 2 and message in result.err
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]

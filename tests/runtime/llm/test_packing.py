@@ -1,0 +1,74 @@
+"""Packed prompts against each prompt alone: who sees whom, where everything lies."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hyperseg_runtime.llm.packing import PackedPrompts, pack
+from hyperseg_runtime.llm.prompt import Prompt, Row, Slot, SlotKind
+
+CONTEXT = 40
+IMAGE = Slot(SlotKind.IMAGE, 5)
+QUERIES = Slot(SlotKind.MASK_QUERIES, 2)
+
+
+def prompt(text: list[int], condition: list[int]) -> Prompt:
+    return Prompt((Slot.text([1, 2]), IMAGE, Slot.text(text), Slot.text(condition, SlotKind.CONDITION), QUERIES))
+
+
+WORDS = st.lists(st.integers(3, 5), min_size=1, max_size=6)
+PROMPTS = st.lists(st.builds(prompt, WORDS, WORDS), min_size=1, max_size=6)
+
+
+@settings(deadline=None, max_examples=200)
+@given(prompts=PROMPTS, held=st.one_of(st.just(()), st.builds(prompt, WORDS, WORDS).map(lambda p: p.rows)))
+def test_every_row_sees_what_it_would_see_alone(prompts: list[Prompt], held: tuple[Row, ...]) -> None:
+    """The cache is played: each slot holds the row, the position and the whole past of what was written."""
+    cache: list[tuple[Row, ...] | None] = [held[: row + 1] for row in range(len(held))]
+    cache += [None] * (CONTEXT - len(held))
+    read: list[Prompt] = []
+    for packed in pack(prompts, held, CONTEXT):
+        rows, positions, mask = packed.read().rows, packed.position_ids()[0], packed.attention_mask(CONTEXT)[0, 0]
+        assert len(rows) == packed.tokens == len(positions) == len(mask) and packed.last_slot <= CONTEXT
+        for index, row in enumerate(rows):  # a call writes all its rows, then attends
+            past = pasts(packed)[index]
+            assert past[-1] == row and len(past) == positions[index] + 1
+            cache[packed.first_slot + index] = past
+        for index in range(len(rows)):
+            seen = [cache[slot] for slot in np.flatnonzero(mask[index])]
+            past = pasts(packed)[index]
+            assert seen == [past[: length + 1] for length in range(len(past))]
+        for number, suffix in enumerate(packed.suffixes):
+            read.append(suffix.prompt)
+            first = packed.hidden_row(number)
+            for span in (*suffix.prompt.spans(SlotKind.CONDITION), *suffix.prompt.spans(SlotKind.MASK_QUERIES)):
+                assert rows[first + span.start : first + span.stop] == suffix.prompt.rows[span.start : span.stop]
+            assert rows[first + suffix.prompt.length - 1] == suffix.prompt.rows[-1]
+        held = packed.suffixes[0].prompt.rows
+    assert read == prompts
+
+
+def pasts(packed: PackedPrompts) -> list[tuple[Row, ...]]:
+    """For every row of the call, its own prompt up to it."""
+    return [s.prompt.rows[: row + 1] for s in packed.suffixes for row in range(s.base, s.prompt.length)]
+
+
+def test_a_second_prompt_brings_only_what_differs() -> None:
+    first, second = prompt([3], [4, 5]), prompt([3], [5])
+    (packed,) = pack([second], first.rows, CONTEXT)
+    assert (packed.first_slot, packed.tokens) == (8, 3) and packed.read().rows == second.rows[8:]
+
+
+def test_prompts_go_together_until_the_context_is_full() -> None:
+    prompts = [prompt([3], [4, 5])] * 4  # 12 rows each, 4 of its own
+    assert [len(packed.suffixes) for packed in pack(prompts, (), CONTEXT)] == [4]
+    assert [len(packed.suffixes) for packed in pack(prompts, (), 23)] == [3, 1]
+    assert [len(packed.suffixes) for packed in pack(prompts, (), 12)] == [1, 1, 1, 1]
+    assert list(pack([], (), CONTEXT)) == []
+
+
+@pytest.mark.parametrize("context", [12, 16, 40])
+def test_the_mask_is_that_of_a_plain_prompt_when_there_is_one(context: int) -> None:
+    (packed,) = pack([prompt([3], [4, 5])], (), context)
+    assert np.array_equal(packed.attention_mask(context)[0, 0], np.tri(12, context, dtype=bool))

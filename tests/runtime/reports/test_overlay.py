@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from hyperseg_runtime.reports.overlay import COLOUR_RGB, OPACITY, draw_overlay
+
+
+def test_mask_is_tinted_outline_is_solid_and_the_rest_untouched() -> None:
+    image, mask = photo(40, 60), np.zeros((40, 60), bool)
+    mask[10:30, 20:50] = True
+    drawn = draw_overlay(image, mask)
+    assert drawn.dtype == np.uint8 and drawn.shape == image.shape
+    assert np.array_equal(drawn[~mask], image[~mask])
+    edge = mask & ~shrunk(mask)
+    assert (drawn[edge] == COLOUR_RGB).all()
+    inside = shrunk(mask)
+    expected = image[inside] * (1 - OPACITY) + np.array(COLOUR_RGB) * OPACITY
+    assert np.abs(drawn[inside] - expected).max() < 1.01  # of 255, rounded down
+
+
+def test_a_hole_has_an_outline_of_its_own() -> None:
+    image, mask = photo(40, 60), np.ones((40, 60), bool)
+    mask[15:25, 20:40] = False
+    drawn = draw_overlay(image, mask)
+    assert (drawn[14, 20:40] == COLOUR_RGB).all()
+    assert np.array_equal(drawn[16:24, 21:39], image[16:24, 21:39])
+
+
+def test_inputs_are_left_as_they_are() -> None:
+    image, mask = photo(20, 30), np.eye(20, 30, dtype=bool)
+    before = image.copy(), mask.copy()
+    draw_overlay(image, mask)
+    assert np.array_equal(image, before[0]) and np.array_equal(mask, before[1])
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 50), (50, 1), (2, 2)])
+def test_small_images_and_empty_and_full_masks(size_hw: tuple[int, int]) -> None:
+    image = photo(*size_hw)
+    assert np.array_equal(draw_overlay(image, np.zeros(size_hw, bool)), image)
+    full = draw_overlay(image, np.ones(size_hw, bool))
+    assert full.shape == image.shape and (full[0, 0] == COLOUR_RGB).all()
+
+
+def test_views_are_drawn_on() -> None:
+    image, mask = photo(40, 60), np.zeros((40, 60), bool)
+    mask[5:20, 30:40] = True
+    flipped = draw_overlay(image[:, ::-1], mask[:, ::-1])
+    assert np.array_equal(flipped, draw_overlay(image, mask)[:, ::-1])
+
+
+def test_outlines_of_large_images_are_thicker() -> None:
+    image, mask = photo(10, 2000), np.zeros((10, 2000), bool)
+    mask[:, 500:1500] = True
+    row = (draw_overlay(image, mask)[5] == COLOUR_RGB).all(1)
+    assert row[494:506].sum() > 3
+
+
+def photo(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def shrunk(mask: np.ndarray) -> np.ndarray:
+    """Pixels all of whose eight neighbours are in the mask too."""
+    padded = np.pad(mask, 1)
+    height, width = mask.shape
+    inner: np.ndarray = np.logical_and.reduce(
+        [padded[y : y + height, x : x + width] for y in range(3) for x in range(3)]
+    )
+    return inner

@@ -1,0 +1,149 @@
+"""How a server is started, without starting one."""
+
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from hyperseg_runtime.errors import EnvironmentMissingError, InputError
+from hyperseg_serving.contract import Limits, Profile
+from hyperseg_serving.repository.writer import published_plan, write_repository
+from hyperseg_serving.server import distribution as distributions
+from hyperseg_serving.server import process as servers
+from hyperseg_serving.server.distribution import Distribution, find_distribution
+from hyperseg_serving.server.process import Address, Server, ServerSettings, limits_of
+
+
+def fake(folder: Path, script: str, local: bool) -> Distribution:
+    binary = folder / "tritonserver"
+    binary.write_text(f"#!/bin/sh\n{script}\n")
+    binary.chmod(0o755)
+    return Distribution(binary, folder, folder, (), folder if local else None)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServerSettings:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "repository" / "hyperseg").mkdir(parents=True)
+    (tmp_path / "repository" / "hyperseg" / "config.pbtxt").touch()
+    return ServerSettings(tmp_path / "repository", tmp_path, Profile.CPU, Address(0, 0, 0))
+
+
+def test_safe_settings(settings: ServerSettings, tmp_path: Path) -> None:
+    container, local = (Server(fake(tmp_path, "", local), settings) for local in (False, True))
+    for server in (container, local):
+        command = server._command()
+        assert {"--model-control-mode=none", "--http-address=127.0.0.1", "--grpc-address=127.0.0.1"} < set(command)
+        (restricted,) = (flag for flag in command if flag.startswith("--http-restricted-api="))
+        assert "shared-memory" in restricted and restricted.endswith(f":admin-key={settings.admin_key}")
+    assert any(flag.startswith("--http-max-input-size=") for flag in container._command())
+    assert not any("max-input-size" in flag for flag in local._command())
+    assert settings.admin_key not in repr(settings)
+
+
+def test_limits_are_read_from_the_repository(settings: ServerSettings, tmp_path: Path) -> None:
+    plan = dataclasses.replace(published_plan("hyperseg"), limits=Limits(max_image_bytes=60_000_000, workers=7))
+    write_repository(settings.repository, plan)
+    assert limits_of(settings.repository) == plan.limits
+    command = Server(fake(tmp_path, "", local=False), settings)._command()
+    assert "--http-max-input-size=81000000" in command
+
+
+def test_a_profile_and_shared_memory_on_request(settings: ServerSettings, tmp_path: Path) -> None:
+    container = fake(tmp_path, "", local=False)
+    gpu = dataclasses.replace(settings, profile=Profile.GPU)
+    assert not any(flag.startswith("--model-config-name") for flag in Server(container, gpu)._command())
+    command = Server(container, dataclasses.replace(settings, shared_memory=True))._command()
+    assert "--model-config-name=cpu" in command and "--allow-client-shm=true" in command
+    assert not any("restricted" in flag and "shared-memory" in flag for flag in command)
+
+
+def test_the_local_server_stays_on_this_machine(settings: ServerSettings, tmp_path: Path) -> None:
+    open_to_all = dataclasses.replace(settings, address=Address(0, 0, 0, "0.0.0.0"))
+    with pytest.raises(InputError, match="this machine only"):
+        Server(fake(tmp_path, "", local=True), open_to_all)
+
+
+def test_a_folder_that_is_no_repository(settings: ServerSettings, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="serve init"):
+        Server(fake(tmp_path, "", local=False), dataclasses.replace(settings, repository=tmp_path))
+
+
+def test_a_gpu_profile_that_cannot_work(settings: ServerSettings, tmp_path: Path) -> None:
+    settings = dataclasses.replace(settings, profile=Profile.GPU)
+    with pytest.raises(InputError, match="has no TensorRT"):
+        Server(fake(tmp_path, "", local=True), settings)
+    write_repository(tmp_path / "other", published_plan("hyperseg"))
+    with pytest.raises(InputError, match="no engine for hyperseg_clip_encoder, hyperseg_fvp"):
+        Server(fake(tmp_path, "", local=False), dataclasses.replace(settings, repository=tmp_path / "other"))
+
+
+def test_a_server_that_ends_says_why(settings: ServerSettings, tmp_path: Path) -> None:
+    lines: list[str] = []
+    settings = dataclasses.replace(settings, on_line=lines.append)
+    server = Server(fake(tmp_path, "echo the reason; exit 1", local=False), settings)
+    with server, pytest.raises(EnvironmentMissingError, match="the reason"):
+        server.wait_until_ready(10)
+    assert not list((tmp_path / "temporary").iterdir())
+    assert lines == ["the reason\n"]
+
+
+def test_a_server_that_cannot_be_run_leaves_nothing(settings: ServerSettings, tmp_path: Path) -> None:
+    distribution = fake(tmp_path, "", local=False)
+    distribution.binary.chmod(0o644)
+    with pytest.raises(PermissionError), Server(distribution, settings):
+        pass
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_a_server_that_never_answers(settings: ServerSettings, tmp_path: Path) -> None:
+    server = Server(fake(tmp_path, "echo still loading; exec sleep 60", local=False), settings)
+    with server, pytest.raises(EnvironmentMissingError, match="still loading"):
+        server.wait_until_ready(0.5)
+
+
+def test_nothing_outlives_a_server_that_does_not_stop(
+    settings: ServerSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "EXIT_TIMEOUT_S", 0.1)
+    script = "trap '' TERM; sleep 61 & echo $! > child; wait; wait"
+    with Server(fake(tmp_path, script, local=False), settings) as server:
+        child = Path(server._work.name) / "child"
+        for _ in range(100):
+            if child.is_file() and child.read_text().strip():
+                break
+            time.sleep(0.05)
+        pid = int(child.read_text())
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_free_ports_differ() -> None:
+    chosen = Address(0, 0, 0).chosen()
+    assert len({chosen.http_port, chosen.grpc_port, chosen.metrics_port}) == 3
+
+
+def test_no_server_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYPERSEG_TRITON", str(tmp_path / "none"))
+    monkeypatch.setattr(distributions.shutil, "which", lambda name: None)
+    with pytest.raises(EnvironmentMissingError, match="install-local"):
+        find_distribution()
+
+
+def test_a_python_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "backends").mkdir()
+    monkeypatch.setenv("HYPERSEG_TRITON", str(tmp_path))
+    monkeypatch.setattr(distributions.shutil, "which", lambda name: None)
+    monkeypatch.setattr(distributions.sysconfig, "get_config_var", {"LIBDIR": "/none"}.get)
+    with pytest.raises(EnvironmentMissingError, match="enable-shared"):
+        find_distribution()
+
+
+def test_an_installation_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributions, "PACKAGE", "./no-such-wheel.whl")
+    with pytest.raises(EnvironmentMissingError, match="pip cannot install"):
+        distributions.install(tmp_path / "new" / "server")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,116 @@
+"""What is refused, with which identifier, and that nothing large is decoded first."""
+
+import base64
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from hyperseg_serving.contract import Limits, Options, StreamStep
+from hyperseg_serving.refusals import Reason, RefusalError
+from hyperseg_serving.service.requests import (
+    Request,
+    bytes_tensor,
+    open_image,
+    parse_mask_request,
+    parse_request,
+    tensors_of,
+)
+
+LIMITS = Limits(max_image_bytes=1000, max_texts=2, max_classes=3, max_words=5, max_options_bytes=200)
+PICTURE = np.arange(10, dtype=np.uint8)
+
+WHOLE = Request(b"file", ("a dog", "der große Baum"), ("cat",), "what?", Options(max_tokens=3, seed=1))
+FRAME = Request(b"file", ("a dog",), stream=StreamStep(id="cam", start=True))
+
+
+@pytest.mark.parametrize("request_", [WHOLE, FRAME, Request(question="what?")])
+def test_the_client_sends_what_the_model_reads(request_: Request) -> None:
+    assert parse_request(tensors_of(request_), LIMITS) == request_
+
+
+def test_an_image_may_come_as_base64() -> None:
+    tensors = {"IMAGE_BASE64": bytes_tensor(base64.b64encode(b"file")), "TEXT": bytes_tensor(b"a")}
+    assert parse_request(tensors, LIMITS).image == b"file"
+
+
+@pytest.mark.parametrize(
+    ("tensors", "reason"),
+    [
+        ({}, Reason.REQUEST),
+        ({"IMAGE": PICTURE}, Reason.REQUEST),
+        ({"TEXT": bytes_tensor(b"a")}, Reason.REQUEST),
+        ({"IMAGE": PICTURE, "IMAGE_BASE64": bytes_tensor(b"AAAA"), "TEXT": bytes_tensor(b"a")}, Reason.REQUEST),
+        ({"IMAGE": np.zeros(1001, np.uint8), "TEXT": bytes_tensor(b"a")}, Reason.IMAGE_TOO_LARGE),
+        ({"IMAGE_BASE64": bytes_tensor(b"A" * 1400), "TEXT": bytes_tensor(b"a")}, Reason.IMAGE_TOO_LARGE),
+        ({"IMAGE_BASE64": bytes_tensor(b"not base64"), "TEXT": bytes_tensor(b"a")}, Reason.IMAGE),
+        ({"IMAGE": PICTURE, "TEXT": bytes_tensor(b"a", b"b", b"c")}, Reason.TOO_MANY),
+        ({"IMAGE": PICTURE, "TEXT": bytes_tensor()}, Reason.TOO_MANY),
+        ({"IMAGE": PICTURE, "CLASSES": bytes_tensor(b"a", b"b", b"c", b"d")}, Reason.TOO_MANY),
+        ({"QUESTION": bytes_tensor(b"1 2 3 4 5 6")}, Reason.TEXT),
+        ({"QUESTION": bytes_tensor(b"x" * 201)}, Reason.TEXT),
+        ({"QUESTION": bytes_tensor(b"\xff\xfe")}, Reason.TEXT),
+        ({"QUESTION": bytes_tensor(b"a"), "OPTIONS": bytes_tensor(b"{")}, Reason.OPTIONS),
+        ({"QUESTION": bytes_tensor(b"a"), "OPTIONS": bytes_tensor(b'{"unknown": 1}')}, Reason.OPTIONS),
+        ({"QUESTION": bytes_tensor(b"a"), "OPTIONS": bytes_tensor(b'{"seed": "1"}')}, Reason.OPTIONS),
+        ({"QUESTION": bytes_tensor(b"a"), "OPTIONS": bytes_tensor(b'{"max_tokens": 100000}')}, Reason.OPTIONS),
+        ({"QUESTION": bytes_tensor(b"a"), "OPTIONS": bytes_tensor(b" " * 201)}, Reason.OPTIONS),
+        ({"QUESTION": bytes_tensor(b"a"), "STREAM": bytes_tensor(b'{"id": "cam"}')}, Reason.REQUEST),
+        ({**tensors_of(FRAME), "OPTIONS": bytes_tensor(b'{"task": "referring"}')}, Reason.OPTIONS),
+    ],
+)
+def test_beyond_the_limits(tensors: dict[str, np.ndarray], reason: Reason) -> None:
+    with pytest.raises(RefusalError) as refusal:
+        parse_request(tensors, LIMITS)
+    assert refusal.value.reason is reason
+
+
+def test_a_mask_request_is_checked_like_a_whole_one() -> None:
+    whole = {"SIZE": np.array([4, 5]), "CHECKED_TEXT": bytes_tensor(b"a dog"), "maps": np.zeros(1, np.float32)}
+    parsed = parse_mask_request(whole, LIMITS)
+    assert (parsed.size_hw, parsed.texts, set(parsed.made)) == ((4, 5), ("a dog",), {"maps"})
+    for changes, reason in (
+        ({"SIZE": np.array([1 << 31, 1 << 31])}, Reason.IMAGE_TOO_LARGE),
+        ({"SIZE": np.array([-1, -5])}, Reason.REQUEST),
+        ({"CHECKED_TEXT": bytes_tensor(b"\xff\xfe")}, Reason.TEXT),
+        ({"CHECKED_TEXT": bytes_tensor(b"a", b"b", b"c")}, Reason.TOO_MANY),
+    ):
+        with pytest.raises(RefusalError) as refusal:
+            parse_mask_request(whole | changes, LIMITS)
+        assert refusal.value.reason is reason
+
+
+@given(st.dictionaries(st.sampled_from(["TEXT", "QUESTION", "OPTIONS", "STREAM", "CLASSES"]), st.binary(max_size=50)))
+def test_any_bytes_are_read_or_refused(content: dict[str, bytes]) -> None:
+    tensors = {name: bytes_tensor(data) for name, data in content.items()} | {"IMAGE": PICTURE}
+    try:
+        parse_request(tensors, LIMITS)
+    except RefusalError as refusal:
+        assert "<" not in str(refusal)
+
+
+def test_a_large_image_is_not_decoded(bomb: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def decode(*arguments: object) -> None:
+        raise AssertionError("pixels were read")
+
+    monkeypatch.setattr(Image.Image, "load", decode)
+    with pytest.raises(RefusalError) as refusal:
+        open_image(bomb, Limits())
+    assert refusal.value.reason is Reason.IMAGE_TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    "broken", [lambda data: b"", lambda data: b"\x00" * 100, lambda data: data[1:], lambda data: b"GIF89a" + data]
+)
+def test_what_is_no_image(broken: Callable[[bytes], bytes], coffee_bytes: bytes) -> None:
+    with pytest.raises(RefusalError) as refusal:
+        open_image(broken(coffee_bytes), Limits())
+    assert refusal.value.reason is Reason.IMAGE
+    assert "0x" not in str(refusal.value)
+
+
+def test_a_whole_image(coffee_bytes: bytes) -> None:
+    assert open_image(coffee_bytes, Limits()).shape == (400, 600, 3)

@@ -1,0 +1,364 @@
+"""The real server, started by `serve up` on the CPU profile. One start for all: the last test breaks it."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from tritonclient import http as http_client
+from tritonclient.utils import InferenceServerException
+
+from hyperseg_runtime.bundle.opening import TOKENIZER_FILE
+from hyperseg_runtime.contracts.results import decode_rle
+from hyperseg_runtime.errors import HypersegError, ImageError, InputError, PromptError, ServerError, UnavailableError
+from hyperseg_runtime.session.pipeline import Pipeline
+from hyperseg_serving.client import client as clients
+from hyperseg_serving.client.canary import ask_canary
+from hyperseg_serving.client.client import Client
+from hyperseg_serving.client.grpc_transport import GrpcTransport
+from hyperseg_serving.contract import MASKS, Limits, Options, Profile
+from hyperseg_serving.repository.config import served_models
+from hyperseg_serving.repository.writer import plan_of, write_repository
+from hyperseg_serving.server.distribution import Distribution
+from hyperseg_serving.service.requests import Request, bytes_tensor, open_image
+from hyperseg_serving.service.responses import parse_response
+from serving_support import Served, ask_raw, metric, post, same, stream_of
+from support import RunCli
+
+LIMITS = Limits(workers=2, max_queue=8, max_streams=3)
+PROGRAM = "from hyperseg_runtime.cli.app import main; main()"
+READY_S = 120
+DASHBOARD = Path(__file__).parents[2] / "triton_repo" / "grafana" / "dashboard.json"
+
+
+@pytest.fixture(scope="module")
+def served(distribution: Distribution, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("served")
+    bundle = Path(shutil.copytree(tiny_bundle, folder / "bundle"))
+    plan, engines = plan_of(bundle)
+    write_repository(folder / "repository", replace(plan, limits=LIMITS), engines)
+    command = [sys.executable, "-c", PROGRAM, "serve", "up", str(folder / "repository"), str(bundle)]
+    command += ["--profile", "cpu", "--shared-memory", "--threads", "1", "--timeout-s", str(READY_S)]
+    command += ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]
+    log = folder / "log"
+    with log.open("w") as stderr:
+        process = psutil.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
+    lines = [process.stdout.readline() for _ in range(5)]
+    if not lines[0].startswith("ready"):
+        pytest.fail(log.read_text())
+    urls = dict(line.split() for line in lines[1:4])
+    assert "on stderr" in lines[4]
+    family = process.children(recursive=True)
+    yield Served(process, urls["http"], urls["grpc"], urls["metrics"], bundle, log)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert not psutil.wait_procs(family, timeout=5)[1]
+    process.stdout.close()
+
+
+@pytest.fixture
+def client(served: Served) -> Iterator[Client]:
+    with Client(served.grpc) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "http", "grpc+shm"])
+def test_masks_are_those_of_the_pipeline(scheme: str, served: Served, pipeline: Pipeline, coffee_bytes: bytes) -> None:
+    url = served.http if scheme == "http" else served.grpc.replace("grpc", scheme, 1)
+    with Client(url) as client, pipeline.open(open_image(coffee_bytes, LIMITS)) as session:
+        assert same(
+            client.segment(coffee_bytes, ["the cup", "the spoon"]), session.segment_many(["the cup", "the spoon"])
+        )
+        assert same(client.segment_classes(coffee_bytes, ["cup", "table"]), session.segment_classes(["cup", "table"]))
+
+
+def test_an_image_seen_before_is_not_read_again(client: Client, coffee_bytes: bytes) -> None:
+    client.segment(coffee_bytes, ["the cup"])
+    (again,) = client.segment(coffee_bytes, ["the spoon"])
+    assert again.reused_tokens > 0
+    assert "image_encoder" not in again.timings_ms
+
+
+def test_an_answer_streams_and_then_the_mask(served: Served, pipeline: Pipeline, coffee_bytes: bytes) -> None:
+    request = Request(coffee_bytes, ("the cup",), question="What is it?", options=Options(max_tokens=8))
+    with pipeline.open(open_image(coffee_bytes, LIMITS)) as session:
+        answer = session.ask("What is it?", max_tokens=8).finished()
+        expected = session.segment_many(["the cup"])
+    for url in (served.grpc, served.http):
+        with Client(url) as client:
+            *pieces, last = client.respond(request)
+        assert len(pieces) > 1
+        assert "".join(response.piece or "" for response in pieces).strip() == answer.text
+        assert last.result is not None and last.result["answer"]["finish"] == answer.finish
+        assert same(clients.results_of(last), expected)
+
+
+def test_the_ensemble_gives_the_same_masks(served: Served, pipeline: Pipeline, coffee_bytes: bytes) -> None:
+    """Over gRPC, and with the server's own client over HTTP."""
+    expected = [pipeline(open_image(coffee_bytes, LIMITS), "the cup")]
+    transport = GrpcTransport(served.grpc)
+    assert same(clients.results_of(transport.refer(Request(coffee_bytes, ("the cup",)), 10)), expected)
+    transport.close()
+    picture = http_client.InferInput("IMAGE", [len(coffee_bytes)], "UINT8")
+    text = http_client.InferInput("TEXT", [1], "BYTES")
+    picture.set_data_from_numpy(np.frombuffer(coffee_bytes, np.uint8))
+    text.set_data_from_numpy(bytes_tensor(b"the cup"))
+    asker = http_client.InferenceServerClient(served.http.removeprefix("http://"))
+    result = asker.infer("hyperseg_referring", [picture, text])
+    asker.close()
+    assert same(clients.results_of(parse_response({"RESULT": result.as_numpy("RESULT")})), expected)
+
+
+def test_videos_side_by_side_do_not_mix(client: Client, pipeline: Pipeline, coffee_bytes: bytes) -> None:
+    texts = {"one": "the cup", "two": "the spoon"}
+    pixels = open_image(coffee_bytes, LIMITS)
+    frames = [coffee_bytes, clients.encoded(np.ascontiguousarray(pixels[:, ::-1]))]
+    videos = {name: client.open_video(name) for name in texts}
+    expected = {name: pipeline.open_video() for name in texts}
+    for number, frame in enumerate(frames):
+        for name, text in texts.items():
+            found = videos[name].segment(frame, [text], last=number == len(frames) - 1)
+            assert same(found, [expected[name].segment(open_image(frame, LIMITS), text)])
+
+
+def test_a_stream_that_made_room_for_others_must_start_again(client: Client, coffee_bytes: bytes) -> None:
+    videos = [client.open_video(f"many-{number}") for number in range(LIMITS.max_streams)]
+    for video in videos:
+        video.segment(coffee_bytes, ["a"])
+    # Straight to the public model: a fourth sequence would wait in the server for one of the three to end.
+    inputs = {"IMAGE": np.frombuffer(coffee_bytes, np.uint8), "TEXT": bytes_tensor(b"a")}
+    step = bytes_tensor(b'{"id": "many-3", "start": true}')
+    with pytest.raises(InputError, match="E_STREAM_UNKNOWN"):
+        stream_of(client, {**inputs, "STREAM": step})
+        videos[0].segment(coffee_bytes, ["a"])
+    for video in videos:
+        video.segment(coffee_bytes, ["a"], last=True)
+
+
+PICTURE, WORD = np.zeros(5, np.uint8), bytes_tensor(b"a")
+
+
+@pytest.mark.parametrize("model", ["hyperseg", "hyperseg_referring", "hyperseg_preprocess", "hyperseg_video", MASKS])
+@pytest.mark.parametrize(
+    ("tensors", "wrong_bytes"),
+    [
+        ({"IMAGE": PICTURE, "TEXT": WORD}, None),
+        ({"IMAGE": PICTURE.astype(np.float32), "TEXT": WORD}, None),
+        ({"IMAGE": PICTURE.reshape(5, 1), "TEXT": WORD}, None),
+        ({"IMAGE": PICTURE}, None),
+        ({"IMAGE": PICTURE, "TEXT": WORD, "OTHER": WORD}, None),
+        ({"IMAGE": PICTURE, "TEXT": WORD}, b"\xff\xff\xff\x7fa"),
+        ({"IMAGE": PICTURE, "TEXT": WORD}, b"\x01"),
+        ({"IMAGE": PICTURE, "TEXT": bytes_tensor(b"\xff\xfe")}, None),
+    ],
+)
+def test_broken_requests_are_refused(
+    model: str, tensors: dict[str, np.ndarray], wrong_bytes: bytes | None, served: Served
+) -> None:
+    """In a text that names no file of the server; the next test asks whether it is still there."""
+    with pytest.raises(InferenceServerException) as refusal:
+        ask_raw(served.grpc, model, tensors, wrong_bytes)
+    message = refusal.value.message()
+    assert "Traceback" not in message and ".py" not in message and "0x" not in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "identifier"),
+    [
+        ({"SIZE": np.array([1 << 20, 1 << 20])}, "E_IMAGE_TOO_LARGE"),
+        ({"SIZE": np.array([0, 8])}, "E_REQUEST"),
+        ({"CHECKED_TEXT": bytes_tensor(b"\xff\xfe")}, "E_TEXT"),
+        ({"CHECKED_TEXT": bytes_tensor(*[b"a"] * 33)}, "E_TOO_MANY"),
+    ],
+)
+def test_the_last_step_alone_keeps_the_limits(
+    changes: dict[str, np.ndarray], identifier: str, served: Served, tiny_bundle: Path
+) -> None:
+    (masks,) = (model for model in served_models(plan_of(tiny_bundle)[0]) if model.name == MASKS)
+    wanted = masks.configs[Profile.CPU].input
+    made = {tensor.name: np.zeros(tensor.dims, np.float32) for tensor in wanted if min(tensor.dims) > 0}
+    whole = {**made, "SIZE": np.array([8, 8]), "CHECKED_TEXT": WORD}
+    with pytest.raises(InferenceServerException, match=identifier):
+        ask_raw(served.grpc, MASKS, {**whole, **changes})
+
+
+def test_the_server_answers_after_all_that(served: Served) -> None:
+    assert ask_canary(served.http, 10) > 0
+
+
+def test_hostile_input_is_named(client: Client, served: Served, coffee_bytes: bytes, bomb: bytes) -> None:
+    cases: list[tuple[type[HypersegError], str, Any]] = [
+        (ImageError, "E_IMAGE_TOO_LARGE", lambda: client.segment(bomb, ["a"])),
+        (ImageError, "E_IMAGE_TOO_LARGE", lambda: client.segment(bytes(LIMITS.max_image_bytes + 1), ["a"])),
+        (ImageError, "E_IMAGE", lambda: client.segment(coffee_bytes[:5000], ["a"])),
+        (PromptError, "E_TEXT", lambda: client.segment(coffee_bytes, [" "])),
+        (PromptError, "E_TEXT", lambda: client.segment(coffee_bytes, ["a <image> b"])),
+        (InputError, "E_TOO_MANY", lambda: client.segment(coffee_bytes, ["a"] * 33)),
+        (InputError, "E_REQUEST", lambda: client.segment(coffee_bytes, ["a"], Options(task="none"))),
+        (InputError, "E_OPTIONS", lambda: list(client.ask(None, "a", Options(max_tokens=513)))),
+        (ServerError, "E_TIMEOUT", lambda: list(client.ask(coffee_bytes, "a", Options(timeout_ms=1)))),
+    ]
+    for kind, identifier, call in cases:
+        with pytest.raises(kind, match=identifier):
+            call()
+        assert len(client.segment(coffee_bytes, ["the cup"])) == 1
+
+
+def test_a_frame_without_a_start(client: Client, coffee_bytes: bytes) -> None:
+    """As after a server was started again: an error once, then the video begins anew."""
+    video = client.open_video("never started")
+    video._started = True
+    with pytest.raises(InputError, match="START"):
+        video.segment(coffee_bytes, ["a"])
+    assert len(video.segment(coffee_bytes, ["a"], last=True)) == 1
+
+
+@pytest.mark.parametrize("options", ['{"bogus": 1}', '{"seed": "x"}', "[", "null", '{"max_tokens": 0}'])
+def test_unknown_options_over_http(options: str, served: Served) -> None:
+    status, body = post(served.http, {"QUESTION": "a", "OPTIONS": options})
+    assert status == 400 and "E_OPTIONS" in body
+
+
+def test_a_caller_who_leaves_ends_the_work(client: Client, served: Served) -> None:
+    """More than one try: on a busy machine an answer may be over before the caller's leaving arrives."""
+    cancelled = 'hyperseg_requests_refused{reason="E_CANCELLED"}'
+    before = metric(served, cancelled)
+    for _ in range(5):
+        answer = client.ask(None, "Tell all.", Options(max_tokens=250))
+        next(answer)
+        answer.close()
+        time.sleep(1)
+        if metric(served, cancelled) > before:
+            return
+    pytest.fail("every answer was read to its end for nobody")
+
+
+def test_eight_clients_lose_nothing_and_starve_nobody(served: Served, pipeline: Pipeline, coffee_bytes: bytes) -> None:
+    """While two of them read long answers, one token at a time."""
+    texts = [f"the object number {number}" for number in range(6)]
+    with pipeline.open(open_image(coffee_bytes, LIMITS)) as session:
+        expected = session.segment_many(texts)
+    begun, finished = threading.Barrier(8), list[str]()
+
+    def segment(number: int) -> bool:
+        with Client(served.grpc if number % 2 else served.http) as client:
+            begun.wait()
+            right = [same(client.segment(coffee_bytes, [texts[number]]), [expected[number]]) for _ in range(4)]
+            finished.append("masks")
+            return all(right)
+
+    def read(number: int) -> bool:
+        with Client(served.grpc) as client:
+            begun.wait()
+            pieces = list(client.ask(None, f"Question {number}?", Options(max_tokens=200)))
+            finished.append("answer")
+            return len(pieces) > 10
+
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(segment, number) for number in range(6)] + [
+            pool.submit(read, number) for number in range(2)
+        ]
+        assert all(work.result() for work in asked)
+    assert len(finished) == 8
+
+
+def test_a_full_queue_says_so(served: Served, coffee_bytes: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "ATTEMPTS", 1)
+
+    def ask(number: int) -> str:
+        with Client(served.grpc) as client:
+            try:
+                client.segment(coffee_bytes, [f"the thing {number} {index}" for index in range(8)])
+            except UnavailableError:
+                return "no room"
+            return "done"
+
+    with ThreadPoolExecutor(24) as pool:
+        outcomes = list(pool.map(ask, range(24)))
+    assert set(outcomes) == {"no room", "done"}
+    assert outcomes.count("done") >= LIMITS.max_queue
+
+
+def test_metrics_and_closed_administration(served: Served) -> None:
+    for name in (
+        "hyperseg_requests_served",
+        "hyperseg_prompt_tokens_reused",
+        "hyperseg_stage_ms",
+        "nv_inference_count",
+    ):
+        assert metric(served, name) > 0
+    for path in ("/v2/models/hyperseg/config", "/v2/models/stats", "/v2/logging"):
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            urllib.request.urlopen(served.http + path)
+        assert refusal.value.code == 403
+        refusal.value.close()
+
+
+def test_a_bundle_replaced_while_serving_is_not_noticed(
+    client: Client, served: Served, pipeline: Pipeline, coffee_bytes: bytes
+) -> None:
+    """What was opened goes on being used, and the answer says which bundle that is."""
+    request = Request(coffee_bytes, ("the cup",), question="a?", options=Options(max_tokens=3))
+    *_, before = client.respond(request)
+    served.bundle.rename(served.bundle.with_name("old"))
+    shutil.copytree(served.bundle.with_name("old"), served.bundle)
+    (served.bundle / TOKENIZER_FILE).write_text("{}")
+    (served.bundle / "manifest.json").write_text("{}")
+    shutil.rmtree(served.bundle.with_name("old"))
+    *_, after = client.respond(request)
+    assert before.result is not None and after.result is not None
+    assert after.result["bundle"] == before.result["bundle"]
+    assert same(clients.results_of(after), clients.results_of(before))
+
+
+def test_client_verbs(run_cli: RunCli, served: Served, coffee: Path, tmp_path: Path, pipeline: Pipeline) -> None:
+    found = run_cli("client", "segment", coffee, "the cup", "--url", served.http)
+    assert found.code == 0, found.err
+    (result,) = json.loads(found.out)["results"]
+    expected = pipeline(coffee, "the cup").mask
+    assert np.array_equal(decode_rle(result["masks"][0]["segmentation"]), expected)
+    for output in ("png", "overlay"):
+        found = run_cli(
+            "client", "segment", coffee, "a", "b", "--format", output, "--out", tmp_path, "--url", served.grpc
+        )
+        assert found.code == 0, found.err
+    assert len(list(tmp_path.glob("coffee.*.png"))) == 4
+    assert run_cli("client", "ask", coffee, "What?", "--max-tokens", 3, "--url", served.grpc).code == 0
+    (tmp_path / "frames").mkdir()
+    for name in ("1.jpg", "2.jpg"):
+        shutil.copy(coffee, tmp_path / "frames" / name)
+    found = run_cli("client", "video", tmp_path / "frames", "the cup", "--url", served.grpc)
+    assert [frame["frame"] for frame in json.loads(found.out)["frames"]] == ["1", "2"], found.err
+    assert run_cli("client", "health", "--url", served.http).code == 0
+    assert run_cli("client", "segment", tmp_path / "none.jpg", "a", "--url", served.http).code == 2
+    assert run_cli("client", "segment", coffee, " ", "--url", served.http).code == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "asked"), [("hyperseg_video", "hyperseg_video"), (MASKS, "hyperseg_referring"), ("hyperseg", "hyperseg")]
+)
+def test_a_model_whose_process_ended_shows_in_the_canary(
+    model: str, asked: str, run_cli: RunCli, served: Served
+) -> None:
+    """Last: nothing brings it back but a restart. The server itself calls itself ready."""
+    alive = [p for p in served.process.children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
+    (stub,) = (p for p in alive if f"{model}_0_0" in p.cmdline())
+    stub.kill()
+    with urllib.request.urlopen(f"{served.http}/v2/health/ready") as ready:
+        assert ready.status == 200
+    with pytest.raises(ServerError, match=f"^{asked}: "):
+        ask_canary(served.http, 10)
+    assert run_cli("client", "health", "--url", served.http).code == 9

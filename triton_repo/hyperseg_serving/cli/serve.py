@@ -1,0 +1,144 @@
+"""Verbs that put a bundle behind a server."""
+
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hyperseg_kernels import cpu_ops
+from hyperseg_runtime import console
+from hyperseg_runtime.errors import InputError, ServerError
+
+EXTRA = "triton"
+
+app = typer.Typer(help="Serve a bundle with Triton Inference Server.", no_args_is_help=True)
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+@app.command()
+def init(
+    bundle: Annotated[Path | None, typer.Argument(metavar="[BUNDLE]", help="Folder written by export.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the model repository.")] = Path("repository"),
+    target: Annotated[str | None, typer.Option(help="Which engines, such as sm90-trt11.4; default: the only.")] = None,
+    published: Annotated[
+        str | None, typer.Option(metavar="FAMILY", help="Configurations at a family's published sizes, without BUNDLE.")
+    ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Another limit on requests (repeatable), such as max_queue=16."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the model repository of BUNDLE: configurations for GPU and CPU, models, engines if there are any."""
+    if (bundle is None) == (published is None):
+        raise InputError("serve init takes either BUNDLE or --published FAMILY")
+    repository = console.load_extra("hyperseg_serving.repository.writer", EXTRA)
+    if published is not None:
+        plan, engines = repository.published_plan(published), {}
+    else:
+        plan, engines = repository.plan_of(bundle, target)
+    models = repository.write_repository(out, replace(plan, limits=plan.limits.changed(limit or [])), engines)
+    if as_json:
+        console.print_json({"repository": str(out), "models": [m.name for m in models], "engines": sorted(engines)})
+        return
+    console.print_rows("Models", ("model", "runs"), [(m.name, m.about(engines)) for m in models])
+    if not engines:
+        console.out.print("No engines: the repository serves on a CPU; for a GPU run build, then serve init again.")
+
+
+@app.command()
+def up(
+    repository: Annotated[Path, typer.Argument(metavar="REPOSITORY", help="Folder written by serve init.")],
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle it was made from.")],
+    profile: Annotated[str, typer.Option(help="gpu, or cpu for ONNX Runtime on any machine.")] = "gpu",
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; anything but loopback lets others in.")
+    ] = "127.0.0.1",
+    http_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8000,
+    grpc_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8001,
+    metrics_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8002,
+    timeout_s: Annotated[float, typer.Option(help="How long to wait for the first answer.")] = 600.0,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of one graph; default: all cores.")] = None,
+    native: Annotated[
+        bool, typer.Option("--native", help="Our C++ kernels on the CPU: quicker; need g++ or clang++ once.")
+    ] = False,
+    log: Annotated[
+        bool, typer.Option("--log", help="Pass all of the server's log on to stderr, not only failures.")
+    ] = False,
+    shared_memory: Annotated[
+        bool, typer.Option("--shared-memory", help="Callers may hand over images in shared memory; trust them all.")
+    ] = False,
+) -> None:
+    """Start the server found on this machine, wait until it answers a canary request, and stay until Ctrl-C."""
+    from hyperseg_runtime.bundle.opening import read_manifest
+    from hyperseg_serving.contract import Profile
+    from hyperseg_serving.server.distribution import find_distribution
+    from hyperseg_serving.server.process import Address, Server, ServerSettings
+
+    read_manifest(bundle)
+    if profile not in set(Profile):
+        raise InputError(f"unknown profile {profile!r}; choose {', '.join(Profile)}")
+    settings = ServerSettings(
+        repository,
+        bundle,
+        Profile(profile),
+        Address(http_port, grpc_port, metrics_port, host),
+        shared_memory=shared_memory,
+        on_line=_pass_on if log else _pass_failure_on,
+        environment=_environment(threads, native),
+    )
+    for stop in (signal.SIGTERM, signal.SIGINT):  # shells start what is in the background deaf to Ctrl-C
+        signal.signal(stop, signal.default_int_handler)
+    with Server(find_distribution(), settings) as server:
+        with console.err.status("loading the models"):
+            waited_s = server.wait_until_ready(timeout_s)
+        console.out.print(f"ready after {waited_s:.1f} s; Ctrl-C stops", markup=False)
+        for name, url in server.address.urls().items():
+            console.out.print(f"{name:8} {url}", markup=False)
+        console.out.print("log      on stderr: why a request failed stands there under the reference in its answer")
+        try:
+            status = server.wait()
+        except KeyboardInterrupt:
+            console.err.print("stopping")
+            return
+        raise ServerError(f"the server ended by itself with status {status}:\n{server.last_words()}")
+
+
+@app.command()
+def install_local(
+    folder: Annotated[
+        Path | None, typer.Option(help="Where to; default: $HYPERSEG_TRITON or the user's cache.")
+    ] = None,
+) -> None:
+    """Install a server for this machine's CPU, to try things and to test: about 150 MB, never beyond this machine."""
+    from hyperseg_serving.server.distribution import install, local_folder
+
+    target = folder or local_folder()
+    with console.err.status(f"installing into {target}"):
+        install(target)
+    console.out.print(f"server  {target}", markup=False)
+
+
+def _environment(threads: int | None, native: bool) -> dict[str, str]:
+    """What the served models read about the CPU."""
+    from hyperseg_serving.service.opening import OPERATORS_VARIABLE, THREADS_VARIABLE
+
+    found = {} if threads is None else {THREADS_VARIABLE: str(threads)}
+    if native:
+        found[OPERATORS_VARIABLE] = os.pathsep.join(map(str, cpu_ops.libraries_if_possible()))
+    return found
+
+
+def _pass_on(line: str) -> None:
+    sys.stderr.write(line)
+
+
+def _pass_failure_on(line: str) -> None:
+    from hyperseg_serving.server.log import is_failure
+
+    if is_failure(line):
+        _pass_on(line)

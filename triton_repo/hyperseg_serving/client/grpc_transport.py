@@ -1,0 +1,87 @@
+"""Requests over gRPC: answers in pieces, sequences, plain calls. Leaving early ends the work."""
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from tritonclient import grpc
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from hyperseg_serving import contract
+from hyperseg_serving.client.grpc_stream import GrpcStream, tensors_of_result, translated
+from hyperseg_serving.service.requests import Request, tensors_of
+from hyperseg_serving.service.responses import Response, parse_response
+
+
+class GrpcTransport:
+    """To the models at grpc://HOST:PORT, from any thread. Close it, or the server waits for it when it stops."""
+
+    def __init__(self, url: str) -> None:
+        self.host = urlsplit(url).netloc
+        self._client = grpc.InferenceServerClient(self.host)
+        self._idle: list[GrpcStream] = []
+
+    def ask(self, request: Request, timeout_s: float) -> Generator[Response, None, None]:
+        """Responses of the public model as they come. Leaving early cancels the work.
+
+        `timeout_s` is the longest wait for each. Raises UnavailableError where nobody answers, ServerError where
+        it takes too long, and what `error_of` makes of refusals.
+        """
+        with self.inputs(request) as inputs, self._stream() as stream:
+            yield from stream.ask(inputs, timeout_s)
+
+    @contextmanager
+    def _stream(self) -> Iterator[GrpcStream]:
+        """A stream for one request alone; opening one takes longer than a small request."""
+        try:
+            stream = self._idle.pop()
+        except IndexError:
+            stream = GrpcStream(self.host)
+        try:
+            yield stream
+        finally:
+            if stream.usable:
+                self._idle.append(stream)
+            else:
+                stream.close()
+
+    def frame(self, request: Request, timeout_s: float, stream: str, start: bool, end: bool) -> Response:
+        """The response to one frame of a sequence, which is not begun after `timeout_s`."""
+        flags = {"sequence_id": stream, "sequence_start": start, "sequence_end": end, "timeout": int(timeout_s * 1e6)}
+        return self._infer(contract.VIDEO, request, timeout_s, **flags)
+
+    def refer(self, request: Request, timeout_s: float) -> Response:
+        """The response of the ensemble, which takes an image and texts."""
+        return self._infer(contract.REFERRING, request, timeout_s)
+
+    def _infer(self, model: str, request: Request, timeout_s: float, **flags: Any) -> Response:
+        with self.inputs(request) as inputs, explained():
+            result = self._client.infer(model, inputs, client_timeout=timeout_s, **flags)
+        return parse_response(tensors_of_result(result))
+
+    @contextmanager
+    def inputs(self, request: Request) -> Iterator[list[Any]]:
+        """A request's tensors, for as long as the server works on them."""
+        yield [_input(name, array) for name, array in tensors_of(request).items()]
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+        self._client.close()
+
+
+def _input(name: str, array: np.ndarray) -> Any:
+    tensor = grpc.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+    tensor.set_data_from_numpy(array)
+    return tensor
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn the library's errors into ours."""
+    try:
+        yield
+    except InferenceServerException as error:
+        raise translated(error) from error

@@ -1,0 +1,132 @@
+"""Requests over HTTP with nothing but the standard library: the server's event stream, and plain calls."""
+
+import base64
+import http.client
+import json
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from hyperseg_runtime.errors import ServerError, UnavailableError
+from hyperseg_serving import contract
+from hyperseg_serving.client.wire_errors import connection_lost, error_of
+from hyperseg_serving.refusals import Code
+from hyperseg_serving.service.requests import Request, bytes_tensor, tensors_of
+from hyperseg_serving.service.responses import Response, parse_response
+
+EVENT = b"data:"
+CODES: dict[int, Code] = {
+    HTTPStatus.BAD_REQUEST: Code.INVALID_ARG,
+    HTTPStatus.NOT_FOUND: Code.NOT_FOUND,
+    HTTPStatus.NOT_IMPLEMENTED: Code.UNSUPPORTED,
+}
+
+
+class HttpTransport:
+    """To the models at http://HOST:PORT. A connection for each request: the server keeps none waiting."""
+
+    def __init__(self, url: str) -> None:
+        self._host = urlsplit(url).netloc
+
+    def ask(self, request: Request, timeout_s: float) -> Generator[Response, None, None]:
+        """Responses as they come; `timeout_s` is the longest wait for each.
+
+        Raises UnavailableError where nobody listens, ServerError where it takes too long or the connection is
+        lost, and what `error_of` makes of refusals.
+        """
+        with self._answer(f"{contract.PUBLIC}/generate_stream", timeout_s, _body(request)) as answer:
+            yield from _responses(answer)
+
+    def frame(self, request: Request, timeout_s: float, stream: str, start: bool, end: bool) -> Response:
+        """The response to one frame of a sequence; for small images, see `_infer`."""
+        flags = {"sequence_id": stream, "sequence_start": start, "sequence_end": end}
+        return self._infer(contract.VIDEO, request, timeout_s, flags)
+
+    def refer(self, request: Request, timeout_s: float) -> Response:
+        """The response of the ensemble, which takes an image and texts; for small images, see `_infer`."""
+        return self._infer(contract.REFERRING, request, timeout_s, {})
+
+    def has_model(self, model: str, timeout_s: float) -> bool:
+        """Whether the server was given a model of this name; its process may be gone."""
+        with self._answer(model, timeout_s) as answer:
+            return answer.status == HTTPStatus.OK
+
+    def _infer(self, model: str, request: Request, timeout_s: float, parameters: Mapping[str, Any]) -> Response:
+        """An image goes as a list of numbers, four characters for a byte."""
+        inputs = [
+            {"name": name, "shape": array.shape, "datatype": "UINT8", "data": array.tolist()}
+            if array.dtype == np.uint8
+            else {"name": name, "shape": array.shape, "datatype": "BYTES", "data": [text.decode() for text in array]}
+            for name, array in tensors_of(request).items()
+        ]
+        with self._answer(f"{model}/infer", timeout_s, {"inputs": inputs, "parameters": parameters}) as answer:
+            _check_status(answer)
+            outputs = _content(answer.read()).get("outputs", [])
+        return parse_response({tensor["name"]: bytes_tensor(*map(str.encode, tensor["data"])) for tensor in outputs})
+
+    @contextmanager
+    def _answer(
+        self, path: str, timeout_s: float, body: Mapping[str, Any] | None = None
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Raises UnavailableError only where no connection came about: then nothing was sent."""
+        connection = http.client.HTTPConnection(self._host, timeout=timeout_s)
+        with closing(connection):
+            try:
+                try:
+                    connection.connect()
+                except TimeoutError:
+                    raise
+                except OSError as error:
+                    raise UnavailableError(f"http://{self._host}: no answer ({error})") from error
+                method, content = ("GET", None) if body is None else ("POST", json.dumps(body))
+                connection.request(method, f"/v2/models/{path}", content, {"Content-Type": "application/json"})
+                yield connection.getresponse()
+            except TimeoutError as error:
+                raise ServerError(f"no answer within {timeout_s:g} s; allow more, or ask for less") from error
+            except (OSError, http.client.HTTPException) as error:
+                raise connection_lost(str(error)) from error
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+def _body(request: Request) -> dict[str, Any]:
+    """JSON has no bytes: the image goes as base64."""
+    body: dict[str, Any] = {}
+    for name, array in tensors_of(request).items():
+        if name == contract.IMAGE.name:
+            body[contract.IMAGE_BASE64.name] = base64.b64encode(array.tobytes()).decode()
+        else:
+            body[name] = [element.decode() for element in array]
+    return body
+
+
+def _check_status(answer: http.client.HTTPResponse) -> None:
+    if answer.status != HTTPStatus.OK:
+        body = answer.read()
+        # A model's own error comes as an event, and with status 400 whatever its code was.
+        code = Code.INTERNAL if body.startswith(EVENT) else CODES.get(answer.status, Code.INTERNAL)
+        raise error_of(_content(body.removeprefix(EVENT)).get("error", f"status {answer.status}"), code)
+
+
+def _responses(answer: http.client.HTTPResponse) -> Iterator[Response]:
+    _check_status(answer)
+    for line in answer:
+        if line.startswith(EVENT):
+            content = _content(line.removeprefix(EVENT))
+            if "error" in content:
+                raise error_of(content["error"], Code.INTERNAL)
+            piece, result = content.get(contract.PIECE.name), content.get(contract.RESULT.name)
+            yield Response(piece, None if result is None else json.loads(result))
+
+
+def _content(data: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(data)
+    except ValueError as error:
+        raise ServerError(f"the answer is not JSON: {data[:100]!r}; is this a Triton server?") from error
+    return content if isinstance(content, dict) else {}

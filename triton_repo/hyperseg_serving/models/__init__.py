@@ -1,0 +1,1 @@
+"""Sources of the repository's Python models; the server runs copies of them."""

@@ -1,0 +1,38 @@
+"""One sequence of requests for each video: passes frames on to the public model with their stream's name."""
+
+import time
+from typing import Any
+
+import triton_python_backend_utils as pb_utils
+
+from hyperseg_serving import contract
+from hyperseg_serving.refusals import Reason, RefusalError, failure_of
+from hyperseg_serving.service import python_backend
+from hyperseg_serving.service.requests import bytes_tensor
+
+
+class TritonPythonModel:
+    def execute(self, requests: list[Any]) -> list[Any]:
+        start = time.monotonic()
+        return [self._serve(request, start) for request in requests]
+
+    def _serve(self, request: Any, start: float) -> Any:
+        """Frames of one call go one after another from `start` on: the later ones have less time left."""
+        try:
+            timeout_us = request.timeout()
+            left_us = timeout_us - int((time.monotonic() - start) * 1e6)
+            if request.is_cancelled() or (timeout_us and left_us <= 0):
+                raise RefusalError(Reason.CANCELLED, "the caller went away, or the frame's time is over")
+            step = contract.StreamStep(
+                id=str(request.correlation_id()),
+                start=bool(request.flags() & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START),
+                end=bool(request.flags() & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END),
+            )
+            stream = pb_utils.Tensor(contract.STREAM.name, bytes_tensor(step.model_dump_json().encode()))
+            inputs = [*request.inputs(), stream]
+            (result,) = python_backend.ask_model(
+                contract.PUBLIC, inputs, [contract.RESULT.name], left_us if timeout_us else 0
+            )
+            return python_backend.answer(result)
+        except Exception as error:
+            return python_backend.failed(failure_of(error))

@@ -1,0 +1,1 @@
+"""From a bundle to the folder that Triton Inference Server loads."""

@@ -1,0 +1,146 @@
+"""The folder a server loads: one folder for each model, both profiles side by side.
+
+MODEL/config.pbtxt          for a GPU, what a server reads unless told otherwise
+MODEL/configs/cpu.pbtxt     for --model-config-name=cpu
+MODEL/1/model.py            where Python runs it
+MODEL/1/model.plan          the engine, where TensorRT runs it
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+from google.protobuf import text_format
+
+from hyperseg_runtime.bundle.engines import ENGINES, EngineEntry, engine_folder, engine_path, read_engines
+from hyperseg_runtime.bundle.opening import Bundle
+from hyperseg_runtime.contracts.graph_spec import AxisRange
+from hyperseg_runtime.errors import BundleError, InputError, OutputError
+from hyperseg_runtime.families import FAMILIES
+from hyperseg_runtime.files import explained, replace_folder
+from hyperseg_serving.contract import PUBLIC, Profile
+from hyperseg_serving.repository.config import BATCH, Plan, ServedModel, served_models
+
+VERSION = "1"
+KEEP = ".gitkeep"
+
+
+def write_repository(out: Path, plan: Plan, engines: Mapping[str, Path] | None = None) -> list[ServedModel]:
+    """Write the whole repository or nothing. `engines` are plans by graph; they are linked where that is possible.
+
+    Raises OutputError where `out` holds something else.
+    """
+    if out.exists() and any(out.iterdir()) and not (out / PUBLIC / "config.pbtxt").is_file():
+        raise OutputError(f"{out}: holds something else than a model repository; choose another folder")
+    models = served_models(plan)
+    partial = out.with_name(f".{out.name}.partial")
+    with explained(out):
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            for model in models:
+                _write_model(partial / model.name, model, (engines or {}).get(model.graph or ""))
+            replace_folder(partial, out)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+    return models
+
+
+def _write_model(folder: Path, model: ServedModel, engine: Path | None) -> None:
+    version = folder / VERSION
+    version.mkdir(parents=True)
+    gpu, cpu = model.configs[Profile.GPU], model.configs[Profile.CPU]
+    (folder / "config.pbtxt").write_text(text_format.MessageToString(gpu))
+    if cpu != gpu:
+        (folder / "configs").mkdir()
+        (folder / "configs" / f"{Profile.CPU}.pbtxt").write_text(text_format.MessageToString(cpu))
+    if model.source:
+        (version / "model.py").write_text(files("hyperseg_serving").joinpath("models", model.source).read_text())
+    else:
+        (version / KEEP).touch()  # the server wants the folder, and git keeps none that is empty
+    if engine:
+        _link_or_copy(engine, version / "model.plan")
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """A hard link; a link by name would lead out of the folder that a container sees."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def published_plan(family: str) -> Plan:
+    """What to generate for a family at the published sizes, in float32 and for engines of full batches."""
+    if family not in FAMILIES:
+        raise InputError(f"unknown family {family!r}; known are {', '.join(FAMILIES)}")
+    return Plan(FAMILIES[family].graph_specs(FAMILIES[family].published))
+
+
+def plan_of(directory: Path, target: str | None = None) -> tuple[Plan, dict[str, Path]]:
+    """What to generate for a bundle, and its engines by graph: those of `target`, or of the only one there is.
+
+    Raises InputError if there are engines for several targets and none is named, or for one that cannot be served;
+    BundleError if one is missing, changed, or was never compared with its graph.
+    """
+    bundle = Bundle.open(directory)
+    specs = [entry.spec for entry in bundle.manifest.graphs]
+    folder = _engines_of(bundle, target)
+    engines = read_engines(folder) if folder else None
+    if folder is None or engines is None:
+        return Plan(specs), {}
+    plan = Plan(specs)
+    for spec in specs:
+        _check_no_plugins(engines.usable(spec.name))
+    entries = [engines.usable(spec.name) for spec in plan.stages]
+    for entry in entries:
+        _check_servable(entry, bundle)
+    batches = {e.graph: _largest_batch(e, s.axis_ranges[BATCH]) for e, s in zip(entries, plan.stages, strict=True)}
+    plans = {entry.graph: engine_path(folder, entry) for entry in entries}
+    return replace(plan, engine_batch=batches), plans
+
+
+def _check_no_plugins(entry: EngineEntry) -> None:
+    """Also of engines that the Python models run: the served models load no library of plugins."""
+    if entry.plugin_layers:
+        raise InputError(
+            f"the engine of {entry.graph} has {entry.plugin_layers} plugin layers, and the served models load no "
+            "library of plugins; build it again without --plugin"
+        )
+
+
+def _check_servable(entry: EngineEntry, bundle: Bundle) -> None:
+    """Refuse an engine that the server's own TensorRT backend cannot run, or would run with other weights."""
+    changed = entry.changed_files(bundle.manifest)
+    if changed:
+        raise BundleError(
+            f"the engine of {entry.graph} was built from other files than the bundle has now "
+            f"({', '.join(sorted(changed))} changed); run: hyperseg-trt build {bundle.directory}"
+        )
+    if entry.stripped:
+        raise InputError(
+            f"the engine of {entry.graph} was built with --stripped: it has no weights, and the server reads the plan "
+            "alone; build it again without"
+        )
+    if entry.version_compatible:
+        raise InputError(
+            f"the engine of {entry.graph} was built with --version-compatible: it brings code of its own, which the "
+            "server runs only when told to trust every plan; build it again without"
+        )
+
+
+def _engines_of(bundle: Bundle, target: str | None) -> Path | None:
+    if target:
+        return engine_folder(bundle.directory, target)
+    found = sorted(path for path in (bundle.directory / ENGINES).glob("*") if path.is_dir())
+    if len(found) > 1:
+        raise InputError(f"the bundle has engines for {', '.join(p.name for p in found)}; choose one with --target")
+    return found[0] if found else None
+
+
+def _largest_batch(entry: EngineEntry, batch: AxisRange) -> int:
+    """Engines are tuned for one image at a time, except those of the throughput preset."""
+    return batch.maximum if "throughput" in entry.profiles else batch.minimum

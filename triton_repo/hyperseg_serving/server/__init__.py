@@ -1,0 +1,1 @@
+"""The server's process on this machine: finding, starting, stopping it."""

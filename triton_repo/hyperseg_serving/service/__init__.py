@@ -1,0 +1,1 @@
+"""What the served models do, without the server around them."""

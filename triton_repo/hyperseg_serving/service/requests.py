@@ -1,0 +1,208 @@
+"""A request's tensors checked against the limits, before anything is decoded."""
+
+import base64
+import binascii
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ValidationError
+
+from hyperseg_runtime.images.reading import load_image, read_header
+from hyperseg_serving import contract
+from hyperseg_serving.contract import DEFAULTS, IMAGE_FORMATS, Limits, Options, StreamStep, WireTensor
+from hyperseg_serving.refusals import Reason, RefusalError
+
+Parsed = TypeVar("Parsed", bound=BaseModel)
+Tensors = Mapping[str, np.ndarray]
+"""Arrays by name; BYTES tensors are object arrays of bytes."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request to the public model. `image` is the encoded file."""
+
+    image: bytes | None = None
+    texts: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    question: str | None = None
+    options: Options = DEFAULTS
+    stream: StreamStep | None = None
+
+    def need_image(self) -> bytes:
+        if self.image is None:
+            raise RefusalError(Reason.REQUEST, "an image is needed: send IMAGE or IMAGE_BASE64")
+        return self.image
+
+
+def parse_request(tensors: Tensors, limits: Limits) -> Request:
+    """Raises RefusalError for a request that is beyond the limits or asks for nothing."""
+    texts = _texts(tensors, contract.TEXT, limits.max_texts, limits)
+    classes = _texts(tensors, contract.CLASSES, limits.max_classes, limits)
+    questions = _texts(tensors, contract.QUESTION, 1, limits)
+    request = Request(
+        image=_image_bytes(tensors, limits),
+        texts=texts,
+        classes=classes,
+        question=questions[0] if questions else None,
+        options=_parsed(tensors, contract.OPTIONS, Options, limits) or DEFAULTS,
+        stream=_parsed(tensors, contract.STREAM, StreamStep, limits),
+    )
+    _check_combination(request, limits)
+    return request
+
+
+@dataclass(frozen=True)
+class MaskRequest:
+    """One request to the ensemble's last step. `made` are outputs of the image graphs."""
+
+    made: Tensors
+    size_hw: tuple[int, int]
+    texts: tuple[str, ...]
+
+
+def parse_mask_request(tensors: Tensors, limits: Limits) -> MaskRequest:
+    """Raises RefusalError for one beyond the limits: the step can be asked without the one that checks."""
+    height_px, width_px = map(int, tensors[contract.SIZE.name])
+    if min(height_px, width_px) < 1:
+        raise RefusalError(Reason.REQUEST, f"SIZE is {height_px} x {width_px}; expected height and width in pixels")
+    _check_pixels(width_px, height_px, limits)
+    texts = _texts(tensors, contract.CHECKED_TEXT, limits.max_texts, limits)
+    beside = (contract.SIZE.name, contract.CHECKED_TEXT.name)
+    made = {name: array for name, array in tensors.items() if name not in beside}
+    return MaskRequest(made, (height_px, width_px), texts)
+
+
+def _check_combination(request: Request, limits: Limits) -> None:
+    if not (request.texts or request.classes or request.question):
+        raise RefusalError(Reason.REQUEST, "nothing is asked: send TEXT, CLASSES or QUESTION")
+    if request.texts or request.classes or request.stream:
+        request.need_image()
+    if request.stream and (request.classes or request.question):
+        raise RefusalError(Reason.REQUEST, "a frame of a video takes TEXT and nothing else to ask")
+    if request.stream and request.options.task:
+        raise RefusalError(Reason.OPTIONS, "a frame of a video is segmented in one way; leave task out")
+    if (request.options.max_tokens or 0) > limits.max_answer_tokens:
+        raise RefusalError(Reason.OPTIONS, f"max_tokens is above {limits.max_answer_tokens}")
+
+
+def open_image(data: bytes, limits: Limits) -> np.ndarray:
+    """RGB (height, width, 3) uint8 of an encoded file. The size is read from its header, before any pixel."""
+    try:
+        image = read_header(io.BytesIO(data), IMAGE_FORMATS)
+    except Image.DecompressionBombError as error:
+        raise RefusalError(Reason.IMAGE_TOO_LARGE, f"above {limits.max_image_pixels:,} pixels") from error
+    except Exception as error:  # decoders raise errors of many types, some with addresses in their text
+        raise RefusalError(Reason.IMAGE, f"not an image; readable are {', '.join(IMAGE_FORMATS)}") from error
+    with image:
+        _check_pixels(*image.size, limits)
+        return load_image(image, limits.max_image_pixels)
+
+
+def _check_pixels(width_px: int, height_px: int, limits: Limits) -> None:
+    if width_px * height_px > limits.max_image_pixels:
+        raise RefusalError(
+            Reason.IMAGE_TOO_LARGE,
+            f"{width_px} x {height_px} px; at most {limits.max_image_pixels:,} pixels are read, scale it down",
+        )
+
+
+def _image_bytes(tensors: Tensors, limits: Limits) -> bytes | None:
+    raw, encoded = tensors.get(contract.IMAGE.name), tensors.get(contract.IMAGE_BASE64.name)
+    if raw is not None and encoded is not None:
+        raise RefusalError(Reason.REQUEST, "send either IMAGE or IMAGE_BASE64")
+    if raw is not None:
+        _check_image_size(raw.size, limits)
+        return raw.tobytes()
+    if encoded is None:
+        return None
+    text = _elements(encoded, contract.IMAGE_BASE64, 1)[0]
+    _check_image_size(len(text) * 3 // 4, limits)
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise RefusalError(Reason.IMAGE, f"IMAGE_BASE64 is not base64: {error}") from error
+
+
+def _check_image_size(size_bytes: int, limits: Limits) -> None:
+    if size_bytes > limits.max_image_bytes:
+        raise RefusalError(
+            Reason.IMAGE_TOO_LARGE, f"{size_bytes:,} bytes; at most {limits.max_image_bytes:,} are read, scale it down"
+        )
+
+
+def _elements(array: np.ndarray, tensor: WireTensor, most: int) -> Sequence[bytes]:
+    elements = array.reshape(-1).tolist()
+    if not 1 <= len(elements) <= most:
+        raise RefusalError(Reason.TOO_MANY, f"{tensor.name} holds {len(elements)} elements, expected 1 to {most}")
+    return elements
+
+
+def _texts(tensors: Tensors, tensor: WireTensor, most: int, limits: Limits) -> tuple[str, ...]:
+    array = tensors.get(tensor.name)
+    if array is None:
+        return ()
+    return tuple(_text(element, tensor, limits) for element in _elements(array, tensor, most))
+
+
+def _text(element: bytes, tensor: WireTensor, limits: Limits) -> str:
+    longest = 40 * limits.max_words  # bytes; no word needs more on average
+    if len(element) > longest:
+        raise RefusalError(Reason.TEXT, f"{tensor.name} has {len(element)} bytes, at most {longest} are read")
+    try:
+        text = element.decode()
+    except UnicodeDecodeError as error:
+        raise RefusalError(Reason.TEXT, f"{tensor.name} is not UTF-8") from error
+    if len(text.split()) > limits.max_words:
+        raise RefusalError(Reason.TEXT, f"{tensor.name} has {len(text.split())} words, at most {limits.max_words}")
+    return text
+
+
+def _parsed(tensors: Tensors, tensor: WireTensor, model: type[Parsed], limits: Limits) -> Parsed | None:
+    array = tensors.get(tensor.name)
+    if array is None:
+        return None
+    data = _elements(array, tensor, 1)[0]
+    if len(data) > limits.max_options_bytes:
+        raise RefusalError(
+            Reason.OPTIONS, f"{tensor.name} has {len(data)} bytes, at most {limits.max_options_bytes} are read"
+        )
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"])) or tensor.name
+        known = ", ".join(model.model_fields)
+        raise RefusalError(Reason.OPTIONS, f"{where}: {first['msg']}; {tensor.name} may hold {known}") from error
+
+
+def tensors_of(request: Request) -> dict[str, np.ndarray]:
+    """Inverse of `parse_request`: what a client sends."""
+    tensors: dict[str, np.ndarray] = {}
+    if request.image is not None:
+        tensors[contract.IMAGE.name] = np.frombuffer(request.image, np.uint8)
+    question = () if request.question is None else (request.question,)
+    for tensor, texts in (
+        (contract.TEXT, request.texts),
+        (contract.CLASSES, request.classes),
+        (contract.QUESTION, question),
+    ):
+        if texts:
+            tensors[tensor.name] = bytes_tensor(*(text.encode() for text in texts))
+    options = request.options.model_dump(exclude_defaults=True)
+    if options:
+        tensors[contract.OPTIONS.name] = bytes_tensor(json.dumps(options).encode())
+    if request.stream:
+        tensors[contract.STREAM.name] = bytes_tensor(request.stream.model_dump_json().encode())
+    return tensors
+
+
+def bytes_tensor(*elements: bytes) -> np.ndarray:
+    """A BYTES tensor, (len(elements),) object."""
+    array = np.empty(len(elements), object)
+    array[:] = elements
+    return array

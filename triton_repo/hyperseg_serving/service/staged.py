@@ -1,0 +1,92 @@
+"""A backend whose image graphs run somewhere else."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from hyperseg_runtime.backends.base import Backend, Buffer, Graph
+from hyperseg_runtime.contracts.graph_spec import GraphSpec, Reuse, TensorSpec
+
+StageRunner = Callable[[GraphSpec, Mapping[str, Buffer]], dict[str, Buffer]]
+
+
+@dataclass
+class StageGraph:
+    spec: GraphSpec
+    runner: StageRunner
+
+    def run(self, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
+        return self.runner(self.spec, inputs)
+
+
+class StagedBackend:
+    """Graphs whose results depend on the image alone go to `runner`, all others to `inner`."""
+
+    def __init__(self, inner: Backend, runner: StageRunner) -> None:
+        self._inner = inner
+        self._runner = runner
+        self.name = inner.name
+        self.precisions = inner.precisions
+
+    def open(self, spec: GraphSpec, path: Path) -> Graph:
+        return StageGraph(spec, self._runner) if spec.reuse is Reuse.IMAGE else self._inner.open(spec, path)
+
+    def upload(self, array: np.ndarray) -> Buffer:
+        return self._inner.upload(array)
+
+    def zeros(self, spec: TensorSpec, sizes: Mapping[str, int]) -> Buffer:
+        return self._inner.zeros(spec, sizes)
+
+    def copy_rows(self, target: Buffer, batch: int, start: int, source: Buffer, source_batch: int) -> None:
+        self._inner.copy_rows(target, batch, start, source, source_batch)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class HostTensor:
+    """What image graphs hand each other, for runners that take it from the host."""
+
+    array: np.ndarray
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.array.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    def to_host(self) -> np.ndarray:
+        return self.array
+
+
+NOT_GIVEN = HostTensor(np.empty(0, np.float32))
+"""Stands for a tensor that nobody will read."""
+
+
+class HandedOver:
+    """Answers for the image graphs with tensors that came with a request, set by `give`."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._given: dict[str, Buffer] = {}
+
+    def give(self, tensors: Mapping[str, np.ndarray]) -> None:
+        self._given = {name: self._backend.upload(array) for name, array in tensors.items()}
+
+    def __call__(self, spec: GraphSpec, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
+        return {tensor.name: self._given.get(tensor.name, NOT_GIVEN) for tensor in spec.outputs}
