@@ -18,8 +18,8 @@ from hyperseg_export.training.targets import IGNORED, Targets
 from hyperseg_export.training.vision_stage import decoding_losses
 from hyperseg_runtime.families.hyperseg.prompts import Task
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
-from hyperseg_runtime.prompt import SlotKind
-from hyperseg_runtime.tokenizer import Tokenizer
+from hyperseg_runtime.llm.prompt import SlotKind
+from hyperseg_runtime.llm.tokenizer import Tokenizer
 
 TASKS = {Task.REFERRING: 0.6, Task.REASONING: 0.15, Task.VIDEO: 0.25}
 """How often each prompt is used."""

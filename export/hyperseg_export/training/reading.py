@@ -10,9 +10,9 @@ from torch import Tensor
 from hyperseg_export.training.network import Network, Vision
 from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt, continue_prompt
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
-from hyperseg_runtime.packing import PackedPrompts, pack
-from hyperseg_runtime.prompt import Prompt, SlotKind
-from hyperseg_runtime.tokenizer import Tokenizer
+from hyperseg_runtime.llm.packing import PackedPrompts, pack
+from hyperseg_runtime.llm.prompt import Prompt, SlotKind
+from hyperseg_runtime.llm.tokenizer import Tokenizer
 
 UNLIMITED = 1 << 20
 """Cache slots while training: all prompts of an image are one call."""

@@ -10,7 +10,7 @@ from torch.nn.functional import avg_pool2d, one_hot
 from hyperseg_bench.quality.datasets.shapes.scene import MOST
 from hyperseg_export.training.auxiliary import BINS
 from hyperseg_export.training.scenes import SceneArrays
-from hyperseg_runtime.preprocess import longest_side_square, plain_square
+from hyperseg_runtime.images.preprocessing import longest_side_square, plain_square
 
 IGNORED = -100
 """Class of places without an answer."""

@@ -8,9 +8,9 @@ from typing import Any
 from hyperseg_bench.quality.datasets.shapes import expressions, questions
 from hyperseg_bench.quality.datasets.shapes.things import ANY, PLURALS, SHAPES, VALUES
 from hyperseg_export.families.hyperseg.tiny import END_OF_TEXT, SEG, write_tokenizer
-from hyperseg_export.tokenizer_files import load_tokenizer, special_id
+from hyperseg_export.checkpoint.tokenizer_files import load_tokenizer, special_id
 from hyperseg_runtime.families.hyperseg.prompts import SYSTEM, TAG, TEMPLATES
-from hyperseg_runtime.tokenizer import Tokenizer
+from hyperseg_runtime.llm.tokenizer import Tokenizer
 
 MOST_TOKENS = 2000
 """More than the words give: merging ends by itself."""
