@@ -35,14 +35,15 @@ class Oracle(nn.Module):
         self.place = nn.Linear(4 * WAVES, width)
         self.mix = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.register_buffer("rates", math.pi * 2.0 ** torch.arange(WAVES), persistent=False)
 
     def forward(self, attributes: Tensor, centres: Tensor, known: Tensor) -> Tensor:
         said = torch.stack([table(attributes[:, column]) for column, table in enumerate(self.tables)]).sum(0)
-        angles = (centres.unsqueeze(-1) * self.rates).flatten(1)  # (N, 2 * WAVES)
+        rates = math.pi * 2.0 ** torch.arange(WAVES, device=centres.device)
+        angles = (centres.unsqueeze(-1) * rates).flatten(1)  # (N, 2 * WAVES)
         place = self.place(torch.cat((angles.sin(), angles.cos()), dim=1)) * known.unsqueeze(1)
         x = said + place
-        return self.norm(x + self.mix(x))
+        code: Tensor = self.norm(x + self.mix(x))
+        return code
 
 
 class Auxiliaries(nn.Module):

@@ -13,11 +13,11 @@ class DifferentiableRotary(nn.Module):
 
     def __init__(self, rotary_width: int) -> None:
         super().__init__()
-        self.half = rotary_width // 2
+        self.half_width = rotary_width // 2
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, position_ids: Tensor) -> Tensor:
         c, s = cos[position_ids].unsqueeze(1), sin[position_ids].unsqueeze(1)  # (B, 1, T, half)
-        first, second, rest = x.split((self.half, self.half, x.shape[-1] - 2 * self.half), dim=-1)
+        first, second, rest = x.split((self.half_width, self.half_width, x.shape[-1] - 2 * self.half_width), dim=-1)
         return torch.cat((first * c - second * s, second * c + first * s, rest), dim=-1)
 
 

@@ -28,7 +28,9 @@ class FeatureStore:
     coverage: Tensor
 
     @classmethod
-    def of(cls, network: Network, scenes: SceneArrays, tell: Callable[[int], None] = lambda done: None) -> "FeatureStore":
+    def of(
+        cls, network: Network, scenes: SceneArrays, tell: Callable[[int], None] = lambda done: None
+    ) -> "FeatureStore":
         """About 200 KB a scene at the sizes of the recipe."""
         kept: list[list[Tensor]] = []
         for start in range(0, len(scenes), BATCH):
@@ -40,7 +42,9 @@ class FeatureStore:
             coverage = Targets.of(scenes, rows).coverage(vision.mask_features.shape[-1])
             kept.append([*(part.half() for part in parts), (16 * coverage).round().to(torch.uint8)])
             tell(int(rows[-1]) + 1)
-        image_tokens, fvp_tokens, mask_features, *encoded, coverage = (torch.cat(part) for part in zip(*kept, strict=True))
+        image_tokens, fvp_tokens, mask_features, *encoded, coverage = (
+            torch.cat(part) for part in zip(*kept, strict=True)
+        )
         return cls(image_tokens, fvp_tokens, mask_features, tuple(encoded), coverage)
 
     def vision(self, rows: np.ndarray) -> Vision:

@@ -96,7 +96,7 @@ def question_losses(
     network: Network, vision: Vision, questions: Sequence[Sequence[Question]], count: int, tokenizer: Tokenizer,
     generator: np.random.Generator,
 ) -> Mapping[str, Tensor]:  # fmt: skip
-    """Cross-entropy of the answers to up to `count` questions about each image, and how often the first token is right."""
+    """Cross-entropy of the answers to up to `count` questions about each image; how often the first token is right."""
     prompts, answers = [], []
     for options in questions:
         drawn = generator.permutation(len(options))[:count]

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from hyperseg_export.checkpoint.weights import Weights
 from hyperseg_export.families.hyperseg.layout import Sizes
 from hyperseg_export.families.hyperseg.plan import plan
+from hyperseg_export.model import plan_model
 from hyperseg_export.modules.constants import constants_of
 from hyperseg_export.modules.mask_decoder import MaskLogits
-from hyperseg_export.model import plan_model
 from hyperseg_export.training.differentiable import make_differentiable
-from hyperseg_export.checkpoint.weights import Weights
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 
 

@@ -22,8 +22,8 @@ UNLIMITED = 1 << 20
 class Reading:
     """One call of the language model for B images.
 
-    token_ids (B, T), -1 where a row is visual; visual (B, T), the row of image tokens, perceiver tokens and mask queries
-    side by side; position_ids (B, T); mask (B, 1, T, T) bool.
+    token_ids (B, T), -1 where a row is visual; visual (B, T), its row among image tokens, perceiver tokens and mask
+    queries side by side; position_ids (B, T); mask (B, 1, T, T) bool.
     """
 
     token_ids: Tensor
@@ -44,7 +44,10 @@ class Reading:
     def rows(self, kind: SlotKind) -> Tensor:
         """Rows of the hidden states that hold the `kind` slot of every prompt, (B, K, slot length) int64."""
         found = [
-            [list(suffix.prompt.spans(kind, packed.hidden_row(index))[0]) for index, suffix in enumerate(packed.suffixes)]
+            [
+                list(suffix.prompt.spans(kind, packed.hidden_row(index))[0])
+                for index, suffix in enumerate(packed.suffixes)
+            ]
             for packed in self.packed
         ]
         return torch.tensor(found)
@@ -100,7 +103,9 @@ def expression_prompts(
     return [build_prompt(task, text, tokenizer, dims) for text in texts]
 
 
-def answered_prompt(question: str, answer: str, tokenizer: Tokenizer, dims: HypersegDimensions) -> tuple[Prompt, list[int]]:
+def answered_prompt(
+    question: str, answer: str, tokenizer: Tokenizer, dims: HypersegDimensions
+) -> tuple[Prompt, list[int]]:
     """A question with its answer behind it, and the ids to be said: the answer's and end-of-text."""
     prompt = build_prompt(Task.QUESTION, question, tokenizer, dims)
     answer_ids = tokenizer.encode(f" {answer}")

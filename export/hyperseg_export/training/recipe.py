@@ -16,8 +16,8 @@ from hyperseg_export.training.initial import initial_tensors
 from hyperseg_export.training.language_stage import ask_expressions, expression_losses, question_losses
 from hyperseg_export.training.network import Network, Vision
 from hyperseg_export.training.scenes import SceneArrays, scene_arrays
-from hyperseg_export.training.trainer import STATE, Losses, Stage, Trainee, finished_stages, run_stage
 from hyperseg_export.training.targets import Targets, network_inputs
+from hyperseg_export.training.trainer import STATE, Losses, Stage, Trainee, finished_stages, run_stage
 from hyperseg_export.training.vision_stage import feature_losses, vision_losses
 from hyperseg_export.training.vocabulary import Vocabulary
 
@@ -65,8 +65,10 @@ VISION = (
 )  # fmt: skip
 """Prefixes of what the vision stage trains."""
 
-READING = ("predictor", "seg_query", "SEG_token_projector", "model.layers", "model.embed_tokens", "model.final_layernorm",
-           "lm_head", "temporal_query_project")  # fmt: skip
+READING = (
+    "predictor", "seg_query", "SEG_token_projector", "model.layers", "model.embed_tokens", "model.final_layernorm",
+    "lm_head", "temporal_query_project",
+)  # fmt: skip
 """Prefixes of what the language stage trains; what it sees stays as it is, so it is computed once."""
 
 CODES = {"query_code": 0.5, "condition_code": 0.5, "query_head": 0.5, "condition_head": 0.5, "memory": 0.2}
@@ -78,22 +80,29 @@ FIRST_SEED = 1_000_000
 """Seeds of training scenes start here; those below are for testing."""
 
 
+VISION_STAGE = Stage("vision", steps=1500, rate=2e-3, trained=VISION, weights={"scores": 0.5})
+LANGUAGE_STAGE = Stage(
+    "language", steps=3500, rate=1.5e-3, trained=READING, weights={**CODES, "scores": 0.5, "answers": 0.5}
+)
+TOGETHER_STAGE = Stage(
+    "together", steps=1500, rate=8e-4, trained=("",), weights={**CODES, **FEATURES, "scores": 0.5, "answers": 0.5}
+)
+
+
 @dataclass(frozen=True)
 class Recipe:
+    """Batches are scenes of one step; expressions and questions are counted for each of them."""
+
     scenes: int = 8000
     seed: int = 0
-    vision: Stage = Stage("vision", steps=1500, rate=2e-3, trained=VISION, weights={"masks": 1.0, "scores": 0.5})
+    vision: Stage = VISION_STAGE
     vision_batch: int = 16
-    language: Stage = Stage(
-        "language", steps=3500, rate=1.5e-3, trained=READING, weights={**CODES, "scores": 0.5, "answers": 0.5}
-    )
+    language: Stage = LANGUAGE_STAGE
     language_batch: int = 8
     expressions: int = 8
     questions_batch: int = 8
     questions: int = 5
-    together: Stage = Stage(
-        "together", steps=1500, rate=8e-4, trained=("",), weights={**CODES, **FEATURES, "scores": 0.5, "answers": 0.5}
-    )
+    together: Stage = TOGETHER_STAGE
     together_batch: int = 8
 
 
@@ -116,7 +125,10 @@ class Training:
     def _scenes(self) -> SceneArrays:
         count = self.recipe.scenes
         return scene_arrays(
-            self.folder, FIRST_SEED, count, lambda done: self.tell("scenes", done, count, {}) if done % 500 == 0 else None
+            self.folder,
+            FIRST_SEED,
+            count,
+            lambda done: self.tell("scenes", done, count, {}) if done % 500 == 0 else None,
         )
 
     def run(self) -> None:
@@ -138,7 +150,11 @@ class Training:
         if stage.name in finished_stages(self.folder):
             return
         run_stage(
-            stage, self.trainee, losses, self.folder, lambda step, means: self.tell(stage.name, step, stage.steps, means)
+            stage,
+            self.trainee,
+            losses,
+            self.folder,
+            lambda step, means: self.tell(stage.name, step, stage.steps, means),
         )
 
     def _draw(self, stage: Stage, step: int) -> np.random.Generator:
@@ -173,15 +189,20 @@ class Training:
         }
 
     def _expression_losses(
-        self, vision: Vision, targets: Targets, rows: np.ndarray, generator: np.random.Generator, coverage: Tensor | None
+        self,
+        vision: Vision,
+        targets: Targets,
+        rows: np.ndarray,
+        generator: np.random.Generator,
+        coverage: Tensor | None,
     ) -> dict[str, Tensor]:
         dims, tokenizer = self.network.dims, self.vocabulary.tokenizer
         said = [self.scenes.expressions[row] for row in rows]
         asked = ask_expressions(said, self.recipe.expressions, tokenizer, dims, MOST, generator)
         return expression_losses(self.network, self.trainee.auxiliaries, vision, targets, asked, coverage)
 
-    def _question_losses(self, vision: Vision, rows: np.ndarray, generator: np.random.Generator) -> Mapping[str, Tensor]:
+    def _question_losses(
+        self, vision: Vision, rows: np.ndarray, generator: np.random.Generator
+    ) -> Mapping[str, Tensor]:
         said = [self.scenes.questions[row] for row in rows]
-        return question_losses(
-            self.network, vision, said, self.recipe.questions, self.vocabulary.tokenizer, generator
-        )
+        return question_losses(self.network, vision, said, self.recipe.questions, self.vocabulary.tokenizer, generator)

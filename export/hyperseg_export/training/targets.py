@@ -18,7 +18,7 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Targets:
-    """labels (B, S, S) int64; attributes (B, 6, 4) int64; centres (B, 6, 2) in 0..1; things (B, 6) bool: which exist."""
+    """labels (B, S, S) int64; attributes (B, 6, 4) int64; centres (B, 6, 2) in 0..1."""
 
     labels: Tensor
     attributes: Tensor
@@ -34,6 +34,7 @@ class Targets:
 
     @property
     def things(self) -> Tensor:
+        """Which of the six exist, (B, 6) bool."""
         return self.attributes[..., 0] > 0
 
     @property

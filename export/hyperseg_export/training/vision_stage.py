@@ -1,7 +1,7 @@
 """First stage: encoders, pixel decoder and mask decoder, with the oracle in place of the language model.
 
-Every feature that language or masks will read is told by a linear head what thing lies there; the mask decoder learns to
-find things from codes of their attributes and places.
+From every feature that language or masks will read, a linear head tells what thing lies there; the mask decoder learns
+to find things from codes of their attributes and places.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,9 @@ def vision_losses(
     images = network_inputs(scenes.images[rows], network.dims.image_px, network.dims.clip_image_px)
     vision = network.see(*images)
     attributes, centres, known, chosen = draw_codes(targets, CODES, generator)
-    codes = auxiliaries.oracle(attributes.flatten(0, 1), centres.flatten(0, 1), known.flatten()).unflatten(0, (-1, CODES))
+    codes = auxiliaries.oracle(attributes.flatten(0, 1), centres.flatten(0, 1), known.flatten()).unflatten(
+        0, (-1, CODES)
+    )
     return {
         **feature_losses(auxiliaries, vision, targets),
         **decoding_losses(network, vision, codes.unsqueeze(2) + auxiliaries.query_offsets, codes, targets, chosen),

@@ -7,8 +7,8 @@ from typing import Any
 
 from hyperseg_bench.quality.datasets.shapes import expressions, questions
 from hyperseg_bench.quality.datasets.shapes.things import ANY, PLURALS, SHAPES, VALUES
-from hyperseg_export.families.hyperseg.tiny import END_OF_TEXT, SEG, write_tokenizer
 from hyperseg_export.checkpoint.tokenizer_files import load_tokenizer, special_id
+from hyperseg_export.families.hyperseg.tiny import END_OF_TEXT, SEG, write_tokenizer
 from hyperseg_runtime.families.hyperseg.prompts import SYSTEM, TAG, TEMPLATES
 from hyperseg_runtime.llm.tokenizer import Tokenizer
 
@@ -32,7 +32,9 @@ class Vocabulary:
         stored.save(str(fast))
         tokenizer = Tokenizer(fast)
         fast.unlink()
-        return cls(tokenizer, rows, {"seg": special_id(stored, SEG, folder), "eos": special_id(stored, END_OF_TEXT, folder)})
+        return cls(
+            tokenizer, rows, {"seg": special_id(stored, SEG, folder), "eos": special_id(stored, END_OF_TEXT, folder)}
+        )
 
 
 def texts() -> Iterator[str]:

@@ -12,9 +12,9 @@ from tokenizers.trainers import BpeTrainer
 from torch import Tensor
 
 from hyperseg_export.checkpoint.folder import CONFIG, INDEX
+from hyperseg_export.checkpoint.key_map import TensorSource
 from hyperseg_export.checkpoint.random_weights import RandomCheckpoint
 from hyperseg_export.families.hyperseg.layout import Sizes, tensor_layout
-from hyperseg_export.checkpoint.key_map import TensorSource
 from hyperseg_export.modules.swin import relative_position_index
 from hyperseg_runtime.families.hyperseg.prompts import SYSTEM, TEMPLATES
 

@@ -94,7 +94,7 @@ def _attributes(things: Sequence[Thing]) -> Iterator[Expression]:
 def _plurals(things: Sequence[Thing]) -> Iterator[Expression]:
     for description in descriptions(things, most=2):
         targets = description.find(things)
-        if 2 <= len(targets) and description != Description():
+        if len(targets) >= 2 and description != Description():
             yield Expression(f"all {description.words(plural=True)}", "plural", targets)
 
 
