@@ -54,9 +54,9 @@ TRAINED = Sizes(
 )
 
 
-def trained_sizes(token_rows: int) -> Sizes:
-    """`TRAINED` with the rows that a vocabulary needs."""
-    return replace(TRAINED, token_rows=token_rows, logit_rows=token_rows)
+def with_vocabulary(sizes: Sizes, token_rows: int) -> Sizes:
+    """`sizes` with the rows that a vocabulary needs."""
+    return replace(sizes, token_rows=token_rows, logit_rows=token_rows)
 
 
 VISION = (
@@ -93,6 +93,7 @@ TOGETHER_STAGE = Stage(
 class Recipe:
     """Batches are scenes of one step; expressions and questions are counted for each of them."""
 
+    sizes: Sizes = TRAINED
     scenes: int = 8000
     seed: int = 0
     vision: Stage = VISION_STAGE
@@ -115,12 +116,19 @@ class Training:
 
     def __init__(self, folder: Path, recipe: Recipe, tell: Tell) -> None:
         self.folder, self.recipe, self.tell = folder, recipe, tell
-        self.vocabulary = Vocabulary.make(folder / "tokenizer", TRAINED.max_positions)
-        self.sizes = trained_sizes(self.vocabulary.rows)
+        self.vocabulary = Vocabulary.make(folder / "tokenizer", recipe.sizes.max_positions)
+        self.sizes = with_vocabulary(recipe.sizes, self.vocabulary.rows)
         torch.manual_seed(recipe.seed)
         self.trainee = Trainee(initial_tensors(self.sizes, recipe.seed), Auxiliaries(self.sizes))
         self.network = Network(self.sizes, self.trainee.tensors, self.vocabulary.special_ids)
         self.scenes = self._scenes()
+        self.save_every_s, self.report_every = 120.0, 50
+        self._store: FeatureStore | None = None
+        self._stages: dict[str, tuple[Stage, Losses]] = {
+            recipe.vision.name: (recipe.vision, self._vision_losses),
+            recipe.language.name: (recipe.language, self._language_losses),
+            recipe.together.name: (recipe.together, self._together_losses),
+        }
 
     def _scenes(self) -> SceneArrays:
         count = self.recipe.scenes
@@ -132,30 +140,31 @@ class Training:
         )
 
     def run(self) -> None:
-        self._stage(self.recipe.vision, self._vision_losses)
-        if self.recipe.language.name not in finished_stages(self.folder):
-            self._load_finished()
-            self.store = FeatureStore.of(self.network, self.scenes, self._tell_some("features", len(self.scenes)))
-            self._stage(self.recipe.language, self._language_losses)
-        self._stage(self.recipe.together, self._together_losses)
+        """All stages that are not behind yet."""
+        for stage in (self.recipe.vision, self.recipe.language, self.recipe.together):
+            if stage.name not in finished_stages(self.folder):
+                self.run_stage(stage.name)
+
+    def run_stage(self, name: str) -> None:
+        """One stage from where it stopped, or from the end of the one before."""
+        stage, losses = self._stages[name]
+        if name == self.recipe.language.name:
+            self._load_last()
+            tell = self._tell_some("features", len(self.scenes))
+            self._store = FeatureStore.of(self.network, self.scenes, tell)
+        run_stage(
+            stage, self.trainee, losses, self.folder, lambda step, means: self.tell(name, step, stage.steps, means),
+            self.save_every_s, self.report_every,
+        )  # fmt: skip
+        self._store = None
 
     def _tell_some(self, what: str, count: int) -> Callable[[int], None]:
         return lambda done: self.tell(what, done, count, {}) if done % 800 == 0 else None
 
-    def _load_finished(self) -> None:
+    def _load_last(self) -> None:
         """The tensors of the last state, whatever stage it is of."""
-        self.trainee.load(torch.load(self.folder / STATE, weights_only=True))
-
-    def _stage(self, stage: Stage, losses: Losses) -> None:
-        if stage.name in finished_stages(self.folder):
-            return
-        run_stage(
-            stage,
-            self.trainee,
-            losses,
-            self.folder,
-            lambda step, means: self.tell(stage.name, step, stage.steps, means),
-        )
+        if (self.folder / STATE).exists():
+            self.trainee.load(torch.load(self.folder / STATE, weights_only=True))
 
     def _draw(self, stage: Stage, step: int) -> np.random.Generator:
         """Source of everything random in a step: it follows from seed, stage and step alone."""
@@ -170,11 +179,12 @@ class Training:
     def _language_losses(self, step: int) -> Mapping[str, Tensor]:
         recipe, generator = self.recipe, self._draw(self.recipe.language, step)
         rows = generator.integers(len(self.scenes), size=recipe.language_batch)
-        targets = Targets.of(self.scenes, rows)
-        vision, coverage = self.store.vision(rows), self.store.coverage[rows].float() / 16
+        assert self._store is not None
+        targets, store = Targets.of(self.scenes, rows), self._store
+        vision, coverage = store.vision(rows), store.coverage[rows].float() / 16
         losses = self._expression_losses(vision, targets, rows, generator, coverage)
         others = generator.integers(len(self.scenes), size=recipe.questions_batch)
-        return {**losses, **self._question_losses(self.store.vision(others), others, generator)}
+        return {**losses, **self._question_losses(store.vision(others), others, generator)}
 
     def _together_losses(self, step: int) -> Mapping[str, Tensor]:
         recipe, generator = self.recipe, self._draw(self.recipe.together, step)

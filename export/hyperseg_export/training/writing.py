@@ -6,17 +6,17 @@ from pathlib import Path
 
 import torch
 
-from hyperseg_export.families.hyperseg.layout import tensor_layout
+from hyperseg_export.families.hyperseg.layout import Sizes, tensor_layout
 from hyperseg_export.families.hyperseg.tiny import write_tensors
 from hyperseg_export.training.network import TensorTable
-from hyperseg_export.training.recipe import TRAINED, trained_sizes
+from hyperseg_export.training.recipe import TRAINED, with_vocabulary
 from hyperseg_export.training.trainer import STATE
 from hyperseg_export.training.vocabulary import Vocabulary
 from hyperseg_runtime.errors import InputError, OutputError
 from hyperseg_runtime.files import explained, replace_folder
 
 
-def write_trained(training: Path, directory: Path, overwrite: bool = False) -> None:
+def write_trained(training: Path, directory: Path, overwrite: bool = False, trained: Sizes = TRAINED) -> None:
     """Write the tensors of the last state, in the published types, with config.json and the tokenizer's files.
 
     The folder appears whole or not at all. Raises InputError if nothing was trained yet, OutputError if it exists.
@@ -31,7 +31,7 @@ def write_trained(training: Path, directory: Path, overwrite: bool = False) -> N
         staging = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
         try:
             staging.chmod(0o755)
-            sizes = trained_sizes(Vocabulary.make(staging, TRAINED.max_positions).rows)
+            sizes = with_vocabulary(trained, Vocabulary.make(staging, trained.max_positions).rows)
             tensors = {name: state["tensors"][name].to(dtype) for name, _, dtype in tensor_layout(sizes)}
             write_tensors(staging, TensorTable(tensors), sizes)
             replace_folder(staging, directory)
