@@ -93,7 +93,7 @@ def read_together(prompts: Sequence[Sequence[Prompt]], dims: HypersegDimensions)
                 visual[row, span] = first[slot.kind] + np.arange(slot.length)
             start += slot.length
     arrays = (token_ids, visual, positions, mask)
-    ids, seen, places, allowed = (torch.from_numpy(array) for array in arrays)
+    ids, seen, places, allowed = (torch.as_tensor(array) for array in arrays)
     return Reading(ids, seen, places, allowed, packed)
 
 

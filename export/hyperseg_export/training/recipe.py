@@ -17,7 +17,7 @@ from hyperseg_export.training.language_stage import ask_expressions, expression_
 from hyperseg_export.training.network import Network, Vision
 from hyperseg_export.training.scenes import SceneArrays, scene_arrays
 from hyperseg_export.training.targets import Targets, network_inputs
-from hyperseg_export.training.trainer import STATE, Losses, Stage, Trainee, finished_stages, run_stage
+from hyperseg_export.training.trainer import STATE, Losses, Stage, Trainee, finished_stages, load_state, run_stage
 from hyperseg_export.training.vision_stage import feature_losses, vision_losses
 from hyperseg_export.training.vocabulary import Vocabulary
 
@@ -80,12 +80,12 @@ FIRST_SEED = 1_000_000
 """Seeds of training scenes start here; those below are for testing."""
 
 
-VISION_STAGE = Stage("vision", steps=1500, rate=2e-3, trained=VISION, weights={"scores": 0.5})
+VISION_STAGE = Stage("vision", steps=1250, rate=2e-3, trained=VISION, weights={"scores": 0.5})
 LANGUAGE_STAGE = Stage(
-    "language", steps=3500, rate=1.5e-3, trained=READING, weights={**CODES, "scores": 0.5, "answers": 0.5}
+    "language", steps=2600, rate=1.5e-3, trained=READING, weights={**CODES, "scores": 0.5, "answers": 0.5}
 )
 TOGETHER_STAGE = Stage(
-    "together", steps=1500, rate=8e-4, trained=("",), weights={**CODES, **FEATURES, "scores": 0.5, "answers": 0.5}
+    "together", steps=1300, rate=8e-4, trained=("",), weights={**CODES, **FEATURES, "scores": 0.5, "answers": 0.5}
 )
 
 
@@ -112,14 +112,20 @@ Tell = Callable[[str, int, int, Mapping[str, float]], None]
 
 
 class Training:
-    """One run in one folder; stopping it at any point and calling `run` again gives the same tensors."""
+    """One run in one folder; stopping it at any point and calling `run` again gives the same tensors.
+
+    Works on torch's default device.
+    """
 
     def __init__(self, folder: Path, recipe: Recipe, tell: Tell) -> None:
         self.folder, self.recipe, self.tell = folder, recipe, tell
         self.vocabulary = Vocabulary.make(folder / "tokenizer", recipe.sizes.max_positions)
         self.sizes = with_vocabulary(recipe.sizes, self.vocabulary.rows)
         torch.manual_seed(recipe.seed)
-        self.trainee = Trainee(initial_tensors(self.sizes, recipe.seed), Auxiliaries(self.sizes))
+        with torch.device("cpu"):
+            made = initial_tensors(self.sizes, recipe.seed)
+        initial = {name: tensor.to(torch.get_default_device()) for name, tensor in made.items()}
+        self.trainee = Trainee(initial, Auxiliaries(self.sizes))
         self.network = Network(self.sizes, self.trainee.tensors, self.vocabulary.special_ids)
         self.scenes = self._scenes()
         self.save_every_s, self.report_every = 120.0, 50
@@ -164,7 +170,7 @@ class Training:
     def _load_last(self) -> None:
         """The tensors of the last state, whatever stage it is of."""
         if (self.folder / STATE).exists():
-            self.trainee.load(torch.load(self.folder / STATE, weights_only=True))
+            self.trainee.load(load_state(self.folder))
 
     def _draw(self, stage: Stage, step: int) -> np.random.Generator:
         """Source of everything random in a step: it follows from seed, stage and step alone."""
@@ -173,7 +179,7 @@ class Training:
     def _vision_losses(self, step: int) -> Mapping[str, Tensor]:
         generator = self._draw(self.recipe.vision, step)
         rows = generator.integers(len(self.scenes), size=self.recipe.vision_batch)
-        noise = torch.Generator().manual_seed(int(generator.integers(2**62)))
+        noise = torch.Generator(torch.get_default_device()).manual_seed(int(generator.integers(2**62)))
         return vision_losses(self.network, self.trainee.auxiliaries, self.scenes, rows, noise)
 
     def _language_losses(self, step: int) -> Mapping[str, Tensor]:

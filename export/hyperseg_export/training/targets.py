@@ -27,9 +27,9 @@ class Targets:
     @classmethod
     def of(cls, scenes: SceneArrays, rows: np.ndarray) -> "Targets":
         return cls(
-            torch.from_numpy(scenes.labels[rows].astype(np.int64)),
-            torch.from_numpy(scenes.attributes[rows].astype(np.int64)),
-            torch.from_numpy(scenes.centres[rows]),
+            torch.as_tensor(scenes.labels[rows].astype(np.int64)),
+            torch.as_tensor(scenes.attributes[rows].astype(np.int64)),
+            torch.as_tensor(scenes.centres[rows]),
         )
 
     @property
@@ -77,4 +77,4 @@ def network_inputs(images: np.ndarray, image_px: int, clip_image_px: int) -> tup
     """(B, S, S, 3) uint8 -> what the two encoders take, preprocessed as at inference."""
     large = np.stack([longest_side_square(image, image_px)[0] for image in images])
     small = np.stack([plain_square(image, clip_image_px) for image in images])
-    return torch.from_numpy(large), torch.from_numpy(small)
+    return torch.as_tensor(large), torch.as_tensor(small)

@@ -76,7 +76,8 @@ def run_stage(
     ]
     optimiser = torch.optim.AdamW(groups, lr=stage.rate, betas=(0.9, 0.98))
     first = _resume(stage, trainee, optimiser, folder)
-    started = saved = time.monotonic()
+    cpu_before = cpu_seconds(folder) - time.process_time()
+    saved = time.monotonic()
     recent: list[dict[str, float]] = []
     for step in range(first, stage.steps):
         for group in optimiser.param_groups:
@@ -93,11 +94,11 @@ def run_stage(
             means = mean_of(recent)
             tell(step + 1, means)
             with (folder / LOG).open("a") as log:
-                entry = {"stage": stage.name, "step": step + 1, "seconds": round(now - started, 1)}
+                entry = {"stage": stage.name, "step": step + 1, "cpu_s": round(cpu_before + time.process_time(), 1)}
                 log.write(json.dumps({**entry, **{n: round(v, 4) for n, v in means.items()}}) + "\n")
             recent = []
         if now - saved > save_every_s or step + 1 == stage.steps:
-            _save(stage, trainee, optimiser, step + 1, folder)
+            _save(stage, trainee, optimiser, step + 1, folder, cpu_before + time.process_time())
             saved = now
 
 
@@ -121,15 +122,17 @@ def finished_stages(folder: Path) -> list[str]:
     """Names of the stages that `folder` has behind it."""
     if not (folder / STATE).exists():
         return []
-    state = torch.load(folder / STATE, weights_only=True)
+    state = load_state(folder)
     return [*state["finished"], *([state["stage"]] if state["step"] >= state["steps"] else [])]
 
 
-def _save(stage: Stage, trainee: Trainee, optimiser: torch.optim.Optimizer, step: int, folder: Path) -> None:
+def _save(
+    stage: Stage, trainee: Trainee, optimiser: torch.optim.Optimizer, step: int, folder: Path, cpu_s: float
+) -> None:
     finished = [name for name in finished_stages(folder) if name != stage.name]
     state = {
         **trainee.state(), "optimiser": optimiser.state_dict(),
-        "stage": stage.name, "step": step, "steps": stage.steps, "finished": finished,
+        "stage": stage.name, "step": step, "steps": stage.steps, "finished": finished, "cpu_s": cpu_s,
     }  # fmt: skip
     data = io.BytesIO()
     torch.save(state, data)
@@ -140,9 +143,20 @@ def _resume(stage: Stage, trainee: Trainee, optimiser: torch.optim.Optimizer, fo
     """Load what `folder` holds; returns the first step that is still to do."""
     if not (folder / STATE).exists():
         return 0
-    state = torch.load(folder / STATE, weights_only=True)
+    state = load_state(folder)
     trainee.load(state)
     if state["stage"] != stage.name:
         return 0
     optimiser.load_state_dict(state["optimiser"])
     return int(state["step"])
+
+
+def load_state(folder: Path) -> dict[str, Any]:
+    """What the last save of a training held, on the CPU."""
+    state: dict[str, Any] = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    return state
+
+
+def cpu_seconds(folder: Path) -> float:
+    """Processor time behind the last state, over all processes that went on from each other."""
+    return float(load_state(folder).get("cpu_s", 0)) if (folder / STATE).exists() else 0.0

@@ -4,13 +4,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import torch
-
 from hyperseg_export.families.hyperseg.layout import Sizes, tensor_layout
 from hyperseg_export.families.hyperseg.tiny import write_tensors
 from hyperseg_export.training.network import TensorTable
 from hyperseg_export.training.recipe import TRAINED, with_vocabulary
-from hyperseg_export.training.trainer import STATE
+from hyperseg_export.training.trainer import STATE, load_state
 from hyperseg_export.training.vocabulary import Vocabulary
 from hyperseg_runtime.errors import InputError, OutputError
 from hyperseg_runtime.files import explained, replace_folder
@@ -25,7 +23,7 @@ def write_trained(training: Path, directory: Path, overwrite: bool = False, trai
         raise InputError(f"{training}: expected {STATE}, which training writes; found none; train first")
     if directory.exists() and not overwrite:
         raise OutputError(f"{directory} exists; give another name, or overwrite it")
-    state = torch.load(training / STATE, weights_only=True)
+    state = load_state(training)
     with explained(directory):
         directory.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
