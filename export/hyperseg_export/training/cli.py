@@ -29,7 +29,8 @@ def train(
 
     recipe = load_extra("hyperseg_export.training.recipe", EXTRA)
     torch.set_num_threads(threads)
-    torch.set_default_device(device)
+    if device != "cpu":  # what intercepts every call costs a little
+        torch.set_default_device(device)
     folder.mkdir(parents=True, exist_ok=True)
     plan = recipe.Recipe(seed=seed)
     for name, steps in (("language", language_steps), ("together", together_steps)):

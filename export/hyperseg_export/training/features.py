@@ -29,12 +29,12 @@ class FeatureStore:
 
     @classmethod
     def of(
-        cls, network: Network, scenes: SceneArrays, tell: Callable[[int], None] = lambda done: None
+        cls, network: Network, scenes: SceneArrays, count: int, tell: Callable[[int], None] = lambda done: None
     ) -> "FeatureStore":
-        """About 200 KB a scene at the sizes of the recipe."""
+        """The first `count` scenes: about 200 KB each at the sizes of the recipe."""
         kept: list[list[Tensor]] = []
-        for start in range(0, len(scenes), BATCH):
-            rows = np.arange(start, min(start + BATCH, len(scenes)))
+        for start in range(0, count, BATCH):
+            rows = np.arange(start, min(start + BATCH, count))
             inputs = network_inputs(scenes.images[rows], network.dims.image_px, network.dims.clip_image_px)
             with torch.no_grad():
                 vision = network.see(*inputs)

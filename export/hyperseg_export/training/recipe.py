@@ -60,16 +60,17 @@ def with_vocabulary(sizes: Sizes, token_rows: int) -> Sizes:
 
 
 VISION = (
-    "model.vision_tower", "model.mm_projector", "temporal_query", "local_project", "level_embed.", "mgvp_layers",
-    "expanded_seg_query_project", "pixel_decoder", "predictor", "seg_query_projector", "SEG_token_projector",
+    "model.vision_tower", "model.vision_tower_mask", "model.mm_projector", "temporal_query", "local_project",
+    "level_embed", "mgvp_layers", "expanded_seg_query_project", "pixel_decoder", "predictor", "seg_query_projector",
+    "SEG_token_projector",
 )  # fmt: skip
-"""Prefixes of what the vision stage trains."""
+"""Parts that the vision stage trains."""
 
 READING = (
-    "predictor", "seg_query", "SEG_token_projector", "model.layers", "model.embed_tokens", "model.final_layernorm",
-    "lm_head", "temporal_query_project",
+    "seg_query", "model.layers", "model.embed_tokens", "model.final_layernorm", "lm_head", "temporal_query_project",
 )  # fmt: skip
-"""Prefixes of what the language stage trains; what it sees stays as it is, so it is computed once."""
+"""Parts that the language stage trains. What it sees stays as it is, so that is computed once; what decodes its hidden
+states too, since the first ones mean nothing yet and would spoil it."""
 
 CODES = {"query_code": 0.5, "condition_code": 0.5, "query_head": 0.5, "condition_head": 0.5, "memory": 0.2}
 
@@ -85,7 +86,7 @@ LANGUAGE_STAGE = Stage(
     "language", steps=2600, rate=1.5e-3, trained=READING, weights={**CODES, "scores": 0.5, "answers": 0.5}
 )
 TOGETHER_STAGE = Stage(
-    "together", steps=1300, rate=8e-4, trained=("",), weights={**CODES, **FEATURES, "scores": 0.5, "answers": 0.5}
+    "together", steps=1300, rate=8e-4, trained=None, weights={**CODES, **FEATURES, "scores": 0.5, "answers": 0.5}
 )
 
 
@@ -99,6 +100,8 @@ class Recipe:
     vision: Stage = VISION_STAGE
     vision_batch: int = 16
     language: Stage = LANGUAGE_STAGE
+    language_scenes: int = 4000
+    """The first of all: what is seen in them is kept in memory."""
     language_batch: int = 8
     expressions: int = 8
     questions_batch: int = 8
@@ -156,8 +159,8 @@ class Training:
         stage, losses = self._stages[name]
         if name == self.recipe.language.name:
             self._load_last()
-            tell = self._tell_some("features", len(self.scenes))
-            self._store = FeatureStore.of(self.network, self.scenes, tell)
+            tell = self._tell_some("features", self.recipe.language_scenes)
+            self._store = FeatureStore.of(self.network, self.scenes, self.recipe.language_scenes, tell)
         run_stage(
             stage, self.trainee, losses, self.folder, lambda step, means: self.tell(name, step, stage.steps, means),
             self.save_every_s, self.report_every,
@@ -184,12 +187,12 @@ class Training:
 
     def _language_losses(self, step: int) -> Mapping[str, Tensor]:
         recipe, generator = self.recipe, self._draw(self.recipe.language, step)
-        rows = generator.integers(len(self.scenes), size=recipe.language_batch)
+        rows = generator.integers(recipe.language_scenes, size=recipe.language_batch)
         assert self._store is not None
         targets, store = Targets.of(self.scenes, rows), self._store
         vision, coverage = store.vision(rows), store.coverage[rows].float() / 16
         losses = self._expression_losses(vision, targets, rows, generator, coverage)
-        others = generator.integers(len(self.scenes), size=recipe.questions_batch)
+        others = generator.integers(recipe.language_scenes, size=recipe.questions_batch)
         return {**losses, **self._question_losses(store.vision(others), others, generator)}
 
     def _together_losses(self, step: int) -> Mapping[str, Tensor]:

@@ -28,14 +28,17 @@ class Stage:
     name: str
     steps: int
     rate: float
-    trained: tuple[str, ...]
-    """Prefixes of the published tensors that learn; the auxiliaries always do."""
+    trained: tuple[str, ...] | None
+    """Published tensors that learn, by name or by the part they belong to; None: all. The auxiliaries always do."""
     weights: Mapping[str, float] = field(default_factory=dict)
     warmup: int = 60
     decay: float = 0.02
     clip: float = 1.0
     final: float = 0.03
     """Part of `rate` at the end of the cosine."""
+
+    def trains(self, name: str) -> bool:
+        return self.trained is None or any(name == part or name.startswith(f"{part}.") for part in self.trained)
 
 
 @dataclass
@@ -66,7 +69,7 @@ def run_stage(
     depends on its number alone.
     """
     learning = [
-        tensor.requires_grad_(name.startswith(stage.trained) and tensor.is_floating_point())
+        tensor.requires_grad_(stage.trains(name) and tensor.is_floating_point())
         for name, tensor in trainee.tensors.items()
     ]
     parameters = [*(t for t in learning if t.requires_grad), *trainee.auxiliaries.parameters()]

@@ -26,6 +26,7 @@ SMALL = Sizes(
 RECIPE = Recipe(
     sizes=SMALL,
     scenes=4,
+    language_scenes=4,
     vision=replace(VISION_STAGE, steps=6, warmup=1, rate=5e-3),
     vision_batch=2,
     language=replace(LANGUAGE_STAGE, steps=6, warmup=1, rate=5e-3),
@@ -111,7 +112,14 @@ def test_the_language_stage_leaves_what_it_sees_alone(
     training.run_stage("language")
     changed = {name for name, tensor in training.trainee.tensors.items() if not torch.equal(before[name], tensor)}
     assert any(name.startswith("model.layers.0") for name in changed)
-    seen = ("model.vision_tower", "pixel_decoder", "mgvp_layers", "model.mm_projector", "temporal_query.")
+    seen = (
+        "model.vision_tower",
+        "pixel_decoder",
+        "predictor",
+        "mgvp_layers",
+        "model.mm_projector",
+        "seg_query_projector",
+    )
     assert not [name for name in changed if name.startswith(seen)]
 
 
