@@ -29,6 +29,7 @@ def train(
 
     recipe = load_extra("hyperseg_export.training.recipe", EXTRA)
     torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # the optimiser's smallest numbers would be slow
     if device != "cpu":  # what intercepts every call costs a little
         torch.set_default_device(device)
     folder.mkdir(parents=True, exist_ok=True)

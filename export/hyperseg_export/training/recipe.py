@@ -77,6 +77,9 @@ CODES = {"query_code": 0.5, "condition_code": 0.5, "query_head": 0.5, "condition
 FEATURES = {"res3": 0.1, "res4": 0.1, "mask_features": 0.2, "offsets": 0.2, "image_tokens": 0.3, "fvp_tokens": 0.3}
 """What is left of the vision stage's losses once masks are learned from words."""
 
+LATENT_NOISE = 0.3
+"""Most that is added to the latents, whose own spread is about 1."""
+
 FIRST_SEED = 1_000_000
 """Seeds of training scenes start here; those below are for testing."""
 
@@ -200,12 +203,19 @@ class Training:
         rows = generator.integers(len(self.scenes), size=recipe.together_batch)
         targets = Targets.of(self.scenes, rows)
         images = network_inputs(self.scenes.images[rows], self.network.dims.image_px, self.network.dims.clip_image_px)
-        vision = self.network.see(*images)
+        noise = torch.Generator(torch.get_default_device()).manual_seed(int(generator.integers(2**62)))
+        vision = self.network.see(*images, latents=self._latents(len(rows), noise))
         return {
             **feature_losses(self.trainee.auxiliaries, vision, targets),
             **self._expression_losses(vision, targets, rows, generator, None),
             **self._question_losses(vision, rows, generator),
         }
+
+    def _latents(self, count: int, noise: torch.Generator) -> Tensor:
+        """First latents made inexact by different amounts, as the memory of the frame before is."""
+        first = self.trainee.tensors["temporal_query"].expand(count, -1, -1)
+        amounts = LATENT_NOISE * torch.rand((count, 1, 1), generator=noise)
+        return first + amounts * torch.randn(first.shape, generator=noise)
 
     def _expression_losses(
         self,
