@@ -55,6 +55,8 @@ class Auxiliaries(nn.Module):
             {
                 "res3": Head(2 * sizes.swin_width),
                 "res4": Head(4 * sizes.swin_width),
+                "encoded_s16": Head(sizes.mask_width),
+                "encoded_s8": Head(sizes.mask_width),
                 "mask_features": Head(sizes.mask_width),
                 "image_tokens": Head(sizes.width),
                 "fvp_tokens": Head(sizes.width),

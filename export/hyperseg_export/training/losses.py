@@ -11,14 +11,27 @@ BACKGROUND_WEIGHT = 0.15
 """Of a place without a thing, against 1 of a place with one: most places have none."""
 
 
+OUTPUT_WEIGHTS = (0.5, 3.0, 1.5, 1.0, 0.5, 0.5)
+"""Of colour, shape, texture, size, column and row: a shape is the hardest to see and would be learned last."""
+
+
 def head_loss(outputs: Tensor, classes: Tensor) -> Tensor:
-    """Cross-entropy of all outputs of a head: (R, sum(OUTPUTS) + 2) against classes (R, 6). A mean over outputs."""
+    """Weighted mean cross-entropy of all outputs of a head: (R, sum(OUTPUTS) + 2) against classes (R, 6)."""
     weight = torch.where(classes[:, 0] > 0, 1.0, BACKGROUND_WEIGHT)
     total = outputs.new_zeros(())
-    for logits, wanted in zip(outputs[:, :-2].split(OUTPUTS, dim=1), classes.unbind(1), strict=True):
+    parts = outputs[:, :-2].split(OUTPUTS, dim=1)
+    for share, logits, wanted in zip(OUTPUT_WEIGHTS, parts, classes.unbind(1), strict=True):
         loss = cross_entropy(logits, wanted, reduction="none", ignore_index=IGNORED)
-        total = total + (loss * weight).sum() / (weight * (wanted != IGNORED)).sum().clamp(min=1e-6)
-    return total / len(OUTPUTS)
+        total = total + share * (loss * weight).sum() / (weight * (wanted != IGNORED)).sum().clamp(min=1e-6)
+    return total / sum(OUTPUT_WEIGHTS)
+
+
+def shapes_right(outputs: Tensor, classes: Tensor) -> Tensor:
+    """Part of the things' places whose shape a head tells; no gradient."""
+    with torch.no_grad():
+        there = classes[:, 1] > 0
+        told = outputs[:, :-2].split(OUTPUTS, dim=1)[1].argmax(1)
+        return (told == classes[:, 1])[there].float().mean()
 
 
 def offset_loss(outputs: Tensor, offsets: Tensor, there: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from hyperseg_export.training.network import Network, Vision
 from hyperseg_export.training.scenes import SceneArrays, scene_arrays
 from hyperseg_export.training.targets import Targets, network_inputs
 from hyperseg_export.training.trainer import STATE, Losses, Stage, Trainee, finished_stages, load_state, run_stage
-from hyperseg_export.training.vision_stage import feature_losses, vision_losses
+from hyperseg_export.training.vision_stage import encoder_losses, feature_losses, vision_losses
 from hyperseg_export.training.vocabulary import Vocabulary
 
 TRAINED = Sizes(
@@ -84,6 +84,9 @@ FIRST_SEED = 1_000_000
 """Seeds of training scenes start here; those below are for testing."""
 
 
+ENCODERS = ("model.vision_tower", "model.vision_tower_mask", "model.mm_projector")
+
+ENCODERS_STAGE = Stage("encoders", steps=800, rate=2e-3, trained=ENCODERS)
 VISION_STAGE = Stage("vision", steps=1250, rate=2e-3, trained=VISION, weights={"scores": 0.5})
 LANGUAGE_STAGE = Stage(
     "language", steps=2600, rate=1.5e-3, trained=READING, weights={**CODES, "scores": 0.5, "answers": 0.5}
@@ -100,6 +103,8 @@ class Recipe:
     sizes: Sizes = TRAINED
     scenes: int = 8000
     seed: int = 0
+    encoders: Stage = ENCODERS_STAGE
+    encoders_batch: int = 16
     vision: Stage = VISION_STAGE
     vision_batch: int = 16
     language: Stage = LANGUAGE_STAGE
@@ -137,6 +142,7 @@ class Training:
         self.save_every_s, self.report_every = 120.0, 50
         self._store: FeatureStore | None = None
         self._stages: dict[str, tuple[Stage, Losses]] = {
+            recipe.encoders.name: (recipe.encoders, self._encoder_losses),
             recipe.vision.name: (recipe.vision, self._vision_losses),
             recipe.language.name: (recipe.language, self._language_losses),
             recipe.together.name: (recipe.together, self._together_losses),
@@ -153,7 +159,7 @@ class Training:
 
     def run(self) -> None:
         """All stages that are not behind yet."""
-        for stage in (self.recipe.vision, self.recipe.language, self.recipe.together):
+        for stage in (self.recipe.encoders, self.recipe.vision, self.recipe.language, self.recipe.together):
             if stage.name not in finished_stages(self.folder):
                 self.run_stage(stage.name)
 
@@ -181,6 +187,11 @@ class Training:
     def _draw(self, stage: Stage, step: int) -> np.random.Generator:
         """Source of everything random in a step: it follows from seed, stage and step alone."""
         return np.random.default_rng((self.recipe.seed, *stage.name.encode(), step))
+
+    def _encoder_losses(self, step: int) -> Mapping[str, Tensor]:
+        generator = self._draw(self.recipe.encoders, step)
+        rows = generator.integers(len(self.scenes), size=self.recipe.encoders_batch)
+        return encoder_losses(self.network, self.trainee.auxiliaries, self.scenes, rows)
 
     def _vision_losses(self, step: int) -> Mapping[str, Tensor]:
         generator = self._draw(self.recipe.vision, step)

@@ -17,7 +17,8 @@ from hyperseg_runtime.files import write_atomically
 
 Losses = Callable[[int], Mapping[str, Tensor]]
 """From the number of the step to losses by name, and what is only `REPORTED`."""
-REPORTED = ("iou", "answers_right")
+REPORTED = ("iou", "right")
+"""How the names of such figures end."""
 STATE, LOG = "state.pt", "log.jsonl"
 
 
@@ -55,7 +56,7 @@ class Trainee:
         with torch.no_grad():
             for name, tensor in state["tensors"].items():
                 self.tensors[name].copy_(tensor)
-        self.auxiliaries.load_state_dict(state["auxiliaries"])
+        self.auxiliaries.load_state_dict(state["auxiliaries"], strict=False)
 
 
 def run_stage(
@@ -86,7 +87,9 @@ def run_stage(
         for group in optimiser.param_groups:
             group["lr"] = stage.rate * schedule(step, stage)
         made = losses(step)
-        total = torch.stack([stage.weights.get(n, 1.0) * loss for n, loss in made.items() if n not in REPORTED]).sum()
+        total = torch.stack(
+            [stage.weights.get(n, 1.0) * loss for n, loss in made.items() if not n.endswith(REPORTED)]
+        ).sum()
         optimiser.zero_grad(set_to_none=True)
         total.backward()
         torch.nn.utils.clip_grad_norm_(parameters, stage.clip)

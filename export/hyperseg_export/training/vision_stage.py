@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hyperseg_export.training.auxiliary import Auxiliaries
-from hyperseg_export.training.losses import head_loss, mask_losses, mean_and_best, offset_loss, soft_iou
+from hyperseg_export.training.losses import head_loss, mask_losses, mean_and_best, offset_loss, shapes_right, soft_iou
 from hyperseg_export.training.network import Network, Vision
 from hyperseg_export.training.scenes import SceneArrays
 from hyperseg_export.training.targets import Targets, network_inputs
@@ -39,25 +39,58 @@ def vision_losses(
     }
 
 
-def feature_losses(auxiliaries: Auxiliaries, vision: Vision, targets: Targets) -> dict[str, Tensor]:
-    """What each place's features tell of the thing there."""
-    maps = {"res3": vision.maps[1], "res4": vision.maps[2], "mask_features": vision.mask_features}
-    features = {name: x.flatten(2).transpose(1, 2) for name, x in maps.items()}
-    features["image_tokens"] = vision.image_tokens
+def encoder_losses(
+    network: Network, auxiliaries: Auxiliaries, scenes: SceneArrays, rows: np.ndarray
+) -> Mapping[str, Tensor]:
+    """The stage before: the two encoders alone."""
+    targets = Targets.of(scenes, rows)
+    images, images_clip = network_inputs(scenes.images[rows], network.dims.image_px, network.dims.clip_image_px)
+    _, res3, res4, _ = network.run("image_encoder", images)
+    (image_tokens,) = network.run("clip_encoder", images_clip)
+    return place_losses(
+        auxiliaries, {"res3": as_rows(res3), "res4": as_rows(res4), "image_tokens": image_tokens}, targets
+    )
+
+
+def as_rows(x: Tensor) -> Tensor:
+    """Map (B, C, h, w) -> (B, h * w, C)"""
+    return x.flatten(2).transpose(1, 2)
+
+
+def place_losses(auxiliaries: Auxiliaries, features: Mapping[str, Tensor], targets: Targets) -> dict[str, Tensor]:
+    """What features (B, P, C) on a square grid tell of the thing at each place."""
     losses: dict[str, Tensor] = {}
     for name, rows in features.items():
-        size = round(rows.shape[1] ** 0.5)
-        labels = targets.sampled(size)
-        outputs = auxiliaries.heads[name](rows).flatten(0, 1)
-        losses[name] = head_loss(outputs, targets.at(labels).flatten(0, 1))
-        if name == "mask_features":
-            axis = (torch.arange(size) + 0.5) / size
-            here = torch.stack((axis.repeat(size), axis.repeat_interleave(size)), dim=1)
-            offsets = targets.centres_at(labels) - here
-            losses["offsets"] = offset_loss(outputs, offsets.flatten(0, 1), labels.flatten() > 0)
+        labels = targets.sampled(round(rows.shape[1] ** 0.5))
+        outputs, classes = auxiliaries.heads[name](rows).flatten(0, 1), targets.at(labels).flatten(0, 1)
+        losses[name] = head_loss(outputs, classes)
+        losses[f"{name} shapes right"] = shapes_right(outputs, classes)
+    return losses
+
+
+def feature_losses(auxiliaries: Auxiliaries, vision: Vision, targets: Targets) -> dict[str, Tensor]:
+    """What each place's features tell of the thing there."""
+    features = {
+        "res3": as_rows(vision.maps[1]),
+        "res4": as_rows(vision.maps[2]),
+        "encoded_s16": as_rows(vision.decoded[5]),
+        "encoded_s8": as_rows(vision.decoded[6]),
+        "mask_features": as_rows(vision.mask_features),
+        "image_tokens": vision.image_tokens,
+    }
+    losses = place_losses(auxiliaries, features, targets)
+    size = vision.mask_features.shape[-1]
+    labels = targets.sampled(size)
+    axis = (torch.arange(size) + 0.5) / size
+    here = torch.stack((axis.repeat(size), axis.repeat_interleave(size)), dim=1)
+    offsets = targets.centres_at(labels) - here
+    outputs = auxiliaries.heads["mask_features"](features["mask_features"]).flatten(0, 1)
+    losses["offsets"] = offset_loss(outputs, offsets.flatten(0, 1), labels.flatten() > 0)
     cells = targets.in_cells(round(vision.fvp_tokens.shape[1] ** 0.5))
     outputs = auxiliaries.heads["fvp_tokens"](vision.fvp_tokens).flatten(0, 1)
-    losses["fvp_tokens"] = head_loss(outputs, targets.at(cells).flatten(0, 1))
+    classes = targets.at(cells).flatten(0, 1)
+    losses["fvp_tokens"] = head_loss(outputs, classes)
+    losses["fvp_tokens shapes right"] = shapes_right(outputs, classes)
     return losses
 
 
