@@ -11,7 +11,14 @@ from torch import Tensor
 from hyperseg_export.checkpoint.folder import Checkpoint
 from hyperseg_export.families.hyperseg.layout import Sizes, tensor_layout
 from hyperseg_export.opening import open_checkpoint
-from hyperseg_export.training.recipe import LANGUAGE_STAGE, TOGETHER_STAGE, VISION_STAGE, Recipe, Training
+from hyperseg_export.training.recipe import (
+    ENCODERS_STAGE,
+    LANGUAGE_STAGE,
+    TOGETHER_STAGE,
+    VISION_STAGE,
+    Recipe,
+    Training,
+)
 from hyperseg_export.training.trainer import LOG, STATE, finished_stages
 from hyperseg_export.training.writing import write_trained
 from hyperseg_runtime.errors import InputError, OutputError
@@ -27,6 +34,8 @@ RECIPE = Recipe(
     sizes=SMALL,
     scenes=4,
     language_scenes=4,
+    encoders=replace(ENCODERS_STAGE, steps=4, warmup=1, rate=5e-3),
+    encoders_batch=2,
     vision=replace(VISION_STAGE, steps=6, warmup=1, rate=5e-3),
     vision_batch=2,
     language=replace(LANGUAGE_STAGE, steps=6, warmup=1, rate=5e-3),
@@ -62,7 +71,11 @@ def tensors(folder: Path) -> dict[str, Tensor]:
 
 def test_losses_fall(trained: tuple[Path, dict[str, list[Mapping[str, float]]]]) -> None:
     _, told = trained
-    for stage, losses in (("vision", ("mask_features", "masks")), ("language", ("query_code", "answers"))):
+    for stage, losses in (
+        ("encoders", ("res3",)),
+        ("vision", ("mask_features", "masks")),
+        ("language", ("query_code", "answers")),
+    ):
         for loss in losses:
             assert told[stage][-1][loss] < told[stage][0][loss]
 
@@ -71,8 +84,8 @@ def test_all_stages_are_behind_and_the_log_has_a_line_a_step(
     trained: tuple[Path, dict[str, list[Mapping[str, float]]]],
 ) -> None:
     folder, _ = trained
-    assert finished_stages(folder) == ["vision", "language", "together"]
-    assert len((folder / LOG).read_text().splitlines()) == 14
+    assert finished_stages(folder) == ["encoders", "vision", "language", "together"]
+    assert len((folder / LOG).read_text().splitlines()) == 18
 
 
 @pytest.mark.parametrize("stage", ["vision", "language"])
@@ -107,6 +120,7 @@ def test_the_language_stage_leaves_what_it_sees_alone(
     trained: tuple[Path, dict[str, list[Mapping[str, float]]]], tmp_path: Path
 ) -> None:
     training = Training(tmp_path, RECIPE, lambda stage, step, steps, means: None)
+    training.run_stage("encoders")
     training.run_stage("vision")
     before = {name: tensor.detach().clone() for name, tensor in training.trainee.tensors.items()}
     training.run_stage("language")
