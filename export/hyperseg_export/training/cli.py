@@ -19,6 +19,9 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of first weights and of the order of scenes.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, or a GPU as torch names it.")] = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    start: Annotated[
+        Path | None, typer.Option(help="Checkpoint written by `write`, to train its last stage once more.")
+    ] = None,
     language_steps: Annotated[int | None, typer.Option(min=1, help="Steps of the second stage.")] = None,
     together_steps: Annotated[int | None, typer.Option(min=1, help="Steps of the third stage.")] = None,
 ) -> None:
@@ -33,6 +36,8 @@ def train(
     if device != "cpu":  # what intercepts every call costs a little
         torch.set_default_device(device)
     folder.mkdir(parents=True, exist_ok=True)
+    if start is not None:
+        load_extra("hyperseg_export.training.writing", EXTRA).start_from(folder, start)
     plan = recipe.Recipe(seed=seed)
     for name, steps in (("language", language_steps), ("together", together_steps)):
         if steps is not None:

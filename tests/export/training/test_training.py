@@ -20,8 +20,8 @@ from hyperseg_export.training.recipe import (
     Training,
 )
 from hyperseg_export.training.trainer import LOG, STATE, finished_stages
-from hyperseg_export.training.writing import write_trained
-from hyperseg_runtime.errors import InputError, OutputError
+from hyperseg_export.training.writing import start_from, write_trained
+from hyperseg_runtime.errors import CheckpointError, InputError, OutputError
 
 SMALL = Sizes(
     image_px=64, context=384, width=32, mlp_width=32, layers=1, heads=2, max_positions=512, clip_width=24,
@@ -152,6 +152,28 @@ def test_what_was_trained_is_written_in_the_published_layout(
     assert opened.tokenizer.get_vocab_size() == rows
     for name, tensor in torch.load(folder / STATE, weights_only=True)["tensors"].items():
         assert torch.equal(stored.tensor(name), tensor.to(layout[name][1]))
+
+
+def test_a_written_checkpoint_can_be_trained_on(
+    trained: tuple[Path, dict[str, list[Mapping[str, float]]]], tmp_path: Path
+) -> None:
+    folder, _ = trained
+    write_trained(folder, tmp_path / "checkpoint", trained=SMALL)
+    start_from(tmp_path / "more", tmp_path / "checkpoint")
+    assert finished_stages(tmp_path / "more") == ["encoders", "vision", "language"]
+    assert list(train(tmp_path / "more")) == ["together"]
+    before, after = tensors(folder), tensors(tmp_path / "more")
+    changed = [name for name in before if not torch.allclose(before[name], after[name], atol=1e-2)]
+    assert not [name for name in changed if name.startswith("model.layers")]  # a few small steps away
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_training_on_needs_a_checkpoint_of_its_own_and_an_empty_folder(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"expected auxiliaries\.safetensors"):
+        start_from(tmp_path, tiny_checkpoint)
+    (tmp_path / STATE).touch()
+    with pytest.raises(OutputError, match="holds a training already"):
+        start_from(tmp_path, tiny_checkpoint)
 
 
 def test_a_checkpoint_is_written_only_from_a_training_and_over_nothing(tmp_path: Path) -> None:
