@@ -22,8 +22,9 @@ def train(
     start: Annotated[
         Path | None, typer.Option(help="Checkpoint written by `write`, to train its last stage once more.")
     ] = None,
-    language_steps: Annotated[int | None, typer.Option(min=1, help="Steps of the second stage.")] = None,
-    together_steps: Annotated[int | None, typer.Option(min=1, help="Steps of the third stage.")] = None,
+    language_steps: Annotated[int | None, typer.Option(min=1, help="Steps of the stage that learns to read.")] = None,
+    masks_steps: Annotated[int | None, typer.Option(min=1, help="Steps of the stage after it.")] = None,
+    together_steps: Annotated[int | None, typer.Option(min=1, help="Steps of the last stage.")] = None,
 ) -> None:
     """Train in FOLDER, or go on where it was stopped: the result is the same."""
     import dataclasses
@@ -39,7 +40,7 @@ def train(
     if start is not None:
         load_extra("hyperseg_export.training.writing", EXTRA).start_from(folder, start)
     plan = recipe.Recipe(seed=seed)
-    for name, steps in (("language", language_steps), ("together", together_steps)):
+    for name, steps in (("language", language_steps), ("masks", masks_steps), ("together", together_steps)):
         if steps is not None:
             plan = dataclasses.replace(plan, **{name: dataclasses.replace(getattr(plan, name), steps=steps)})
 

@@ -10,12 +10,11 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from hyperseg_bench.quality.datasets.shapes.expressions import Expression
 from hyperseg_bench.quality.datasets.shapes.questions import Question
-from hyperseg_export.training.auxiliary import Auxiliaries
+from hyperseg_export.training.auxiliary import OUTPUTS, Auxiliaries
 from hyperseg_export.training.losses import head_loss
 from hyperseg_export.training.network import Network, Vision
 from hyperseg_export.training.reading import Reading, answered_prompt, expression_prompts, read_together
 from hyperseg_export.training.targets import IGNORED, Targets
-from hyperseg_export.training.vision_stage import decoding_losses
 from hyperseg_runtime.families.hyperseg.prompts import Task
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 from hyperseg_runtime.llm.prompt import SlotKind
@@ -54,9 +53,13 @@ def ask_expressions(
     return Asked(read_together(prompts, dims), chosen)
 
 
-def expression_losses(
-    network: Network, auxiliaries: Auxiliaries, vision: Vision, targets: Targets, asked: Asked, coverage: Tensor | None
-) -> dict[str, Tensor]:
+def code_losses(
+    network: Network, auxiliaries: Auxiliaries, vision: Vision, targets: Targets, asked: Asked
+) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor]]:
+    """How far the language model is from the oracle; and its hidden states, queries (B, K, Q, D), conditions (B, K, D).
+
+    Both tell what the expression means in two ways: as the oracle's code, and through heads.
+    """
     hidden = asked.reading.hidden_states(network, vision)
     rows = asked.reading.rows(SlotKind.MASK_QUERIES)  # (B, K, Q)
     batch = torch.arange(len(rows))[:, None, None]
@@ -67,14 +70,24 @@ def expression_losses(
     wanted = codes.unsqueeze(2) + auxiliaries.query_offsets.detach()
     told = auxiliaries.heads["queries"](queries).flatten(0, 2)
     first = auxiliaries.heads["conditions"](conditions).flatten(0, 1)
-    return {
-        **decoding_losses(network, vision, queries, conditions, targets, asked.chosen, coverage),
+    losses = {
         "query_code": mse_loss(queries, wanted),
         "condition_code": mse_loss(conditions, codes),
         "query_head": head_loss(told, classes.unsqueeze(2).expand(*rows.shape, -1).flatten(0, 2)),
         "condition_head": head_loss(first, classes.flatten(0, 1)),
         "memory": mse_loss(memory, network.tensors["temporal_query"].detach().expand_as(memory)),
+        "target right": places_right(told, classes, rows.shape[2]),
     }
+    return losses, (queries, conditions)
+
+
+def places_right(told: Tensor, classes: Tensor, queries: int) -> Tensor:
+    """How often the first query's head tells column and row of a single target; no gradient."""
+    with torch.no_grad():
+        first = told.unflatten(0, (-1, queries))[:, 0, :-2].split(OUTPUTS, dim=1)[-2:]
+        wanted = classes.flatten(0, 1)[:, -2:]
+        right = torch.stack([part.argmax(1) == wanted[:, axis] for axis, part in enumerate(first)]).all(0)
+        return right[(wanted != IGNORED).all(1)].float().mean()
 
 
 def meant(auxiliaries: Auxiliaries, targets: Targets, chosen: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,7 +31,8 @@ def shapes_right(outputs: Tensor, classes: Tensor) -> Tensor:
     with torch.no_grad():
         there = classes[:, 1] > 0
         told = outputs[:, :-2].split(OUTPUTS, dim=1)[1].argmax(1)
-        return (told == classes[:, 1])[there].float().mean()
+        right: Tensor = (told == classes[:, 1])[there].float().mean()
+    return right
 
 
 def offset_loss(outputs: Tensor, offsets: Tensor, there: Tensor) -> Tensor:

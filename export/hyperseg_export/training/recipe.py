@@ -13,12 +13,12 @@ from hyperseg_export.families.hyperseg.layout import Sizes
 from hyperseg_export.training.auxiliary import Auxiliaries
 from hyperseg_export.training.features import FeatureStore
 from hyperseg_export.training.initial import initial_tensors
-from hyperseg_export.training.language_stage import ask_expressions, expression_losses, question_losses
+from hyperseg_export.training.language_stage import ask_expressions, code_losses, question_losses
 from hyperseg_export.training.network import Network, Vision
 from hyperseg_export.training.scenes import SceneArrays, scene_arrays
 from hyperseg_export.training.targets import Targets, network_inputs
 from hyperseg_export.training.trainer import STATE, Losses, Stage, Trainee, finished_stages, load_state, run_stage
-from hyperseg_export.training.vision_stage import encoder_losses, feature_losses, vision_losses
+from hyperseg_export.training.vision_stage import decoding_losses, encoder_losses, feature_losses, vision_losses
 from hyperseg_export.training.vocabulary import Vocabulary
 
 TRAINED = Sizes(
@@ -69,8 +69,10 @@ VISION = (
 READING = (
     "seg_query", "model.layers", "model.embed_tokens", "model.final_layernorm", "lm_head", "temporal_query_project",
 )  # fmt: skip
-"""Parts that the language stage trains. What it sees stays as it is, so that is computed once; what decodes its hidden
-states too, since the first ones mean nothing yet and would spoil it."""
+"""Parts that the language stage trains. What it sees stays as it is, so that is computed once."""
+
+DECODING = ("predictor", "seg_query_projector", "SEG_token_projector")
+"""What turns hidden states into masks: it joins in once they mean something."""
 
 CODES = {"query_code": 0.5, "condition_code": 0.5, "query_head": 0.5, "condition_head": 0.5, "memory": 0.2}
 
@@ -88,8 +90,9 @@ ENCODERS = ("model.vision_tower", "model.vision_tower_mask", "model.mm_projector
 
 ENCODERS_STAGE = Stage("encoders", steps=800, rate=2e-3, trained=ENCODERS)
 VISION_STAGE = Stage("vision", steps=450, rate=1.5e-3, trained=VISION, weights={"scores": 0.5})
-LANGUAGE_STAGE = Stage(
-    "language", steps=1200, rate=1.5e-3, trained=READING, weights={**CODES, "scores": 0.5, "answers": 0.5}
+LANGUAGE_STAGE = Stage("language", steps=1500, rate=1.5e-3, trained=READING, weights={**CODES, "answers": 0.5})
+MASKS_STAGE = Stage(
+    "masks", steps=400, rate=8e-4, trained=(*READING, *DECODING), weights={**CODES, "scores": 0.5, "answers": 0.5}
 )
 TOGETHER_STAGE = Stage(
     "together", steps=400, rate=8e-4, trained=None, weights={**CODES, **FEATURES, "scores": 0.5, "answers": 0.5}
@@ -108,6 +111,7 @@ class Recipe:
     vision: Stage = VISION_STAGE
     vision_batch: int = 16
     language: Stage = LANGUAGE_STAGE
+    masks: Stage = MASKS_STAGE
     language_scenes: int = 2500
     """The first of all: what is seen in them is kept in memory."""
     language_batch: int = 8
@@ -145,6 +149,7 @@ class Training:
             recipe.encoders.name: (recipe.encoders, self._encoder_losses),
             recipe.vision.name: (recipe.vision, self._vision_losses),
             recipe.language.name: (recipe.language, self._language_losses),
+            recipe.masks.name: (recipe.masks, self._masks_losses),
             recipe.together.name: (recipe.together, self._together_losses),
         }
 
@@ -159,14 +164,15 @@ class Training:
 
     def run(self) -> None:
         """All stages that are not behind yet."""
-        for stage in (self.recipe.encoders, self.recipe.vision, self.recipe.language, self.recipe.together):
-            if stage.name not in finished_stages(self.folder):
-                self.run_stage(stage.name)
+        for name in self._stages:
+            if name not in finished_stages(self.folder):
+                self.run_stage(name)
 
     def run_stage(self, name: str) -> None:
         """One stage from where it stopped, or from the end of the one before."""
         stage, losses = self._stages[name]
-        if name == self.recipe.language.name:
+        stored = name in (self.recipe.language.name, self.recipe.masks.name)
+        if stored and self._store is None:
             self._load_last()
             tell = self._tell_some("features", self.recipe.language_scenes)
             self._store = FeatureStore.of(self.network, self.scenes, self.recipe.language_scenes, tell)
@@ -174,7 +180,8 @@ class Training:
             stage, self.trainee, losses, self.folder, lambda step, means: self.tell(name, step, stage.steps, means),
             self.save_every_s, self.report_every,
         )  # fmt: skip
-        self._store = None
+        if not stored:
+            self._store = None
 
     def _tell_some(self, what: str, count: int) -> Callable[[int], None]:
         return lambda done: self.tell(what, done, count, {}) if done % 800 == 0 else None
@@ -200,12 +207,18 @@ class Training:
         return vision_losses(self.network, self.trainee.auxiliaries, self.scenes, rows, noise)
 
     def _language_losses(self, step: int) -> Mapping[str, Tensor]:
-        recipe, generator = self.recipe, self._draw(self.recipe.language, step)
+        return self._reading_losses(self.recipe.language, step, decode=False)
+
+    def _masks_losses(self, step: int) -> Mapping[str, Tensor]:
+        return self._reading_losses(self.recipe.masks, step, decode=True)
+
+    def _reading_losses(self, stage: Stage, step: int, decode: bool) -> Mapping[str, Tensor]:
+        recipe, generator = self.recipe, self._draw(stage, step)
         rows = generator.integers(recipe.language_scenes, size=recipe.language_batch)
         assert self._store is not None
         targets, store = Targets.of(self.scenes, rows), self._store
         vision, coverage = store.vision(rows), store.coverage[rows].float() / 16
-        losses = self._expression_losses(vision, targets, rows, generator, coverage)
+        losses = self._expression_losses(vision, targets, rows, generator, decode, coverage)
         others = generator.integers(recipe.language_scenes, size=recipe.questions_batch)
         return {**losses, **self._question_losses(store.vision(others), others, generator)}
 
@@ -218,7 +231,7 @@ class Training:
         vision = self.network.see(*images, latents=self._latents(len(rows), noise))
         return {
             **feature_losses(self.trainee.auxiliaries, vision, targets),
-            **self._expression_losses(vision, targets, rows, generator, None),
+            **self._expression_losses(vision, targets, rows, generator, decode=True),
             **self._question_losses(vision, rows, generator),
         }
 
@@ -234,12 +247,16 @@ class Training:
         targets: Targets,
         rows: np.ndarray,
         generator: np.random.Generator,
-        coverage: Tensor | None,
+        decode: bool,
+        coverage: Tensor | None = None,
     ) -> dict[str, Tensor]:
         dims, tokenizer = self.network.dims, self.vocabulary.tokenizer
         said = [self.scenes.expressions[row] for row in rows]
         asked = ask_expressions(said, self.recipe.expressions, tokenizer, dims, MOST, generator)
-        return expression_losses(self.network, self.trainee.auxiliaries, vision, targets, asked, coverage)
+        losses, said_so = code_losses(self.network, self.trainee.auxiliaries, vision, targets, asked)
+        if not decode:
+            return losses
+        return {**losses, **decoding_losses(self.network, vision, *said_so, targets, asked.chosen, coverage)}
 
     def _question_losses(
         self, vision: Vision, rows: np.ndarray, generator: np.random.Generator

@@ -47,7 +47,7 @@ def write_trained(training: Path, directory: Path, overwrite: bool = False, trai
 
 
 def start_from(training: Path, directory: Path) -> None:
-    """Make the folder `training` one whose first three stages gave the checkpoint in `directory`: the last is to do.
+    """Make `training` a folder whose stages but the last gave the checkpoint in `directory`: the last one is to do.
 
     The checkpoint was written by `write_trained`. Raises CheckpointError if it was not, OutputError if `training`
     holds a state.
@@ -59,6 +59,6 @@ def start_from(training: Path, directory: Path) -> None:
     checkpoint = Checkpoint.open(directory)
     stored = {name: checkpoint.tensor(name) for name in checkpoint.shapes}
     tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in stored.items()}
-    before = {"stage": "language", "step": 0, "steps": 0, "finished": ["encoders", "vision"], "cpu_s": 0.0}
+    before = {"stage": "masks", "step": 0, "steps": 0, "finished": ["encoders", "vision", "language"], "cpu_s": 0.0}
     training.mkdir(parents=True, exist_ok=True)
     torch.save({"tensors": tensors, "auxiliaries": load_file(directory / AUXILIARIES), **before}, training / STATE)

@@ -14,6 +14,7 @@ from hyperseg_export.opening import open_checkpoint
 from hyperseg_export.training.recipe import (
     ENCODERS_STAGE,
     LANGUAGE_STAGE,
+    MASKS_STAGE,
     TOGETHER_STAGE,
     VISION_STAGE,
     Recipe,
@@ -39,6 +40,7 @@ RECIPE = Recipe(
     vision=replace(VISION_STAGE, steps=6, warmup=1, rate=5e-3),
     vision_batch=2,
     language=replace(LANGUAGE_STAGE, steps=6, warmup=1, rate=5e-3),
+    masks=replace(MASKS_STAGE, steps=4, warmup=1),
     language_batch=2,
     expressions=2,
     questions_batch=2,
@@ -84,8 +86,8 @@ def test_all_stages_are_behind_and_the_log_has_a_line_a_step(
     trained: tuple[Path, dict[str, list[Mapping[str, float]]]],
 ) -> None:
     folder, _ = trained
-    assert finished_stages(folder) == ["encoders", "vision", "language", "together"]
-    assert len((folder / LOG).read_text().splitlines()) == 18
+    assert finished_stages(folder) == ["encoders", "vision", "language", "masks", "together"]
+    assert len((folder / LOG).read_text().splitlines()) == 22
 
 
 @pytest.mark.parametrize("stage", ["vision", "language"])
@@ -160,7 +162,7 @@ def test_a_written_checkpoint_can_be_trained_on(
     folder, _ = trained
     write_trained(folder, tmp_path / "checkpoint", trained=SMALL)
     start_from(tmp_path / "more", tmp_path / "checkpoint")
-    assert finished_stages(tmp_path / "more") == ["encoders", "vision", "language"]
+    assert finished_stages(tmp_path / "more") == ["encoders", "vision", "language", "masks"]
     assert list(train(tmp_path / "more")) == ["together"]
     before, after = tensors(folder), tensors(tmp_path / "more")
     changed = [name for name in before if not torch.allclose(before[name], after[name], atol=1e-2)]
