@@ -32,6 +32,7 @@ def train(
     import torch
 
     recipe = load_extra("hyperseg_export.training.recipe", EXTRA)
+    run = load_extra("hyperseg_export.training.run", EXTRA)
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # the optimiser's smallest numbers would be slow
     if device != "cpu":  # what intercepts every call costs a little
@@ -48,7 +49,7 @@ def train(
         shown = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
         out.print(f"{stage} {step}/{steps}  {shown}", markup=False, highlight=False, soft_wrap=True)
 
-    recipe.Training(folder, plan, tell).run()
+    run.Training(folder, plan, tell).run()
 
 
 @app.command()

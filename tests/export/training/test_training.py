@@ -18,8 +18,8 @@ from hyperseg_export.training.recipe import (
     TOGETHER_STAGE,
     VISION_STAGE,
     Recipe,
-    Training,
 )
+from hyperseg_export.training.run import Training
 from hyperseg_export.training.trainer import LOG, STATE, finished_stages
 from hyperseg_export.training.writing import start_from, write_trained
 from hyperseg_runtime.errors import CheckpointError, InputError, OutputError
