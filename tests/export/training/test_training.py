@@ -4,13 +4,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from hyperseg_bench.quality.datasets.shapes.scene import make_scene
 from hyperseg_export.checkpoint.folder import Checkpoint
+from hyperseg_export.export import ExportOptions, export_bundle
 from hyperseg_export.families.hyperseg.layout import Sizes, tensor_layout
 from hyperseg_export.opening import open_checkpoint
+from hyperseg_export.training.network import Network
+from hyperseg_export.training.reading import expression_prompts, read_together
 from hyperseg_export.training.recipe import (
     ENCODERS_STAGE,
     LANGUAGE_STAGE,
@@ -18,11 +23,19 @@ from hyperseg_export.training.recipe import (
     TOGETHER_STAGE,
     VISION_STAGE,
     Recipe,
+    with_vocabulary,
 )
 from hyperseg_export.training.run import Training
+from hyperseg_export.training.targets import network_inputs
 from hyperseg_export.training.trainer import LOG, STATE, finished_stages
+from hyperseg_export.training.vocabulary import Vocabulary
 from hyperseg_export.training.writing import start_from, write_trained
 from hyperseg_runtime.errors import CheckpointError, InputError, OutputError
+from hyperseg_runtime.families.hyperseg.prompts import Task
+from hyperseg_runtime.heads.referring import best_query
+from hyperseg_runtime.images.preprocessing import longest_side_square
+from hyperseg_runtime.llm.prompt import SlotKind
+from hyperseg_runtime.session.pipeline import Pipeline
 
 SMALL = Sizes(
     image_px=64, context=384, width=32, mlp_width=32, layers=1, heads=2, max_positions=512, clip_width=24,
@@ -154,6 +167,39 @@ def test_what_was_trained_is_written_in_the_published_layout(
     assert opened.tokenizer.get_vocab_size() == rows
     for name, tensor in torch.load(folder / STATE, weights_only=True)["tensors"].items():
         assert torch.equal(stored.tensor(name), tensor.to(layout[name][1]))
+
+
+def test_what_was_trained_is_what_a_bundle_runs(
+    trained: tuple[Path, dict[str, list[Mapping[str, float]]]], tmp_path: Path
+) -> None:
+    """Masks and scores of the pipeline against the network that training calls, all prompts packed."""
+    folder, _ = trained
+    write_trained(folder, tmp_path / "checkpoint", trained=SMALL)
+    export_bundle(tmp_path / "checkpoint", tmp_path / "bundle", ExportOptions(measure_parity=False))
+    stored = Checkpoint.open(tmp_path / "checkpoint")
+    vocabulary = Vocabulary.make(tmp_path / "tokenizer", SMALL.max_positions)
+    sizes = with_vocabulary(SMALL, vocabulary.rows)
+    network = Network(sizes, {name: stored.tensor(name).float() for name in stored.shapes}, vocabulary.special_ids)
+    scene, texts = make_scene(1), ["the red circle", "all objects", "the square left of the blue ring"]
+    with torch.no_grad():
+        vision = network.see(*network_inputs(scene.image[None], SMALL.image_px, SMALL.clip_image_px))
+        reading = read_together(
+            [expression_prompts(texts, Task.VIDEO, vocabulary.tokenizer, network.dims)], network.dims
+        )
+        hidden = reading.hidden_states(network, vision)
+        queries, conditions = (
+            hidden[0, reading.rows(SlotKind.MASK_QUERIES)[0]],
+            reading.condition_weights()[0] @ hidden[0],
+        )
+        decoded = [x.expand(len(texts), *x.shape[1:]) for x in vision.decoded]
+        made = network.decode(decoded, queries, conditions.expand(len(texts), -1, -1))
+    geometry = longest_side_square(scene.image, SMALL.image_px)[1]
+    with Pipeline.load(tmp_path / "bundle") as pipeline:
+        results = pipeline.open_video().segment_many(scene.image, texts)
+    for index, result in enumerate(results):
+        best = best_query(made.layers[-1][index].numpy(), made.scores[index, :, index].numpy(), geometry)
+        assert result.score == pytest.approx(best.score, abs=1e-4)
+        assert np.count_nonzero(result.mask != best.mask) <= 2
 
 
 def test_a_written_checkpoint_can_be_trained_on(
