@@ -1,5 +1,7 @@
 """Writing new keys or values into a cache of fixed capacity: one torch op, one ONNX TensorScatter node."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -21,3 +23,25 @@ def cache_update(cache: Tensor, update: Tensor, write_indices: Tensor) -> Tensor
 @cache_update.register_fake
 def _(cache: Tensor, update: Tensor, write_indices: Tensor) -> Tensor:
     return torch.empty_like(cache)
+
+
+def _remember(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+    cache, update, write_indices = inputs
+    ctx.save_for_backward(write_indices)
+    ctx.tokens, ctx.cache_needed = update.shape[2], cache.requires_grad
+
+
+def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None]:
+    """Of training: what was written gets its own slots' gradient, the cache all others."""
+    (write_indices,) = ctx.saved_tensors
+    spans = [slice(start, start + ctx.tokens) for start in write_indices.tolist()]
+    written = torch.stack([gradient[row, :, span] for row, span in enumerate(spans)])
+    kept = None
+    if ctx.cache_needed:
+        kept = gradient.clone()
+        for row, span in enumerate(spans):
+            kept[row, :, span] = 0
+    return kept, written, None
+
+
+cache_update.register_autograd(_backward, setup_context=_remember)

@@ -11,6 +11,7 @@ from tokenizers.trainers import BpeTrainer
 from torch import Tensor
 
 from hyperseg_export.checkpoint.folder import CONFIG, INDEX
+from hyperseg_export.checkpoint.key_map import TensorSource
 from hyperseg_export.checkpoint.random_weights import RandomCheckpoint
 from hyperseg_export.checkpoint.safetensors_file import write_safetensors
 from hyperseg_export.families.hyperseg.layout import Sizes, tensor_layout
@@ -78,35 +79,41 @@ def random_checkpoint(sizes: Sizes, seed: int) -> RandomCheckpoint:
 
 
 def write_checkpoint(directory: Path, sizes: Sizes, seed: int) -> None:
-    """config.json, two safetensors shards with an index, tokenizer files, generation_config.json.
+    """A random checkpoint. The tokenizer has `TOKEN_ROWS` tokens; `sizes` must have room for them."""
+    write_tensors(directory, random_checkpoint(sizes, seed), sizes)
+    write_tokenizer(directory, sizes.max_positions, _training_text(), BASE_TOKENS)
 
-    The tokenizer has `TOKEN_ROWS` tokens; `sizes` must have room for them.
-    """
-    checkpoint = random_checkpoint(sizes, seed)
-    names = sorted(checkpoint.shapes)
+
+def write_tensors(directory: Path, source: TensorSource, sizes: Sizes) -> None:
+    """config.json, generation_config.json, and two safetensors shards with an index."""
+    names = sorted(source.shapes)
     weight_map, total = {}, 0
     for shard in range(SHARDS):
         file = f"model-{shard + 1:05}-of-{SHARDS:05}.safetensors"
-        layout = {name: (checkpoint.dtypes[name], checkpoint.shapes[name]) for name in names[shard::SHARDS]}
-        write_safetensors(directory / file, layout, checkpoint.tensor)
-        weight_map.update(dict.fromkeys(layout, file))
-        total += sum(dtype.itemsize * math.prod(shape) for dtype, shape in layout.values())
+        tensors = {name: source.tensor(name).contiguous() for name in names[shard::SHARDS]}
+        layout = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
+        write_safetensors(directory / file, layout, tensors.__getitem__)
+        weight_map.update(dict.fromkeys(tensors, file))
+        total += sum(tensor.nbytes for tensor in tensors.values())
     _write_json(directory / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
     _write_json(directory / CONFIG, sizes.config())
     _write_json(directory / "generation_config.json", {"_from_model_config": True, "do_sample": False})
-    _write_tokenizer(directory, sizes.max_positions)
 
 
-def _write_tokenizer(directory: Path, max_length: int) -> None:
-    """vocab.json, merges.txt and added tokens in the layout of the CodeGen tokenizer."""
+def write_tokenizer(directory: Path, max_length: int, texts: Iterable[str], most_tokens: int) -> int:
+    """vocab.json, merges.txt and added tokens in the layout of the CodeGen tokenizer. Returns the number of all tokens.
+
+    Merges are learned from `texts` until there are `most_tokens` before the added ones, or nothing is left to merge.
+    """
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = BpeTrainer(vocab_size=BASE_TOKENS, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(_training_text(), trainer)
+    trainer = BpeTrainer(vocab_size=most_tokens, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
     tokenizer.model.save(str(directory))
+    base = tokenizer.get_vocab_size()
     contents = [END_OF_TEXT, *(" " * n for n in SPACE_RUNS), *("\t" * n for n in TAB_RUNS), SEG]
-    added = {content: BASE_TOKENS + index for index, content in enumerate(contents)}
+    added = {content: base + index for index, content in enumerate(contents)}
     _write_json(directory / "added_tokens.json", added)
     decoder = {
         str(token_id): {
@@ -126,6 +133,7 @@ def _write_tokenizer(directory: Path, max_length: int) -> None:
         {"add_bos_token": False, "add_prefix_space": False, "added_tokens_decoder": decoder, **config},
     )
     _write_json(directory / "special_tokens_map.json", special)
+    return base + len(contents)
 
 
 def _training_text() -> Iterable[str]:

@@ -1,0 +1,92 @@
+"""Made data in published layouts, read back with the layouts' own tools where there are any."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from hyperseg_bench.quality.datasets.shapes.classes import CLASSES, class_of, panoptic, present_classes
+from hyperseg_bench.quality.datasets.shapes.clips import clip_expressions, make_clip
+from hyperseg_bench.quality.datasets.shapes.expressions import choose_expressions
+from hyperseg_bench.quality.datasets.shapes.files import write_coco, write_davis, write_refcoco
+from hyperseg_bench.quality.datasets.shapes.scene import Scene, make_scene
+
+SCENES = [make_scene(seed, side_px=64) for seed in (3, 11)]
+
+
+def test_pycocotools_reads_the_instances(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_coco(tmp_path, SCENES)
+    coco = COCO(tmp_path / "annotations" / "instances.json")
+    for scene in SCENES:
+        (image,) = coco.loadImgs([scene.seed])
+        stored = np.asarray(Image.open(tmp_path / "images" / image["file_name"]))
+        np.testing.assert_array_equal(stored, scene.image)
+        annotations = coco.loadAnns(coco.getAnnIds([scene.seed]))
+        assert len(annotations) == len(scene.things)
+        for index, (annotation, thing) in enumerate(zip(annotations, scene.things, strict=True)):
+            np.testing.assert_array_equal(coco.annToMask(annotation).astype(bool), scene.mask([index]))
+            assert coco.cats[annotation["category_id"]]["name"] == class_of(thing)
+
+
+def test_the_panoptic_maps_hold_every_segment_once(tmp_path: Path) -> None:
+    write_coco(tmp_path, SCENES)
+    content = json.loads((tmp_path / "annotations" / "panoptic.json").read_text())
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    assert list(names.values()) == list(CLASSES)
+    for scene, annotation in zip(SCENES, content["annotations"], strict=True):
+        rgb = np.asarray(Image.open(tmp_path / "annotations" / "panoptic" / annotation["file_name"]), np.int64)
+        numbers = rgb @ [1, 256, 65536]
+        expected, segments = panoptic(scene)
+        np.testing.assert_array_equal(numbers, expected)
+        infos = annotation["segments_info"]
+        assert [names[info["category_id"]] for info in infos] == [segment.class_name for segment in segments]
+        assert [info["area"] for info in infos] == [(numbers == info["id"]).sum() for info in infos]
+        assert sum(info["area"] for info in infos) == numbers.size
+
+
+def test_present_classes_are_the_things_classes() -> None:
+    assert set(present_classes(SCENES[0])) == {class_of(thing) for thing in SCENES[0].things}
+
+
+def test_references_hold_the_sentences_of_one_object_each(tmp_path: Path) -> None:
+    said = [choose_expressions(scene.things, 12, np.random.default_rng(scene.seed)) for scene in SCENES]
+    write_refcoco(tmp_path, SCENES, said)
+    references = pickle.loads((tmp_path / "refs(unc).p").read_bytes())
+    annotations = {a["id"]: a for a in json.loads((tmp_path / "instances.json").read_text())["annotations"]}
+    found = {
+        (reference["image_id"], annotations[reference["ann_id"]]["thing"], sentence["raw"])
+        for reference in references
+        for sentence in reference["sentences"]
+    }
+    single = [
+        (s.seed, e.targets[0], e.text) for s, es in zip(SCENES, said, strict=True) for e in es if e.kind != "plural"
+    ]
+    assert found == set(single)
+    assert len({reference["ann_id"] for reference in references}) == len(references)
+
+
+def test_clips_are_written_as_numbered_frames_with_object_numbers(tmp_path: Path) -> None:
+    clip = make_clip(2, side_px=64, frames=3)
+    said = clip_expressions(clip, 3, np.random.default_rng(0))
+    write_davis(tmp_path, [clip], [said])
+    content = json.loads((tmp_path / "meta_expressions.json").read_text())["videos"]["000002"]
+    assert content["frames"] == ["00000", "00001", "00002"]
+    for index, name in enumerate(content["frames"]):
+        stored = Image.open(tmp_path / "Annotations" / "000002" / f"{name}.png")
+        assert stored.mode == "P"
+        np.testing.assert_array_equal(np.asarray(stored), clip.labels[index])
+        frame = np.asarray(Image.open(tmp_path / "JPEGImages" / "000002" / f"{name}.jpg"), np.float64)
+        assert np.abs(frame - clip.frames[index]).mean() < 6
+    for entry, expression in zip(content["expressions"].values(), said, strict=True):
+        assert entry == {"exp": expression.text, "obj_ids": [str(target + 1) for target in expression.targets]}
+
+
+def test_scene_masks_are_disjoint() -> None:
+    def masks(scene: Scene) -> np.ndarray:
+        return np.stack([scene.mask([index]) for index in range(len(scene.things))])
+
+    assert all(masks(scene).sum(0).max() == 1 for scene in SCENES)
