@@ -73,7 +73,7 @@ def write_results(name: str, content: dict[str, Any]) -> Path:
 
 
 def kept_rows(name: str, field: str, new: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of a result file with `new` in place of those that have the same `keys`: a run of a part keeps the rest."""
+    """The rows of a result file, `new` ones in place of those with the same `keys`: a run of a part keeps the rest."""
     path = RESULTS / f"{name}.json"
     old = json.loads(path.read_text())[field] if path.is_file() else []
     measured = {tuple(row[key] for key in keys) for row in new}

@@ -12,6 +12,7 @@ from hyperseg_bench.quality.datasets.shapes.scene import make_scene
 from hyperseg_bench.quality.metrics.answers import exact_match
 from hyperseg_bench.quality.metrics.iou import IouSums
 from hyperseg_bench.quality.metrics.video import ClipScores, clip_scores
+from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.session.pipeline import Pipeline
 
 EVALUATION_ENTROPY = 0xE7A1
@@ -90,7 +91,8 @@ def clip_results(pipeline: Pipeline, seed: int, photographs: Sequence[np.ndarray
         return []
     video = pipeline.open_video()
     texts = [expression.text for expression in expressions]
-    frames = [[result.mask for result in video.segment_many(frame, texts)] for frame in clip.frames]
+    ready = [found for frame in clip.frames for found in video.push(frame, texts)] + video.finish()
+    frames = [[result.mask for result in found.results if isinstance(result, Instances)] for found in ready]
     return [
         clip_scores(np.stack(masks), clip.masks(e.targets))
         for e, masks in zip(expressions, zip(*frames, strict=True), strict=True)

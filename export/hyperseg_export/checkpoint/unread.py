@@ -12,7 +12,7 @@ WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".
 COPIES = re.compile(r"(pytorch_model|tf_model|flax_model|consolidated|ggml).*|.*\.gguf|adapter_model\.bin")
 """The same weights in another format, by the names that their writers give them."""
 TRAINING_STATE = re.compile(
-    r"(training_args|optimizer|scheduler|scaler|rng_state|random_states|trainer_state|.*optim_states|.*model_states).*"
+    r"(auxiliaries|training_args|optimizer|scheduler|scaler|rng_state|random_states|trainer_state|.*optim_states|.*model_states).*"
 )
 """What a training run needs to go on; nothing of it changes results."""
 

@@ -16,6 +16,8 @@ from hyperseg_bench.quality.datasets.shapes.questions import ANSWERS, MAKERS
 from hyperseg_bench.quality.datasets.shapes.scene import make_scene
 from hyperseg_bench.quality.datasets.shapes.things import Thing
 from hyperseg_bench.quality.shapes_evaluation import ShapesScores, evaluate_shapes
+from hyperseg_runtime.contracts.results import Instances
+from hyperseg_runtime.families.family import FrameResults
 from hyperseg_runtime.session.pipeline import Pipeline
 
 SEEDS = range(5)
@@ -49,6 +51,12 @@ class Knowing:
     def open_video(self) -> Any:
         return self
 
+    def push(self, frame: np.ndarray, texts: Sequence[str]) -> list[FrameResults]:
+        return [FrameResults(0, tuple(self.segment_many(frame, texts)))]
+
+    def finish(self) -> list[FrameResults]:
+        return []
+
     def segment_many(self, image: np.ndarray, texts: Sequence[str]) -> list[Any]:
         things, labels = self.known[image.tobytes()]
         targets = {e.text: e.targets for said in all_expressions(things).values() for e in said}
@@ -56,7 +64,10 @@ class Knowing:
         if self.shrink:
             for mask in masks:
                 mask[:, : mask.shape[1] // 2] = False
-        return [SimpleNamespace(mask=mask) for mask in masks]
+        return [
+            Instances(asked=(text,), task="any", masks=mask[None], scores=np.ones(1, np.float32), labels=(text,))
+            for text, mask in zip(texts, masks, strict=True)
+        ]
 
     def answer(self, image: np.ndarray, text: str) -> str:
         if self.silent:

@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 
 from hyperseg_bench.quality.shapes_evaluation import evaluate_shapes
+from hyperseg_export.checkpoint.tokenizer_files import load_tokenizer
 from hyperseg_export.export import ExportOptions, export_bundle
 from hyperseg_export.families.hyperseg.layout import tensor_layout
+from hyperseg_export.families.hyperseg.training.recipe import TRAINED, with_vocabulary
+from hyperseg_export.families.hyperseg.training.scenes import photographs
+from hyperseg_export.families.hyperseg.training.vocabulary import Vocabulary
 from hyperseg_export.opening import open_checkpoint
 from hyperseg_export.samples import trained_checkpoint
-from hyperseg_export.training.recipe import TRAINED, with_vocabulary
-from hyperseg_export.training.scenes import photographs
-from hyperseg_export.training.vocabulary import Vocabulary
 from hyperseg_runtime.session.pipeline import Pipeline
 
 MOST_BYTES = 12_000_000
@@ -33,7 +34,7 @@ def test_it_has_the_published_layout_and_the_recipes_sizes_and_words(tmp_path: P
     layout = {name: shape for name, shape, _ in tensor_layout(with_vocabulary(TRAINED, vocabulary.rows))}
     assert opened.checkpoint.shapes == layout
     text = "all small red striped circles left of the topmost ring"
-    assert opened.tokenizer.encode(text).ids == vocabulary.tokenizer.encode(text)
+    assert load_tokenizer(trained_checkpoint()).encode(text).ids == vocabulary.tokenizer.encode(text)
 
 
 @pytest.fixture(scope="module")

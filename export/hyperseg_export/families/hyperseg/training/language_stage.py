@@ -10,11 +10,16 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from hyperseg_bench.quality.datasets.shapes.expressions import Expression
 from hyperseg_bench.quality.datasets.shapes.questions import Question
-from hyperseg_export.training.auxiliary import OUTPUTS, Auxiliaries
-from hyperseg_export.training.losses import head_loss
-from hyperseg_export.training.network import Network, Vision
-from hyperseg_export.training.reading import Reading, answered_prompt, expression_prompts, read_together
-from hyperseg_export.training.targets import IGNORED, Targets
+from hyperseg_export.families.hyperseg.training.auxiliary import OUTPUTS, Auxiliaries
+from hyperseg_export.families.hyperseg.training.losses import head_loss
+from hyperseg_export.families.hyperseg.training.network import Network, Vision
+from hyperseg_export.families.hyperseg.training.reading import (
+    Reading,
+    answered_prompt,
+    expression_prompts,
+    read_together,
+)
+from hyperseg_export.families.hyperseg.training.targets import IGNORED, Targets
 from hyperseg_runtime.families.hyperseg.prompts import Task
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 from hyperseg_runtime.llm.prompt import SlotKind

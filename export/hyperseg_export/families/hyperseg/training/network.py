@@ -8,12 +8,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from hyperseg_export.checkpoint.weights import Weights
+from hyperseg_export.families.hyperseg.config import HypersegConfig
+from hyperseg_export.families.hyperseg.definition import definition_of
 from hyperseg_export.families.hyperseg.layout import Sizes
-from hyperseg_export.families.hyperseg.plan import plan
-from hyperseg_export.model import plan_model
+from hyperseg_export.families.hyperseg.training.differentiable import make_differentiable
+from hyperseg_export.model import bind_model
 from hyperseg_export.modules.constants import constants_of
 from hyperseg_export.modules.mask_decoder import MaskLogits
-from hyperseg_export.training.differentiable import make_differentiable
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 
 
@@ -62,7 +63,9 @@ class Network:
 
     def __init__(self, sizes: Sizes, tensors: Mapping[str, Tensor], special_ids: Mapping[str, int]) -> None:
         source = TensorTable(tensors)
-        model = plan_model("hyperseg", plan(sizes.config(), source.shapes), source, special_ids)
+        config = HypersegConfig.from_checkpoint(sizes.config(), source.shapes)
+        definition = definition_of(config, special_ids["seg"], special_ids["eos"], {})
+        model = bind_model("hyperseg", definition, source)
         dims = model.dimensions
         assert isinstance(dims, HypersegDimensions)
         self.dims = dims

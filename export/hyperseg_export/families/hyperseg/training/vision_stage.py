@@ -10,11 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hyperseg_export.training.auxiliary import Auxiliaries
-from hyperseg_export.training.losses import head_loss, mask_losses, mean_and_best, offset_loss, shapes_right, soft_iou
-from hyperseg_export.training.network import Network, Vision
-from hyperseg_export.training.scenes import SceneArrays
-from hyperseg_export.training.targets import Targets, network_inputs
+from hyperseg_export.families.hyperseg.training.auxiliary import Auxiliaries
+from hyperseg_export.families.hyperseg.training.losses import (
+    head_loss,
+    mask_losses,
+    mean_and_best,
+    offset_loss,
+    shapes_right,
+    soft_iou,
+)
+from hyperseg_export.families.hyperseg.training.network import Network, Vision
+from hyperseg_export.families.hyperseg.training.scenes import SceneArrays
+from hyperseg_export.families.hyperseg.training.targets import Targets, network_inputs
 
 CODES = 4
 """Oracle codes of an image: the first half say a thing's place, the others only attributes."""

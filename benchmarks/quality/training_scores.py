@@ -8,9 +8,9 @@ from typing import Any
 
 from hyperseg_bench.quality.shapes_evaluation import evaluate_shapes
 from hyperseg_export.export import ExportOptions, export_bundle
-from hyperseg_export.training.scenes import photographs
-from hyperseg_export.training.trainer import load_state
-from hyperseg_export.training.writing import write_trained
+from hyperseg_export.families.hyperseg.training.scenes import photographs
+from hyperseg_export.families.hyperseg.training.trainer import load_state
+from hyperseg_export.families.hyperseg.training.writing import write_trained
 from hyperseg_runtime.session.pipeline import Pipeline
 
 CURVE = "curve.jsonl"

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, smooth_l1_loss
 
-from hyperseg_export.training.auxiliary import OUTPUTS
-from hyperseg_export.training.targets import IGNORED
+from hyperseg_export.families.hyperseg.training.auxiliary import OUTPUTS
+from hyperseg_export.families.hyperseg.training.targets import IGNORED
 
 BACKGROUND_WEIGHT = 0.15
 """Of a place without a thing, against 1 of a place with one: most places have none."""

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, one_hot
 
 from hyperseg_bench.quality.datasets.shapes.scene import MOST
-from hyperseg_export.training.auxiliary import BINS
-from hyperseg_export.training.scenes import SceneArrays
+from hyperseg_export.families.hyperseg.training.auxiliary import BINS
+from hyperseg_export.families.hyperseg.training.scenes import SceneArrays
 from hyperseg_runtime.images.preprocessing import longest_side_square, plain_square
 
 IGNORED = -100

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from hyperseg_bench.quality.datasets.shapes.scene import make_scene
 from hyperseg_export.checkpoint.folder import Checkpoint
+from hyperseg_export.checkpoint.tokenizer_files import load_tokenizer
 from hyperseg_export.export import ExportOptions, export_bundle
 from hyperseg_export.families.hyperseg.layout import Sizes, tensor_layout
-from hyperseg_export.opening import open_checkpoint
-from hyperseg_export.training.network import Network
-from hyperseg_export.training.reading import expression_prompts, read_together
-from hyperseg_export.training.recipe import (
+from hyperseg_export.families.hyperseg.training.network import Network
+from hyperseg_export.families.hyperseg.training.reading import expression_prompts, read_together
+from hyperseg_export.families.hyperseg.training.recipe import (
     ENCODERS_STAGE,
     LANGUAGE_STAGE,
     MASKS_STAGE,
@@ -25,11 +25,13 @@ from hyperseg_export.training.recipe import (
     Recipe,
     with_vocabulary,
 )
-from hyperseg_export.training.run import Training
-from hyperseg_export.training.targets import network_inputs
-from hyperseg_export.training.trainer import LOG, STATE, finished_stages
-from hyperseg_export.training.vocabulary import Vocabulary
-from hyperseg_export.training.writing import start_from, write_trained
+from hyperseg_export.families.hyperseg.training.run import Training
+from hyperseg_export.families.hyperseg.training.targets import network_inputs
+from hyperseg_export.families.hyperseg.training.trainer import LOG, STATE, finished_stages
+from hyperseg_export.families.hyperseg.training.vocabulary import Vocabulary
+from hyperseg_export.families.hyperseg.training.writing import start_from, write_trained
+from hyperseg_export.opening import open_checkpoint
+from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.errors import CheckpointError, InputError, OutputError
 from hyperseg_runtime.families.hyperseg.prompts import Task
 from hyperseg_runtime.heads.referring import best_query
@@ -157,14 +159,14 @@ def test_what_was_trained_is_written_in_the_published_layout(
 ) -> None:
     folder, _ = trained
     write_trained(folder, tmp_path / "checkpoint", trained=SMALL)
-    opened = open_checkpoint(tmp_path / "checkpoint")
+    assert open_checkpoint(tmp_path / "checkpoint").family.name == "hyperseg"
     stored = Checkpoint.open(tmp_path / "checkpoint")
     rows = stored.shapes["model.embed_tokens.weight"][0]
     layout = {
         name: (shape, dtype) for name, shape, dtype in tensor_layout(replace(SMALL, token_rows=rows, logit_rows=rows))
     }
     assert {name: (stored.shapes[name], stored.dtypes[name]) for name in stored.shapes} == layout
-    assert opened.tokenizer.get_vocab_size() == rows
+    assert load_tokenizer(tmp_path / "checkpoint").get_vocab_size() == rows
     for name, tensor in torch.load(folder / STATE, weights_only=True)["tensors"].items():
         assert torch.equal(stored.tensor(name), tensor.to(layout[name][1]))
 
@@ -195,8 +197,9 @@ def test_what_was_trained_is_what_a_bundle_runs(
         made = network.decode(decoded, queries, conditions.expand(len(texts), -1, -1))
     geometry = longest_side_square(scene.image, SMALL.image_px)[1]
     with Pipeline.load(tmp_path / "bundle") as pipeline:
-        results = pipeline.open_video().segment_many(scene.image, texts)
-    for index, result in enumerate(results):
+        (ready,) = pipeline.open_video().push(scene.image, texts)
+    for index, result in enumerate(ready.results):
+        assert isinstance(result, Instances)
         best = best_query(made.layers[-1][index].numpy(), made.scores[index, :, index].numpy(), geometry)
         assert result.score == pytest.approx(best.score, abs=1e-4)
         assert np.count_nonzero(result.mask != best.mask) <= 2

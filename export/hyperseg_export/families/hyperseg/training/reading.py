@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hyperseg_export.training.network import Network, Vision
+from hyperseg_export.families.hyperseg.training.network import Network, Vision
 from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt, continue_prompt
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 from hyperseg_runtime.llm.packing import PackedPrompts, pack
@@ -84,7 +84,7 @@ def read_together(prompts: Sequence[Sequence[Prompt]], dims: HypersegDimensions)
         mask[row, :, : call.tokens] = call.attention_mask(tokens)[0]
         positions[row, : call.tokens] = call.position_ids()[0]
         start = 0
-        for slot in call.read().slots:
+        for slot in call.new_rows().slots:
             span = slice(start, start + slot.length)
             if slot.token_ids:
                 token_ids[row, span] = slot.token_ids

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hyperseg_export.families.hyperseg.training.network import Network, Vision
+from hyperseg_export.families.hyperseg.training.scenes import SceneArrays
+from hyperseg_export.families.hyperseg.training.targets import Targets, network_inputs
 from hyperseg_export.modules.mask_decoder import mask_feature_pyramid
-from hyperseg_export.training.network import Network, Vision
-from hyperseg_export.training.scenes import SceneArrays
-from hyperseg_export.training.targets import Targets, network_inputs
 
 BATCH = 16
 

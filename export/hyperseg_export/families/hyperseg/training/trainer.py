@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hyperseg_export.training.auxiliary import Auxiliaries
+from hyperseg_export.families.hyperseg.training.auxiliary import Auxiliaries
 from hyperseg_runtime.files import write_atomically
 
 Losses = Callable[[int], Mapping[str, Tensor]]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperseg_export.families.hyperseg.layout import Sizes
-from hyperseg_export.training.scenes import CLASSES
+from hyperseg_export.families.hyperseg.training.scenes import CLASSES
 
 BINS = 8
 """Places along an axis that a head tells apart."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from hyperseg_export.families.hyperseg.layout import Sizes
-from hyperseg_export.training.trainer import Stage
+from hyperseg_export.families.hyperseg.training.trainer import Stage
 
 TRAINED = Sizes(
     image_px=128,

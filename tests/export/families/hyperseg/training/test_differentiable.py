@@ -4,11 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from hyperseg_export.families.hyperseg.training.differentiable import (
+    DifferentiableRotary,
+    DifferentiableSampling,
+    make_differentiable,
+)
 from hyperseg_export.modules.cache_op import cache_update
 from hyperseg_export.modules.phi import RotaryEmbedding
 from hyperseg_export.modules.pixel_decoder import DeformableSampling
 from hyperseg_export.modules.positions import rotary_tables
-from hyperseg_export.training.differentiable import DifferentiableRotary, DifferentiableSampling, make_differentiable
 from hyperseg_kernels.deformable_attention import reference
 
 

@@ -8,17 +8,30 @@ import torch
 from torch import Tensor
 
 from hyperseg_bench.quality.datasets.shapes.scene import MOST
-from hyperseg_export.training.auxiliary import Auxiliaries
-from hyperseg_export.training.features import FeatureStore
-from hyperseg_export.training.initial import initial_tensors
-from hyperseg_export.training.language_stage import ask_expressions, code_losses, question_losses
-from hyperseg_export.training.network import Network, Vision
-from hyperseg_export.training.recipe import FIRST_SEED, LATENT_NOISE, Recipe, with_vocabulary
-from hyperseg_export.training.scenes import SceneArrays, scene_arrays
-from hyperseg_export.training.targets import Targets, network_inputs
-from hyperseg_export.training.trainer import STATE, Losses, Stage, Trainee, finished_stages, load_state, run_stage
-from hyperseg_export.training.vision_stage import decoding_losses, encoder_losses, feature_losses, vision_losses
-from hyperseg_export.training.vocabulary import Vocabulary
+from hyperseg_export.families.hyperseg.training.auxiliary import Auxiliaries
+from hyperseg_export.families.hyperseg.training.features import FeatureStore
+from hyperseg_export.families.hyperseg.training.initial import initial_tensors
+from hyperseg_export.families.hyperseg.training.language_stage import ask_expressions, code_losses, question_losses
+from hyperseg_export.families.hyperseg.training.network import Network, Vision
+from hyperseg_export.families.hyperseg.training.recipe import FIRST_SEED, LATENT_NOISE, Recipe, with_vocabulary
+from hyperseg_export.families.hyperseg.training.scenes import SceneArrays, scene_arrays
+from hyperseg_export.families.hyperseg.training.targets import Targets, network_inputs
+from hyperseg_export.families.hyperseg.training.trainer import (
+    STATE,
+    Losses,
+    Stage,
+    Trainee,
+    finished_stages,
+    load_state,
+    run_stage,
+)
+from hyperseg_export.families.hyperseg.training.vision_stage import (
+    decoding_losses,
+    encoder_losses,
+    feature_losses,
+    vision_losses,
+)
+from hyperseg_export.families.hyperseg.training.vocabulary import Vocabulary
 
 Tell = Callable[[str, int, int, Mapping[str, float]], None]
 """Stage, step, steps, means of the losses since the last call."""

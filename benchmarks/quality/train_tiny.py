@@ -1,4 +1,7 @@
-"""`python -m hyperseg_export.training.cli`: train the tiny HyperSeg, write it as a checkpoint, score it."""
+"""Train the tiny HyperSeg, write it as a checkpoint, score it.
+
+python benchmarks/quality/train_tiny.py train FOLDER
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,15 +34,15 @@ def train(
 
     import torch
 
-    recipe = load_extra("hyperseg_export.training.recipe", EXTRA)
-    run = load_extra("hyperseg_export.training.run", EXTRA)
+    recipe = load_extra("hyperseg_export.families.hyperseg.training.recipe", EXTRA)
+    run = load_extra("hyperseg_export.families.hyperseg.training.run", EXTRA)
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # the optimiser's smallest numbers would be slow
     if device != "cpu":  # what intercepts every call costs a little
         torch.set_default_device(device)
     folder.mkdir(parents=True, exist_ok=True)
     if start is not None:
-        load_extra("hyperseg_export.training.writing", EXTRA).start_from(folder, start)
+        load_extra("hyperseg_export.families.hyperseg.training.writing", EXTRA).start_from(folder, start)
     plan = recipe.Recipe(seed=seed)
     for name, steps in (("language", language_steps), ("masks", masks_steps), ("together", together_steps)):
         if steps is not None:
@@ -59,7 +62,7 @@ def write(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace CHECKPOINT if it exists.")] = False,
 ) -> None:
     """Write the last state as a checkpoint in the published layout."""
-    load_extra("hyperseg_export.training.writing", EXTRA).write_trained(folder, checkpoint, overwrite)
+    load_extra("hyperseg_export.families.hyperseg.training.writing", EXTRA).write_trained(folder, checkpoint, overwrite)
 
 
 @app.command()
@@ -69,8 +72,7 @@ def evaluate(
     clips: Annotated[int, typer.Option(min=0, help="Held-out clips.")] = 50,
 ) -> None:
     """Export the last state and score it in ONNX Runtime; the result joins FOLDER/curve.jsonl."""
-    evaluation = load_extra("hyperseg_export.training.evaluation", EXTRA)
-    print_json(evaluation.evaluate_training(folder, scenes, clips))
+    print_json(load_extra("training_scores", EXTRA).evaluate_training(folder, scenes, clips))
 
 
 if __name__ == "__main__":

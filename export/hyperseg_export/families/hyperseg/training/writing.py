@@ -10,10 +10,10 @@ from safetensors.torch import load_file, save_file
 from hyperseg_export.checkpoint.folder import Checkpoint
 from hyperseg_export.families.hyperseg.layout import Sizes, tensor_layout
 from hyperseg_export.families.hyperseg.tiny import write_tensors
-from hyperseg_export.training.network import TensorTable
-from hyperseg_export.training.recipe import TRAINED, with_vocabulary
-from hyperseg_export.training.trainer import STATE, load_state
-from hyperseg_export.training.vocabulary import Vocabulary
+from hyperseg_export.families.hyperseg.training.network import TensorTable
+from hyperseg_export.families.hyperseg.training.recipe import TRAINED, with_vocabulary
+from hyperseg_export.families.hyperseg.training.trainer import STATE, load_state
+from hyperseg_export.families.hyperseg.training.vocabulary import Vocabulary
 from hyperseg_runtime.errors import CheckpointError, InputError, OutputError
 from hyperseg_runtime.files import explained, replace_folder
 
