@@ -116,6 +116,13 @@ def test_tables_show_the_stored_results(document: str, size: str, family: str) -
     assert bench.markdown(content, family, size) in (ROOT / document).read_text()
 
 
+def test_the_requests_and_the_long_tests_show_the_stored_results() -> None:
+    assert import_module("bench_requests").markdown() in README
+    content = json.loads((ROOT / "benchmarks" / "results" / "test_full.json").read_text())
+    assert import_module("full_results").markdown(content) in README
+    assert all(row.get("passed") and not row.get("failed") for row in content["files"])
+
+
 def test_the_cache_table_shows_the_stored_results() -> None:
     assert import_module("bench_llm").markdown() in README
 

@@ -109,10 +109,11 @@ def test_the_table_has_a_row_per_graph() -> None:
     ]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("size", ["tiny", "full"])
-def test_the_readme_shows_the_stored_results(family: str, size: str) -> None:
+def test_the_readme_shows_the_stored_results() -> None:
     folder = Path(rtx_gate.__file__).parents[1]
     content = json.loads((folder / "results" / "rtx_gate.json").read_text())
-    assert rtx_gate.markdown(content, family, size) in (folder / "README.md").read_text()
+    stored = {(row["family"], row["size"]) for row in content["rows"] if row["size"] != "small"}
+    assert {family for family, _ in stored} == set(FAMILIES)
+    for family, size in stored:
+        assert rtx_gate.markdown(content, family, size) in (folder / "README.md").read_text()
     assert all(row["built"] for row in content["rows"])
