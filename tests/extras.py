@@ -29,11 +29,29 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def declared(extra: str | None) -> list[str]:
-    """What pyproject.toml asks for: always, and with an extra."""
+def declared(extras: str | None) -> list[str]:
+    """What pyproject.toml asks for: always, and with extras such as "cpu,trt"."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    more: list[str] = project["optional-dependencies"][extra] if extra else []
+    more = [
+        needed for extra in (extras or "").split(",") if extra for needed in project["optional-dependencies"][extra]
+    ]
     return [*project["dependencies"], *more]
+
+
+def extras_in(text: str) -> list[set[str]]:
+    """The extras that each install line of our own names, those that others bring with them."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    found = []
+    for names in re.findall(r"(?:'\.|/src|hyperseg-trt)\[([\w,-]+)\]", text):
+        named = set(names.split(","))
+        named |= {own for name in named for needed in groups[name] for own in own_extras(needed)}
+        found.append(named)
+    return found
+
+
+def own_extras(requirement: str) -> set[str]:
+    parsed = Requirement(requirement)
+    return parsed.extras if parsed.name == "hyperseg-trt" else set()
 
 
 def closure(requirements: list[str]) -> set[str]:

@@ -80,6 +80,7 @@ DOUBLES = (
     "double_names",
     "double_builder",
     "double_runtime",
+    "double_onnxruntime",
 )
 
 

@@ -40,8 +40,10 @@ class Finding:
 def examine(directory: Path) -> list[Finding]:
     """Look at packages, GPU, memory and the disk of `directory`."""
     with ThreadPoolExecutor() as pool:
+        library = pool.submit(_onnxruntime)
         modules = list(pool.map(_module, MODULES))
     return [
+        library.result(),
         *modules,
         _gpu(),
         _tensorrt(),
@@ -53,7 +55,6 @@ def examine(directory: Path) -> list[Finding]:
 
 
 MODULES = (
-    ("onnxruntime", "run, verify on the CPU", "pip install hyperseg-trt"),
     ("torch", "export, verify", "pip install 'hyperseg-trt[export]'"),
     ("tritonclient", "serve init, client over grpc", "pip install 'hyperseg-trt[triton]'"),
 )
@@ -66,9 +67,22 @@ def _module(asked: tuple[str, str, str]) -> Finding:
     if found.version is None:
         broken = f"{', '.join(found.packages)}: uninstall and install it again"
         return Finding(module, needed_for, found.shown, False, broken if found.packages else advice)
-    several = len(found.packages) > 1
-    kept = f"{' and '.join(found.packages)} overwrite each other: uninstall all of them, then install the one you want"
-    return Finding(module, needed_for, found.shown, True, kept if several else "")
+    return Finding(module, needed_for, found.shown, True)
+
+
+def _onnxruntime() -> Finding:
+    """One of two packages: which providers it was built with, or that there is none of them, or both."""
+    part, needed = "onnxruntime", "run, verify; on a GPU run --backend onnxruntime-cuda"
+    choice = "pip install 'hyperseg-trt[cpu]', or 'hyperseg-trt[gpu]' for an NVIDIA GPU"
+    found = try_import(part, "get_available_providers")
+    if len(found.packages) > 1:
+        names = " and ".join(found.packages)
+        advice = f"{names} overwrite each other: pip uninstall -y {' '.join(found.packages)}, then {choice}"
+        return Finding(part, needed, found.shown, False, advice)
+    if found.version is None:
+        remove = f"pip uninstall -y {found.packages[0]}, then " if found.packages else ""
+        return Finding(part, needed, found.shown, False, f"{remove}{choice}")
+    return Finding(part, needed, f"{found.shown}: {found.told}", True)
 
 
 def _checked(entry: EntryPoint) -> Finding:

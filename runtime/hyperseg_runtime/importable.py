@@ -6,16 +6,23 @@ from dataclasses import dataclass
 from importlib.metadata import packages_distributions, version
 
 TIMEOUT_S = 120
-PROGRAM = "import importlib, sys; print(getattr(importlib.import_module(sys.argv[1]), '__version__', ''))"
+PROGRAM = """
+import importlib, sys
+module = importlib.import_module(sys.argv[1])
+print(getattr(module, "__version__", ""))
+for told in sys.argv[2:]:
+    print(*getattr(module, told)(), sep=", ")
+"""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """`version` is None where the module cannot be imported; `reason` says why then."""
+    """`version` is None where the module cannot be imported; `reason` says why then. `told`: see `try_import`."""
 
     version: str | None
     packages: tuple[str, ...]
     reason: str = ""
+    told: str = ""
 
     @property
     def shown(self) -> str:
@@ -25,12 +32,17 @@ class Imported:
         return " ".join(filter(None, (self.version, f"({', '.join(self.packages)})" if self.packages else "")))
 
 
-def try_import(module: str) -> Imported:
-    """Import `module` in a process of its own: one that is broken may end it."""
-    packages = tuple(sorted(set(packages_distributions().get(module, ()))))
+def owners(module: str) -> tuple[str, ...]:
+    """The installed packages that hold `module`; of two, the later one overwrote the files of the other."""
+    return tuple(sorted(set(packages_distributions().get(module, ()))))
+
+
+def try_import(module: str, *ask: str) -> Imported:
+    """Import `module` in a process of its own: one that is broken may end it. `ask` names functions that give texts."""
+    packages = owners(module)
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-c", PROGRAM, module],
+            [sys.executable, "-P", "-c", PROGRAM, module, *ask],
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
@@ -39,9 +51,10 @@ def try_import(module: str) -> Imported:
     except (OSError, subprocess.SubprocessError) as error:
         return Imported(None, packages, f"cannot be imported: {error}")
     if done.returncode == 0:
-        stated = (done.stdout.strip().splitlines() or [""])[-1]
+        stated, *told = done.stdout.splitlines()[-1 - len(ask) :] or [""]
         others = tuple(name for name in packages if name != module)
-        return Imported(stated or (version(packages[0]) if packages else "version unknown"), others and packages)
+        known = stated or (version(packages[0]) if packages else "version unknown")
+        return Imported(known, others and packages, told="; ".join(told))
     last = (done.stderr.strip().splitlines() or [f"it ended Python with {done.returncode}"])[-1]
     if not packages and f"No module named '{module}'" in last:
         return Imported(None, packages, "not installed")

@@ -135,9 +135,17 @@ def test_onnxruntime_gpu_in_place_of_onnxruntime(
     monkeypatch: pytest.MonkeyPatch, packages: tuple[str, ...], advice: str
 ) -> None:
     monkeypatch.setattr(importable, "packages_distributions", lambda: {"onnxruntime": list(packages)})
-    finding = doctor._module(doctor.MODULES[0])
-    assert finding.works and advice in finding.advice and bool(finding.advice) == bool(advice)
+    finding = doctor._onnxruntime()
+    assert advice in finding.advice and bool(finding.advice) == bool(advice) and finding.works is not bool(advice)
     assert ("onnxruntime-gpu" in finding.found) == ("onnxruntime-gpu" in packages)
+    assert "CPUExecutionProvider" in finding.found or advice
+
+
+def test_no_onnxruntime_is_a_choice_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "try_import", lambda *asked: Imported(None, (), "not installed"))
+    finding = doctor._onnxruntime()
+    assert not finding.works and "\n" not in finding.advice
+    assert finding.advice == "pip install 'hyperseg-trt[cpu]', or 'hyperseg-trt[gpu]' for an NVIDIA GPU"
 
 
 def test_what_is_there_and_does_not_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from hyperseg_runtime.errors import InputError
 
 OPTIONS = {
     "onnxruntime": ("threads", "custom_op_libraries"),
+    "onnxruntime-cuda": (),
     "tensorrt": ("accept_unmeasured", "plugins", "target", "weight_streaming_bytes", "recordings"),
 }
 """Names of the backends -> what only they can be told; see their classes."""
@@ -28,11 +29,15 @@ def make_backend(name: str, bundle: Bundle, timed_stages: bool = False, **option
         if option not in OPTIONS[name]:
             others = [other for other, known in OPTIONS.items() if option in known]
             of_whom = f"goes with the backend {others[0]}" if others else "is an option of no backend"
-            raise InputError(f"{option} {of_whom}; {name} takes {', '.join(OPTIONS[name])}")
+            raise InputError(f"{option} {of_whom}; {name} takes {', '.join(OPTIONS[name]) or 'none'}")
     if name == "tensorrt":
         from hyperseg_runtime.backends.tensorrt import TensorRTBackend
 
         return TensorRTBackend(bundle, overlap=not timed_stages, **given)
+    if name == "onnxruntime-cuda":
+        from hyperseg_runtime.backends.onnxruntime.cuda import OnnxRuntimeCudaBackend
+
+        return OnnxRuntimeCudaBackend(overlap=not timed_stages)
     from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(**given)

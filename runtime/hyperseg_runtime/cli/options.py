@@ -24,7 +24,11 @@ NativeOption = Annotated[
     typer.Option("--native", help="Our C++ kernels on the CPU: quicker; need g++ or clang++ once."),
 ]
 BackendOption = Annotated[
-    str, typer.Option("--backend", help="onnxruntime (CPU), or tensorrt: engines made by build for this GPU.")
+    str,
+    typer.Option(
+        "--backend",
+        help="onnxruntime (CPU), onnxruntime-cuda (the same files on a GPU), or tensorrt: engines made by build.",
+    ),
 ]
 PluginOption = Annotated[
     list[Path] | None,

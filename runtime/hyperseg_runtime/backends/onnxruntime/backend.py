@@ -1,33 +1,21 @@
 """ONNX Runtime on the CPU: the default backend and the one every other backend is compared with."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
-import onnxruntime as ort
 
 from hyperseg_runtime.backends.base import Buffer
-from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec, TensorSpec
+from hyperseg_runtime.backends.onnxruntime.library import ort
+from hyperseg_runtime.backends.onnxruntime.session import memory_explained, open_session
+from hyperseg_runtime.contracts.graph_spec import GraphSpec, TensorSpec
 from hyperseg_runtime.contracts.precision import Precision
-from hyperseg_runtime.errors import BundleError, InputError, ResourceError
+from hyperseg_runtime.errors import InputError
 
 PROVIDERS = ["CPUExecutionProvider"]
-OUT_OF_MEMORY = ("Failed to allocate memory", "bad_alloc", "bad allocation")
-ONNX_TYPES = {
-    "tensor(float)": DType.FLOAT32,
-    "tensor(float16)": DType.FLOAT16,
-    "tensor(bfloat16)": DType.BFLOAT16,
-    "tensor(float8e4m3fn)": DType.FLOAT8,
-    "tensor(int64)": DType.INT64,
-    "tensor(int8)": DType.INT8,
-    "tensor(uint8)": DType.UINT8,
-    "tensor(int4)": DType.INT4,
-    "tensor(bool)": DType.BOOL,
-}
 
 
 @dataclass(frozen=True)
@@ -70,7 +58,7 @@ class OnnxRuntimeGraph:
                 binding.bind_ortvalue_output(name, buffers[self.spec.in_place[name]].value)
             else:
                 binding.bind_output(name)
-        with _memory_explained(f"graph {self.spec.name}"):
+        with memory_explained(f"graph {self.spec.name}"):
             self._session.run_with_iobinding(binding)
         outputs: dict[str, Buffer] = {}
         for name, value in zip(self.spec.output_names(), binding.get_outputs(), strict=True):
@@ -95,15 +83,7 @@ class OnnxRuntimeBackend:
         self.custom_op_libraries = tuple(custom_op_libraries)
 
     def open(self, spec: GraphSpec, path: Path) -> OnnxRuntimeGraph:
-        try:
-            with _memory_explained(path.name):
-                session = ort.InferenceSession(path, self.session_options(), providers=PROVIDERS)
-        except ResourceError:
-            raise
-        except Exception as error:  # the library raises several unrelated types
-            raise BundleError(f"{path.name}: ONNX Runtime {ort.__version__} cannot open it: {error}") from error
-        _compare(spec, session)
-        return OnnxRuntimeGraph(spec, session)
+        return OnnxRuntimeGraph(spec, open_session(spec, path, self.session_options, PROVIDERS))
 
     def upload(self, array: np.ndarray) -> HostBuffer:
         array = np.ascontiguousarray(array)
@@ -140,32 +120,3 @@ class OnnxRuntimeBackend:
         for library in self.custom_op_libraries:
             options.register_custom_ops_library(str(library))
         return options
-
-
-@contextmanager
-def _memory_explained(what: str) -> Iterator[None]:
-    """ResourceError for the library's own words about memory: it has no type for them."""
-    try:
-        yield
-    except Exception as error:
-        if any(sign in str(error) for sign in OUT_OF_MEMORY):
-            raise ResourceError(
-                f"{what}: memory ran out; close other programs, use fewer --threads or a machine with more"
-            ) from error
-        raise
-
-
-def _compare(spec: GraphSpec, session: ort.InferenceSession) -> None:
-    """BundleError unless the file has exactly the tensors of `spec`."""
-    for kind, expected, found in (
-        ("input", spec.inputs, session.get_inputs()),
-        ("output", spec.outputs, session.get_outputs()),
-    ):
-        ours = [(tensor.name, tensor.dtype, list(tensor.axes)) for tensor in expected]
-        theirs = [(tensor.name, ONNX_TYPES.get(tensor.type), list(tensor.shape)) for tensor in found]
-        if ours != theirs:
-            wrong = next(
-                (pair for pair in zip(ours, theirs, strict=False) if pair[0] != pair[1]),
-                (f"{len(ours)} {kind}s", f"{len(theirs)} {kind}s"),
-            )
-            raise BundleError(f"graph {spec.name}: the manifest says {kind} {wrong[0]}, the ONNX file has {wrong[1]}")

@@ -12,6 +12,7 @@ from hyperseg_runtime.backends.tensorrt.device import Device, DeviceBuffer
 from hyperseg_runtime.backends.tensorrt.engine import EngineReader, contract_problems
 from hyperseg_runtime.backends.tensorrt.graph import TensorRTGraph
 from hyperseg_runtime.backends.tensorrt.machine import find_machine, load_cudart, load_tensorrt
+from hyperseg_runtime.backends.waiting import WaitingGraph
 from hyperseg_runtime.bundle.engines import EngineEntry, EngineManifest, engine_path, find_engines
 from hyperseg_runtime.bundle.manifest import AdapterEntry
 from hyperseg_runtime.bundle.opening import Bundle
@@ -70,7 +71,7 @@ class TensorRTBackend:
         """What the bundle has for this machine."""
         return self._engines
 
-    def open(self, spec: GraphSpec, path: Path) -> "TensorRTGraph | WaitingGraph":
+    def open(self, spec: GraphSpec, path: Path) -> TensorRTGraph | WaitingGraph:
         """The engine of the graph whose ONNX file is `path`.
 
         Raises BundleError where there is none, it was made from other files, is damaged, was not compared with
@@ -146,19 +147,6 @@ class TensorRTBackend:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class WaitingGraph:
-    """A graph whose calls return when the GPU is done."""
-
-    def __init__(self, graph: TensorRTGraph) -> None:
-        self.spec = graph.spec
-        self._graph = graph
-
-    def run(self, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
-        outputs = self._graph.run(inputs)
-        self._graph.wait()
-        return outputs
 
 
 def read_factors(bundle: Path, adapter: AdapterEntry) -> dict[str, np.ndarray]:

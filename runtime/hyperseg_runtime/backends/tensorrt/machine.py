@@ -31,12 +31,12 @@ def load_tensorrt() -> ModuleType:
     return module
 
 
-def load_cudart() -> ModuleType:
+def load_cudart(advice: str = INSTALL) -> ModuleType:
     """cuda-python's CUDA runtime. Raises EnvironmentMissingError if it is absent or broken."""
     try:
         from cuda.bindings import runtime as cudart
     except ImportError as error:
-        raise EnvironmentMissingError(f"cuda-python is missing or cannot be loaded ({error}); {INSTALL}") from error
+        raise EnvironmentMissingError(f"cuda-python is missing or cannot be loaded ({error}); {advice}") from error
     module: ModuleType = cudart
     return module
 

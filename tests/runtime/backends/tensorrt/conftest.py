@@ -1,6 +1,5 @@
-"""A backend on the double's GPU, which has to be empty afterwards."""
+"""A backend on the double's GPU."""
 
-import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,23 +12,6 @@ from hyperseg_runtime.backends.tensorrt.graph import TensorRTGraph
 from hyperseg_runtime.bundle.opening import Bundle, read_manifest
 
 OpenGraph = Callable[[TensorRTBackend, str], Any]
-
-
-@pytest.fixture
-def gpu(tensorrt_double: None) -> Iterator[ModuleType]:
-    """The module of the double's GPU; after the test nothing may be left on it."""
-    import double_gpu
-
-    yield double_gpu
-    if any(left_on(double_gpu)):
-        gc.collect()  # slow
-    assert left_on(double_gpu) == (0, 0, set())
-
-
-def left_on(double_gpu: ModuleType) -> tuple[int, int, set[str]]:
-    """Bytes on the device, pinned bytes on the host, kinds of handles."""
-    memory, handles = double_gpu.GPU.memory, double_gpu.GPU.handles.values()
-    return memory["device"].live_bytes, memory["pinned"].live_bytes, {type(thing).__name__ for thing in handles}
 
 
 @pytest.fixture
