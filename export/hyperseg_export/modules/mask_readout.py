@@ -38,7 +38,7 @@ class BestMasks(nn.Module):
         qualities = sums / (areas + QUALITY_EPSILON)
         scores = score_logits.sigmoid() * qualities[:, :, None]
         queries = scores.argmax(1)
-        # take_along_dim is written with the batch of the stand-in inputs in it (torch 2.10).
+        # take_along_dim is written with the batch of the stand-in inputs in it (torch 2.13).
         chosen = mask_logits.gather(1, queries[:, :, None, None].expand(-1, -1, *mask_logits.shape[2:]))
         all_chosen = torch.zeros_like(queries).int() + torch.arange(queries.shape[1]).int()
         _, _, inside = mask_readout(chosen, all_chosen, *tables)
@@ -59,6 +59,6 @@ class Bits(ConstantModule):
 
 
 def all_finite(*tensors: Tensor) -> Tensor:
-    """Whether every number of each batch is one, (B,) bool. Comparisons are false for NaN; a maximum need not be NaN."""
+    """Whether every number of each batch is one, (B,) bool. A comparison with NaN is false; a maximum need not be NaN."""
     fine = [(tensor.abs() <= LARGEST).float().flatten(1).amin(1) for tensor in tensors]
     return torch.stack(fine).amin(0) > 0
