@@ -44,10 +44,20 @@ class Distribution:
 
 
 def local_folder() -> Path:
-    """Where `install` puts the server unless told otherwise: $HYPERSEG_TRITON, else the user's cache."""
+    """Where `install` puts the server unless told otherwise: $HYPERSEG_TRITON, else the user's cache.
+
+    Raises EnvironmentMissingError where neither is known.
+    """
     chosen = os.environ.get(FOLDER_VARIABLE)
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(chosen) if chosen else Path(cache) / "hyperseg-trt" / f"triton-24.10-{sys.implementation.cache_tag}"
+    if chosen:
+        return Path(chosen)
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError as error:
+        raise EnvironmentMissingError(
+            f"this user has no home folder; set {FOLDER_VARIABLE} to the folder of the local server, or XDG_CACHE_HOME"
+        ) from error
+    return cache / "hyperseg-trt" / f"triton-24.10-{sys.implementation.cache_tag}"
 
 
 def find_distribution() -> Distribution:
