@@ -14,6 +14,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from hyperseg_runtime.errors import ImageError, Notice
 from hyperseg_runtime.images.formats import HEAD_BYTES, why_no_image
 from hyperseg_runtime.images.metadata import without_metadata
+from hyperseg_runtime.stopping import may_go_on
 from hyperseg_runtime.unreadable import why_unreadable
 
 MAX_PIXELS = 100_000_000
@@ -108,7 +109,9 @@ def _to_rgb(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
         )
     if getattr(image, "is_animated", False) and image.format != "MPO":  # an MPO's others are previews of the photograph
         warnings.warn(Notice(f"{name}: only its first frame is used"), stacklevel=2)
+    may_go_on()
     image = _upright(image)
+    may_go_on()
     if kind in SIXTEEN_BIT:
         # Pillow's own conversion clips at 255, which turns a 16-bit image white.
         grey = (np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)

@@ -1,7 +1,6 @@
 """Verbs that ask a server."""
 
 import io
-import secrets
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ import typer
 
 from hyperseg_runtime import console
 from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, SemanticMap, encode_png
-from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.errors import InputError, UnavailableError
 from hyperseg_runtime.files import output_folder, write_atomically
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ def video(
 
     content = []
     with _client(url, timeout_s) as client:
-        session = client.open_video(secrets.token_hex(8))
+        session = client.open_video()
         waiting: deque[Frame] = deque()  # frames whose results are not ready
         for frame, is_last in _with_last(read_frames(frames)):
             waiting.append(frame)
@@ -122,16 +121,36 @@ def video(
 
 
 @app.command()
-def health(url: UrlOption = DEFAULT_URL, timeout_s: TimeoutOption = 10.0) -> None:
-    """Whether the server at an http address answers a canary request; what probes should call.
+def health(
+    live: Annotated[
+        bool, typer.Option("--live", help="Only whether the model's process answers, whatever is under way.")
+    ] = False,
+    ready: Annotated[
+        bool, typer.Option("--ready", help="As --live, and that it takes requests: not while it is being stopped.")
+    ] = False,
+    every_path: Annotated[
+        bool, typer.Option("--every-path", help="A mask also through ensemble and video, which wait behind requests.")
+    ] = False,
+    url: UrlOption = DEFAULT_URL,
+    timeout_s: TimeoutOption = 10.0,
+) -> None:
+    """Whether the server at an http address makes a mask, next after what runs now; what probes should call.
 
     A server whose model process has ended still calls itself ready.
     """
-    from hyperseg_serving.client.canary import ask_canary
+    from hyperseg_serving.client.canary import ask_canary, ask_live
 
     if not url.startswith("http://"):
         raise InputError("health takes an http:// address")
-    answered_ms = ask_canary(url, timeout_s)
+    if live + ready + every_path > 1:
+        raise InputError("choose one of --live, --ready and --every-path")
+    if live or ready:
+        state = ask_live(url, timeout_s)
+        if ready and state["draining"]:
+            raise UnavailableError("the server is being stopped and takes no requests")
+        console.out.print(f"{'ready' if ready else 'live'}: {state['under_way']} requests under way", markup=False)
+        return
+    answered_ms = ask_canary(url, timeout_s, every_path)
     console.out.print(f"healthy: a mask after {answered_ms:.0f} ms", markup=False)
 
 

@@ -23,7 +23,9 @@ KINDS: dict[str, type[HypersegError]] = {
     Reason.OPTIONS: InputError,
     Reason.STREAM_UNKNOWN: InputError,
     Reason.NUMERICS: NumericsError,
+    Reason.TOO_MUCH: InputError,
     Reason.BUSY: UnavailableError,
+    Reason.DRAINING: UnavailableError,
 }
 RESTRICTED = "is restricted, expecting"
 UNREACHED = ("failed to connect", "DNS resolution failed", "name resolution")
