@@ -65,6 +65,10 @@ QUESTION = WireTensor("QUESTION", "TYPE_STRING", (1,), optional=True)
 OPTIONS = WireTensor("OPTIONS", "TYPE_STRING", (1,), optional=True)
 STREAM = WireTensor("STREAM", "TYPE_STRING", (1,), optional=True)
 PROBE = WireTensor("PROBE", "TYPE_STRING", (1,), optional=True)
+CANCEL = WireTensor("CANCEL", "TYPE_STRING", (1,), optional=True)
+"""The id of a request that its caller does not want answered any more."""
+LEAST_CANCEL_LETTERS = 16
+"""Shorter ids could be guessed by others."""
 # Between the first and the last step of the ensemble.
 SIZE = WireTensor("SIZE", "TYPE_INT64", (2,))
 CHECKED_TEXT = WireTensor("CHECKED_TEXT", "TYPE_STRING", (-1,))
@@ -76,7 +80,7 @@ PIECE = WireTensor("PIECE", "TYPE_STRING", (1,))
 def public_inputs(family: FamilySpec) -> tuple[WireTensor, ...]:
     """Every kind of request has its input, also one that the family does not answer: it is refused in its words."""
     stream = (STREAM,) if family.video_tasks else ()
-    return IMAGE, IMAGE_BASE64, TEXT, CLASSES, QUESTION, OPTIONS, PROBE, *stream
+    return IMAGE, IMAGE_BASE64, TEXT, CLASSES, QUESTION, OPTIONS, PROBE, CANCEL, *stream
 
 
 def public_outputs(family: FamilySpec) -> tuple[WireTensor, ...]:

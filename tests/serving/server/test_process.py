@@ -89,9 +89,9 @@ def test_another_server_is_not_taken_for_ours(
     settings: ServerSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(servers, "ask_live", lambda url, timeout_s: {"identity": "another"})
-    with Server(fake(tmp_path, "exec sleep 60", local=False), settings) as server:
-        with pytest.raises(EnvironmentMissingError, match="another server"):
-            server.wait_until_ready(10)
+    server = Server(fake(tmp_path, "exec sleep 60", local=False), settings)
+    with server, pytest.raises(EnvironmentMissingError, match="another server"):
+        server.wait_until_ready(10)
 
 
 def test_limits_are_read_from_the_repository(settings: ServerSettings, tmp_path: Path) -> None:

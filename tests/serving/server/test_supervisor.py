@@ -73,7 +73,7 @@ def test_a_server_that_breaks_is_started_again_where_it_was(supervised: Supervis
 
 def test_one_that_breaks_too_often_is_not(supervised: Supervisor) -> None:
     ScriptedServer.script = [BREAKS] * 3
-    with pytest.raises(ServerError, match="once too often(.|\n)*last words"):
+    with pytest.raises(ServerError, match=r"once too often(.|\n)*last words"):
         supervised.run()
     assert ScriptedServer.log.count("ready") == 3
 

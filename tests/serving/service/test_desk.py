@@ -190,3 +190,14 @@ def test_an_internal_fault_is_logged_with_the_requests_name(
     assert caller.reason() is Reason.INTERNAL
     assert "secret" not in str(caller.heard[0]) and ", request mine:" in capsys.readouterr().err
     assert counter.ask(small()).reason() is Reason.INTERNAL  # its place was given back
+
+
+def test_a_request_is_ended_by_its_id_alone(counter: Counter) -> None:
+    names = ("0123456789abcdef", "fedcba9876543210")
+    working, waiting = (counter.ask(small(), name) for name in names)
+    for guess in ("a", "0123456789abcdeX"):
+        assert counter.ask(Request(cancel=guess)).answered.wait(1)
+    assert not working.heard and not waiting.heard
+    for name, caller in zip(names, (working, waiting), strict=True):
+        assert counter.ask(Request(cancel=name)).reason() is None
+        assert caller.reason(1.0) is Reason.CANCELLED

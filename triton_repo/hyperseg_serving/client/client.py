@@ -19,6 +19,7 @@ from hyperseg_runtime.contracts.results import Result
 from hyperseg_runtime.errors import EnvironmentMissingError, ImageError, InputError, ServerError, UnavailableError
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import VIDEO, FamilySpec, FrameResults
+from hyperseg_runtime.images.reading import load_image
 from hyperseg_serving.client.results import frames_of, results_of, stream_of
 from hyperseg_serving.contract import DEFAULTS, Options
 from hyperseg_serving.names import ModelNames, served_family
@@ -200,12 +201,14 @@ def open_transport(url: str) -> Transport:
 
 
 def encoded(image: ImageFile) -> bytes:
-    """The bytes to send; pixels become a PNG. Raises ImageError for a file that cannot be read."""
+    """The bytes to send; pixels become a PNG. Raises ImageError for a file that cannot be read, and for an array that
+    `load_image` does not take.
+    """
     if isinstance(image, bytes):
         return image
     if isinstance(image, np.ndarray):
         file = io.BytesIO()
-        Image.fromarray(image).save(file, "PNG")
+        Image.fromarray(load_image(image)).save(file, "PNG")
         return file.getvalue()
     try:
         return Path(image).read_bytes()

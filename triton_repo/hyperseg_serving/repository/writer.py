@@ -25,6 +25,7 @@ from hyperseg_runtime.session.pipeline import family_of
 from hyperseg_serving.contract import BATCH, Profile
 from hyperseg_serving.names import family_in
 from hyperseg_serving.repository.config import RepositorySpec, ServedModel, served_models
+from hyperseg_serving.service.parameters import FAMILY
 
 VERSION = "1"
 KEEP = ".gitkeep"
@@ -35,8 +36,7 @@ def write_repository(out: Path, spec: RepositorySpec, engines: Mapping[str, Path
 
     Raises OutputError where `out` holds something else.
     """
-    if out.exists() and any(out.iterdir()) and family_in(out) is None:
-        raise OutputError(f"{out}: holds something else than a model repository; choose another folder")
+    _require_replaceable(out)
     models = served_models(spec)
     partial = out.with_name(f".{out.name}.partial")
     with explained(out):
@@ -49,6 +49,25 @@ def write_repository(out: Path, spec: RepositorySpec, engines: Mapping[str, Path
             shutil.rmtree(partial, ignore_errors=True)
             raise
     return models
+
+
+def _require_replaceable(out: Path) -> None:
+    """A repository that this program wrote is replaced whole; what else lies there, or beside its models, is not."""
+    with explained(out):
+        found = sorted(out.iterdir()) if out.is_dir() else [out] if os.path.lexists(out) else []
+    family = family_in(out) if out.is_dir() else None
+    other = [path.name for path in found if family is None or not _is_model_of(path, family.name)]
+    if other:
+        raise OutputError(
+            f"{out}: holds something else than a model repository ({', '.join(other[:5])}); choose another folder"
+        )
+
+
+def _is_model_of(path: Path, family: str) -> bool:
+    """Written by `_write_model`: named after the family, with a configuration that names it."""
+    config = path / "config.pbtxt"
+    named = path.name == family or path.name.startswith(f"{family}_")
+    return named and config.is_file() and f'key: "{FAMILY}"' in config.read_text(errors="replace")
 
 
 def _write_model(folder: Path, model: ServedModel, engine: Path | None) -> None:

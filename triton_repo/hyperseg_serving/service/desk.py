@@ -6,7 +6,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hyperseg_serving.contract import Limits, Probe
@@ -14,7 +13,7 @@ from hyperseg_serving.refusals import STOPPING, Failure, Reason, RefusalError, f
 from hyperseg_serving.service import metrics
 from hyperseg_serving.service.admission import Admission, Ticket
 from hyperseg_serving.service.budget import Budget
-from hyperseg_serving.service.cost import cost_of
+from hyperseg_serving.service.cost import Cost, cost_of
 from hyperseg_serving.service.metrics import Kind, Metrics
 from hyperseg_serving.service.requests import Request, Tensors, parse_request
 from hyperseg_serving.service.responses import Response
@@ -47,11 +46,15 @@ class Caller(Protocol):
         ...
 
 
-@dataclass(eq=False)
 class _Job(Ticket):
-    caller: Caller
-    request: Request
-    budget: Budget
+    """A request that waits or is worked on."""
+
+    def __init__(self, cost: Cost, caller: Caller, request: Request, allowed_ms: int) -> None:
+        super().__init__(cost)
+        self.caller = caller
+        self.request = request
+        self.is_cancelled = False
+        self.budget = Budget(lambda: self.is_cancelled or caller.cancelled(), allowed_ms)
 
 
 class Desk:
@@ -68,6 +71,7 @@ class Desk:
         self._admission = Admission[_Job](limits)
         self._lock = threading.Lock()
         self._turned_away: dict[Reason, list[str]] = defaultdict(list)
+        self._jobs: set[_Job] = set()
         self._canaries: list[Caller] = []
         self._canary_runs = False
         self._workers = ThreadPoolExecutor(limits.workers + limits.heavy_workers, "work")
@@ -80,12 +84,14 @@ class Desk:
         """Refuse, answer a probe, or put in line; never waits for another request."""
         try:
             request = parse_request(caller.tensors(), self._limits)
-            match request.probe:
-                case Probe.LIVE:
+            match request:
+                case Request(probe=Probe.LIVE):
                     self._send(caller, Response(result=self._state()), Kind.LIVE)
-                case Probe.CANARY:
+                case Request(probe=Probe.CANARY):
                     self._ask_canary(caller)
-                case None:
+                case Request(cancel=str(name)):
+                    self._send(caller, Response(result={"cancelled": self._cancel(name)}), Kind.CANCEL)
+                case _:
                     self._put_in_line(caller, request)
         except Exception as error:
             self._refuse(caller, error)
@@ -103,9 +109,10 @@ class Desk:
         cost = cost_of(request, self._limits)
         self._service.check(request)
         allowed_ms = min(request.options.timeout_ms or self._limits.max_request_ms, self._limits.max_request_ms)
-        job = _Job(cost, caller, request, Budget(caller.cancelled, allowed_ms))
+        job = _Job(cost, caller, request, allowed_ms)
         with self._lock:
             begun = self._admission.arrived(job)
+            self._jobs.add(job)
         self._metrics.add(metrics.MASK_PIXELS, cost.mask_pixels)
         self._begin(begun)
 
@@ -134,7 +141,16 @@ class Desk:
     def _leave(self, job: _Job, used_ms: float | None = None) -> None:
         with self._lock:
             begun = self._admission.left(job, used_ms)
+            self._jobs.discard(job)
         self._begin(begun)
+
+    def _cancel(self, name: str) -> bool:
+        """Whether a request of this id was there to be ended."""
+        with self._lock:
+            found = [job for job in self._jobs if job.caller.name == name]
+            for job in found:
+                job.is_cancelled = True
+        return bool(found)
 
     def _ask_canary(self, caller: Caller) -> None:
         """Those who ask while one runs share the next: however many ask, they take no more of the pipeline."""
@@ -212,6 +228,7 @@ class Desk:
                 if not self._admission.waits(job):  # its turn came meanwhile, and it is refused there
                     continue
                 begun = self._admission.left(job)
+                self._jobs.discard(job)
             self._refuse(job.caller, why)
             self._begin(begun)
 

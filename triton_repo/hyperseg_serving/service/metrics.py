@@ -36,6 +36,7 @@ class Kind(StrEnum):
     FRAME = "frame"
     LIVE = "live"
     CANARY = "canary"
+    CANCEL = "cancel"
 
 
 LABELS: Mapping[str, tuple[str, tuple[str, ...]]] = {

@@ -38,6 +38,7 @@ class Request:
     options: Options = DEFAULTS
     stream: StreamStep | None = None
     probe: Probe | None = None
+    cancel: str | None = None
 
     def need_image(self) -> bytes:
         if self.image is None:
@@ -48,9 +49,10 @@ class Request:
 def parse_request(tensors: Tensors, limits: Limits) -> Request:
     """Raises RefusalError for a request that is beyond the limits or asks for nothing."""
     require_read(tensors)
-    probe = _probe(tensors)
-    if probe is not None:
-        return Request(probe=probe)
+    if contract.PROBE.name in tensors:
+        return Request(probe=_probe(tensors))
+    if contract.CANCEL.name in tensors:
+        return Request(cancel=_cancel(tensors))
     texts = _texts(tensors, contract.TEXT, limits.max_texts, limits)
     classes = _texts(tensors, contract.CLASSES, limits.max_classes, limits)
     questions = _texts(tensors, contract.QUESTION, 1, limits)
@@ -203,14 +205,27 @@ def _text(element: bytes, tensor: WireTensor, limits: Limits) -> str:
     return text
 
 
-def _probe(tensors: Tensors) -> Probe | None:
-    array = tensors.get(contract.PROBE.name)
-    if array is None:
-        return None
-    asked = _elements(array, contract.PROBE, 1)[0].decode(errors="replace")
-    if asked not in set(Probe) or len(tensors) > 1:
-        raise RefusalError(Reason.REQUEST, f"{contract.PROBE.name} is {' or '.join(Probe)}, with nothing beside it")
+def _probe(tensors: Tensors) -> Probe:
+    asked = _alone(tensors, contract.PROBE)
+    if asked not in set(Probe):
+        raise RefusalError(Reason.REQUEST, f"{contract.PROBE.name} is {' or '.join(Probe)}")
     return Probe(asked)
+
+
+def _cancel(tensors: Tensors) -> str:
+    request_id = _alone(tensors, contract.CANCEL)
+    if len(request_id) < contract.LEAST_CANCEL_LETTERS:
+        raise RefusalError(
+            Reason.REQUEST,
+            f"only requests with ids of {contract.LEAST_CANCEL_LETTERS} letters or more can be cancelled",
+        )
+    return request_id
+
+
+def _alone(tensors: Tensors, tensor: WireTensor) -> str:
+    if len(tensors) > 1:
+        raise RefusalError(Reason.REQUEST, f"{tensor.name} is sent with nothing beside it")
+    return _elements(tensors[tensor.name], tensor, 1)[0].decode(errors="replace")
 
 
 def _parsed(tensors: Tensors, tensor: WireTensor, model: type[Parsed], limits: Limits) -> Parsed | None:
@@ -234,8 +249,9 @@ def _parsed(tensors: Tensors, tensor: WireTensor, model: type[Parsed], limits: L
 def tensors_of(request: Request) -> dict[str, np.ndarray]:
     """Inverse of `parse_request`: what a client sends."""
     tensors: dict[str, np.ndarray] = {}
-    if request.probe is not None:
-        tensors[contract.PROBE.name] = bytes_tensor(request.probe.encode())
+    for alone, asked in ((contract.PROBE, request.probe), (contract.CANCEL, request.cancel)):
+        if asked is not None:
+            tensors[alone.name] = bytes_tensor(asked.encode())
     if request.image is not None:
         tensors[contract.IMAGE.name] = np.frombuffer(request.image, np.uint8)
     question = () if request.question is None else (request.question,)
