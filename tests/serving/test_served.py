@@ -342,7 +342,7 @@ def test_texts_without_number_stall_nobody(served: Served, client: Client, coffe
 
 def test_shared_memory_is_for_nobody_else(served: Served) -> None:
     (server,) = (p for p in served.process.children() if "tritonserver" in p.name())
-    regions = list(SHARED_MEMORY.glob(f"{BACKEND_REGION}hyperseg_{served.process.pid}_*"))
+    regions = list(SHARED_MEMORY.glob(f"{BACKEND_REGION}{served.process.pid}_*"))
     assert server.is_running() and regions
     assert {stat.S_IMODE(region.stat().st_mode) for region in regions} == {0o600}
 

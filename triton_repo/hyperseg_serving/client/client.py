@@ -145,7 +145,8 @@ class VideoClient:
         self._transport = transport
         self._model = model
         self._timeout_s = timeout_s
-        self._sequence = ""
+        self._sequence = secrets.token_hex(16)
+        """Kept when a video begins anew: as another sequence it would wait for the first to be forgotten."""
         self._stream: str | None = None
         """What the server calls the video that has begun: nobody else can know it."""
 
@@ -156,8 +157,6 @@ class VideoClient:
         all that are missing. After it a new video begins.
         """
         start = self._stream is None
-        if start:
-            self._sequence = secrets.token_hex(16)
         chosen = options.model_copy(update={"stream": self._stream})
         request = Request(image=encoded(frame), texts=tuple(texts), options=chosen)
         try:

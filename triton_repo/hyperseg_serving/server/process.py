@@ -52,7 +52,7 @@ class Server:
         self._identity = secrets.token_hex(16)
         self._work: tempfile.TemporaryDirectory[str] | None = None
         self._log: ServerLog | None = None
-        self._region = f"{BACKEND_REGION}hyperseg_{os.getpid()}_{secrets.token_hex(4)}_"
+        self._region = f"{BACKEND_REGION}{os.getpid()}_{secrets.token_hex(4)}_"
         self._process: subprocess.Popen[str] | None = None
         self._models: dict[int, str] = {}
 
