@@ -3,8 +3,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from hyperseg_runtime.contracts.results import encode_png
+from hyperseg_runtime.result_files import ResultFolder
 from support import RunCli
 
 
@@ -26,6 +29,11 @@ def test_init_writes_a_repository(run_cli: RunCli, tiny_bundle: Path, tmp_path: 
         (["serve", "init", "no-bundle"], 6, "no such folder"),
         (["serve", "up", "none", "none"], 6, "no such folder"),
         (["client", "segment", "none.jpg", "a"], 2, "No such file"),
+        (["client", "segment", "none.jpg", __file__], 2, "is a file, expected a text"),
+        (["client", "ask", "none.jpg", __file__], 2, "is a file, expected a text"),
+        (["client", "video", "none", "a"], 2, "no such file or folder"),
+        (["client", "health", "--live", "--ready"], 2, "choose one of"),
+        (["client", "health", "--live", "--url", "http://127.0.0.1:1"], 10, "no answer"),
         (["client", "segment", __file__, "a", "--url", "nowhere"], 2, "is no address"),
         (["client", "segment", __file__, "a", "--url", "http://127.0.0.1:1"], 10, "no answer"),
         (["client", "ask", "a", "b", "c"], 2, "into quotes"),
@@ -41,6 +49,12 @@ def test_wrong_use(
     result = run_cli(*arguments)
     assert result.code == code, result.err
     assert text in result.err and "Traceback" not in result.err
+
+
+def test_a_result_is_no_input(run_cli: RunCli, tmp_path: Path) -> None:
+    own = ResultFolder(tmp_path).write("a.png.mask.png", encode_png(np.zeros((2, 2), np.bool_)), "a.png")
+    result = run_cli("client", "segment", own, "a")
+    assert result.code == 2 and "is a result that this program wrote" in result.err
 
 
 def test_up_with_what_is_not_there(

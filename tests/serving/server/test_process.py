@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hyperseg_runtime.errors import EnvironmentMissingError, InputError
+from hyperseg_runtime.errors import EnvironmentMissingError, InputError, OutputError
 from hyperseg_serving.contract import Limits, Profile
 from hyperseg_serving.repository.writer import published_spec, write_repository
 from hyperseg_serving.server import distribution as distributions
@@ -180,6 +180,37 @@ def test_no_server_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(distributions.shutil, "which", lambda name: None)
     with pytest.raises(EnvironmentMissingError, match="install-local"):
         find_distribution()
+
+
+def test_the_server_of_make_test_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lies in the virtual environment; one that is named goes before it."""
+    monkeypatch.delenv("HYPERSEG_TRITON", raising=False)
+    monkeypatch.setattr(distributions.shutil, "which", lambda name: None)
+    monkeypatch.setattr(distributions.sys, "prefix", str(tmp_path))
+    (tmp_path / "triton" / "backends").mkdir(parents=True)
+    assert find_distribution().backends == tmp_path / "triton" / "backends"
+    monkeypatch.setenv("HYPERSEG_TRITON", str(tmp_path / "named"))
+    with pytest.raises(EnvironmentMissingError, match="named"):
+        find_distribution()
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("no home")
+
+    for name in ("HYPERSEG_TRITON", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(EnvironmentMissingError, match="HYPERSEG_TRITON"):
+        distributions.local_folder()
+
+
+def test_nothing_else_is_replaced_by_a_local_server(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "thesis.txt").write_text("a")
+    with pytest.raises(OutputError, match="holds something else"):
+        distributions.install(tmp_path / "work")
+    assert (tmp_path / "work" / "thesis.txt").read_text() == "a"
 
 
 def test_a_python_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

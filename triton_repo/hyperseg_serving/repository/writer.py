@@ -25,10 +25,9 @@ from hyperseg_runtime.session.pipeline import family_of
 from hyperseg_serving.contract import BATCH, Profile
 from hyperseg_serving.names import family_in
 from hyperseg_serving.repository.config import RepositorySpec, ServedModel, served_models
-from hyperseg_serving.service.parameters import FAMILY
 
 VERSION = "1"
-KEEP = ".gitkeep"
+KEEP, PLAN = ".gitkeep", "model.plan"
 
 
 def write_repository(out: Path, spec: RepositorySpec, engines: Mapping[str, Path] | None = None) -> list[ServedModel]:
@@ -52,22 +51,27 @@ def write_repository(out: Path, spec: RepositorySpec, engines: Mapping[str, Path
 
 
 def _require_replaceable(out: Path) -> None:
-    """A repository that this program wrote is replaced whole; what else lies there, or beside its models, is not."""
+    """A repository that this program wrote is replaced whole; what else lies there, or in its models, is not lost."""
     with explained(out):
         found = sorted(out.iterdir()) if out.is_dir() else [out] if os.path.lexists(out) else []
-    family = family_in(out) if out.is_dir() else None
-    other = [path.name for path in found if family is None or not _is_model_of(path, family.name)]
+        family = family_in(out) if out.is_dir() else None
+        other = [file for path in found for file in ([path] if family is None else _foreign(path, family.name))]
     if other:
-        raise OutputError(
-            f"{out}: holds something else than a model repository ({', '.join(other[:5])}); choose another folder"
-        )
+        shown = ", ".join(str(path.relative_to(out.parent)) for path in other[:5])
+        raise OutputError(f"{out}: holds something else than a model repository ({shown}); choose another folder")
 
 
-def _is_model_of(path: Path, family: str) -> bool:
-    """Written by `_write_model`: named after the family, with a configuration that names it."""
-    config = path / "config.pbtxt"
+WRITTEN = ("config.pbtxt", f"configs/{Profile.CPU}.pbtxt", *(f"{VERSION}/{file}" for file in ("model.py", PLAN, KEEP)))
+"""What `_write_model` writes into a model's folder."""
+
+
+def _foreign(path: Path, family: str) -> list[Path]:
+    """Files of an entry of a repository that `_write_model` does not write; Python's own caches are nobody's."""
     named = path.name == family or path.name.startswith(f"{family}_")
-    return named and config.is_file() and f'key: "{FAMILY}"' in config.read_text(errors="replace")
+    if not (named and path.is_dir()):
+        return [path]
+    files = [file for file in path.rglob("*") if not file.is_dir() and file.suffix != ".pyc"]
+    return [file for file in files if file.relative_to(path).as_posix() not in WRITTEN]
 
 
 def _write_model(folder: Path, model: ServedModel, engine: Path | None) -> None:
@@ -83,7 +87,7 @@ def _write_model(folder: Path, model: ServedModel, engine: Path | None) -> None:
     else:
         (version / KEEP).touch()  # the server wants the folder, and git keeps none that is empty
     if engine:
-        _link_or_copy(engine, version / "model.plan")
+        _link_or_copy(engine, version / PLAN)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -1,6 +1,6 @@
 """Requests in, responses out: what the public model does, without the server around it."""
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -58,7 +58,7 @@ class Service:
         asked = asked_of(self._pipeline.family, request)
         pixels = None if request.image is None else self._pixels(request.image, budget)
         owner = options.cache_key or ""
-        with self._pipeline.open(pixels, keep=options.remember, owner=owner) as session:
+        with work.session(lambda: self._pipeline.open(pixels, keep=options.remember, owner=owner)) as session:
             answer: dict[str, Any] = {}
             results: list[Result] = []
             for one in asked:
@@ -66,7 +66,7 @@ class Service:
                     answer["answer"] = yield from self._answer(session, one, work)
                 elif pixels is not None:  # `parse_request` refuses what is to be segmented without an image
                     results += self._segment(session, one, options.min_score, pixels, work)
-        yield self._response(request, results, budget, answer)
+            yield self._response(request, results, budget, answer)
 
     def canary(self) -> Response:
         """What the family says is a small request that ends in masks, about noise of which nothing is kept. Its turn
@@ -76,8 +76,8 @@ class Service:
         asked = next(one for one in self._pipeline.family.warm_up if not isinstance(one, Question))
         with (
             self.turns.flow(first=True) as flow,
-            self._pipeline.open(noise, keep=False) as session,
             self.turns.turn(flow),
+            self._pipeline.open(noise, keep=False) as session,
         ):
             return result_response(session.run(asked), {"bundle": self._bundle_id})
 
@@ -140,7 +140,7 @@ class Service:
     def _frame(self, request: Request, step: StreamStep, work: "_Work") -> Response:
         asked = asked_of_frame(self._pipeline.family, request)
         frame = self._pixels(request.need_image(), work.budget)
-        with self.streams.session(step) as (name, video), work.turn():
+        with work.turn(), self.streams.session(step) as (name, video):
             found = video.push(frame, asked)
             found += video.finish() if step.end else []
         told = [replace(ready, results=tuple(_told(one, request) for one in ready.results)) for ready in found]
@@ -160,6 +160,17 @@ class _Work:
         self.budget.check()
         with self._turns.turn(self._flow, self.budget.check), stoppable(self.budget.over):
             yield
+
+    @contextmanager
+    def session(self, opened: Callable[[], ImageSession]) -> Iterator[ImageSession]:
+        """Opened and closed in turns of their own: both would wait for whoever has the pipeline."""
+        with self.turn():
+            session = opened()
+        try:
+            yield session
+        finally:
+            with self._turns.turn(self._flow):
+                session.close()
 
 
 def _some(asked: Classes, which: slice) -> Classes:
