@@ -296,10 +296,15 @@ def test_eight_clients_lose_nothing_and_starve_nobody(served: Served, pipeline: 
 def test_a_full_queue_says_so(served: Served, coffee_bytes: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clients, "ATTEMPTS", 1)
 
+    pixels, all_there = open_image(coffee_bytes, LIMITS), threading.Barrier(24)
+
     def ask(number: int) -> str:
+        new = clients.encoded(np.roll(pixels, number + 1, axis=1))
         with Client(served.grpc) as client:
+            assert client.family.video_tasks
+            all_there.wait()
             try:
-                client.segment(coffee_bytes, [f"the thing {number} {index}" for index in range(8)])
+                client.segment(new, [f"the thing {number} {index}" for index in range(16)])
             except UnavailableError:
                 return "no room"
             return "done"
@@ -423,7 +428,7 @@ def test_a_lost_model_is_told_to_who_waits_and_comes_back(served: Served, coffee
     """Killed while an answer is under way. The server alone would never answer, and call itself ready."""
     before = ask_live(served.http, 2)["identity"]
     with Client(served.grpc) as client:
-        answer = client.ask(None, "Tell all.", Options(max_tokens=500))
+        answer = client.ask(None, "Tell all.", Options(max_tokens=250))
         next(answer)
         stub(served, "hyperseg").kill()
         start = time.monotonic()
@@ -445,14 +450,26 @@ def test_a_lost_model_is_told_to_who_waits_and_comes_back(served: Served, coffee
 
 def test_stopping_answers_what_is_under_way(served: Served, coffee_bytes: bytes) -> None:
     """Last: the server is gone afterwards."""
-    with Client(served.grpc) as client, Client(served.grpc) as other:
-        answer = client.ask(None, "Tell all.", Options(max_tokens=250))
-        pieces = [next(answer)]
+    begun = threading.Barrier(5)
+
+    def read(number: int) -> tuple[int, str]:
+        with Client(served.grpc) as client:
+            request = Request(question=f"Question {number}?", options=Options(max_tokens=250))
+            responses = client.respond(request)
+            pieces = [next(responses)] if number < 2 else []  # the others wait in line
+            begun.wait()
+            *more, last = responses
+            assert last.result is not None
+            return len(pieces) + len(more), last.result["answer"]["finish"]
+
+    with ThreadPoolExecutor(4) as pool, Client(served.grpc) as other:
+        asked = [pool.submit(read, number) for number in range(4)]
+        begun.wait()
         served.process.send_signal(signal.SIGTERM)
         while not ask_live(served.http, 2)["draining"]:
             time.sleep(0.05)
         with pytest.raises(UnavailableError, match="E_DRAINING"):
             other.segment(coffee_bytes, ["a"])
-        pieces += answer
-    assert len(pieces) > 100
+        answers = [work.result() for work in asked]
+    assert all(count > 10 and finish for count, finish in answers)
     assert served.process.wait(30) == 0

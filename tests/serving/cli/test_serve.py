@@ -10,13 +10,15 @@ from hyperseg_runtime.contracts.results import encode_png
 from hyperseg_runtime.result_files import ResultFolder
 from support import RunCli
 
+FRAMES = str(Path(__file__).parents[2] / "cases" / "files" / "frames_mac")
+
 
 def test_init_writes_a_repository(run_cli: RunCli, tiny_bundle: Path, tmp_path: Path) -> None:
     result = run_cli("serve", "init", tiny_bundle, "--out", tmp_path / "repository", "--limit", "max_queue=7", "--json")
     assert result.code == 0, result.err
     assert "hyperseg_referring" in json.loads(result.out)["models"]
     assert (tmp_path / "repository" / "hyperseg" / "1" / "model.py").is_file()
-    assert "max_queue_size: 7" in (tmp_path / "repository" / "hyperseg" / "config.pbtxt").read_text()
+    assert "max_queue_size: 7" in (tmp_path / "repository" / "hyperseg_masks" / "config.pbtxt").read_text()
     shown = run_cli("serve", "init", tiny_bundle, "--out", tmp_path / "repository")
     assert "No engines" in shown.out
 
@@ -37,7 +39,7 @@ def test_init_writes_a_repository(run_cli: RunCli, tiny_bundle: Path, tmp_path: 
         (["client", "segment", __file__, "a", "--url", "nowhere"], 2, "is no address"),
         (["client", "segment", __file__, "a", "--url", "http://127.0.0.1:1"], 10, "no answer"),
         (["client", "ask", "a", "b", "c"], 2, "into quotes"),
-        (["client", "video", ".", "a", "--url", "http://127.0.0.1:1"], 2, "grpc"),
+        (["client", "video", FRAMES, "a", "--url", "http://127.0.0.1:1"], 2, "grpc"),
         (["client", "health", "--url", "http://127.0.0.1:1"], 10, "no answer"),
         (["client", "health", "--url", "grpc://127.0.0.1:1"], 2, "http://"),
     ],

@@ -139,7 +139,7 @@ def test_nothing_is_begun_for_a_caller_who_left(service: Service, coffee_bytes: 
 
 def test_a_caller_who_leaves_ends_the_answer(service: Service) -> None:
     left = threading.Event()
-    pieces = responses(service, Request(question="a?", options=Options(max_tokens=500)), left.is_set)
+    pieces = responses(service, Request(question="a?", options=Options(max_tokens=250)), left.is_set)
     next(pieces)
     left.set()
     with pytest.raises(RefusalError) as refusal:
@@ -170,16 +170,17 @@ def test_many_texts_and_classes_take_turns_and_give_the_same(
     assert isinstance(found[-1], Instances) and found[-1].asked == classes
 
 
-def test_what_was_reused_is_told_to_the_one_who_sent_it(service: Service, coffee_bytes: bytes) -> None:
-    mine, other = Options(cache_key="mine"), Options(cache_key="another")
-    last(service, Request(coffee_bytes, ("the cup",), options=mine))
-    told = [
-        results_of(last(service, Request(coffee_bytes, ("the spoon",), options=options)))[0].details.get(
-            "reused_tokens"
-        )
-        for options in (mine, other, Options())
-    ]
-    assert told[0] and told[0] > 0 and told[1:] == [0, None]
+def test_what_was_reused_is_told_to_the_one_who_sent_it(pipeline: Pipeline, coffee_bytes: bytes) -> None:
+    def reused(service: Service, text: str, cache_key: str | None) -> object:
+        (found,) = results_of(last(service, Request(coffee_bytes, (text,), options=Options(cache_key=cache_key))))
+        return found.details.get("reused_tokens")
+
+    with Pipeline(pipeline.bundle, OnnxRuntimeBackend(threads=1)) as keeping:
+        service = Service(keeping, Limits(), "abc")
+        assert reused(service, "the cup", "mine") == reused(service, "the cup", "another") == 0
+        again = reused(service, "the spoon", "mine")
+        assert isinstance(again, int) and again > 0
+        assert reused(service, "the cup", None) is None
 
 
 def test_a_deadline_holds_inside_the_read_out(service: Service) -> None:
