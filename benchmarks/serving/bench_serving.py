@@ -40,8 +40,9 @@ from hyperseg_serving.contract import Limits, Profile
 from hyperseg_serving.names import ModelNames, family_in
 from hyperseg_serving.repository.config import RepositorySpec
 from hyperseg_serving.repository.writer import bundle_spec, published_spec, write_repository
+from hyperseg_serving.server.command import Address, ServerSettings
 from hyperseg_serving.server.distribution import find_distribution
-from hyperseg_serving.server.process import Address, Server, ServerSettings
+from hyperseg_serving.server.process import Server
 from hyperseg_serving.service.metrics import STAGE_MS
 from hyperseg_serving.service.parameters import THREADS_VARIABLE
 from hyperseg_serving.service.requests import Request, open_image

@@ -59,6 +59,6 @@ class Bits(ConstantModule):
 
 
 def all_finite(*tensors: Tensor) -> Tensor:
-    """Whether every number of each batch is one, (B,) bool. A comparison with NaN is false; a maximum need not be NaN."""
+    """Whether every number of each batch is one, (B,) bool. A comparison with NaN is false; a maximum may hide it."""
     fine = [(tensor.abs() <= LARGEST).float().flatten(1).amin(1) for tensor in tensors]
     return torch.stack(fine).amin(0) > 0
