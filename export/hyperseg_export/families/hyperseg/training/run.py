@@ -26,9 +26,10 @@ from hyperseg_export.families.hyperseg.training.trainer import (
     run_stage,
 )
 from hyperseg_export.families.hyperseg.training.vision_stage import (
+    clip_encoder_losses,
     decoding_losses,
-    encoder_losses,
     feature_losses,
+    image_encoder_losses,
     vision_losses,
 )
 from hyperseg_export.families.hyperseg.training.vocabulary import Vocabulary
@@ -57,7 +58,8 @@ class Training:
         self.save_every_s, self.report_every = 120.0, 50
         self._store: FeatureStore | None = None
         self._stages: dict[str, tuple[Stage, Losses]] = {
-            recipe.encoders.name: (recipe.encoders, self._encoder_losses),
+            recipe.image_encoder.name: (recipe.image_encoder, self._image_encoder_losses),
+            recipe.clip_encoder.name: (recipe.clip_encoder, self._clip_encoder_losses),
             recipe.vision.name: (recipe.vision, self._vision_losses),
             recipe.language.name: (recipe.language, self._language_losses),
             recipe.masks.name: (recipe.masks, self._masks_losses),
@@ -106,10 +108,15 @@ class Training:
         """Source of everything random in a step: it follows from seed, stage and step alone."""
         return np.random.default_rng((self.recipe.seed, *stage.name.encode(), step))
 
-    def _encoder_losses(self, step: int) -> Mapping[str, Tensor]:
-        generator = self._draw(self.recipe.encoders, step)
-        rows = generator.integers(len(self.scenes), size=self.recipe.encoders_batch)
-        return encoder_losses(self.network, self.trainee.auxiliaries, self.scenes, rows)
+    def _image_encoder_losses(self, step: int) -> Mapping[str, Tensor]:
+        generator = self._draw(self.recipe.image_encoder, step)
+        rows = generator.integers(len(self.scenes), size=self.recipe.image_encoder_batch)
+        return image_encoder_losses(self.network, self.trainee.auxiliaries, self.scenes, rows)
+
+    def _clip_encoder_losses(self, step: int) -> Mapping[str, Tensor]:
+        generator = self._draw(self.recipe.clip_encoder, step)
+        rows = generator.integers(len(self.scenes), size=self.recipe.clip_encoder_batch)
+        return clip_encoder_losses(self.network, self.trainee.auxiliaries, self.scenes, rows)
 
     def _vision_losses(self, step: int) -> Mapping[str, Tensor]:
         generator = self._draw(self.recipe.vision, step)
