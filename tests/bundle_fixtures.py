@@ -1,4 +1,4 @@
-"""Fixtures about bundles: the tiny bundle opened, the real tokenizer."""
+"""Fixtures about bundles: the tiny bundle opened, the trained one, the real tokenizer."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -12,6 +12,7 @@ from hyperseg_runtime.bundle.manifest import FILE_NAME
 from hyperseg_runtime.bundle.opening import Bundle, describe_file
 from hyperseg_runtime.llm.tokenizer import TOKENIZER_FILE, Tokenizer
 from hyperseg_runtime.session.pipeline import OpenedGraphs, Pipeline
+from support import made_once
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +40,16 @@ def pipeline(tiny_bundle: Path) -> Iterator[Pipeline]:
     """One that remembers no image: every call computes everything."""
     with Pipeline.load(tiny_bundle, threads=1, cache_bytes=0) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def trained_bundle(shared_dir: Path) -> Path:
+    """The bundle of the trained checkpoint, whose masks can be right or wrong; read only."""
+    from hyperseg_export.export import ExportOptions, export_bundle
+    from hyperseg_export.samples import trained_checkpoint
+
+    options = ExportOptions(measure_parity=False)
+    return made_once(shared_dir / "trained", lambda folder: export_bundle(trained_checkpoint(), folder, options))
 
 
 @pytest.fixture
