@@ -1,4 +1,4 @@
-"""Fixtures about bundles: the tiny bundle opened, the trained one, the real tokenizer."""
+"""Fixtures about bundles: the tiny bundle opened, the trained one, the real tokenizer; the local server."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -10,8 +10,10 @@ import pytest
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.manifest import FILE_NAME
 from hyperseg_runtime.bundle.opening import Bundle, describe_file
+from hyperseg_runtime.errors import EnvironmentMissingError
 from hyperseg_runtime.llm.tokenizer import TOKENIZER_FILE, Tokenizer
 from hyperseg_runtime.session.pipeline import OpenedGraphs, Pipeline
+from hyperseg_serving.server.distribution import Distribution, find_distribution
 from support import made_once
 
 
@@ -79,3 +81,15 @@ def real_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     (folder / "added_tokens.json").write_text(json.dumps(added))
     (folder / TOKENIZER_FILE).write_bytes(to_json(load_tokenizer(folder)))
     return Tokenizer(folder / TOKENIZER_FILE)
+
+
+@pytest.fixture(scope="session")
+def distribution() -> Distribution:
+    """The local server; `make test` installs it."""
+    try:
+        found = find_distribution()
+    except EnvironmentMissingError as error:
+        pytest.skip(str(error))
+    if not found.is_local:
+        pytest.skip("these tests know the messages of the local server, and there is another one on the path")
+    return found

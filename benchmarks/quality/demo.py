@@ -95,30 +95,25 @@ def scene_of(picture: str) -> Scene:
 
 
 def results(folder: Path) -> list[Scored]:
-    """Every result about one of the pictures, in the order of the files.
+    """Every result about one of the pictures, in the order of the files. Raises InputError where there is none.
 
-    Raises InputError where there is none, or where one was asked what has no one answer in its picture.
+    One that was asked what has not one answer in its picture cannot be scored: a line says so.
     """
     found = []
     for picture in PICTURES:
         scene = scene_of(picture)
+        known = {said.text: said for kind in all_expressions(scene.things).values() for said in kind}
         for path in sorted(folder.glob(result_name(picture, Kind.RESULT).replace(".json", "*.json"))):
             content = json.loads(path.read_bytes())
-            best = content["instances"][0]
-            mask = coco_mask.decode(best["segmentation"]).astype(np.bool_)
-            found.append(Scored(picture, scene, expression(scene, content["asked"][0]), mask, best["score"]))
+            (text,), best = content["asked"], content["instances"][0]
+            if text in known:
+                mask = coco_mask.decode(best["segmentation"]).astype(np.bool_)
+                found.append(Scored(picture, scene, known[text], mask, best["score"]))
+            else:
+                console.err.print(f"{path}: not scored, {text!r} names no one thing in {picture}", markup=False)
     if not found:
-        raise InputError(f"{folder}: no results about {' or '.join(PICTURES)}; run: make demo")
+        raise InputError(f"{folder}: nothing to score about {' or '.join(PICTURES)}; run: make demo")
     return found
-
-
-def expression(scene: Scene, text: str) -> Expression:
-    """What `text` means in a scene. Raises InputError."""
-    known = {said.text: said for kind in all_expressions(scene.things).values() for said in kind}
-    if text not in known:
-        examples = ", ".join(repr(said) for said in list(known)[:4])
-        raise InputError(f"{text!r} does not mean one thing in this picture; what does is, for example, {examples}")
-    return known[text]
 
 
 def keep_results(folder: Path, found: list[Scored]) -> Path:

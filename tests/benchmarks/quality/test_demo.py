@@ -19,6 +19,7 @@ from hyperseg_bench.quality.shapes_evaluation import EXPRESSIONS, asking
 from hyperseg_export.families.hyperseg.training.scenes import photographs
 from hyperseg_export.samples import trained_checkpoint
 from hyperseg_runtime.bundle.opening import Bundle
+from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.errors import InputError
 from support import RunCli
 
@@ -83,12 +84,22 @@ def test_the_demo_finds_what_was_kept(run_cli: RunCli, tmp_path: Path, trained_b
         assert np.abs(shown - kept).mean() < 1, row
 
 
-def test_a_wrong_mask_scores_nothing_and_a_vague_text_is_refused(tmp_path: Path) -> None:
+def test_a_wrong_mask_scores_nothing_and_a_vague_text_is_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     scene = demo.scene_of("scene.png")
-    right = demo.expression(scene, "the leftmost plain object")
-    for mask, iou in ((scene.mask(right.targets), 1), (scene.labels == 0, 0)):
-        assert demo.Scored("scene.png", scene, right, mask, 0.5).iou == iou
-    with pytest.raises(InputError, match="'the plain object' does not mean one thing in this picture; what does"):
-        demo.expression(scene, "the plain object")
-    with pytest.raises(InputError, match=r"no results about scene\.png or photograph\.png; run: make demo"):
-        demo.results(tmp_path)
+    asked_and_found = {
+        "the leftmost plain object": scene.mask([0]),
+        "the square": scene.labels == 0,
+        "the plain object": scene.mask([0]),
+    }
+    for number, (text, mask) in enumerate(asked_and_found.items(), 1):
+        result = Instances(asked=(text,), task="any", masks=mask[None], scores=np.ones(1, np.float32), labels=(text,))
+        (tmp_path / f"scene.png.result-{number}.json").write_text(json.dumps(result.to_json()))
+    assert [(one.said.text, one.iou) for one in demo.results(tmp_path)] == [
+        ("the leftmost plain object", 1),
+        ("the square", 0),
+    ]
+    assert "result-3.json: not scored, 'the plain object' names no one thing in scene.png" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"nothing to score about .*; run: make demo"):
+        demo.results(tmp_path / "empty")
