@@ -88,7 +88,7 @@ class Recipe:
     """Batches are scenes of one step; expressions and questions are counted for each of them."""
 
     sizes: Sizes = TRAINED
-    scenes: int = 8000
+    scenes: int = 24000
     seed: int = 0
     image_encoder: Stage = IMAGE_ENCODER_STAGE
     image_encoder_batch: int = 16
@@ -99,7 +99,8 @@ class Recipe:
     language: Stage = LANGUAGE_STAGE
     masks: Stage = MASKS_STAGE
     language_scenes: int = 4000
-    """The first of all: what is seen in them is kept in memory."""
+    """The last of all: what is seen in them is kept in memory. The encoders did not learn from them, so it is seen as
+    well, and as badly, as in any other scene."""
     language_batch: int = 8
     expressions: int = 8
     questions_batch: int = 8

@@ -104,23 +104,28 @@ class Training:
         if (self.folder / STATE).exists():
             self.trainee.load(load_state(self.folder))
 
+    @property
+    def _unread(self) -> int:
+        """Scenes before those that language is learned from."""
+        return len(self.scenes) - self.recipe.language_scenes
+
     def _draw(self, stage: Stage, step: int) -> np.random.Generator:
         """Source of everything random in a step: it follows from seed, stage and step alone."""
         return np.random.default_rng((self.recipe.seed, *stage.name.encode(), step))
 
     def _image_encoder_losses(self, step: int) -> Mapping[str, Tensor]:
         generator = self._draw(self.recipe.image_encoder, step)
-        rows = generator.integers(len(self.scenes), size=self.recipe.image_encoder_batch)
+        rows = generator.integers(self._unread, size=self.recipe.image_encoder_batch)
         return image_encoder_losses(self.network, self.trainee.auxiliaries, self.scenes, rows)
 
     def _clip_encoder_losses(self, step: int) -> Mapping[str, Tensor]:
         generator = self._draw(self.recipe.clip_encoder, step)
-        rows = generator.integers(len(self.scenes), size=self.recipe.clip_encoder_batch)
+        rows = generator.integers(self._unread, size=self.recipe.clip_encoder_batch)
         return clip_encoder_losses(self.network, self.trainee.auxiliaries, self.scenes, rows)
 
     def _vision_losses(self, step: int) -> Mapping[str, Tensor]:
         generator = self._draw(self.recipe.vision, step)
-        rows = generator.integers(len(self.scenes), size=self.recipe.vision_batch)
+        rows = generator.integers(self._unread, size=self.recipe.vision_batch)
         noise = torch.Generator(torch.get_default_device()).manual_seed(int(generator.integers(2**62)))
         return vision_losses(self.network, self.trainee.auxiliaries, self.scenes, rows, noise)
 
@@ -132,13 +137,13 @@ class Training:
 
     def _reading_losses(self, stage: Stage, step: int, decode: bool) -> Mapping[str, Tensor]:
         recipe, generator = self.recipe, self._draw(stage, step)
-        rows = generator.integers(recipe.language_scenes, size=recipe.language_batch)
+        kept = generator.integers(recipe.language_scenes, size=recipe.language_batch)
         assert self._store is not None
-        targets, store = Targets.of(self.scenes, rows), self._store
-        vision, coverage = store.vision(rows), store.coverage[rows].float() / 16
+        rows, store = self._unread + kept, self._store
+        targets, vision, coverage = Targets.of(self.scenes, rows), store.vision(kept), store.coverage[kept].float() / 16
         losses = self._expression_losses(vision, targets, rows, generator, decode, coverage)
         others = generator.integers(recipe.language_scenes, size=recipe.questions_batch)
-        return {**losses, **self._question_losses(store.vision(others), others, generator)}
+        return {**losses, **self._question_losses(store.vision(others), self._unread + others, generator)}
 
     def _together_losses(self, step: int) -> Mapping[str, Tensor]:
         recipe, generator = self.recipe, self._draw(self.recipe.together, step)

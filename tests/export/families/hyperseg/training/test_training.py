@@ -49,7 +49,7 @@ SMALL = Sizes(
 )  # fmt: skip
 RECIPE = Recipe(
     sizes=SMALL,
-    scenes=4,
+    scenes=8,
     language_scenes=4,
     image_encoder=replace(IMAGE_ENCODER_STAGE, steps=4, warmup=1, rate=5e-3),
     image_encoder_batch=2,
