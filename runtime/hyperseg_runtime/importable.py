@@ -7,12 +7,16 @@ from importlib.metadata import packages_distributions, version
 
 TIMEOUT_S = 120
 PROGRAM = """
-import importlib, sys
+import gc, importlib, os, sys
+gc.disable()
 module = importlib.import_module(sys.argv[1])
 print(getattr(module, "__version__", ""))
 for told in sys.argv[2:]:
     print(*getattr(module, told)(), sep=", ")
+sys.stdout.flush()
+os._exit(0)
 """
+"""Without collecting what nothing throws away, and without taking everything down at the end: half of torch's time."""
 
 
 @dataclass(frozen=True)
