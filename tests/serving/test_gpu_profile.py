@@ -1,9 +1,10 @@
-"""The configurations for a GPU, as they are, in a server whose backend `tensorrt` runs ONNX files on the CPU."""
+"""The configurations for a GPU in a server whose backend `tensorrt` runs ONNX files on the CPU."""
 
 import re
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -20,7 +21,7 @@ from hyperseg_serving.server.command import Address, ServerSettings
 from hyperseg_serving.server.distribution import Distribution
 from hyperseg_serving.server.log import is_failure
 from hyperseg_serving.server.process import SHARED_MEMORY, Server
-from hyperseg_serving.service.parameters import BACKEND_VARIABLE, THREADS_VARIABLE
+from hyperseg_serving.service.parameters import BACKEND_VARIABLE, IN_PROCESS, SERVED, THREADS_VARIABLE
 from hyperseg_serving.service.requests import Request, open_image
 from serving_support import same
 
@@ -28,19 +29,45 @@ SHIM = Path(__file__).parent / "shim"
 
 
 @pytest.fixture(scope="module")
-def server(
+def settings(
     distribution: Distribution, repository: Path, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
+) -> ServerSettings:
     backends = Path(shutil.copytree(distribution.backends, tmp_path_factory.mktemp("served") / "backends"))
     shutil.copytree(SHIM, backends, dirs_exist_ok=True)
     environment = {BACKEND_VARIABLE: "onnxruntime", THREADS_VARIABLE: "1"}
-    settings = ServerSettings(
+    return ServerSettings(
         repository, tiny_bundle, Profile.GPU, Address(0, 0, 0), environment=environment, backends=backends
     )
-    with Server(distribution, settings) as started:
+
+
+@pytest.fixture(scope="module")
+def server(
+    distribution: Distribution, settings: ServerSettings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """With every model, and a public one that asks those of the graphs: what its parameter is for."""
+    asking = Path(shutil.copytree(settings.repository, tmp_path_factory.mktemp("asking") / "repository"))
+    public = asking / "hyperseg" / "config.pbtxt"
+    public.write_text(public.read_text().replace(f'"{IN_PROCESS}"', f'"{SERVED}"'))
+    with Server(distribution, replace(settings, repository=asking, ensemble=True)) as started:
         started.wait_until_ready(120)
         yield started
     assert not list(SHARED_MEMORY.glob(f"{started._region}*"))
+
+
+def test_one_process_holds_every_graph_unless_the_ensemble_is_asked_for(
+    distribution: Distribution, settings: ServerSettings, pipeline: Pipeline, coffee_bytes: bytes
+) -> None:
+    """One copy of every engine, the language model's above all."""
+    with Server(distribution, settings) as started:
+        started.wait_until_ready(120)
+        assert set(started._models.values()) == {"hyperseg", "hyperseg_video"}
+        with Client(started.address.grpc_url) as client:
+            (found,) = client.segment(coffee_bytes, ["the cup"])
+            (frame,) = client.open_video().push(coffee_bytes, ["the cup"], last=True)
+    pixels = open_image(coffee_bytes, Limits())
+    assert same([found], [pipeline(pixels, "the cup")])
+    (expected,) = pipeline.open_video().push(pixels, ["the cup"])
+    assert same(frame.results, expected.results)
 
 
 def test_stages_are_asked_as_models_of_the_server(server: Server, pipeline: Pipeline, coffee_bytes: bytes) -> None:

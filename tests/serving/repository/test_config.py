@@ -16,6 +16,7 @@ from hyperseg_serving.contract import Limits, Profile
 from hyperseg_serving.names import ModelNames, family_in
 from hyperseg_serving.repository.config import PUBLIC_QUEUE, RepositorySpec, served_models
 from hyperseg_serving.repository.writer import published_spec, write_repository
+from hyperseg_serving.service import parameters
 from serving_config_checks import problems, read_configs
 
 COMMITTED = Path(__file__).parents[3] / "triton_repo" / "models"
@@ -118,14 +119,21 @@ def test_engines_are_captured_at_sizes_that_need_no_padding() -> None:
     assert [graph.batch_size for graph in cuda.graph_spec] == [1, 8]
     assert not any(graph.HasField("graph_lower_bound") for graph in cuda.graph_spec)
     assert [w.batch_size for w in fvp.configs[Profile.GPU].model_warmup] == [1, 8]
+    assert list(fvp.configs[Profile.GPU].dynamic_batching.preferred_batch_size) == [8]
+
+
+def test_one_process_runs_all_graphs_of_a_request() -> None:
+    public = served_models(published_spec("hyperseg"))[0].configs
+    values = {profile: public[profile].parameters[parameters.IMAGE_GRAPHS].string_value for profile in Profile}
+    assert values == dict.fromkeys(Profile, parameters.IN_PROCESS)
 
 
 def test_limits_pass_through_the_configuration() -> None:
     limits = Limits(max_texts=3, workers=2, stream_idle_s=7, max_queue=5)
     public, video, *rest = served_models(replace(published_spec("hyperseg"), limits=limits))
     config = public.configs[Profile.GPU]
-    parameters = {name: value.string_value for name, value in config.parameters.items()}
-    assert Limits.from_parameters(parameters) == limits
+    told = {name: value.string_value for name, value in config.parameters.items()}
+    assert Limits.from_parameters(told) == limits
     queues = {model.name: model.configs[Profile.GPU].dynamic_batching.default_queue_policy for model in (public, *rest)}
     assert queues["hyperseg_masks"].max_queue_size == 5
     assert queues["hyperseg"].max_queue_size == PUBLIC_QUEUE  # it keeps its own line, which refuses and counts

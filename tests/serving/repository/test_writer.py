@@ -15,6 +15,7 @@ from hyperseg_runtime.errors import BundleError, InputError, OutputError
 from hyperseg_serving.contract import Profile
 from hyperseg_serving.repository import writer as repositories
 from hyperseg_serving.repository.writer import bundle_spec, published_spec, write_repository
+from hyperseg_serving.service.parameters import unmeasured
 
 PASSED = ParityEntry(graph="fvp", output="fvp_tokens", worst_error=0.0, tolerance=1.0, passed=True)
 MACHINE = Machine(gpu="Fast One", compute_capability=(9, 0), memory_bytes=1, driver_cuda="13.0", tensorrt="11.4.0.106")
@@ -97,6 +98,15 @@ def test_engines_that_cannot_be_served(
     add_engines(bundle_copy, **changes)
     with pytest.raises(error, match=text):
         bundle_spec(bundle_copy)
+
+
+def test_engines_that_were_not_compared_are_served_by_name(bundle_copy: Path, tmp_path: Path) -> None:
+    add_engines(bundle_copy, parity=None)
+    spec, plans = bundle_spec(bundle_copy, accept_unmeasured=True)
+    assert set(plans) == set(STAGES) and set(spec.unmeasured) >= {"llm", "fvp"}
+    public = write_repository(tmp_path / "out", spec, plans)[0].configs[Profile.GPU]
+    parameters = {name: value.string_value for name, value in public.parameters.items()}
+    assert unmeasured(parameters) == list(spec.unmeasured)
 
 
 def test_a_changed_engine_is_refused(bundle_copy: Path) -> None:

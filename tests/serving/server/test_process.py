@@ -19,7 +19,7 @@ from hyperseg_serving.server.distribution import Distribution, find_distribution
 from hyperseg_serving.server.process import Server
 
 OPTIONS = (
-    "model-repository backend-directory cache-directory model-control-mode disable-auto-complete-config "
+    "model-repository backend-directory cache-directory model-control-mode load-model disable-auto-complete-config "
     "exit-timeout-secs http-address http-port grpc-address grpc-port metrics-address metrics-port http-restricted-api "
     "grpc-restricted-protocol backend-config http-header-forward-pattern grpc-header-forward-pattern "
     "model-config-name log-format"
@@ -106,6 +106,10 @@ def test_a_profile_and_shared_memory_on_request(settings: ServerSettings, tmp_pa
     container = fake(tmp_path, "", local=False)
     gpu = dataclasses.replace(settings, profile=Profile.GPU)
     assert not any(flag.startswith("--model-config-name") for flag in Server(container, gpu).command())
+    loaded = [flag for flag in Server(container, gpu).command() if "load-model" in flag or "control-mode" in flag]
+    assert loaded == ["--model-control-mode=explicit", "--load-model=hyperseg", "--load-model=hyperseg_video"]
+    everything = dataclasses.replace(gpu, ensemble=True)
+    assert "--model-control-mode=none" in Server(container, everything).command()
     command = Server(container, dataclasses.replace(settings, shared_memory=True)).command()
     assert "--model-config-name=cpu" in command and "--allow-client-shm=true" in command
     assert not any("restricted" in flag and "shared-memory" in flag for flag in command)

@@ -92,7 +92,7 @@ class Counter:
     def __init__(self) -> None:
         self.service, self.module, self.draining = HeldService(), MetricsModule(), False
         counted = Metrics(self.module)
-        self.desk = Desk(cast(Service, self.service), LIMITS, counted, lambda: self.draining, "me")
+        self.desk = Desk(cast(Service, self.service), LIMITS, counted, lambda: self.draining, "me", ["llm"])
         self.publish = counted.publish
 
     def ask(self, request: Request, name: str = "") -> Caller:
@@ -157,7 +157,7 @@ def test_probes_pass_a_full_line(counter: Counter) -> None:
     assert live.reason(0.1) is None and canary.reason() is None
     (state,) = (heard.result for heard in live.heard if isinstance(heard, Response))
     assert state is not None and (state["identity"], state["under_way"], state["draining"]) == ("me", 3, False)
-    assert state["limits"] == LIMITS.model_dump()
+    assert state["limits"] == LIMITS.model_dump() and state["unmeasured"] == ["llm"]
 
 
 def test_however_many_ask_for_a_canary_they_share_it(counter: Counter) -> None:

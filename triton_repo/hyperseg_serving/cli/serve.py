@@ -34,6 +34,10 @@ def init(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="Another limit on requests (repeatable), such as max_queue=16."),
     ] = None,
+    accept_unmeasured: Annotated[
+        bool,
+        typer.Option("--accept-unmeasured", help="Also serve engines that were never compared with their graphs."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write the model repository of BUNDLE: configurations for GPU and CPU, models, engines if there are any."""
@@ -43,12 +47,16 @@ def init(
     if published is not None:
         spec, engines = repository.published_spec(published), {}
     else:
-        spec, engines = repository.bundle_spec(bundle, target)
+        spec, engines = repository.bundle_spec(bundle, target, accept_unmeasured)
     models = repository.write_repository(out, replace(spec, limits=spec.limits.changed(limit or [])), engines)
     if as_json:
-        console.print_json({"repository": str(out), "models": [m.name for m in models], "engines": sorted(engines)})
+        found = {"models": [m.name for m in models], "engines": sorted(engines), "unmeasured": list(spec.unmeasured)}
+        console.print_json({"repository": str(out), **found})
         return
     console.print_rows("Models", ("model", "runs"), [(m.name, m.about(engines)) for m in models])
+    if spec.unmeasured:
+        listed = ", ".join(spec.unmeasured)
+        console.out.print(f"Never compared with their graphs, served because you said so: {listed}", markup=False)
     if not engines:
         console.out.print("No engines: the repository serves on a CPU; for a GPU run build, then serve init again.")
 
@@ -81,6 +89,12 @@ def up(
     restarts: Annotated[
         int, typer.Option(min=0, help="How often within ten minutes a server that broke is started again.")
     ] = 3,
+    ensemble: Annotated[
+        bool,
+        typer.Option(
+            "--ensemble", help="With profile gpu: also the ensemble, whose last step holds a language model of its own."
+        ),
+    ] = False,
     server_option: Annotated[
         list[str] | None,
         typer.Option(
@@ -111,6 +125,7 @@ def up(
         environment=_environment(threads, native),
         options=tuple(server_option or ()),
         drain_s=drain_s,
+        ensemble=ensemble,
     )
     for stop in (signal.SIGTERM, signal.SIGINT):  # shells start what is in the background deaf to Ctrl-C
         signal.signal(stop, signal.default_int_handler)

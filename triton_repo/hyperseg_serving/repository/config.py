@@ -47,6 +47,8 @@ class RepositorySpec:
     limits: Limits = field(default_factory=Limits)
     engine_batch: Mapping[str, int] = field(default_factory=dict)
     """Largest batch of a graph's engine; without an entry the contract's own."""
+    unmeasured: Sequence[str] = ()
+    """Graphs whose engines are served although they were never compared with them."""
 
     @property
     def names(self) -> ModelNames:
@@ -94,8 +96,7 @@ def _public(spec: RepositorySpec, profile: Profile) -> ModelConfig:
     config.model_transaction_policy.decoupled = True
     # The model takes whatever comes at once and keeps its own line (see service/desk.py), which refuses and counts.
     config.dynamic_batching.default_queue_policy.max_queue_size = PUBLIC_QUEUE
-    image_graphs = parameters.SERVED if profile is Profile.GPU else parameters.IN_PROCESS
-    config.parameters[parameters.IMAGE_GRAPHS].string_value = image_graphs
+    config.parameters[parameters.IMAGE_GRAPHS].string_value = parameters.IN_PROCESS
     return config
 
 
@@ -135,6 +136,8 @@ def _stage(spec: RepositorySpec, graph: GraphSpec, profile: Profile) -> ModelCon
         config.platform = "tensorrt_plan"
         config.default_model_filename = "model.plan"
         config.dynamic_batching.default_queue_policy.CopyFrom(_queue(spec.limits))
+        # Full batches are those that a CUDA graph was recorded for; what has waited long enough goes as it is.
+        config.dynamic_batching.preferred_batch_size.extend([largest] if largest > 1 else [])
         _capture_graphs(config, graph, largest)
     config.parameters[parameters.GRAPH].string_value = graph.name
     config.max_batch_size = largest
@@ -194,6 +197,8 @@ def _python(
     config.dynamic_batching.default_queue_policy.CopyFrom(_queue(spec.limits))
     backend = "tensorrt" if profile is Profile.GPU else "onnxruntime"
     own = {parameters.CONTRACT: parameters.contract_id(spec.graphs), parameters.BACKEND: backend}
+    if spec.unmeasured:
+        own[parameters.UNMEASURED] = ",".join(spec.unmeasured)
     _set_parameters(config, {**own, **spec.limits.to_parameters()})
     return config
 

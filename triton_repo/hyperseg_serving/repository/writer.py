@@ -105,11 +105,14 @@ def published_spec(family: str) -> RepositorySpec:
     return RepositorySpec(FAMILIES[family], FAMILIES[family].graph_specs(FAMILIES[family].published))
 
 
-def bundle_spec(directory: Path, target: str | None = None) -> tuple[RepositorySpec, dict[str, Path]]:
+def bundle_spec(
+    directory: Path, target: str | None = None, accept_unmeasured: bool = False
+) -> tuple[RepositorySpec, dict[str, Path]]:
     """What to generate for a bundle, and its engines by graph: those of `target`, or of the only one there is.
 
     Raises InputError if there are engines for several targets and none is named, or for one that cannot be served;
-    BundleError if one is missing, changed, or was never compared with its graph.
+    BundleError if one is missing, changed, or was never compared with its graph; with `accept_unmeasured` such engines
+    are served, and the models say which they are.
     """
     bundle = Bundle.open(directory)
     spec = RepositorySpec(family_of(bundle), [entry.spec for entry in bundle.manifest.graphs])
@@ -117,14 +120,16 @@ def bundle_spec(directory: Path, target: str | None = None) -> tuple[RepositoryS
     engines = read_engines(folder) if folder else None
     if folder is None or engines is None:
         return spec, {}
-    for graph in spec.graphs:
-        _check_no_plugins(engines.usable(graph.name))
-    entries = [engines.usable(graph.name) for graph in spec.stages]
+    usable = {graph.name: engines.usable(graph.name, accept_unmeasured) for graph in spec.graphs}
+    for entry in usable.values():
+        _check_no_plugins(entry)
+    entries = [usable[graph.name] for graph in spec.stages]
     for entry in entries:
         _check_servable(entry, bundle)
     batches = {e.graph: _largest_batch(e, g.axis_ranges[BATCH]) for e, g in zip(entries, spec.stages, strict=True)}
     plans = {entry.graph: engine_path(folder, entry) for entry in entries}
-    return replace(spec, engine_batch=batches), plans
+    unmeasured = tuple(name for name, entry in usable.items() if entry.parity is None)
+    return replace(spec, engine_batch=batches, unmeasured=unmeasured), plans
 
 
 def _check_no_plugins(entry: EngineEntry) -> None:

@@ -101,6 +101,9 @@ class ServerSettings:
     """Other backends than the distribution's."""
     options: Sequence[str] = ()
     """Further options of the server, NAME=VALUE."""
+    ensemble: bool = False
+    """With profile gpu, load every model of the repository. Else those that callers ask first, which run in one process
+    with one copy of every engine: the ensemble's steps would hold them again."""
     drain_s: float = 25.0
     """How long requests under way may take when the server is stopped."""
     on_line: Callable[[str], None] = lambda line: None
@@ -180,6 +183,16 @@ def server_command(
     return [str(distribution.binary), *chosen, *(f"--{name}{equals}{value}" for name, equals, value in further)]
 
 
+def _loading(settings: ServerSettings) -> list[tuple[str, str]]:
+    """Which models the server loads when it starts. Whether others may be loaded later is for the admin key alone."""
+    family = family_in(settings.repository)
+    if settings.profile is not Profile.GPU or settings.ensemble or family is None:
+        return [("model-control-mode", "none")]
+    names = ModelNames(family)
+    loaded = [("load-model", name) for name in (names.public, names.video) if name]
+    return [("model-control-mode", "explicit"), *loaded]
+
+
 def _own_options(
     distribution: Distribution, settings: ServerSettings, address: Address, region: str
 ) -> list[tuple[str, str]]:
@@ -189,7 +202,7 @@ def _own_options(
         ("model-repository", str(settings.repository.resolve())),
         ("backend-directory", str(settings.backends or distribution.backends)),
         ("cache-directory", str(distribution.caches)),
-        ("model-control-mode", "none"),
+        *_loading(settings),
         ("disable-auto-complete-config", ""),
         ("exit-timeout-secs", str(max(1, round(settings.drain_s)))),
         ("http-address", address.host),

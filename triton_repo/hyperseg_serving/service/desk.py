@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -58,16 +58,24 @@ class _Job(Ticket):
 
 
 class Desk:
-    """`draining` says whether no new requests are taken; `identity` tells this server from every other."""
+    """`draining` says whether no new requests are taken; `identity` tells this server from every other.
+    `unmeasured` names graphs whose engines were never compared with them."""
 
     def __init__(
-        self, service: Service, limits: Limits, counted: Metrics, draining: Callable[[], bool], identity: str
+        self,
+        service: Service,
+        limits: Limits,
+        counted: Metrics,
+        draining: Callable[[], bool],
+        identity: str,
+        unmeasured: Sequence[str] = (),
     ) -> None:
         self._service = service
         self._limits = limits
         self._metrics = counted
         self._draining = draining
         self._identity = identity
+        self._unmeasured = unmeasured
         self._admission = Admission[_Job](limits)
         self._lock = threading.Lock()
         self._turned_away: dict[Reason, list[str]] = defaultdict(list)
@@ -205,6 +213,7 @@ class Desk:
             "draining": self._draining(),
             "under_way": under_way,
             "limits": self._limits.model_dump(),
+            "unmeasured": list(self._unmeasured),
         }
 
     def _look_after(self) -> None:

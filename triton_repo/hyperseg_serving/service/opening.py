@@ -139,6 +139,8 @@ def bundle_id(bundle: Bundle) -> str:
 def open_backend(bundle: Bundle, parameters: Parameters) -> Backend:
     """The configured backend, or the one in the environment. Raises InputError for unknown names."""
     name = os.environ.get(names.BACKEND_VARIABLE) or parameters[names.BACKEND]
+    if name == "tensorrt":
+        return make_backend(name, bundle, accept_unmeasured=names.UNMEASURED in parameters)
     if name != "onnxruntime":
         return make_backend(name, bundle)
     threads = os.environ.get(names.THREADS_VARIABLE)

@@ -12,6 +12,8 @@ Parameters = Mapping[str, str]
 
 FAMILY, CONTRACT, BACKEND, IMAGE_GRAPHS, GRAPH = "family", "contract", "backend", "image_graphs", "graph"
 """Names of parameters in the models' configurations, beside those of `Limits`."""
+UNMEASURED = "unmeasured"
+"""Graphs, separated by commas, whose engines run although they were never compared with them: said so by name."""
 IN_PROCESS, SERVED = "in-process", "served"
 """Values of IMAGE_GRAPHS: the public model runs them itself, or asks the stage models."""
 
@@ -31,6 +33,11 @@ DRAIN_VARIABLE = "HYPERSEG_DRAIN_FILE"
 
 def identity() -> str:
     return os.environ.get(IDENTITY_VARIABLE, "")
+
+
+def unmeasured(parameters: Parameters) -> list[str]:
+    """Graphs whose engines run although they were never compared with them."""
+    return [name for name in parameters.get(UNMEASURED, "").split(",") if name]
 
 
 def draining() -> bool:
