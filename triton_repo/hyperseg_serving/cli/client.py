@@ -85,6 +85,7 @@ def ask(
     timeout_s: TimeoutOption = 60.0,
 ) -> None:
     """Answer QUESTION; the answer appears as it is made."""
+    from hyperseg_runtime.llm.answers import as_shown
     from hyperseg_serving.contract import Options
 
     if len(words) > 2:
@@ -92,7 +93,7 @@ def ask(
     require_texts(words[-1:])
     image = _read(words[0]) if len(words) == 2 else None
     with _client(url, timeout_s) as client:
-        for piece in client.ask(image, words[-1], Options(max_tokens=max_tokens)):
+        for piece in as_shown(client.ask(image, words[-1], Options(max_tokens=max_tokens))):
             console.out.print(piece, end="", markup=False)
     console.out.print()
 
