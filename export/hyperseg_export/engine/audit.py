@@ -26,18 +26,30 @@ class Audit:
     """Of each profile."""
 
 
-def audit_engine(trt: Any, engine: Any, spec: GraphSpec, precision: Precision, profile_count: int) -> Audit:
+def audit_engine(
+    trt: Any, engine: Any, spec: GraphSpec, precision: Precision, profile_count: int, plugin_count: int
+) -> Audit:
     """Raise AuditError, with all that differs, unless the engine is what was planned."""
     profiles = inspect_layers(trt, engine)
     layers = list(dict.fromkeys(chain.from_iterable(profiles)))
     problems = [*contract_problems(trt, engine, spec), *judge_types(layers, precision)]
     if engine.num_optimization_profiles != profile_count:
         problems.append(f"it has {engine.num_optimization_profiles} profiles, planned were {profile_count}")
+    plugins = max(map(plugin_layers, profiles), key=lambda count: abs(count - plugin_count))
+    if plugins != plugin_count:
+        problems.append(
+            f"it has {plugins} plugin layers, planned were {plugin_count} (one for each node of our operators; build "
+            f"--graph {spec.name} --no-plugins takes their bodies)"
+        )
     if problems:
         raise AuditError(f"the engine of graph {spec.name} is not what was planned:\n  " + "\n  ".join(problems))
     types = Counter(kind for layer in layers for kind in layer.outputs)
-    plugins = sum("plugin" in layer.kind.lower() for layer in layers)
     return Audit(dict(sorted(types.items())), plugins, tuple(map(fused_layers, profiles)))
+
+
+def plugin_layers(layers: Sequence[Layer]) -> int:
+    """How many layers of a profile are plugins."""
+    return sum("plugin" in layer.kind.lower() for layer in layers)
 
 
 def judge_types(layers: Sequence[Layer], precision: Precision) -> list[str]:

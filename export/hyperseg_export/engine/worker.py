@@ -20,6 +20,8 @@ from hyperseg_export.engine.attention import AttentionForm, advice, attention_no
 from hyperseg_export.engine.audit import audit_engine
 from hyperseg_export.engine.network import add_profile, decompose_attention, mark_weights, parse
 from hyperseg_export.engine.options import BuildOptions
+from hyperseg_export.engine.plugins import PluginForm, form_of, planned_layers, register_kernels
+from hyperseg_export.engine.plugins import advice as plugin_advice
 from hyperseg_export.engine.profiles import Profile, make_profiles
 from hyperseg_runtime.backends.tensorrt.engine import OUT_OF_MEMORY, EngineReader, started
 from hyperseg_runtime.backends.tensorrt.logger import reason
@@ -47,6 +49,12 @@ class Job(BaseModel):
     timing_cache: Path
     plan: Path
     plugins: tuple[Path, ...]
+    architecture: str
+    """Of the GPU, like "sm_90"."""
+
+    @property
+    def plugin_form(self) -> PluginForm | None:
+        return form_of(self.spec, self.options.plugins)
 
 
 def _profiles(job: Job) -> tuple[Profile, ...]:
@@ -59,6 +67,7 @@ class Built(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     layer_types: dict[str, int]
+    plugins: PluginForm | None = None
     plugin_layers: int
     decomposed_attention: int
     attention: AttentionForm | None = None
@@ -72,14 +81,17 @@ def build(job: Job) -> Built:
     trt = load_tensorrt()
     start = perf_counter()
     reader = EngineReader(trt, job.plugins)
+    register_kernels(job.plugin_form, job.architecture)
     form, count, changed = formed(trt, job)
     decomposed = write_plan(trt, reader, job, form, changed)
     seconds = perf_counter() - start
     engine = reader.read(job.plan, job.options.version_compatible)
     profiles = [profile.name for profile in _profiles(job)]
-    audit = audit_engine(trt, engine, job.spec, job.precision, len(profiles))
+    plugin_count = planned_layers(job.onnx, job.plugin_form)
+    audit = audit_engine(trt, engine, job.spec, job.precision, len(profiles), plugin_count)
     return Built(
         layer_types=audit.layer_types,
+        plugins=job.plugin_form,
         plugin_layers=audit.plugin_layers,
         decomposed_attention=len(decomposed),
         attention=form,
@@ -187,7 +199,8 @@ def _failure(job: Job, message: str, form: AttentionForm | None) -> HypersegErro
     hint = advice(job.spec.name, form)
     if form is AttentionForm.FUSED:
         hint = f"fused attention was asked for; where there is no kernel: build --attention {job.spec.name}=decomposed"
-    return EngineError("\n".join([f"graph {job.spec.name}: no engine could be built:", f"  {message}", hint]).rstrip())
+    hints = filter(None, (hint, plugin_advice(job.spec.name, job.plugin_form)))
+    return EngineError("\n".join([f"graph {job.spec.name}: no engine could be built:", f"  {message}", *hints]))
 
 
 def _monitor(trt: Any) -> Any:

@@ -4,18 +4,26 @@ MODEL/config.pbtxt          for a GPU, what a server reads unless told otherwise
 MODEL/configs/cpu.pbtxt     for --model-config-name=cpu
 MODEL/1/model.py            where Python runs it
 MODEL/1/model.plan          the engine, where TensorRT runs it
+MODEL/1/NAME.so             a library of plugins that the engine needs, if it needs one
 """
 
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
 from google.protobuf import text_format
 
-from hyperseg_runtime.bundle.engines import ENGINES, EngineEntry, engine_folder, engine_path, read_engines
+from hyperseg_runtime.bundle.engines import (
+    ENGINES,
+    EngineEntry,
+    engine_folder,
+    engine_path,
+    plugin_libraries,
+    read_engines,
+)
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.graph_spec import AxisRange
 from hyperseg_runtime.errors import BundleError, InputError, OutputError
@@ -30,8 +38,18 @@ VERSION = "1"
 KEEP = ".gitkeep"
 
 
-def write_repository(out: Path, spec: RepositorySpec, engines: Mapping[str, Path] | None = None) -> list[ServedModel]:
-    """Write the whole repository or nothing. `engines` are plan files by graph, linked where that is possible.
+@dataclass(frozen=True)
+class EngineFiles:
+    """A plan, and the libraries of plugins that have to be loaded before it."""
+
+    plan: Path
+    libraries: tuple[Path, ...] = ()
+
+
+def write_repository(
+    out: Path, spec: RepositorySpec, engines: Mapping[str, EngineFiles] | None = None
+) -> list[ServedModel]:
+    """Write the whole repository or nothing. `engines` by graph are linked where that is possible.
 
     Raises OutputError where `out` holds something else.
     """
@@ -51,7 +69,7 @@ def write_repository(out: Path, spec: RepositorySpec, engines: Mapping[str, Path
     return models
 
 
-def _write_model(folder: Path, model: ServedModel, engine: Path | None) -> None:
+def _write_model(folder: Path, model: ServedModel, engine: EngineFiles | None) -> None:
     version = folder / VERSION
     version.mkdir(parents=True)
     gpu, cpu = model.configs[Profile.GPU], model.configs[Profile.CPU]
@@ -64,7 +82,9 @@ def _write_model(folder: Path, model: ServedModel, engine: Path | None) -> None:
     else:
         (version / KEEP).touch()  # the server wants the folder, and git keeps none that is empty
     if engine:
-        _link_or_copy(engine, version / "model.plan")
+        _link_or_copy(engine.plan, version / "model.plan")
+        for library in engine.libraries:
+            _link_or_copy(library, version / library.name)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
@@ -82,7 +102,7 @@ def published_spec(family: str) -> RepositorySpec:
     return RepositorySpec(FAMILIES[family], FAMILIES[family].graph_specs(FAMILIES[family].published))
 
 
-def bundle_spec(directory: Path, target: str | None = None) -> tuple[RepositorySpec, dict[str, Path]]:
+def bundle_spec(directory: Path, target: str | None = None) -> tuple[RepositorySpec, dict[str, EngineFiles]]:
     """What to generate for a bundle, and its engines by graph: those of `target`, or of the only one there is.
 
     Raises InputError if there are engines for several targets and none is named, or for one that cannot be served;
@@ -95,22 +115,13 @@ def bundle_spec(directory: Path, target: str | None = None) -> tuple[RepositoryS
     if folder is None or engines is None:
         return spec, {}
     for graph in spec.graphs:
-        _check_no_plugins(engines.usable(graph.name))
+        engines.usable(graph.name)
     entries = [engines.usable(graph.name) for graph in spec.stages]
     for entry in entries:
         _check_servable(entry, bundle)
     batches = {e.graph: _largest_batch(e, g.axis_ranges[BATCH]) for e, g in zip(entries, spec.stages, strict=True)}
-    plans = {entry.graph: engine_path(folder, entry) for entry in entries}
-    return replace(spec, engine_batch=batches), plans
-
-
-def _check_no_plugins(entry: EngineEntry) -> None:
-    """Also of engines that the Python models run: the served models load no library of plugins."""
-    if entry.plugin_layers:
-        raise InputError(
-            f"the engine of {entry.graph} has {entry.plugin_layers} plugin layers, and the served models load no "
-            "library of plugins; build it again without --plugin"
-        )
+    found = {e.graph: EngineFiles(engine_path(folder, e), tuple(plugin_libraries(folder, e))) for e in entries}
+    return replace(spec, engine_batch=batches), found
 
 
 def _check_servable(entry: EngineEntry, bundle: Bundle) -> None:

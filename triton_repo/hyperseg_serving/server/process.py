@@ -107,6 +107,14 @@ def limits_of(repository: Path) -> Limits:
     return Limits.from_parameters(dict(PARAMETER.findall(public_config(repository).read_text())))
 
 
+def plugin_libraries(repository: Path) -> list[Path]:
+    """What the server's TensorRT backend has to load before engines, each name once (tensorrt_backend, tensorrt.cc:
+    semicolons between paths; one that cannot be loaded is only logged).
+    """
+    found = {path.name: path.resolve() for path in sorted(repository.glob("*/1/*.so"))}
+    return list(found.values())
+
+
 def _check_repository(distribution: Distribution, settings: ServerSettings) -> None:
     """Say what the server would say late and in many lines. Raises InputError."""
     repository = settings.repository
@@ -240,6 +248,8 @@ class Server:
             f"--grpc-restricted-protocol={restricted}:admin-key={settings.admin_key}",
             f"--backend-config=python,shm-region-prefix-name={self._region}",
         ]
+        if settings.profile is Profile.GPU and (libraries := plugin_libraries(settings.repository)):
+            command.append(f"--backend-config=tensorrt,plugins={';'.join(map(str, libraries))}")
         if settings.profile is not Profile.GPU:
             command.append(f"--model-config-name={settings.profile}")
         if not self._distribution.is_local:  # options of releases after 24.10

@@ -81,7 +81,8 @@ class EngineReader:
             return ResourceError(f"{plan.name}: the GPU's memory ran out while it was read:\n  {message}")
         if "plugin" in message.lower():
             return BundleError(
-                f"{plan.name} needs a plugin that is not there; name its library (--plugin FILE):\n  {message}"
+                f"{plan.name} needs a plugin that is not there; build it again, if with its library (build --plugin):\n"
+                f"  {message}"
             )
         return BundleError(
             f"{plan.name}: TensorRT {self.trt.__version__} cannot read it; build it again on this machine:\n  {message}"
