@@ -31,6 +31,7 @@ class StagedBackend:
         self._runner = runner
         self.name = inner.name
         self.precisions = inner.precisions
+        self.token_step = inner.token_step
 
     def open(self, spec: GraphSpec, path: Path) -> Graph:
         return StageGraph(spec, self._runner) if spec.reuse is Reuse.IMAGE else self._inner.open(spec, path)

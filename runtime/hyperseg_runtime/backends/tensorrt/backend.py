@@ -48,6 +48,10 @@ class TensorRTBackend:
 
     name = "tensorrt"
     precisions = frozenset(Precision)
+    token_step = 64
+    """A text a word longer then is a call that was recorded before. Kernels work on tiles of 64 rows and more, so that
+    the rows that fill the last one should cost little; not measured.
+    """
 
     def __init__(
         self,

@@ -77,6 +77,9 @@ class HypersegModel:
         self.stages.decode_frame(features, states.hidden_states, [prompt])
         self.stages.score_tokens(states.last_row)
 
+    def close(self) -> None:
+        self.stages.close()
+
     def prompt(self, task: Task, text: str) -> Prompt:
         """Raises PromptError for text that cannot be asked or does not fit."""
         return build_prompt(task, text, self.tokenizer, self.dims)
