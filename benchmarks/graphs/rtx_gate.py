@@ -5,9 +5,9 @@
 TensorRT-RTX shares parser, validation and compiler front end with TensorRT and builds without a GPU, so this
 shows that the graphs are ones it accepts. It is another product with kernels of its own: no time, size or
 number here is TensorRT's. Own operators are built from their function bodies. Besides the form that `build` takes
-there are two others: attention written out in elementary nodes, and one token count, that to which the runtime fills
-calls up. The parser can take its process down, hence one process each. The last line of output is the path of the JSON
-file.
+there are others: attention written out in elementary nodes, sums in place of products in the bodies of our own
+operators, and one token count, that to which the runtime fills calls up. The parser can take its process down, hence
+one process each. The last line of output is the path of the JSON file.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from hyperseg_bench import measure
 from hyperseg_export.engine.attention import attention_nodes, write_out
+from hyperseg_export.engine.bodies import sum_products
 from hyperseg_export.engine.network import add_profile, decompose_attention, parse
 from hyperseg_export.engine.profiles import Profile, make_profiles
 from hyperseg_export.families.family import RANDOM_SIZES
@@ -49,6 +50,7 @@ class Form(StrEnum):
     USUAL = "usual"
     WRITTEN_OUT = "written-out attention"
     FILLED_UP = "one token count"
+    SUMMED = "sums in bodies"
 
 
 def main() -> None:
@@ -115,7 +117,12 @@ def other_forms(path: Path, spec: GraphSpec) -> list[Form]:
     import onnx
 
     attends = any(attention_nodes(onnx.load(path, load_external_data=False)))
-    return [Form.WRITTEN_OUT] * attends + [Form.FILLED_UP] * (TOKENS in spec.axis_ranges)
+    fits = {
+        Form.WRITTEN_OUT: attends,
+        Form.FILLED_UP: TOKENS in spec.axis_ranges,
+        Form.SUMMED: bool(spec.custom_ops),
+    }
+    return [form for form, fit in fits.items() if fit]
 
 
 def export_typed(
@@ -164,7 +171,7 @@ def build(
     logger = make_logger(trt)
     builder = trt.Builder(logger)
     try:
-        network = parse(trt, builder, logger, path, spec, written_out(path) if form is Form.WRITTEN_OUT else None)
+        network = parse(trt, builder, logger, path, spec, rewritten(path, form))
     except EngineError as error:
         return {"built": False, "error": str(error)}
     decomposed = decompose_attention(trt, network)
@@ -186,12 +193,15 @@ def build(
     }
 
 
-def written_out(path: Path) -> bytes:
-    """The file's content with elementary nodes in place of every Attention node, as `build --attention` makes it."""
+def rewritten(path: Path, form: Form) -> bytes | None:
+    """The file's content as `build --attention written-out` or `build --no-plugins` makes it; None: as it is."""
     import onnx
 
+    change = {Form.WRITTEN_OUT: write_out, Form.SUMMED: sum_products}.get(form)
+    if change is None:
+        return None
     model = onnx.load(path, load_external_data=False)
-    write_out(model)
+    change(model)
     content: bytes = model.SerializeToString()
     return content
 

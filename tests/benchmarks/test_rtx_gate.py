@@ -61,6 +61,7 @@ def test_the_language_model_builds_with_all_its_profiles(mixed_bundle: Path, tmp
         ("llm", rtx_gate.Form.WRITTEN_OUT),
         ("llm", rtx_gate.Form.FILLED_UP),
         ("mask_decoder", rtx_gate.Form.FILLED_UP),
+        ("pixel_decoder", rtx_gate.Form.SUMMED),
     ],
 )
 def test_the_other_forms_build(mixed_bundle: Path, tmp_path: Path, graph: str, form: rtx_gate.Form) -> None:

@@ -2,7 +2,7 @@
 
 ahead-of-time   A plugin that holds a kernel compiled for this GPU and these sizes; nothing ships beside the engine.
 library         A plugin of a library, which is carried beside the engine and loaded before it is read.
-body            The node's body of standard operators.
+body            The node's body of standard operators, with sums in place of products (`engine.bodies`).
 
 A TensorRT parser takes a registered plugin for a node that names a namespace, and else the body, without a word
 (onnx-tensorrt, ModelImporter.cpp, parseNode: isPluginNode, then localFunctions). So the audit counts the plugin layers.

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hyperseg_export.engine.attention import AttentionForm, advice, attention_nodes, default_form, write_out
 from hyperseg_export.engine.audit import audit_engine
+from hyperseg_export.engine.bodies import sum_products
 from hyperseg_export.engine.network import add_profile, decompose_attention, mark_weights, parse
 from hyperseg_export.engine.options import BuildOptions
 from hyperseg_export.engine.plugins import PluginForm, form_of, planned_layers, register_kernels
@@ -126,7 +127,7 @@ def write_plan(
 
 
 def formed(trt: Any, job: Job) -> tuple[AttentionForm | None, int, bytes | None]:
-    """Form and number of attention nodes, and the ONNX file's new content where they are written out."""
+    """Form and number of attention nodes, and the ONNX file's new content where it is not built as it is."""
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -134,15 +135,13 @@ def formed(trt: Any, job: Job) -> tuple[AttentionForm | None, int, bytes | None]
         model = onnx.load(job.onnx, load_external_data=False)
     except DecodeError:
         return None, 0, None  # the parser will say what is wrong with the file
-    nodes = list(attention_nodes(model))
-    if not nodes:
-        return None, 0, None
-    kinds, widths = [kind for _, kind, _, _ in nodes], [width for _, _, _, width in nodes]
-    form = job.options.attention_of(job.spec.name) or default_form(parse_version(trt.__version__), kinds, widths)
-    if form is not AttentionForm.WRITTEN_OUT:
-        return form, len(nodes), None
-    write_out(model)
-    return form, len(nodes), model.SerializeToString()
+    nodes, form = list(attention_nodes(model)), None
+    if nodes:
+        kinds, widths = [kind for _, kind, _, _ in nodes], [width for _, _, _, width in nodes]
+        form = job.options.attention_of(job.spec.name) or default_form(parse_version(trt.__version__), kinds, widths)
+    written_out = form is AttentionForm.WRITTEN_OUT and write_out(model)
+    summed = job.plugin_form is PluginForm.BODY and sum_products(model)
+    return form, len(nodes), model.SerializeToString() if written_out or summed else None
 
 
 def _configure(trt: Any, builder: Any, job: Job) -> Any:
