@@ -246,8 +246,9 @@ def served(bundle: Path | None) -> dict[str, Any]:
     """The repository of the bundle with its engines, profile gpu, until a canary was answered."""
     from hyperseg_serving.contract import Profile
     from hyperseg_serving.repository.writer import bundle_spec, write_repository
+    from hyperseg_serving.server.command import Address, ServerSettings
     from hyperseg_serving.server.distribution import find_distribution
-    from hyperseg_serving.server.process import Address, Server, ServerSettings
+    from hyperseg_serving.server.process import Server
 
     question = "does the server answer with profile gpu?"
     if bundle is None:

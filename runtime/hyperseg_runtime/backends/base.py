@@ -1,6 +1,6 @@
 """What a stage needs from an engine library: open a graph, hold buffers, run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -49,6 +49,8 @@ class Backend(Protocol):
     """Calls of a language model are filled up to a multiple of so many rows, 1 leaves them as they are: for backends
     where a call of known shapes costs less than a shorter one of new shapes.
     """
+    on_device: bool
+    """Whether the host has to wait and copy for what a buffer holds: then as little as possible is brought there."""
 
     def open(self, spec: GraphSpec, path: Path) -> Graph: ...
 
@@ -62,6 +64,10 @@ class Backend(Protocol):
 
     def copy_rows(self, target: Buffer, batch: int, start: int, source: Buffer, source_batch: int) -> None:
         """target[batch, start : start + n] = source[source_batch], n = source.shape[1]."""
+        ...
+
+    def to_host(self, buffers: Sequence[Buffer]) -> list[np.ndarray]:
+        """What `Buffer.to_host` gives for each, after waiting once for all."""
         ...
 
     def close(self) -> None: ...

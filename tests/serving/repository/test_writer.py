@@ -1,6 +1,7 @@
 """The folder is written whole or not at all, and takes engines in."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from hyperseg_runtime.errors import BundleError, InputError, OutputError
 from hyperseg_serving.contract import Profile
 from hyperseg_serving.repository import writer as repositories
 from hyperseg_serving.repository.writer import EngineFiles, bundle_spec, published_spec, write_repository
-from hyperseg_serving.server.process import plugin_libraries
+from hyperseg_serving.server.command import plugin_libraries
 
 PASSED = ParityEntry(graph="fvp", output="fvp_tokens", worst_error=0.0, tolerance=1.0, passed=True)
 MACHINE = Machine(gpu="Fast One", compute_capability=(9, 0), memory_bytes=1, driver_cuda="13.0", tensorrt="11.4.0.106")
@@ -129,14 +130,22 @@ def test_a_changed_engine_is_refused(bundle_copy: Path) -> None:
 def test_a_repository_replaces_itself_but_nothing_else(tmp_path: Path) -> None:
     out = tmp_path / "out"
     write_repository(out, published_spec("hyperseg"))
-    (out / "hyperseg" / "left over").touch()
+    (out / "hyperseg" / "1" / "__pycache__").mkdir()
+    (out / "hyperseg" / "1" / "__pycache__" / "model.pyc").touch()
     write_repository(out, published_spec("hyperseg"))
-    assert not (out / "hyperseg" / "left over").exists()
+    for foreign in ("hyperseg/notes.txt", "README.md", "another/config.pbtxt"):
+        (out / foreign).parent.mkdir(exist_ok=True)
+        (out / foreign).touch()
+        with pytest.raises(OutputError, match=re.escape(f"(out/{foreign.removesuffix('/config.pbtxt')})")):
+            write_repository(out, published_spec("hyperseg"))
+        (out / foreign).unlink()
     other = tmp_path / "other"
     other.mkdir()
     (other / "precious").touch()
     with pytest.raises(OutputError, match="something else"):
         write_repository(other, published_spec("hyperseg"))
+    with pytest.raises(OutputError, match="something else"):
+        write_repository(other / "precious", published_spec("hyperseg"))
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
