@@ -117,8 +117,10 @@ def compile_kernel(node: onnx.NodeProto, key: Identity, model: onnx.ModelProto) 
     if definition is None:
         return None
     values = {v.name: v.type.tensor_type for v in (*model.graph.input, *model.graph.value_info)}
-    kinds = [TYPES[values[name].elem_type] for name in node.input]
-    shapes = [[dim.dim_value or None for dim in values[name].shape.dim] for name in node.input]
+    known = {t.name: (t.data_type, list(t.dims)) for t in model.graph.initializer}
+    known |= {name: (t.elem_type, [dim.dim_value or None for dim in t.shape.dim]) for name, t in values.items()}
+    kinds = [TYPES[known[name][0]] for name in node.input]
+    shapes = [known[name][1] for name in node.input]
     attributes = {a.name: np.array(a.ints, np.int32) for a in node.attribute if a.type == onnx.AttributeProto.INTS}
 
     def given(fake: bool) -> list[TensorDesc]:
