@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from hyperseg_runtime import tracing
+
 _recording: ContextVar[dict[str, float] | None] = ContextVar("recording", default=None)
 
 
@@ -28,13 +30,14 @@ def recorded() -> Iterator[dict[str, float]]:
 
 @contextmanager
 def span(name: str) -> Iterator[None]:
-    """Adds the wall time inside to the recording that is on, if any; equal names add up."""
+    """Adds the wall time inside to the recording that is on, if any; equal names add up. An event of the trace, too."""
     spans_ms = _recording.get()
-    if spans_ms is None:
-        yield
-        return
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        spans_ms[name] = spans_ms.get(name, 0.0) + (time.perf_counter() - start) * 1000
+    with tracing.event(name, "stage"):
+        if spans_ms is None:
+            yield
+            return
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spans_ms[name] = spans_ms.get(name, 0.0) + (time.perf_counter() - start) * 1000
