@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from hyperseg_runtime import tracing
+from hyperseg_runtime.stopping import may_go_on
 
 _recording: ContextVar[dict[str, float] | None] = ContextVar("recording", default=None)
 
@@ -30,7 +31,10 @@ def recorded() -> Iterator[dict[str, float]]:
 
 @contextmanager
 def span(name: str) -> Iterator[None]:
-    """Adds the wall time inside to the recording that is on, if any; equal names add up. An event of the trace, too."""
+    """Adds the wall time inside to the recording that is on, if any; equal names add up. An event of the trace, too
+    (see `tracing`). Not begun in a call that is stopped (see `stopping`).
+    """
+    may_go_on()
     spans_ms = _recording.get()
     with tracing.event(name, "stage"):
         if spans_ms is None:
