@@ -67,10 +67,6 @@ class Bits(ConstantModule):
 
 
 def all_finite(*tensors: Tensor) -> Tensor:
-<<<<<<< HEAD
-    """Whether every number of each batch is one, (B,) bool: a maximum of NaN need not be NaN."""
-=======
     """Whether every number of each batch is one, (B,) bool. A comparison with NaN is false; a maximum may hide it."""
->>>>>>> main
     fine = [(tensor.abs() <= LARGEST).float().flatten(1).amin(1) for tensor in tensors]
     return torch.stack(fine).amin(0) > 0
