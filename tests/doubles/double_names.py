@@ -34,6 +34,7 @@ TYPES = {
     7: DataType.INT64,
     9: DataType.BOOL,
     6: DataType.INT32,
+    2: DataType.UINT8,
 }
 """ONNX type -> TensorRT's."""
 

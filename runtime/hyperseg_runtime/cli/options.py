@@ -40,6 +40,10 @@ OverwriteOption = Annotated[
     bool,
     typer.Option("--overwrite", help="Results may replace files that are not unchanged results of the same input."),
 ]
+TraceOption = Annotated[
+    Path | None,
+    typer.Option("--trace", metavar="FILE", dir_okay=False, help="Also write a timeline, for ui.perfetto.dev."),
+]
 UnmeasuredOption = Annotated[
     bool, typer.Option("--accept-unmeasured", help="Also run engines that were never compared with their graphs.")
 ]
