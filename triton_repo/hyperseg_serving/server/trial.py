@@ -7,8 +7,9 @@ from pathlib import Path
 
 from hyperseg_serving.contract import Profile
 from hyperseg_serving.repository.writer import bundle_spec, write_repository
+from hyperseg_serving.server.command import Address, ServerSettings
 from hyperseg_serving.server.distribution import find_distribution
-from hyperseg_serving.server.process import Address, Server, ServerSettings
+from hyperseg_serving.server.process import Server
 from hyperseg_serving.service.parameters import THREADS_VARIABLE
 
 READY_S = 300
