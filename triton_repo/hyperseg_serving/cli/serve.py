@@ -3,15 +3,20 @@
 import os
 import signal
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hyperseg_kernels import cpu_ops
 from hyperseg_runtime import console
 from hyperseg_runtime.errors import InputError, ServerError
+
+if TYPE_CHECKING:
+    from hyperseg_serving.gateway.settings import GatewaySettings
+    from hyperseg_serving.server.process import ServerSettings
 
 EXTRA = "triton"
 
@@ -72,32 +77,60 @@ def up(
     shared_memory: Annotated[
         bool, typer.Option("--shared-memory", help="Callers may hand over images in shared memory; trust them all.")
     ] = False,
+    gateway: Annotated[
+        bool | None,
+        typer.Option("--gateway/--no-gateway", help="Envoy in front; default: where --host lets others in."),
+    ] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(help="File with NAME KEY of each caller on a line; default: $HYPERSEG_KEYS, or all may call."),
+    ] = None,
+    tls: Annotated[
+        tuple[Path, Path] | None, typer.Option(metavar="CERTIFICATE KEY", help="PEM files: callers use https, grpcs.")
+    ] = None,
+    requests_per_minute: Annotated[int, typer.Option(min=1, help="Of one caller, through the gateway.")] = 6000,
 ) -> None:
     """Start the server found on this machine, wait until it answers a canary request, and stay until Ctrl-C."""
     from hyperseg_runtime.bundle.opening import read_manifest
     from hyperseg_serving.contract import Profile
+    from hyperseg_serving.gateway.settings import GatewaySettings, Tls, behind, read_keys
     from hyperseg_serving.server.distribution import find_distribution
-    from hyperseg_serving.server.process import Address, Server, ServerSettings
+    from hyperseg_serving.server.process import LOOPBACK, Address, Server, ServerSettings
 
     read_manifest(bundle)
     if profile not in set(Profile):
         raise InputError(f"unknown profile {profile!r}; choose {', '.join(Profile)}")
+    asked = Address(http_port, grpc_port, metrics_port, host)
+    address = asked.chosen()
+    in_front = None
+    if gateway or (gateway is None and host != LOOPBACK):
+        in_front = GatewaySettings(
+            address,
+            read_keys(keys),
+            Tls(*tls) if tls else None,
+            requests_per_minute=requests_per_minute,
+            log_all=log,
+        )
+        if shared_memory:
+            raise InputError("--shared-memory is for callers on this machine; take either it or the gateway")
+    elif keys or tls:
+        raise InputError("--keys and --tls are settings of the gateway; add --gateway")
     settings = ServerSettings(
         repository,
         bundle,
         Profile(profile),
-        Address(http_port, grpc_port, metrics_port, host),
+        (behind(asked) if in_front else address).chosen(),
         shared_memory=shared_memory,
         on_line=_pass_on if log else _pass_failure_on,
         environment=_environment(threads, native),
     )
     for stop in (signal.SIGTERM, signal.SIGINT):  # shells start what is in the background deaf to Ctrl-C
         signal.signal(stop, signal.default_int_handler)
-    with Server(find_distribution(), settings) as server:
+    with _gateway(in_front, settings), Server(find_distribution(), settings) as server:
         with console.err.status("loading the models"):
             waited_s = server.wait_until_ready(timeout_s)
         console.out.print(f"ready after {waited_s:.1f} s; Ctrl-C stops", markup=False)
-        for name, url in server.address.urls().items():
+        for name, url in (in_front or address).urls().items():
             console.out.print(f"{name:8} {url}", markup=False)
         console.out.print("log      on stderr: why a request failed stands there under the reference in its answer")
         try:
@@ -121,6 +154,16 @@ def install_local(
     with console.err.status(f"installing into {target}"):
         install(target)
     console.out.print(f"server  {target}", markup=False)
+
+
+def _gateway(settings: "GatewaySettings | None", server: "ServerSettings") -> AbstractContextManager[object]:
+    """Around the server: it listens first and goes last, so callers always get an answer."""
+    if settings is None:
+        return nullcontext()
+    from hyperseg_serving.gateway.forwarding import forwarding_of
+    from hyperseg_serving.gateway.gateway import Gateway
+
+    return Gateway(forwarding_of(server.repository), settings, server.address, server.on_line)
 
 
 def _environment(threads: int | None, native: bool) -> dict[str, str]:

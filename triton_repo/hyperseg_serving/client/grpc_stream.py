@@ -3,11 +3,13 @@
 import queue
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
 from hyperseg_runtime.errors import ServerError, UnavailableError
+from hyperseg_serving.client import access
 from hyperseg_serving.client.wire_errors import error_of
 from hyperseg_serving.refusals import Code
 from hyperseg_serving.service.requests import Tensors
@@ -25,12 +27,17 @@ FINAL = "triton_final_response"
 class GrpcStream:
     """`usable` is False from a request's start until its last response."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, url: str) -> None:
         self._answers: queue.Queue[tuple[Any, InferenceServerException | None]] = queue.Queue()
-        self._client = grpc.InferenceServerClient(host)
-        self._client.start_stream(lambda result, error: self._answers.put((result, error)))
+        self._client = open_client(url)
+        self._client.start_stream(lambda result, error: self._answers.put((result, error)), headers=access.headers())
         self.usable = True
         self._refused = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether an idle stream was ended by the other side: then an error lies there that no request asked for."""
+        return not self._answers.empty()
 
     def ask(self, model: str, inputs: list[Any], timeout_s: float) -> Iterator[Response]:
         """See `GrpcTransport.ask`."""
@@ -60,6 +67,12 @@ class GrpcStream:
         """Also ends a request under way. One that was refused is over: cancelling it then ends release 24.10."""
         self._client.stop_stream(cancel_requests=not (self.usable or self._refused))
         self._client.close()
+
+
+def open_client(url: str) -> Any:
+    """The library's client of grpc://HOST:PORT, or of grpcs:// with TLS."""
+    parts = urlsplit(url)
+    return grpc.InferenceServerClient(parts.netloc, ssl=parts.scheme == "grpcs", root_certificates=access.authority())
 
 
 def tensors_of_result(result: Any) -> Tensors:

@@ -23,6 +23,8 @@ KINDS: dict[str, type[HypersegError]] = {
     Reason.OPTIONS: InputError,
     Reason.STREAM_UNKNOWN: InputError,
     Reason.NUMERICS: NumericsError,
+    Reason.KEY: InputError,
+    Reason.ROUTE: InputError,
     Reason.BUSY: UnavailableError,
 }
 RESTRICTED = "is restricted, expecting"
