@@ -7,10 +7,12 @@ end release 24.10 when they reach it (each was tried): they must be refused befo
 import gzip
 import http.client
 import json
+import re
 import socket
 import struct
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,6 +28,7 @@ from hyperseg_runtime.contracts.results import Result
 from hyperseg_serving.client.access import KEY_VARIABLE
 from hyperseg_serving.client.client import Client
 from hyperseg_serving.contract import Limits
+from hyperseg_serving.gateway.bootstrap import GATEWAY_METRICS
 from hyperseg_serving.repository.writer import bundle_spec, write_repository
 from hyperseg_serving.server.distribution import Distribution
 from serving_support import same
@@ -40,6 +43,8 @@ INNER = ("hyperseg_preprocess", "hyperseg_masks", "hyperseg_image_encoder")
 SERVICE = "/inference.GRPCInferenceService"
 BRACKETS = "[" * 200_000
 GRPC_ENDED = 20.0
+FILES = Path(__file__).parents[3] / "triton_repo"
+LABELS = {"envoy_cluster_name", "envoy_http_conn_manager_prefix", "envoy_response_code_class"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Guarded:
     server: psutil.Process
     http: str
     grpc: str
+    metrics: str
     expected: list[Result]
 
 
@@ -72,7 +78,13 @@ def guarded(
         patch.setenv(KEY_VARIABLE, KEY)
         with Client(urls["grpc"]) as client:
             expected = client.segment(coffee_bytes, ["the cup"])
-        yield Guarded(server, urls["http"].partition("//")[2], urls["grpc"].partition("//")[2], expected)
+        yield Guarded(
+            server,
+            urls["http"].partition("//")[2],
+            urls["grpc"].partition("//")[2],
+            urls["metrics"].removesuffix("/metrics"),
+            expected,
+        )
         process.terminate()
         assert process.wait(30) == 0
         process.stdout.close()
@@ -387,6 +399,17 @@ def test_a_video_goes_through(guarded: Guarded, coffee_bytes: bytes) -> None:
 def test_http_callers_get_the_same(guarded: Guarded, coffee_bytes: bytes) -> None:
     with Client(f"http://{guarded.http}") as client:
         assert same(client.segment(coffee_bytes, ["the cup"]), guarded.expected)
+
+
+def test_alerts_and_autoscaler_name_numbers_that_there_are(guarded: Guarded) -> None:
+    pages = ""
+    for path in ("/metrics", GATEWAY_METRICS):
+        with urllib.request.urlopen(guarded.metrics + path) as page:
+            pages += page.read().decode()
+    there = set(re.findall(r"^(\w+)", pages, re.M))
+    named = (FILES / "alerts.yml").read_text() + (FILES / "kubernetes" / "adapter.yaml").read_text()
+    wanted = set(re.findall(r"\b(?:envoy|nv)_\w+", named)) - LABELS
+    assert len(wanted) > 5 and wanted <= there, wanted - there
 
 
 def test_there_are_sixty() -> None:

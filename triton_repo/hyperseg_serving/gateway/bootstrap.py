@@ -156,7 +156,7 @@ def _manager(name: str, forwarding: Forwarding, settings: GatewaySettings, found
         },
         "local_reply_config": {"mappers": [reply.to_mapper(grpc=name == GRPC) for reply in REPLIES]},
         "access_log": [log],
-        "server_name": "hyperseg-gateway",
+        "server_name": "gateway",
     }
 
 
