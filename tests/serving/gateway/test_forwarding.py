@@ -16,7 +16,7 @@ from hyperseg_serving.gateway.settings import GatewaySettings
 from hyperseg_serving.names import ModelNames
 from hyperseg_serving.repository.config import RepositorySpec, served_models
 from hyperseg_serving.repository.writer import write_repository
-from hyperseg_serving.server.process import Address
+from hyperseg_serving.server.command import Address
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))

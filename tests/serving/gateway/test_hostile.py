@@ -44,7 +44,7 @@ SERVICE = "/inference.GRPCInferenceService"
 BRACKETS = "[" * 200_000
 GRPC_ENDED = 20.0
 FILES = Path(__file__).parents[3] / "triton_repo"
-LABELS = {"envoy_cluster_name", "envoy_http_conn_manager_prefix", "envoy_response_code_class"}
+LABELS = {"hyperseg_waiting", "envoy_cluster_name", "envoy_http_conn_manager_prefix", "envoy_response_code_class"}
 
 
 @dataclass(frozen=True)
@@ -390,7 +390,7 @@ def test_the_ensemble_is_served_over_http(guarded: Guarded, coffee_bytes: bytes)
 
 def test_a_video_goes_through(guarded: Guarded, coffee_bytes: bytes) -> None:
     with Client(f"grpc://{guarded.grpc}") as client:
-        video = client.open_video("one")
+        video = client.open_video()
         first = video.push(coffee_bytes, ["the cup"])
         (last,) = video.push(coffee_bytes, ["the cup"], last=True)
     assert first[0].frame == 0 and last.frame == 1
@@ -408,7 +408,7 @@ def test_alerts_and_autoscaler_name_numbers_that_there_are(guarded: Guarded) -> 
             pages += page.read().decode()
     there = set(re.findall(r"^(\w+)", pages, re.M))
     named = (FILES / "alerts.yml").read_text() + (FILES / "kubernetes" / "adapter.yaml").read_text()
-    wanted = set(re.findall(r"\b(?:envoy|nv)_\w+", named)) - LABELS
+    wanted = set(re.findall(r"\b(?:envoy|nv|hyperseg)_\w+", named)) - LABELS
     assert len(wanted) > 5 and wanted <= there, wanted - there
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from hyperseg_runtime.errors import InputError
 from hyperseg_serving.gateway.settings import KEYS_VARIABLE, Tls, behind, read_keys
-from hyperseg_serving.server.process import Address
+from hyperseg_serving.server.command import Address
 
 KEY = "0123456789abcdef"
 

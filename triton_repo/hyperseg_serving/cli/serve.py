@@ -3,8 +3,10 @@
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,11 +14,12 @@ import typer
 
 from hyperseg_kernels import cpu_ops
 from hyperseg_runtime import console
-from hyperseg_runtime.errors import InputError, ServerError
+from hyperseg_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from hyperseg_serving.gateway.settings import GatewaySettings
-    from hyperseg_serving.server.process import ServerSettings
+    from hyperseg_serving.server.command import ServerSettings
+    from hyperseg_serving.server.process import Server
 
 EXTRA = "triton"
 
@@ -77,6 +80,18 @@ def up(
     shared_memory: Annotated[
         bool, typer.Option("--shared-memory", help="Callers may hand over images in shared memory; trust them all.")
     ] = False,
+    drain_s: Annotated[
+        float, typer.Option(min=1, help="On SIGTERM or Ctrl-C what is under way has so long to be answered.")
+    ] = 25.0,
+    restarts: Annotated[
+        int, typer.Option(min=0, help="How often within ten minutes a server that broke is started again.")
+    ] = 3,
+    server_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="A further option of tritonserver (repeatable), as log-format=ISO8601."
+        ),
+    ] = None,
     gateway: Annotated[
         bool | None,
         typer.Option("--gateway/--no-gateway", help="Envoy in front; default: where --host lets others in."),
@@ -90,12 +105,16 @@ def up(
     ] = None,
     requests_per_minute: Annotated[int, typer.Option(min=1, help="Of one caller, through the gateway.")] = 6000,
 ) -> None:
-    """Start the server found on this machine, wait until it answers a canary request, and stay until Ctrl-C."""
+    """Start the server found on this machine, wait until it makes a mask, and keep it running until SIGTERM or Ctrl-C.
+
+    A server of which a process ended is started again at once; callers who waited get an error.
+    """
     from hyperseg_runtime.bundle.opening import read_manifest
     from hyperseg_serving.contract import Profile
     from hyperseg_serving.gateway.settings import GatewaySettings, Tls, behind, read_keys
+    from hyperseg_serving.server.command import LOOPBACK, Address, ServerSettings
     from hyperseg_serving.server.distribution import find_distribution
-    from hyperseg_serving.server.process import LOOPBACK, Address, Server, ServerSettings
+    from hyperseg_serving.server.supervisor import Supervisor
 
     read_manifest(bundle)
     if profile not in set(Profile):
@@ -123,22 +142,24 @@ def up(
         shared_memory=shared_memory,
         on_line=_pass_on if log else _pass_failure_on,
         environment=_environment(threads, native),
+        options=tuple(server_option or ()),
+        drain_s=drain_s,
     )
     for stop in (signal.SIGTERM, signal.SIGINT):  # shells start what is in the background deaf to Ctrl-C
         signal.signal(stop, signal.default_int_handler)
-    with _gateway(in_front, settings), Server(find_distribution(), settings) as server:
-        with console.err.status("loading the models"):
-            waited_s = server.wait_until_ready(timeout_s)
-        console.out.print(f"ready after {waited_s:.1f} s; Ctrl-C stops", markup=False)
-        for name, url in (in_front or address).urls().items():
-            console.out.print(f"{name:8} {url}", markup=False)
-        console.out.print("log      on stderr: why a request failed stands there under the reference in its answer")
-        try:
-            status = server.wait()
-        except KeyboardInterrupt:
-            console.err.print("stopping")
-            return
-        raise ServerError(f"the server ended by itself with status {status}:\n{server.last_words()}")
+    console.err.print("loading the models")
+    show_ready = partial(_show_ready, (in_front or address).urls())
+    with _gateway(in_front, settings):
+        Supervisor(find_distribution(), settings, timeout_s, restarts, show_ready, console.err.print).run()
+
+
+def _show_ready(urls: Mapping[str, str], server: "Server", waited_s: float) -> None:
+    """Flushed: whoever reads these lines from a pipe waits for them."""
+    console.out.print(f"ready after {waited_s:.1f} s; Ctrl-C stops", markup=False)
+    for name, url in urls.items():
+        console.out.print(f"{name:8} {url}", markup=False)
+    console.out.print("log      on stderr: why a request failed stands there under the reference in its answer")
+    sys.stdout.flush()
 
 
 @app.command()
@@ -157,7 +178,7 @@ def install_local(
 
 
 def _gateway(settings: "GatewaySettings | None", server: "ServerSettings") -> AbstractContextManager[object]:
-    """Around the server: it listens first and goes last, so callers always get an answer."""
+    """Around the server: it listens first and goes last, so callers get an answer while the server starts or stops."""
     if settings is None:
         return nullcontext()
     from hyperseg_serving.gateway.forwarding import forwarding_of

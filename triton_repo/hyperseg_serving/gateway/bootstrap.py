@@ -12,7 +12,7 @@ from hyperseg_serving.gateway.filters import grpc_filters, http_filters, router,
 from hyperseg_serving.gateway.forwarding import Forwarding
 from hyperseg_serving.gateway.replies import REPLIES
 from hyperseg_serving.gateway.settings import GatewaySettings, Tls
-from hyperseg_serving.server.process import Address
+from hyperseg_serving.server.command import Address
 
 Config = dict[str, Any]
 HTTP, GRPC, ENSEMBLE, METRICS, ADMIN = "http", "grpc", "ensemble", "metrics", "admin"
@@ -198,14 +198,18 @@ def _tls(tls: Tls, protocol: str) -> Config:
 
 
 def _server(name: str, port: int, health_port: int | None, http2: bool = False, at_once: int = 1024) -> Config:
-    """A part of the server. While its health does not answer, callers are told at once."""
+    """A part of the server. While its health does not answer, callers are told at once.
+
+    Over HTTP each request has a connection of its own: the server's stop waits for those that are kept open.
+    """
     from_us: Config = {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {}}
+    kept: Config = {} if http2 else {"common_http_protocol_options": {"max_requests_per_connection": 1}}
     bound = {"max_connections": at_once, "max_requests": at_once, "max_pending_requests": at_once, "max_retries": 0}
     cluster = {
         **_cluster(name, _socket("127.0.0.1", port)),
         "circuit_breakers": {"thresholds": [bound]},
         "typed_extension_protocol_options": {
-            UPSTREAM: {"@type": f"type.googleapis.com/{UPSTREAM}", "explicit_http_config": from_us}
+            UPSTREAM: {"@type": f"type.googleapis.com/{UPSTREAM}", "explicit_http_config": from_us, **kept}
         },
     }
     if health_port:
@@ -222,6 +226,7 @@ def _health() -> Config:
         "interval": "1s",
         "unhealthy_interval": "0.5s",
         "no_traffic_interval": "1s",
+        "reuse_connection": False,
         "unhealthy_threshold": 3,  # a busy server is not a dead one; a connection that fails counts at once
         "healthy_threshold": 1,
         "http_health_check": {"path": routes.OPEN_PATHS[1]},

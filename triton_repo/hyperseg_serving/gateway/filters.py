@@ -99,7 +99,7 @@ def _grpc_constants(forwarding: Forwarding) -> str:
 
 
 def _json_constants(forwarding: Forwarding) -> str:
-    inputs = ", ".join(f"{name} = true" for name in forwarding.public_inputs())
+    inputs = ", ".join(f"{name} = true" for name in (*forwarding.public_inputs(), "id"))
     return (
         f"local INPUTS = {{ {inputs} }}\nlocal MAX_DEPTH, MAX_TEXTS = {MAX_DEPTH}, {forwarding.max_texts}\n"
         f"local MAX_MS = {forwarding.longest_s * 1000}\n"

@@ -17,7 +17,7 @@ from pathlib import Path
 from hyperseg_serving import contract
 from hyperseg_serving.contract import Limits
 from hyperseg_serving.names import ModelNames, family_in
-from hyperseg_serving.server.process import limits_of
+from hyperseg_serving.server.command import limits_of
 
 SERVICE = "/inference.GRPCInferenceService"
 GRPC_CALLS = ("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer")
@@ -27,8 +27,8 @@ OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")
 """Need no key."""
 OVERHEAD_BYTES = 1_000_000
 """Texts, options and names beside the image."""
-WORK_S = 60
-"""How long a request may take behind the queue."""
+LATE_S = 5
+"""The server itself answers in time; this is how much later the gateway does."""
 MAX_DEPTH = 2
 """An object of lists."""
 
@@ -83,13 +83,13 @@ class Forwarding:
     @property
     def longest_s(self) -> int:
         """After which a request is answered with an error, whatever the server does."""
-        return self.limits.queue_timeout_ms // 1000 + WORK_S
+        return -(-self.limits.max_request_ms // 1000) + LATE_S
 
     @property
     def ensemble_at_once(self) -> int:
         """Fewer than a step's queue holds beside the public model's workers: a step that overflows is never answered
         by servers before 26.03."""
-        return max(1, self.limits.max_queue - self.limits.workers)
+        return max(1, self.limits.max_queue - self.limits.workers - self.limits.heavy_workers)
 
 
 def forwarding_of(repository: Path) -> Forwarding:

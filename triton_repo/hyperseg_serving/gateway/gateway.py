@@ -19,8 +19,8 @@ from hyperseg_serving.gateway.bootstrap import bootstrap
 from hyperseg_serving.gateway.envoy import find_envoy
 from hyperseg_serving.gateway.forwarding import Forwarding
 from hyperseg_serving.gateway.settings import GatewaySettings
+from hyperseg_serving.server.command import Address
 from hyperseg_serving.server.log import ServerLog
-from hyperseg_serving.server.process import Address
 
 READY_S = 10.0
 DRAIN_S = 5.0

@@ -1,7 +1,7 @@
 -- Looks at a JSON body before the server does: release 24.10 parses by recursion, and 200 kB of brackets end it.
 --
 -- Bodies of the routes that are forwarded are an object of the model's inputs: texts, numbers and lists of them. A
--- caller's deadline is taken from a header, since HTTP has none of its own. INPUTS (a set of names), MAX_DEPTH, MAX_TEXTS
+-- caller's deadline is taken from a header, since HTTP has none of its own. INPUTS (a set of names, and id), MAX_DEPTH, MAX_TEXTS
 -- and MAX_MS are written in front of this file.
 
 local QUOTE, OPENING = 34, { [91] = true, [123] = true }

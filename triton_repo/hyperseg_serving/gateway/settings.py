@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hyperseg_runtime.errors import InputError
-from hyperseg_serving.server.process import Address
+from hyperseg_serving.server.command import Address
 
 KEYS_VARIABLE = "HYPERSEG_KEYS"
 """The callers' keys, as in the file of `--keys`."""
