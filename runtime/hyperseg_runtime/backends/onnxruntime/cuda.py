@@ -16,7 +16,7 @@ Never run on a GPU. What is relied on, and where it is written:
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -106,6 +106,8 @@ class OnnxRuntimeCudaBackend:
 
     name = "onnxruntime-cuda"
     precisions = frozenset({Precision.FP32, Precision.FP16})
+    token_step = 1
+    on_device = True
 
     def __init__(self, overlap: bool = True) -> None:
         require_cuda_build()
@@ -136,6 +138,9 @@ class OnnxRuntimeCudaBackend:
 
     def copy_rows(self, target: Buffer, batch: int, start: int, source: Buffer, source_batch: int) -> None:
         self._device.copy_rows(target, batch, start, source, source_batch)
+
+    def to_host(self, buffers: Sequence[Buffer]) -> list[np.ndarray]:
+        return self._device.to_host([self._device.own(buffer, "buffer") for buffer in buffers])
 
     def close(self) -> None:
         for graph in self._graphs:
