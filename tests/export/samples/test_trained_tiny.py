@@ -46,6 +46,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_segments_scenes_that_it_never_saw(bundle: Path) -> None:
     with Pipeline.load(bundle) as pipeline:
-        table = evaluate_shapes(pipeline, SEEDS, photographs(), clips=0).table()
+        table = evaluate_shapes(pipeline, SEEDS, photographs(), clips=0)
     for kind in ("attribute", "extreme", "relation", "plural"):
         assert table[f"expressions, {kind}"]["ciou"] > LEAST_CIOU, table
