@@ -14,7 +14,7 @@ from hyperseg_runtime.contracts.results import Instances, encode_rle
 
 @dataclass(frozen=True)
 class ClipAsk:
-    """truth (T, H, W) bool, one mask for every frame."""
+    """truth (T, H, W) bool, one mask for every frame; void (T, H, W) bool: pixels that do not count."""
 
     measure: ClassVar[str] = "clips"
     about_video: ClassVar[bool] = True
@@ -24,6 +24,7 @@ class ClipAsk:
     text: str
     truth: np.ndarray = field(repr=False)
     kind: str = ALL
+    void: np.ndarray | None = field(default=None, repr=False)
     tasks: tuple[str, ...] = ()
 
     @property
@@ -32,7 +33,7 @@ class ClipAsk:
 
     def score(self, results: Sequence[Instances]) -> Score:
         found = np.stack([result.mask for result in results])
-        scores = clip_scores(found, self.truth)
+        scores = clip_scores(found, self.truth, self.void)
         masks = {"found": [encode_rle(mask) for mask in found], "truth": [encode_rle(mask) for mask in self.truth]}
         return {"j": scores.j, "f": scores.f, "j_and_f": scores.j_and_f, **masks}
 

@@ -38,6 +38,7 @@ class ExpressionAsk:
             "iou": ratio(shared, union),
             "intersection_px": shared,
             "union_px": union,
+            "named": bool(self.truth.any()),
             "confidence": result.score,
             "found": encode_rle(result.mask),
             "truth": encode_rle(self.truth),
@@ -49,4 +50,6 @@ class ExpressionAsk:
         sums = IouSums()
         for score in scores:
             sums.add_counts(score["intersection_px"], score["union_px"])
-        return {"ciou": sums.ciou, "miou": sums.miou, "count": sums.pairs}
+        empty = [score["union_px"] == 0 for score in scores if not score["named"]]
+        right_about_nothing = {"n_acc": float(np.mean(empty))} if empty else {}
+        return {"ciou": sums.ciou, "miou": sums.miou, **right_about_nothing, "count": sums.pairs}

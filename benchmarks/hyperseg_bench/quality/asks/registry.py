@@ -3,6 +3,10 @@
 from hyperseg_bench.quality.asks.ask import Ask
 from hyperseg_bench.quality.asks.clip import ClipAsk
 from hyperseg_bench.quality.asks.expression import ExpressionAsk
+from hyperseg_bench.quality.asks.instances import InstancesAsk
+from hyperseg_bench.quality.asks.panoptic import PanopticAsk
 from hyperseg_bench.quality.asks.question import QuestionAsk
+from hyperseg_bench.quality.asks.semantic import SemanticAsk
 
-MEASURES: dict[str, type[Ask]] = {ask.measure: ask for ask in (ExpressionAsk, QuestionAsk, ClipAsk)}
+ASKS: tuple[type[Ask], ...] = (ExpressionAsk, QuestionAsk, ClipAsk, PanopticAsk, SemanticAsk, InstancesAsk)
+MEASURES = {ask.measure: ask for ask in ASKS}

@@ -78,5 +78,5 @@ FAMILY = FamilySpec(
         Expressions(("the object on the left",)),
         Question("What is there?", max_tokens=2),
     ),
-    data_sets=("refcoco", "refcoco+", "refcocog", "reasonseg", "coco-panoptic", "ade20k", "davis", "revos"),
+    data_sets=("refcoco", "refcoco+", "refcocog", "reasonseg", "coco-panoptic", "ade20k", "ref-davis", "revos"),
 )

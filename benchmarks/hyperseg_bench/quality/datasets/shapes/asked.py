@@ -7,11 +7,17 @@ import numpy as np
 
 from hyperseg_bench.quality.asks.clip import ClipAsk
 from hyperseg_bench.quality.asks.expression import ExpressionAsk
+from hyperseg_bench.quality.asks.instances import InstancesAsk
+from hyperseg_bench.quality.asks.panoptic import PanopticAsk
 from hyperseg_bench.quality.asks.question import QuestionAsk
+from hyperseg_bench.quality.asks.semantic import SemanticAsk
+from hyperseg_bench.quality.datasets.shapes.classes import BACKGROUND, CLASSES, THING_CLASSES, panoptic
 from hyperseg_bench.quality.datasets.shapes.clips import Clip, clip_expressions, make_clip
 from hyperseg_bench.quality.datasets.shapes.expressions import Expression, choose_expressions
+from hyperseg_bench.quality.datasets.shapes.files import instances
 from hyperseg_bench.quality.datasets.shapes.questions import ANSWERS, Question, QuestionMaker
 from hyperseg_bench.quality.datasets.shapes.scene import Scene, make_scene, things_of
+from hyperseg_bench.quality.metrics.panoptic import Segment
 from hyperseg_bench.quality.samples import Sample
 
 EVALUATION_ENTROPY = 0xE7A1
@@ -68,6 +74,37 @@ class Scenes:
             expressions = choose_expressions(things, EXPRESSIONS, generator)
             self._asked.append((expressions, self._maker.choose(things, generator)))
         return make_scene(self.seeds[index], self.photographs), *self._asked[index]
+
+
+@dataclass(frozen=True)
+class ClassScenes:
+    """The scenes of `seeds`, asked for all classes at once."""
+
+    seeds: Sequence[int]
+    photographs: Sequence[np.ndarray] = field(default=(), repr=False)
+
+    @property
+    def keys(self) -> Sequence[str]:
+        return [f"scene-{seed:06}" for seed in self.seeds]
+
+    def sample(self, key: str) -> Sample:
+        scene = make_scene(self.seeds[self.keys.index(key)], self.photographs)
+        numbers, found = panoptic(scene)
+        segments = tuple(Segment(own.number, CLASSES.index(own.class_name)) for own in found)
+        class_of_number = np.array([-1, *(segment.category for segment in segments)], np.int32)
+        things = tuple(name != BACKGROUND for name in CLASSES)
+        asks = (
+            PanopticAsk("panoptic", CLASSES, things, numbers, segments),
+            SemanticAsk("semantic", CLASSES, class_of_number[numbers]),
+            InstancesAsk(
+                "instances",
+                THING_CLASSES,
+                tuple(range(1, len(THING_CLASSES) + 1)),
+                tuple(instances(scene, first=1)),
+                (scene.labels.shape[0], scene.labels.shape[1]),
+            ),
+        )
+        return Sample(key, (scene.image,), asks)
 
 
 @dataclass(frozen=True)
