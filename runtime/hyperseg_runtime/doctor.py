@@ -40,12 +40,17 @@ class Finding:
 def examine(directory: Path) -> list[Finding]:
     """Look at packages, GPU, memory and the disk of `directory`."""
     with ThreadPoolExecutor() as pool:
+        asked = pool.submit(
+            _gpu
+        )  # nvidia-smi takes a second or two on a machine that has one: once, and beside the rest
         modules = list(pool.map(_module, MODULES))
+        gpu = asked.result()
+    advice = _tensorrt_line(gpu)
     return [
         *modules,
-        _gpu(),
-        _tensorrt(),
-        _package("cuda-bindings", "build, run on engines", _tensorrt_line()),
+        gpu,
+        _tensorrt(advice),
+        _package("cuda-bindings", "build, run on engines", advice),
         *(_checked(entry) for entry in sorted(entry_points(group=CHECKS))),
         _memory(),
         _disk(directory),
@@ -112,16 +117,16 @@ def _gpu() -> Finding:
     return Finding("GPU", needed, found, problem is None, f"driver {driver}: {problem}" if problem else "")
 
 
-def _tensorrt() -> Finding:
-    """Whichever of its packages is there, and what is known to be wrong with the release."""
+def _tensorrt(line: str) -> Finding:
+    """Whichever of its packages is there, and what is known to be wrong with the release; `line` installs it."""
     needed = "build, run on engines"
     found = {name: text for name in TENSORRT_PACKAGES if (text := installed(name))}
     release = next(iter(found.values()), None) or installed("tensorrt")  # in NVIDIA's containers under that name alone
     if release is None:
-        return Finding("tensorrt", needed, "not installed", False, _tensorrt_line())
+        return Finding("tensorrt", needed, "not installed", False, line)
     shown = ", ".join(f"{text} for CUDA {TENSORRT_PACKAGES[name]}" for name, text in found.items()) or release
     if len(found) > 1:
-        advice = f"{' and '.join(found)} overwrite each other; keep one: {_tensorrt_line()}"
+        advice = f"{' and '.join(found)} overwrite each other; keep one: {line}"
         return Finding("tensorrt", needed, shown, False, advice)
     try:
         require_usable(release)
@@ -131,9 +136,8 @@ def _tensorrt() -> Finding:
     return Finding("tensorrt", needed, shown, True, "; ".join(notes))
 
 
-def _tensorrt_line() -> str:
+def _tensorrt_line(gpu: Finding) -> str:
     """The pip line for the driver of this machine, for the newest CUDA where that is not known."""
-    gpu = _gpu()
     driver = gpu.found.rsplit(", ", 1)[-1]
     return install_line(cuda_of_driver(driver) or max(OLDEST_DRIVERS))
 

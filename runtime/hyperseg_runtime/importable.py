@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from importlib.metadata import packages_distributions, version
 
 TIMEOUT_S = 120
-PROGRAM = "import importlib, sys; print(getattr(importlib.import_module(sys.argv[1]), '__version__', ''))"
+PROGRAM = """
+import gc, importlib, os, sys
+gc.disable()
+print(getattr(importlib.import_module(sys.argv[1]), "__version__", ""), flush=True)
+os._exit(0)
+"""
+"""Without collecting what nothing throws away, and without taking everything down at the end: half of torch's time."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ and a file may be there that only stands in for the one that was meant.
 """
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -20,6 +21,8 @@ STAND_INS = {
 
 
 MISSING = "no such file"
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""Of something on the network, also where a Path took one of its two strokes away."""
 
 
 def why_unreadable(path: str | Path) -> str | None:
@@ -54,7 +57,7 @@ def _why(path: str | Path, error: OSError | ValueError) -> str:
         return f"a link to {os.readlink(path)}, which does not exist"  # noqa: PTH115
     if isinstance(error, OSError) and os.path.lexists(path):
         return f"cannot be read ({error.strerror})"
-    return MISSING
+    return "an address, not a file: fetch it first" if ADDRESS.match(os.fspath(path)) else MISSING
 
 
 def stand_in(head: bytes) -> str | None:

@@ -62,7 +62,30 @@ def test_no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(native.NativeBuildError, match="no home folder to keep it in; set XDG_CACHE_HOME"):
         native.cache_folder()
     assert cpu_ops.libraries_if_possible() == []
-    assert {"tritonserver", "disk"} <= {finding.part for finding in doctor.examine(tmp_path)}
+    monkeypatch.delenv("HYPERSEG_TRITON", raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+    server = next(finding for finding in doctor.examine(tmp_path) if finding.part == "tritonserver")
+    assert not server.works and "XDG_CACHE_HOME" in server.advice
+
+
+@pytest.mark.parametrize("verb", [("serve", "install-local"), ("serve", "up", "REPOSITORY", "BUNDLE"), ("doctor",)])
+def test_verbs_without_a_home(
+    run_cli: RunCli, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...]
+) -> None:
+    """A uid that passwd does not know: exit 3 that says what to set, never an unexpected error."""
+
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", home)
+    monkeypatch.setattr(doctor, "MODULES", ())
+    monkeypatch.setenv("PATH", "/nowhere")
+    for variable in ("XDG_CACHE_HOME", "HYPERSEG_TRITON"):
+        monkeypatch.delenv(variable, raising=False)
+    places = {"REPOSITORY": tmp_path, "BUNDLE": tiny_bundle}
+    result = run_cli(*(places.get(word, word) for word in verb))
+    assert result.code == (0 if verb == ("doctor",) else 3), result.err
+    assert "XDG_CACHE_HOME" in result.err + result.out
 
 
 def test_no_home_with_a_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

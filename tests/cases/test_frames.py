@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from hyperseg_runtime.images.frames import open_frames
 from support import RunCli
 
 PARTIAL = 11
@@ -84,6 +87,33 @@ def test_a_dangling_link_among_the_frames(case: Path, run_cli: RunCli, tiny_bund
     (case / "frames_mac" / "3.jpg").symlink_to("absent.jpg")
     result = run_cli("video", tiny_bundle, case / "frames_mac", "the cup", "--out", case / "out")
     assert result.code == PARTIAL and "3.jpg (a link to absent.jpg, which does not exist)" in result.err
+
+
+SHADES = (10, 60, 120, 180)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp", "avif", "tiff", "default.png"])
+def test_an_animated_image_is_a_video(tmp_path: Path, suffix: str) -> None:
+    """All its frames, or the pages of a TIFF: OpenCV 5.0 reads one page, and nothing of WebP and AVIF."""
+    images = [Image.new("RGB", (24, 16), (shade,) * 3) for shade in SHADES]
+    path = tmp_path / f"a.{suffix}"
+    more = {"default_image": True} if suffix == "default.png" else {}  # shown by those who know no animation: no frame
+    images[0].save(path, save_all=True, append_images=images[1:], **more)
+    frames = open_frames(path)
+    shades = [int(frame.pixels_hwc_u8[8, 8, 0]) for frame in frames]
+    assert np.allclose(shades, SHADES[len(more) :], atol=3) and frames.count == len(shades) and not frames.left_out
+
+
+def test_a_damaged_page_is_told(tmp_path: Path) -> None:
+    images = [Image.fromarray(np.random.default_rng(n).integers(0, 256, (16, 24, 3), np.uint8)) for n in range(3)]
+    images[0].save(tmp_path / "a.png", save_all=True, append_images=images[1:])
+    data = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(data[: -len(data) // 2])
+    frames = open_frames(tmp_path / "a.png")
+    assert len(list(frames)) == 1 and [(row.name, row.lost) for row in frames.left_out] == [
+        ("000002", True),
+        ("000003", True),
+    ]
 
 
 def test_a_frame_name_that_is_not_utf_8(case: Path, tiny_bundle: Path) -> None:

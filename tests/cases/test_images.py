@@ -104,6 +104,80 @@ def test_a_signed_tiff_is_refused(tmp_path: Path) -> None:
     assert load_image(tmp_path / "a.pgm")[0, 0, 0] == 1
 
 
+GREY = np.arange(20).reshape(4, 5) * 12
+
+
+@pytest.mark.parametrize(
+    ("bits", "kind", "white_is_zero", "data", "expected"),
+    [
+        (16, 1, False, (GREY << 8).astype("<u2"), GREY),
+        (16, 1, True, (GREY << 8).astype("<u2"), 255 - GREY),
+        (8, 1, True, GREY.astype(np.uint8), 255 - GREY),
+        (12, 1, False, np.full(32, 0xAA, np.uint8), np.full((4, 5), 0xAA)),
+        (8, 2, False, GREY.astype(np.int8), "signed integers"),
+        (16, 2, False, GREY.astype("<i2"), "signed integers"),
+        (32, 1, False, GREY.astype("<u4"), "32-bit or signed integers"),
+        (32, 3, False, np.full((4, 5), np.nan, "<f4"), "floating-point numbers"),
+        (64, 3, False, GREY.astype("<f8"), "64-bit floating-point numbers"),
+        (16, 3, False, GREY.astype("<f2"), "16-bit floating-point numbers"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, int | str) else None,
+)
+def test_samples_of_a_tiff(
+    tmp_path: Path, bits: int, kind: int, white_is_zero: bool, data: np.ndarray, expected: np.ndarray | str
+) -> None:
+    """Bits, type and which value is white stand in tags 258, 339 and 262 (TIFF 6.0, sections 8 and 19)."""
+    tags = {256: 5, 257: 4, 258: bits, 259: 1, 262: 0 if white_is_zero else 1, 273: 8, 277: 1, 278: 4, 279: data.nbytes}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted({**tags, 339: kind}.items()))
+    directory = struct.pack("<H", len(tags) + 1) + entries + bytes(4)
+    (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<I", 8 + data.nbytes) + data.tobytes() + directory)
+    if isinstance(expected, str):
+        with pytest.raises(ImageError, match=expected):
+            load_image(tmp_path / "a.tif")
+    else:
+        assert np.array_equal(load_image(tmp_path / "a.tif")[:, :, 0], expected)
+
+
+@pytest.mark.parametrize(
+    ("head", "maximum", "dtype"), [("P5", 1023, ">u2"), ("P5", 15, "u1"), ("P5", 65535, ">u2"), ("P6", 4095, ">u2")]
+)
+def test_a_pnm_is_scaled_by_the_maximum_it_states(tmp_path: Path, head: str, maximum: int, dtype: str) -> None:
+    count = 3 if head == "P6" else 1
+    samples = np.repeat(np.array([0, maximum // 2, maximum], dtype), count)
+    (tmp_path / "a.pnm").write_bytes(f"{head}\n3 1\n{maximum}\n".encode() + samples.tobytes())
+    assert np.allclose(load_image(tmp_path / "a.pnm")[0, :, 0], [0, 127, 255], atol=9)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_a_16_bit_png_keeps_its_upper_bits(tmp_path: Path, channels: int) -> None:
+    """Grey and colours, with alpha (dropped) and without."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    rows = b"".join(b"\0" + np.repeat(row << 8, channels).astype(">u2").tobytes() for row in GREY)
+    header = struct.pack(">IIBBBBB", 5, 4, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    (tmp_path / "a.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    )
+    assert np.array_equal(load_image(tmp_path / "a.png"), np.repeat(GREY[:, :, None], 3, axis=2))
+
+
+def test_16_bit_numbers_of_a_format_that_means_signed_ones(tmp_path: Path) -> None:
+    """FITS standard 4.0, section 4.4.1: BITPIX 16 is a signed 16-bit integer; Pillow calls it I;16."""
+    cards = ("SIMPLE  = T", "BITPIX  = 16", "NAXIS   = 2", "NAXIS1  = 5", "NAXIS2  = 4", "END")
+    header = "".join(f"{card:80}" for card in cards).ljust(2880)
+    (tmp_path / "a.fits").write_bytes(header.encode() + bytes(2880))
+    with pytest.raises(ImageError, match=r"signed integers \(Pillow's mode I;16\)"):
+        load_image(tmp_path / "a.fits")
+
+
+@pytest.mark.parametrize("source", [None, 5, b"a.png", [[1]], io.BytesIO()], ids=lambda source: type(source).__name__)
+def test_what_is_no_image_source(source: object) -> None:
+    with pytest.raises(ImageError, match=f"or a uint8 array, got {type(source).__name__}"):
+        load_image(source)  # type: ignore[arg-type]
+
+
 def test_header_only_heic(case: Path, run_cli: RunCli, tiny_bundle: Path) -> None:
     result = run_cli("run", tiny_bundle, case / "images" / "header_only.heic", "the cup", "--out", case / "out")
     assert result.code == 2 and "HEIC, the format of Apple's cameras" in result.err and "heif-convert" in result.err
@@ -118,7 +192,10 @@ def test_header_only_heic(case: Path, run_cli: RunCli, tiny_bundle: Path) -> Non
         (b"\0\0\0\x18ftypisom", "use the verb video"),
         (b"%PDF-1.7", "PDF"),
         (b"<svg xmlns=", "SVG"),
-        (b"II*\0" + bytes(60), "TIFF of a pixel type"),
+        (b"II*\0" + bytes(60), "TIFF, damaged or of a pixel type"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(60), "PNG, which is damaged .*; fetch it again"),
+        (b"\0\0\1\xb3" + bytes(60), "use the verb video"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 5\n%%EndComments\n", "PostScript, which is not read here"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"<!DOCTYPE html><html>", "a web page"),
         (b"\0\x05\x16\x07" + bytes(60), "AppleDouble"),

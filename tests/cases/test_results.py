@@ -76,6 +76,22 @@ def test_a_text_that_is_a_file(case: Path, run_cli: RunCli, tiny_bundle: Path, v
     assert result.code == 2 and f"{other} is a file, expected a text" in result.err
 
 
+def test_a_text_that_looks_like_a_file(case: Path, run_cli: RunCli, tiny_bundle: Path) -> None:
+    """A mistyped second image is not segmented without a word; a link that leads nowhere was meant as a file."""
+    photo = case / "labelme" / "photo.jpg"
+    result = run_cli("run", tiny_bundle, photo, "absent.jpg", "--out", case / "out")
+    assert result.code == 0 and "there is no file absent.jpg; it is taken as a text" in result.err
+    (case / "nowhere").symlink_to("absent")
+    result = run_cli("run", tiny_bundle, photo, case / "nowhere", "--out", case / "out")
+    assert result.code == 2 and "is a file, expected a text" in result.err
+
+
+@pytest.mark.parametrize("verb", ["run", "video"])
+def test_an_address_is_not_fetched(run_cli: RunCli, tiny_bundle: Path, verb: str) -> None:
+    result = run_cli(verb, tiny_bundle, "https://example.com/photo.jpg", "cup")
+    assert result.code == 2 and "an address, not a file: fetch it first" in result.err
+
+
 def test_a_text_of_any_length_is_no_file(case: Path, run_cli: RunCli, tiny_bundle: Path) -> None:
     result = run_cli("run", tiny_bundle, case / "labelme" / "photo.jpg", "cup " * 2000, "--out", case / "out")
     assert result.code == 2 and "is a file" not in result.err and "unexpected" not in result.err

@@ -112,7 +112,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a checkpoint file; CheckpointError where there is none."""
     _require_content(path, path.name)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_bytes())  # UTF-8 also with the mark that some editors put before it
     except (ValueError, OSError, RecursionError) as error:
         raise CheckpointError(f"checkpoint {path.parent}: {path.name} cannot be read: {error}") from error
     if not isinstance(value, dict):

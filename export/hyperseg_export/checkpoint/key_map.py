@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hyperseg_runtime.errors import CheckpointError
 
-ROTARY_TABLES = ("inv_freq", "cos_cached", "sin_cached")
+ROTARY_TABLES = ("inv_freq", "original_inv_freq", "cos_cached", "sin_cached")
 Shape = tuple[int, ...]
 Transform = Callable[..., Tensor]
 
@@ -74,10 +74,18 @@ def counted(shape: Shape) -> Tensor:
     return torch.arange(math.prod(shape)).reshape(shape)
 
 
+def triangle(shape: Shape) -> Tensor:
+    """Ones where a position sees another: itself and those before it."""
+    return torch.ones(shape).tril()
+
+
 BUFFERS: tuple[AnyRule, ...] = (
     *(Drop(f"{{n}}rotary_emb.{name}", "rotary table, computed from config.json") for name in ROTARY_TABLES),
     MustEqual("{n}position_ids", counted, "positions are counted from 0"),
     Drop("{n}attn_mask", "mask of shifted windows, computed from the image's size"),
+    MustEqual("{n}attn.bias", triangle, "the mask of causal attention is a triangle of ones"),
+    Drop("{n}attn.masked_bias", "what causal attention puts in place of masked scores"),
+    Drop("{n}num_batches_tracked", "count of training steps"),
 )
 """Tables that some writers store and others compute, in any family; for names that no rule of the family knows."""
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from torch import Tensor, float32
 
 from hyperseg_export.checkpoint.folder import Checkpoint, read_json
-from hyperseg_export.checkpoint.names import plain_name
+from hyperseg_export.checkpoint.names import plain_name, plain_names
 from hyperseg_export.checkpoint.reading import StoredTensors
 from hyperseg_export.checkpoint.unread import ADAPTER_WEIGHTS, refuse_unread
 from hyperseg_runtime.errors import CheckpointError
@@ -27,17 +28,24 @@ UNSUPPORTED = (
     "rank_pattern",
     "alpha_pattern",
     "alora_invocation_tokens",
+    "lora_bias",
+    "layer_replication",
+    "trainable_token_indices",
+    "target_parameters",
+    "use_qalora",
+    "use_bdlora",
+    "arrow_config",
+    "kasa_config",
+    "monteclora_config",
+    "velora_config",
 )
-"""Settings of peft that change what an adapter computes in ways this merge does not know."""
+"""Settings of peft (0.21's LoraConfig) that change what an adapter computes in ways this merge does not know."""
 PLAIN_INITIALISATIONS = (True, False, "gaussian", "eva", "orthogonal")
 """Others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) move part of the base weights into the factors."""
 
-FACTORS = {
-    ".lora_A.weight": "A",
-    ".lora_A.default.weight": "A",
-    ".lora_B.weight": "B",
-    ".lora_B.default.weight": "B",
-}  # newer and older peft
+FACTOR = re.compile(r"(?P<target>.+)\.lora_(?P<letter>[AB])(\.[^.]+)?\.weight")
+"""Older peft puts the adapter's name, such as "default", after the letter."""
+LAYER = re.compile(r"\.(\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -128,9 +136,8 @@ def with_adapters(checkpoint: StoredTensors, adapter_directory: Path | None = No
     """
     merged = MergedCheckpoint(checkpoint, {})
     wrapped: dict[str, str] = {}
-    for stored in checkpoint.shapes:
-        plain = plain_name(stored)
-        group = wrapped if _factor(plain) else merged.names
+    for stored, plain in plain_names(checkpoint.shapes).items():
+        group = wrapped if FACTOR.fullmatch(plain) else merged.names
         if plain in group:
             raise CheckpointError(f"checkpoint: {plain} is stored twice, as {group[plain]} and as {stored}")
         group[plain] = stored
@@ -169,10 +176,22 @@ class _Settings:
             raise CheckpointError(
                 f"{file}: init_lora_weights {start!r} changes the base weights too; merge it with peft first"
             )
-        alpha = config.get("lora_alpha", RELEASE_ALPHA)
-        if isinstance(alpha, bool) or not isinstance(alpha, int | float):
+        if config.get("bias") not in (None, "none"):
+            raise CheckpointError(f"{file}: bias {config['bias']!r} trains biases, too; merge it with peft first")
+        alpha = config.get("lora_alpha")
+        if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha):
             raise CheckpointError(f"{file}: lora_alpha is {alpha!r}, expected a number")
         return cls(config)
+
+    def require_meant(self, target: str) -> None:
+        """Raise CheckpointError for an adapted weight that the settings leave out: peft would ignore its factors."""
+        layers, excluded = self.config.get("layers_to_transform"), self.config.get("exclude_modules")
+        layer = LAYER.search(target)
+        if layers is not None and layer and int(layer[1]) not in (layers if isinstance(layers, list) else [layers]):
+            raise CheckpointError(f"adapter: it changes {target}, but layers_to_transform is {layers}; which one?")
+        module = target.removesuffix(".weight")
+        if isinstance(excluded, list) and any(module == end or module.endswith(f".{end}") for end in excluded):
+            raise CheckpointError(f"adapter: it changes {target}, but exclude_modules is {excluded}; which one?")
 
     def sha256(self) -> str:
         return hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()).hexdigest()
@@ -189,15 +208,22 @@ def _paired(holder: StoredTensors, names: Mapping[str, str], settings: _Settings
     """Adapters by weight from the factors in `names` (plain -> stored in `holder`)."""
     factors: dict[str, dict[str, str]] = {}
     for plain, stored in names.items():
-        factor = _factor(plain)
+        factor = FACTOR.fullmatch(plain)
         if not factor:
-            raise CheckpointError(f"adapter: {stored} is no LoRA factor; expected names ending in {_endings()}")
-        ending, letter = factor
-        factors.setdefault(plain.removesuffix(ending) + ".weight", {})[letter] = stored
+            raise CheckpointError(
+                f"adapter: {stored} is no LoRA factor; expected names ending in .lora_A.weight or .lora_B.weight"
+            )
+        pair = factors.setdefault(factor["target"] + ".weight", {})
+        if factor["letter"] in pair:
+            raise CheckpointError(
+                f"adapter: {stored} and {pair[factor['letter']]} are the same factor; keep one of the adapters"
+            )
+        pair[factor["letter"]] = stored
     if not factors:
         raise CheckpointError(f"adapter {holder.directory}: it holds no tensors")
     adapters = {}
     for target, pair in sorted(factors.items()):
+        settings.require_meant(target)
         if set(pair) != {"A", "B"}:
             raise CheckpointError(f"adapter: {target} has factor {'/'.join(sorted(pair))} only, needs A and B")
         down, up = holder.shapes[pair["A"]], holder.shapes[pair["B"]]
@@ -215,15 +241,6 @@ def _check_fit(merged: MergedCheckpoint) -> None:
         if adapter.shape != weight:
             down, up = adapter.holder.shapes[adapter.down], adapter.holder.shapes[adapter.up]
             raise CheckpointError(f"adapter: factors A {down} and B {up} do not fit {target} {weight}")
-
-
-def _factor(plain: str) -> tuple[str, str] | None:
-    """(ending, letter) of a LoRA factor's name."""
-    return next(((ending, letter) for ending, letter in FACTORS.items() if plain.endswith(ending)), None)
-
-
-def _endings() -> str:
-    return ", ".join(FACTORS)
 
 
 def _find_adapter(directory: Path) -> Path | None:

@@ -147,14 +147,27 @@ def _refuse_what_is_no_archive(path: Path) -> None:
 
 
 def _state_dict(path: Path, content: object) -> Mapping[Any, Any]:
-    """The mapping of names to tensors: the file's content, or what it holds under "state_dict"."""
+    """The mapping of names to tensors: the file's content, what it holds under "state_dict", or under any other name
+    ("model", "net") if that is its only one.
+    """
     if isinstance(content, Mapping) and isinstance(content.get(STATE_DICT), Mapping):
         content = content[STATE_DICT]
+    elif isinstance(content, Mapping) and (parts := [key for key, value in content.items() if _all_tensors(value)]):
+        if len(parts) > 1:
+            shown = ", ".join(map(str, parts))
+            raise CheckpointError(
+                f"{_of(path)}: holds several sets of tensors ({shown}); save the one that is meant alone"
+            )
+        content = content[parts[0]]
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{_of(path)}: holds a {type(content).__name__}, expected tensors by name")
     if not content:
         raise CheckpointError(f"{_of(path)}: holds no tensors")
     return content
+
+
+def _all_tensors(value: object) -> bool:
+    return isinstance(value, Mapping) and bool(value) and all(isinstance(part, Tensor) for part in value.values())
 
 
 def _of(path: Path) -> str:

@@ -8,7 +8,7 @@ from hyperseg_runtime.errors import CheckpointError
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 """An adapter's factors, which `lora` reads."""
-WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf")
+WEIGHTS = tuple(".safetensors .bin .pt .pth .ckpt .h5 .msgpack .gguf .npz .npy .pkl .pickle".split())
 COPIES = re.compile(r"(pytorch_model|tf_model|flax_model|consolidated|ggml).*|.*\.gguf|adapter_model\.bin")
 """The same weights in another format, by the names that their writers give them."""
 TRAINING_STATE = re.compile(
@@ -23,7 +23,7 @@ def refuse_unread(folder: Path, read: Iterable[Path]) -> None:
     unread = [
         path.name
         for path in sorted(folder.iterdir())
-        if path.suffix in WEIGHTS
+        if path.suffix.lower() in WEIGHTS
         and path.name not in known
         and not (COPIES.fullmatch(path.name) or TRAINING_STATE.fullmatch(path.name))
     ]

@@ -2,6 +2,7 @@
 
 import math
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,8 @@ import typer
 
 from hyperseg_runtime import console
 from hyperseg_runtime.bundle.opening import read_manifest
-from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.errors import InputError, Notice
+from hyperseg_runtime.images.frames import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from hyperseg_runtime.session.pipeline import Pipeline
@@ -73,13 +75,16 @@ def backend_options(
 
 
 def require_texts(texts: Sequence[str]) -> None:
-    """Raise InputError for a text that is a file: the caller meant several images, or forgot the text."""
+    """Raise InputError for a text that is a file: the caller meant several images, or forgot the text. One that only
+    looks like an image's name is taken, with a warning."""
     for text in texts:
-        if os.path.isfile(text):  # noqa: PTH113  (Path.is_file raises for texts that are too long)
+        if os.path.lexists(text) and not os.path.isdir(text):  # noqa: PTH112  (Path's raise for texts that are too long)
             raise InputError(
                 f"{text} is a file, expected a text: one image or video is taken at a time, then what is "
                 "asked of it (if the text is meant, put a space after it)"
             )
+        if os.path.splitext(text)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
+            warnings.warn(Notice(f"there is no file {text}; it is taken as a text"), stacklevel=2)
 
 
 @contextmanager

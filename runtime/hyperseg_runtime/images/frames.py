@@ -1,4 +1,4 @@
-"""The frames of a video in order: a folder of images, or a file that OpenCV can read.
+"""The frames of a video in order: a folder of images, an animated image, or a video file that OpenCV can read.
 
 Nothing is left out without a word: what is no frame, and what should be one and cannot be read, is listed with its
 reason.
@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from hyperseg_runtime.errors import ImageError, Notice
 from hyperseg_runtime.images.formats import HEAD_BYTES, format_of
-from hyperseg_runtime.images.reading import load_image, read_header
+from hyperseg_runtime.images.reading import has_pages, load_image, read_header, read_page
 from hyperseg_runtime.result_files import input_source, result_of
 from hyperseg_runtime.unreadable import MISSING, why_no_folder, why_unreadable
 
@@ -77,7 +78,8 @@ def open_frames(path: Path) -> Frames:
         return _Folder.open(path)
     if reason := why_unreadable(path):
         raise ImageError(f"{path}: {'no such file or folder' if reason == MISSING else reason}")
-    return _File.open(path)
+    pages = _pages(path)
+    return _File.open(path) if pages is None else _Animation(path, pages)
 
 
 def read_frames(path: Path) -> Iterator[Frame]:
@@ -157,6 +159,46 @@ def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
     return [(int(part) if part.isdecimal() else -1, part) for part in parts], path.name
 
 
+class _Animation(Frames):
+    """GIF, PNG, WebP, AVIF, the pages of a TIFF: what OpenCV reads one frame of, or none. Frames are counted as in a
+    video file."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        any_read = False
+        with self.path.open("rb") as file, read_header(file) as image:
+            for number in range(1, (self.count or 0) + 1):
+                name = f"{number:06}"
+                try:
+                    pixels = read_page(image, number - 1 + _stills(image), f"{self.path}, frame {number}")
+                except ImageError as error:
+                    reason = str(error).removeprefix(f"{self.path}, frame {number}: ")
+                    self.left_out.append(LeftOut(name, reason, True))
+                    continue
+                any_read = True
+                yield Frame(name, pixels, f"{self.source}#{number}")
+        if not any_read:
+            raise ImageError(f"{self.path}: {told(self.left_out)}")
+
+
+def _pages(path: Path) -> int | None:
+    """How many frames an animated image has; None for what is no image. Raises ImageError for a single one: OpenCV
+    takes one image of a numbered series for the whole series."""
+    with path.open("rb") as file:
+        try:
+            with read_header(file) as image:
+                pages = int(image.n_frames) - _stills(image) if has_pages(image) else 0  # type: ignore[attr-defined]
+        except Exception:  # of many types; OpenCV may know more
+            return None
+    if not pages:
+        raise ImageError(f"{path}: is an image; use the verb run, or name the folder of the frames")
+    return pages
+
+
+def _stills(image: Image.Image) -> int:
+    """A PNG may begin with an image for those who cannot show its animation (PNG 3rd edition, section 4.9)."""
+    return int(getattr(image, "default_image", False))
+
+
 class _File(Frames):
     """Frames keep their number in the video, also after one that is damaged."""
 
@@ -164,7 +206,6 @@ class _File(Frames):
     def open(cls, path: Path) -> "_File":
         import cv2
 
-        _refuse_still(path)
         with _opened(path) as capture:
             count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         return cls(path, count if count > 0 else None)
@@ -197,18 +238,6 @@ class _File(Frames):
         with self.path.open("rb") as file:
             head = file.read(8)
         return head.startswith(EXACT[0]) or head.endswith(EXACT[1])
-
-
-def _refuse_still(path: Path) -> None:
-    """OpenCV takes one image of a numbered series for the whole series."""
-    with path.open("rb") as file:
-        try:
-            with read_header(file) as image:
-                still = not getattr(image, "is_animated", False) or image.format == "MPO"
-        except Exception:
-            return
-    if still:
-        raise ImageError(f"{path}: is an image; use the verb run, or name the folder of the frames")
 
 
 @contextmanager

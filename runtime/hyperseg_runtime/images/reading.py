@@ -1,6 +1,7 @@
 """Image files and arrays -> RGB uint8. The only place that decodes."""
 
 import io
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -12,8 +13,10 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from hyperseg_runtime.errors import ImageError, Notice
+from hyperseg_runtime.images import tiff
 from hyperseg_runtime.images.formats import HEAD_BYTES, why_no_image
 from hyperseg_runtime.images.metadata import without_metadata
+from hyperseg_runtime.stopping import may_go_on
 from hyperseg_runtime.unreadable import why_unreadable
 
 MAX_PIXELS = 100_000_000
@@ -25,8 +28,10 @@ FORMATS = "PNG, JPEG, WebP, BMP, TIFF, GIF and what else Pillow reads"
 SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
 SIXTEEN_BIT_IN_I = ("PNG", "PPM")
 """Formats whose 16-bit samples Pillow holds in mode I."""
-OF_NO_RANGE = {"I": "32-bit or signed integers", "F": "floating-point numbers"}
-"""Pillow's mode -> what its pixels are: no rule says which value is white."""
+SIXTEEN_BIT_IN = (None, "TIFF", "JPEG2000", *SIXTEEN_BIT_IN_I)
+"""Formats whose 16-bit samples are known to be unsigned, and images without a file. Those of FITS are signed."""
+NO_DECODER = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
+"""What Pillow opens and cannot decode itself: it asks for a plugin, or starts another program (Ghostscript)."""
 XMP = ("xmp", "XML:com.adobe.xmp")
 EXIF_ORIENTATION = 0x0112
 UPRIGHT = {
@@ -48,10 +53,10 @@ def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Upright: EXIF's orientation is applied, as browsers and OpenCV do; one that stands in XMP alone, or cannot be read,
     is not. A Pillow image that was not opened from a file is taken as it is: its maker has turned it or not.
 
-    Pixels: grey becomes three equal channels, 16-bit grey keeps its upper 8 bits, CMYK and palettes are converted,
+    Pixels: grey becomes three equal channels, grey of 9 to 16 bits keeps its upper 8, CMYK and palettes are converted,
     transparency is dropped (hidden colours show, as in the original), of an animation the first frame is taken, with
-    a warning. Floating-point numbers and 32-bit integers are refused: no rule says which value is white. An array
-    must be (H, W), (H, W, 3) or (H, W, 4) uint8.
+    a warning. Floating-point numbers, 32-bit and signed integers are refused: no rule says which value is white. An
+    array must be (H, W), (H, W, 3) or (H, W, 4) uint8.
 
     Raises ImageError for anything that cannot be read or has more than `max_pixels` (Pillow itself stops
     at 178 million); the size is taken from the header, before any pixel is decoded.
@@ -61,6 +66,8 @@ def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     if isinstance(source, Image.Image):
         with _explained("image"):
             return _to_rgb(source, "image", max_pixels)
+    if not isinstance(source, str | os.PathLike):
+        raise ImageError(f"expected a path, a Pillow image or a uint8 array, got {type(source).__name__}")
     path = Path(source)
     if reason := why_unreadable(path):
         raise ImageError(f"{path}: {reason}")
@@ -88,6 +95,13 @@ def decode_image(
                 return _to_rgb(image, name, max_pixels)
 
 
+def read_page(image: Image.Image, number: int, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """As `load_image`, of one frame of an animation or one page of a file, counted from 0."""
+    with _explained(name):
+        image.seek(number)
+        return _pixels(image, name, max_pixels)
+
+
 def _without_metadata(file: BinaryIO, max_pixels: int) -> bytes | None:
     """None where nothing can be taken away, or the file is larger than any image of so many pixels should be."""
     limit = 8 * max_pixels + 2**20
@@ -98,24 +112,49 @@ def _without_metadata(file: BinaryIO, max_pixels: int) -> bytes | None:
 
 
 def _to_rgb(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
+    if has_pages(image):
+        warnings.warn(Notice(f"{name}: only its first frame is used"), stacklevel=2)
+    return _pixels(image, name, max_pixels)
+
+
+def has_pages(image: Image.Image) -> bool:
+    """Whether it is one of several; the others of an MPO are previews of the photograph."""
+    return getattr(image, "is_animated", False) and image.format != "MPO"
+
+
+def _pixels(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
     width, height = image.size
     _check_size(width, height, name, max_pixels)
-    kind = image.mode if image.format not in SIXTEEN_BIT_IN_I or image.mode != "I" else SIXTEEN_BIT[0]
-    if kind in OF_NO_RANGE:
+    if what := _of_no_range(image):
         raise ImageError(
-            f"{name}: its pixels are {OF_NO_RANGE[kind]} (Pillow's mode {kind}), and nothing says which value is "
-            "white; scale them to 0..255 and save them as 8-bit integers"
+            f"{name}: its pixels are {what} (Pillow's mode {image.mode}), and nothing says which value is white; scale "
+            "them to 0..255 and save them as 8-bit integers"
         )
-    if getattr(image, "is_animated", False) and image.format != "MPO":  # an MPO's others are previews of the photograph
-        warnings.warn(Notice(f"{name}: only its first frame is used"), stacklevel=2)
+    may_go_on()
+    if image.mode in (*SIXTEEN_BIT, "I"):
+        # Pillow's own conversion clips at 255, which turns a 16-bit image white, and it forgets what TIFF says of them.
+        bits = (*tiff.numbers(image, tiff.BITS), 16)[0]
+        white_is_zero = tiff.WHITE_IS_ZERO in tiff.numbers(image, tiff.PHOTOMETRIC)
+        grey = (np.asarray(_upright(image)).astype(np.int64) >> (bits - 8)).clip(0, 255).astype(np.uint8)
+        return np.repeat((255 - grey if white_is_zero else grey)[:, :, None], 3, axis=2)
     image = _upright(image)
-    if kind in SIXTEEN_BIT:
-        # Pillow's own conversion clips at 255, which turns a 16-bit image white.
-        grey = (np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+    may_go_on()
     if image.mode == "P":  # a palette may carry transparency, which convert("RGB") cannot express
         image = image.convert("RGBA")
     return np.array(image.convert("RGB"))
+
+
+def _of_no_range(image: Image.Image) -> str | None:
+    """What the pixels are, where no rule says which value is white."""
+    if image.mode == "F":
+        return "floating-point numbers"
+    if image.mode == "I" and image.format not in SIXTEEN_BIT_IN_I:
+        return "32-bit or signed integers"
+    if tiff.SIGNED in tiff.numbers(image, tiff.SAMPLE_FORMAT) or (
+        image.mode in SIXTEEN_BIT and image.format not in SIXTEEN_BIT_IN
+    ):
+        return "signed integers"
+    return None
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -169,6 +208,10 @@ def _explained(name: str, file: BinaryIO | None = None) -> Iterator[None]:
     except ImageError:
         raise
     except UnidentifiedImageError as error:
+        if file is not None and (samples := tiff.samples_of(file)):
+            raise ImageError(
+                f"{name}: a TIFF of {samples} in a form that is not read; save it with 8 or 16-bit integers"
+            ) from error
         raise ImageError(f"{name}: {why_no_image(name, _head(file), FORMATS)}") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: {error}; at most {MAX_PIXELS} pixels are read; scale it down") from error
@@ -200,4 +243,7 @@ def read_header(file: BinaryIO, formats: tuple[str, ...] | None = None) -> Image
     Raises what Pillow raises.
     """
     with _warnings_off():
-        return Image.open(file, formats=formats)
+        image = Image.open(file, formats=formats)
+    if image.format in NO_DECODER:
+        raise UnidentifiedImageError(f"{image.format} is not decoded")
+    return image

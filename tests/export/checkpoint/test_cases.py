@@ -68,6 +68,14 @@ def test_config_rope_parameters_json(checkpoint_copy: Path) -> None:
         ("tie_word_embeddings", True, "tie_word_embeddings is True"),
         ("quantization_config", {"bits": 4}, "quantization_config is"),
         ("qk_layernorm", True, "qk_layernorm is not supported"),
+        ("rope_scaling", {"rope_type": "default", "type": "linear", "factor": 2.0}, "positions are not scaled here"),
+        ("rope_parameters", {"a": {"rope_theta": 1e4}, "b": {"rope_theta": 1e5}}, "positions are not scaled here"),
+        ("rotary_pct", 0.5, "partial_rotary_factor is 0.4, in rotary_pct 0.5; which one?"),
+        ("hidden_activation", "relu", "in hidden_activation 'relu'; which one?"),
+        ("head_dim", 64, "head_dim is 64, expected hidden_size"),
+        ("sliding_window", 128, "sliding_window is 128, expected None"),
+        ("compression_config", {"bits": 8}, "compression_config is"),
+        ("use_parallel_residual", False, "use_parallel_residual is False, expected True"),
     ],
 )
 def test_settings_that_would_change_the_result(tiny_checkpoint: Path, key: str, value: object, message: str) -> None:
@@ -85,13 +93,23 @@ def test_settings_that_would_change_the_result(tiny_checkpoint: Path, key: str, 
         ("rope_parameters", {}),
         ("hidden_act", "gelu_pytorch_tanh"),
         ("tie_word_embeddings", False),
+        ("tie_word_embeddings", None),
         ("quantization_config", None),
+        ("quantization_config", {}),
+        ("rope_scaling", {"type": "linear", "factor": 1.0}),
+        ("rope_parameters", {"full_attention": {"rope_theta": 10000.0, "rope_type": "default"}}),
+        ("rope_parameters", {"rope_theta": 10000, "partial_rotary_factor": 0.4, "factor": None}),
+        ("rotary_pct", 0.4),
+        ("dtype", "bfloat16"),
+        ("torch_dtype", "float16"),
         ("attention_dropout", 0.5),
     ],
 )
 def test_settings_that_change_nothing(tiny_checkpoint: Path, key: str, value: object) -> None:
     content = json.loads((tiny_checkpoint / "config.json").read_text())
-    changed = parse_config({**content, key: value}).model_copy(update={"hidden_act": content["hidden_act"]})
+    changed = parse_config({**content, key: value, "head_dim": 20}).model_copy(
+        update={"hidden_act": content["hidden_act"], "head_dim": None}
+    )
     assert changed == parse_config(content)
 
 
@@ -136,7 +154,22 @@ def test_two_files_that_give_a_token_two_ids(tmp_path: Path) -> None:
         load_tokenizer(tmp_path)
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_forward_module."])
+@pytest.mark.parametrize("key", ["rotary_pct", "rope_pct"])
+def test_another_word_for_the_rotary_share(tiny_checkpoint: Path, key: str) -> None:
+    content = json.loads((tiny_checkpoint / "config.json").read_text())
+    renamed = {key: content["partial_rotary_factor"], **content, "partial_rotary_factor": None}
+    assert parse_config(renamed) == parse_config(content)
+
+
+def test_a_config_with_a_byte_order_mark(checkpoint_copy: Path) -> None:
+    content = (checkpoint_copy / "config.json").read_bytes()
+    (checkpoint_copy / "config.json").write_bytes(b"\xef\xbb\xbf" + content)
+    assert Checkpoint.open(checkpoint_copy).config == json.loads(content)
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_forward_module.", "model.", "ema.x."]
+)
 def test_wrapper_prefixes(small_checkpoint: Path, tmp_path: Path, prefix: str) -> None:
     folder = rewritten(small_checkpoint, tmp_path, lambda name: prefix + name)
     assert same_weights(folder, small_checkpoint)
@@ -156,6 +189,10 @@ def test_harmless_buffers(small_checkpoint: Path, tmp_path: Path) -> None:
         "model.rotary_emb.inv_freq": torch.ones(4),
         "model.vision_tower.vision_model.embeddings.position_ids": torch.arange(25)[None],
         "model.vision_tower_mask.layers.0.blocks.0.attn_mask": torch.ones(4, 36, 36),
+        "model.rotary_emb.original_inv_freq": torch.ones(4),
+        "model.layers.0.self_attn.bias": torch.ones(1, 1, 5, 5, dtype=torch.bool).tril(),
+        "model.layers.0.self_attn.masked_bias": torch.tensor(-1e9),
+        "model.norm.num_batches_tracked": torch.tensor(7),
     }
     folder = rewritten(small_checkpoint, tmp_path, lambda name: name, buffers)
     opened = open_checkpoint(folder)

@@ -230,6 +230,14 @@ def test_an_adapter_without_tensors(base: Path, tmp_path: Path, make_adapter: Ma
         ("init_lora_weights", "pissa"),  # these two also change the weights that the factors are added to
         ("init_lora_weights", "olora"),
         ("alora_invocation_tokens", [1, 2]),  # active after these tokens only
+        ("bias", "lora_only"),
+        ("lora_bias", True),
+        ("layer_replication", [[0, 1]]),
+        ("trainable_token_indices", [7]),
+        ("layers_to_transform", [0]),  # the tensors change layer 1, too
+        ("layers_to_transform", 1),
+        ("exclude_modules", ["v_proj"]),
+        ("lora_alpha", math.inf),
     ],
 )
 def test_settings_that_change_the_arithmetic_are_refused(

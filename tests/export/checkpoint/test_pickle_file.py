@@ -41,9 +41,11 @@ def prefixed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         OrderedDict(TENSORS),
         {"state_dict": TENSORS},
         {"state_dict": OrderedDict(prefixed(TENSORS))},
+        {"model": TENSORS, "epoch": 50, "optimizer": {"state": {}, "lr": [1e-4]}},
+        {"net": prefixed(TENSORS)},
         {"state_dict": prefixed(TENSORS), "epoch": 50, "best_iou": 0.71, "optimizer": {"state": {}, "lr": [1e-4]}},
     ],
-    ids=["bare", "ordered", "nested", "prefixed", "of a training run"],
+    ids=["bare", "ordered", "nested", "prefixed", "model of a training run", "net", "of a training run"],
 )
 def test_tensors_are_found_where_releases_keep_them(tmp_path: Path, content: object) -> None:
     checkpoint = PickleCheckpoint.open(saved(tmp_path / "model.pth", content))
@@ -140,6 +142,7 @@ def test_a_pickled_module_is_refused(tmp_path: Path) -> None:
         ({"w": torch.ones(1, dtype=torch.complex64)}, "w is torch.strided torch.complex64"),
         ({"w": torch.eye(2).to_sparse()}, "w is torch.sparse_coo"),
         ({"state_dict": {}}, "holds no tensors"),
+        ({"model": {"w": torch.ones(1)}, "ema": {"w": torch.ones(1)}}, r"several sets of tensors \(model, ema\)"),
         ({}, "holds no tensors"),
         ([torch.ones(1)], "holds a list, expected tensors by name"),
         (torch.ones(1), "holds a Tensor, expected tensors by name"),
