@@ -12,7 +12,7 @@ from hyperseg_export.jobs.progress import Progress
 from hyperseg_runtime.bundle.manifest import FILE_NAME, Manifest
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.console import json_bytes
-from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.errors import InputError, OutputError
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import FamilySpec
 from hyperseg_runtime.families.printed import PrintedNumber
@@ -87,8 +87,13 @@ def _table(
     """Content of the evaluation, or why there is none."""
     if not folder.is_dir():
         return f"{folder} is not there"
-    with output_folder(out):
-        return evaluate(subject, choice, out, tell=lambda done, of: tell(f"{choice.name} {choice.split}", done, of))
+    try:
+        with output_folder(out):
+            return evaluate(subject, choice, out, tell=lambda done, of: tell(f"{choice.name} {choice.split}", done, of))
+    except OutputError:
+        raise
+    except InputError as error:  # files of this data set that are missing or broken cost its numbers alone
+        return str(error)
 
 
 def _reproduced(number: PrintedNumber, content: dict[str, Any] | str | None) -> Reproduced:

@@ -39,6 +39,7 @@ def test_one_command_goes_from_checkpoint_to_numbers(
     table = json.loads((out / "refcoco-val" / "table.json").read_bytes())["table"]
     assert measured["measured"] == table["expressions, all"]["ciou"] and measured["value"] > 0.8
     assert rows["reasonseg", "val", "expressions, all", "miou"]["measured"] is not None
+    assert "nothing of the split 'testB'" in rows["refcoco", "testB", "expressions, all", "ciou"]["reason"]
     assert "is not there" in rows["revos", "valid", "clips, referring", "j_and_f"]["reason"]
     assert json.loads((out / RESULT).read_bytes())["numbers"] == list(rows.values())
     shown = run_cli(*arguments, "--data-set", "reasonseg")
