@@ -4,22 +4,21 @@
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := build/demo
-PHOTO := export/hyperseg_export/samples/coffee.jpg
-TEXT := the cup of coffee
+TRAINED := export/hyperseg_export/samples/trained_tiny
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
 .PHONY: help setup demo test test-full check bench dist fuzz clean
 
 help:
-	@echo "make demo    export a tiny checkpoint, segment a photograph, show mask and report"
+	@echo "make demo       export a tiny trained checkpoint, segment two pictures, hold the masks against the truth"
 	@echo "make test       static checks and tests"
 	@echo "make test-full  the long tests: every family and precision, soaks, fuzzing; its results are kept"
-	@echo "make setup   only prepare .venv"
-	@echo "make dist    wheel and source distribution, checked and run in clean environments"
-	@echo "make fuzz    parsers of untrusted files and requests, for longer than the tests do"
-	@echo "make bench   ONNX graphs against torch modules (see benchmarks/README.md)"
-	@echo "make clean   remove build and .venv"
+	@echo "make setup      only prepare .venv"
+	@echo "make dist       wheel and source distribution, checked and run in clean environments"
+	@echo "make fuzz       parsers of untrusted files and requests, for longer than the tests do"
+	@echo "make bench      ONNX graphs against torch modules (see benchmarks/README.md)"
+	@echo "make clean      remove build and .venv"
 
 setup: $(VENV)/.ready
 
@@ -29,12 +28,15 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
 	@touch $@
 
+# What is asked, and of which pictures: see benchmarks/quality/demo.py.
 demo: setup
 	@rm -rf $(DEMO)
-	$(BIN)/hyperseg-trt make-tiny $(DEMO)/checkpoint
-	$(BIN)/hyperseg-trt export $(DEMO)/checkpoint $(DEMO)/bundle
-	$(BIN)/hyperseg-trt run $(DEMO)/bundle $(PHOTO) "$(TEXT)" --out $(DEMO)/result --report
-	@echo "The weights are random: the mask shows that every step works, not what a trained model sees."
+	$(BIN)/hyperseg-trt export $(TRAINED) $(DEMO)/bundle
+	$(BIN)/python benchmarks/quality/demo.py draw $(DEMO)
+	$(BIN)/hyperseg-trt run $(DEMO)/bundle $(DEMO)/scene.png "the red object below the square" "the leftmost plain object" \
+		--out $(DEMO)/result --report
+	$(BIN)/hyperseg-trt run $(DEMO)/bundle $(DEMO)/photograph.png "the rightmost circle" --out $(DEMO)/result --report
+	$(BIN)/python benchmarks/quality/demo.py score $(DEMO)
 
 test: check $(VENV)/.triton
 	HYPERSEG_TRITON=$(CURDIR)/$(VENV)/triton $(BIN)/python -m pytest -n 2 --dist loadfile

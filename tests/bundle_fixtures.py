@@ -1,4 +1,4 @@
-"""Fixtures about bundles: the tiny bundle opened, the real tokenizer."""
+"""Fixtures about bundles: the tiny bundle opened, the trained one, the real tokenizer; the local server."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -10,8 +10,11 @@ import pytest
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.manifest import FILE_NAME
 from hyperseg_runtime.bundle.opening import Bundle, describe_file
+from hyperseg_runtime.errors import EnvironmentMissingError
 from hyperseg_runtime.llm.tokenizer import TOKENIZER_FILE, Tokenizer
 from hyperseg_runtime.session.pipeline import OpenedGraphs, Pipeline
+from hyperseg_serving.server.distribution import Distribution, find_distribution
+from support import made_once
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +44,16 @@ def pipeline(tiny_bundle: Path) -> Iterator[Pipeline]:
         yield opened
 
 
+@pytest.fixture(scope="session")
+def trained_bundle(shared_dir: Path) -> Path:
+    """The bundle of the trained checkpoint, whose masks can be right or wrong; read only."""
+    from hyperseg_export.export import ExportOptions, export_bundle
+    from hyperseg_export.samples import trained_checkpoint
+
+    options = ExportOptions(measure_parity=False)
+    return made_once(shared_dir / "trained", lambda folder: export_bundle(trained_checkpoint(), folder, options))
+
+
 @pytest.fixture
 def rehash(bundle_copy: Path) -> Callable[[str], None]:
     """Enter the present size and hash of a file of `bundle_copy` into its manifest."""
@@ -68,3 +81,15 @@ def real_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     (folder / "added_tokens.json").write_text(json.dumps(added))
     (folder / TOKENIZER_FILE).write_bytes(to_json(load_tokenizer(folder)))
     return Tokenizer(folder / TOKENIZER_FILE)
+
+
+@pytest.fixture(scope="session")
+def distribution() -> Distribution:
+    """The local server; `make test` installs it."""
+    try:
+        found = find_distribution()
+    except EnvironmentMissingError as error:
+        pytest.skip(str(error))
+    if not found.is_local:
+        pytest.skip("these tests know the messages of the local server, and there is another one on the path")
+    return found

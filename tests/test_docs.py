@@ -123,6 +123,15 @@ def test_the_requests_and_the_long_tests_show_the_stored_results() -> None:
     assert all(row.get("passed") and not row.get("failed") for row in content["files"])
 
 
+def test_the_masks_that_agree_are_the_stored_result() -> None:
+    content, shown = (
+        json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text()) for name in ("agreement", "demo")
+    )
+    assert import_module("agreement").markdown() in README
+    assert content["checkpoint_sha256"] == shown["checkpoint_sha256"]  # which its own test holds against the checkpoint
+    assert content["scenes"] == import_module("agreement").HELD_OUT and not content["rivals"]["server"]["pixels"]
+
+
 def test_the_cache_table_shows_the_stored_results() -> None:
     assert import_module("bench_llm").markdown() in README
 

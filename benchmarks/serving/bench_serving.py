@@ -16,10 +16,8 @@ import io
 import json
 import math
 import statistics
-import tempfile
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -36,19 +34,17 @@ from hyperseg_runtime.contracts.graph_spec import TensorSpec
 from hyperseg_runtime.session.pipeline import Pipeline
 from hyperseg_serving.client.client import Client
 from hyperseg_serving.client.grpc_transport import GrpcTransport
-from hyperseg_serving.contract import Limits, Profile
+from hyperseg_serving.contract import Limits
 from hyperseg_serving.names import ModelNames, family_in
 from hyperseg_serving.repository.config import RepositorySpec
-from hyperseg_serving.repository.writer import bundle_spec, published_spec, write_repository
-from hyperseg_serving.server.distribution import find_distribution
-from hyperseg_serving.server.process import Address, Server, ServerSettings
+from hyperseg_serving.repository.writer import published_spec
+from hyperseg_serving.server.process import Server
+from hyperseg_serving.server.trial import READY_S, trial_server
 from hyperseg_serving.service.metrics import STAGE_MS
-from hyperseg_serving.service.parameters import THREADS_VARIABLE
 from hyperseg_serving.service.requests import Request, open_image
 from hyperseg_serving.service.responses import Response
 
 TEXT = "the cup of coffee"
-READY_S = 300
 
 
 def main() -> None:
@@ -64,7 +60,7 @@ def main() -> None:
         return
     if options.bundle is None:
         parser.error("BUNDLE is missing")
-    with served(options.bundle, options.threads) as server:
+    with trial_server(options.bundle, options.threads, shared_memory=True) as server:
         content = {
             "environment": measure.environment(),
             "bundle_mb": round(sum(f.stat().st_size for f in options.bundle.rglob("*") if f.is_file()) / 1e6, 1),
@@ -83,20 +79,6 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("expected 1 or more")
     return number
-
-
-@contextmanager
-def served(bundle: Path, threads: int) -> Iterator[Server]:
-    with tempfile.TemporaryDirectory() as work:
-        repository = Path(work) / "repository"
-        write_repository(repository, *bundle_spec(bundle))
-        environment = {THREADS_VARIABLE: str(threads)}
-        settings = ServerSettings(
-            repository, bundle, Profile.CPU, Address(0, 0, 0), shared_memory=True, environment=environment
-        )
-        with Server(find_distribution(), settings) as server:
-            print(f"ready after {server.wait_until_ready(READY_S):.1f} s")
-            yield server
 
 
 def public_model(server: Server) -> str:

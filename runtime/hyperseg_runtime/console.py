@@ -106,7 +106,7 @@ def _unforeseen(error: Exception) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help; typer keeps the class to itself
             err.print(error.format_message(), markup=False)
             return int(usage)
-        err.print(f"error: {error.format_message()}; see --help", markup=False)
+        err.print(f"error: {error.format_message().rstrip('.')}; see --help", markup=False)
         return int(usage)
     if os.environ.get(DEBUG_VARIABLE):
         traceback.print_exception(error)

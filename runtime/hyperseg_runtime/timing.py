@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from hyperseg_runtime.stopping import may_go_on
+
 _recording: ContextVar[dict[str, float] | None] = ContextVar("recording", default=None)
 
 
@@ -28,7 +30,10 @@ def recorded() -> Iterator[dict[str, float]]:
 
 @contextmanager
 def span(name: str) -> Iterator[None]:
-    """Adds the wall time inside to the recording that is on, if any; equal names add up."""
+    """Adds the wall time inside to the recording that is on, if any; equal names add up. Not begun in a call that is
+    stopped (see `stopping`).
+    """
+    may_go_on()
     spans_ms = _recording.get()
     if spans_ms is None:
         yield

@@ -101,12 +101,36 @@ class Event:
             self.stream.run_to(self.work)
 
 
+@dataclass
+class Ledger:
+    """What a program asked of the GPU, call by call. Work inside an engine, and that of a replay, is not seen."""
+
+    enqueues: int = 0  # of engines; what is recorded does not run
+    replays: int = 0
+    uploads: int = 0
+    upload_bytes: int = 0
+    downloads: int = 0
+    download_bytes: int = 0
+    device_copies: int = 0
+    memsets: int = 0
+    synchronisations: int = 0  # the host waited for a stream or an event
+
+    def copied(self, kind: int, size: int) -> None:
+        """By cudaMemcpyKind (CUDA's driver_types.h)."""
+        if kind == 1:
+            self.uploads, self.upload_bytes = self.uploads + 1, self.upload_bytes + size
+        elif kind == 2:
+            self.downloads, self.download_bytes = self.downloads + 1, self.download_bytes + size
+        else:
+            self.device_copies += 1
+
+
 class Gpu:
     def __init__(self) -> None:
+        self.ledger = Ledger()
         self.memory = {KIND_DEVICE: Memory(), KIND_PINNED: Memory()}
         self.handles: dict[int, object] = {}
         self.failed = SUCCESS
-        self.launches = 0
         self._next = 1
 
     def register(self, thing: object) -> int:

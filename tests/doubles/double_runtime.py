@@ -123,6 +123,7 @@ class IExecutionContext(Listed):
             spoil = SPOILS["wrong numbers"]
         addresses, shapes = dict(self._addresses), dict(self._shapes)
         recorded = queue.recording is not None
+        GPU.ledger.enqueues += not recorded
         unwritten = engine._plan["aliases"] if recorded and fault() == "replay without caches" else ()
 
         def work() -> None:

@@ -1,4 +1,4 @@
-"""What tests of serving share: a repository of the tiny bundle, the local server, pictures as bytes."""
+"""What tests of serving share: a repository of the tiny bundle, pictures as bytes."""
 
 import io
 from pathlib import Path
@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from hyperseg_runtime.errors import EnvironmentMissingError
 from hyperseg_serving.repository.writer import bundle_spec, write_repository
-from hyperseg_serving.server.distribution import Distribution, find_distribution
 from support import made_once
 
 
@@ -16,18 +14,6 @@ from support import made_once
 def repository(shared_dir: Path, tiny_bundle: Path) -> Path:
     """The model repository of the tiny bundle; read only."""
     return made_once(shared_dir / "repository", lambda folder: write_repository(folder, *bundle_spec(tiny_bundle)))
-
-
-@pytest.fixture(scope="session")
-def distribution() -> Distribution:
-    """The local server; `make test` installs it."""
-    try:
-        found = find_distribution()
-    except EnvironmentMissingError as error:
-        pytest.skip(str(error))
-    if not found.is_local:
-        pytest.skip("these tests know the messages of the local server, and there is another one on the path")
-    return found
 
 
 @pytest.fixture(scope="session")

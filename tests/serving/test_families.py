@@ -23,8 +23,9 @@ from hyperseg_serving.client.results import results_of
 from hyperseg_serving.contract import Limits, Options, Profile
 from hyperseg_serving.names import ModelNames
 from hyperseg_serving.repository.writer import bundle_spec, write_repository
+from hyperseg_serving.server.command import Address, ServerSettings
 from hyperseg_serving.server.distribution import Distribution
-from hyperseg_serving.server.process import Address, Server, ServerSettings
+from hyperseg_serving.server.process import Server
 from hyperseg_serving.service.parameters import THREADS_VARIABLE
 from hyperseg_serving.service.requests import Request, open_image
 from serving_support import same

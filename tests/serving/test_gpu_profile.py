@@ -16,9 +16,10 @@ from hyperseg_serving.client.client import Client
 from hyperseg_serving.client.grpc_transport import GrpcTransport
 from hyperseg_serving.client.results import results_of
 from hyperseg_serving.contract import Limits, Profile
+from hyperseg_serving.server.command import Address, ServerSettings
 from hyperseg_serving.server.distribution import Distribution
 from hyperseg_serving.server.log import is_failure
-from hyperseg_serving.server.process import SHARED_MEMORY, Address, Server, ServerSettings
+from hyperseg_serving.server.process import SHARED_MEMORY, Server
 from hyperseg_serving.service.parameters import BACKEND_VARIABLE, THREADS_VARIABLE
 from hyperseg_serving.service.requests import Request, open_image
 from serving_support import same
@@ -45,7 +46,7 @@ def server(
 def test_stages_are_asked_as_models_of_the_server(server: Server, pipeline: Pipeline, coffee_bytes: bytes) -> None:
     with Client(server.address.grpc_url) as client:
         (found,) = client.segment(coffee_bytes, ["the cup"])
-        frames = client.open_video("one")
+        frames = client.open_video()
         (frame,) = frames.push(coffee_bytes, ["the cup"], last=True)
         assert list(client.ask(coffee_bytes, "What?"))
     pixels = open_image(coffee_bytes, Limits())

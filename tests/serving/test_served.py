@@ -1,8 +1,10 @@
-"""The real server, started by `serve up` on the CPU profile. One start for all: the last test breaks it."""
+"""The real server, started by `serve up` on the CPU profile. One start for all: the last tests break and stop it."""
 
 import json
+import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -26,23 +28,33 @@ from hyperseg_runtime.errors import HypersegError, ImageError, InputError, Promp
 from hyperseg_runtime.llm.tokenizer import TOKENIZER_FILE
 from hyperseg_runtime.session.pipeline import Pipeline
 from hyperseg_serving.client import client as clients
-from hyperseg_serving.client.canary import ask_canary
+from hyperseg_serving.client.canary import ask_canary, ask_live
 from hyperseg_serving.client.client import Client
 from hyperseg_serving.client.results import results_of
 from hyperseg_serving.contract import Limits, Options, Profile
 from hyperseg_serving.repository.config import served_models
 from hyperseg_serving.repository.writer import bundle_spec, write_repository
+from hyperseg_serving.server.command import BACKEND_REGION
 from hyperseg_serving.server.distribution import Distribution
+from hyperseg_serving.server.process import SHARED_MEMORY
+from hyperseg_serving.service import metrics
 from hyperseg_serving.service.requests import Request, bytes_tensor, open_image
 from hyperseg_serving.service.responses import parse_response
 from serving_support import Served, ask_raw, metric, post, same, stream_of
 from support import RunCli
 
 MASKS = "hyperseg_masks"
+REFUSED_BUSY = 'hyperseg_requests_refused{reason="E_BUSY"}'
 LIMITS = Limits(workers=2, max_queue=8, max_streams=3)
 PROGRAM = "from hyperseg_runtime.cli.app import main; main()"
 READY_S = 120
 DASHBOARD = Path(__file__).parents[2] / "triton_repo" / "grafana" / "dashboard.json"
+NEEDS_A_GPU = {"nv_gpu_utilization", "nv_gpu_memory_used_bytes", "nv_gpu_memory_total_bytes"}
+
+
+def dashboard_names() -> set[str]:
+    """Numbers that its panels show."""
+    return set(re.findall(r"\b((?:hyperseg|nv)_\w+)", DASHBOARD.read_text()))
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +76,9 @@ def served(distribution: Distribution, tiny_bundle: Path, tmp_path_factory: pyte
     assert "on stderr" in lines[4]
     family = process.children(recursive=True)
     yield Served(process, urls["http"], urls["grpc"], urls["metrics"], bundle, log)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    if process.is_running():
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(40) == 0
     assert not psutil.wait_procs(family, timeout=5)[1]
     process.stdout.close()
 
@@ -89,8 +102,9 @@ def test_masks_are_those_of_the_pipeline(scheme: str, served: Served, pipeline: 
 
 
 def test_an_image_seen_before_is_not_read_again(client: Client, coffee_bytes: bytes) -> None:
-    client.segment(coffee_bytes, ["the cup"])
-    (again,) = client.segment(coffee_bytes, ["the spoon"])
+    mine = Options(cache_key="mine")
+    client.segment(coffee_bytes, ["the cup"], mine)
+    (again,) = client.segment(coffee_bytes, ["the spoon"], mine)
     assert again.details["reused_tokens"] > 0
     assert "image_encoder" not in again.timings_ms
 
@@ -125,7 +139,7 @@ def test_videos_side_by_side_do_not_mix(client: Client, pipeline: Pipeline, coff
     texts = {"one": "the cup", "two": "the spoon"}
     pixels = open_image(coffee_bytes, LIMITS)
     frames = [coffee_bytes, clients.encoded(np.ascontiguousarray(pixels[:, ::-1]))]
-    videos = {name: client.open_video(name) for name in texts}
+    videos = {name: client.open_video() for name in texts}
     expected = {name: pipeline.open_video() for name in texts}
     for number, frame in enumerate(frames):
         for name, text in texts.items():
@@ -135,17 +149,34 @@ def test_videos_side_by_side_do_not_mix(client: Client, pipeline: Pipeline, coff
 
 
 def test_a_stream_that_made_room_for_others_must_start_again(client: Client, coffee_bytes: bytes) -> None:
-    videos = [client.open_video(f"many-{number}") for number in range(LIMITS.max_streams)]
+    videos = [client.open_video() for _ in range(LIMITS.max_streams)]
     for video in videos:
         video.push(coffee_bytes, ["a"])
     # Straight to the public model: a fourth sequence would wait in the server for one of the three to end.
     inputs = {"IMAGE": np.frombuffer(coffee_bytes, np.uint8), "TEXT": bytes_tensor(b"a")}
-    step = bytes_tensor(b'{"id": "many-3", "start": true}')
+    step = bytes_tensor(b'{"start": true}')
     with pytest.raises(InputError, match="E_STREAM_UNKNOWN"):
         stream_of(client, {**inputs, "STREAM": step})
         videos[0].push(coffee_bytes, ["a"])
     for video in videos:
         video.push(coffee_bytes, ["a"], last=True)
+
+
+def test_nobody_feeds_a_video_of_another(
+    client: Client, served: Served, pipeline: Pipeline, coffee_bytes: bytes
+) -> None:
+    """Who knows the sequence's id, which callers choose, still lacks the name that the server gave the video."""
+    mine, pixels = client.open_video(), open_image(coffee_bytes, LIMITS)
+    mine.push(coffee_bytes, ["the cup"])
+    with Client(served.grpc) as other:
+        intruder = other.open_video()
+        intruder._sequence, intruder._stream = mine._sequence, "guessed"
+        with pytest.raises(InputError, match="E_STREAM_UNKNOWN"):
+            intruder.push(clients.encoded(pixels[:, ::-1].copy()), ["a"])
+    (found,) = mine.push(coffee_bytes, ["the cup"], last=True)
+    expected = pipeline.open_video()
+    expected.push(pixels, ["the cup"])
+    assert same(found.results, expected.push(pixels, ["the cup"])[0].results)
 
 
 PICTURE, WORD = np.zeros(5, np.uint8), bytes_tensor(b"a")
@@ -207,8 +238,8 @@ def test_hostile_input_is_named(client: Client, served: Served, coffee_bytes: by
 
 def test_a_frame_without_a_start(client: Client, coffee_bytes: bytes) -> None:
     """As after a server was started again: an error once, then the video begins anew."""
-    video = client.open_video("never started")
-    video._started = True
+    video = client.open_video()
+    video._sequence, video._stream = "never started", "never given"
     with pytest.raises(InputError, match="START"):
         video.push(coffee_bytes, ["a"])
     assert len(video.push(coffee_bytes, ["a"], last=True)) == 1
@@ -227,7 +258,7 @@ def test_a_caller_who_leaves_ends_the_work(client: Client, served: Served) -> No
         answer = client.ask(None, "Tell all.", Options(max_tokens=250))
         next(answer)
         answer.close()
-        time.sleep(1)
+        time.sleep(1.5)  # numbers are published every second
         if metric(served, cancelled) > before:
             return
     pytest.fail("every answer was read to its end for nobody")
@@ -265,23 +296,69 @@ def test_eight_clients_lose_nothing_and_starve_nobody(served: Served, pipeline: 
 def test_a_full_queue_says_so(served: Served, coffee_bytes: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clients, "ATTEMPTS", 1)
 
+    pixels, all_there = open_image(coffee_bytes, LIMITS), threading.Barrier(24)
+
     def ask(number: int) -> str:
+        new = clients.encoded(np.roll(pixels, number + 1, axis=1))
         with Client(served.grpc) as client:
+            assert client.family.video_tasks
+            all_there.wait()
             try:
-                client.segment(coffee_bytes, [f"the thing {number} {index}" for index in range(8)])
+                client.segment(new, [f"the thing {number} {index}" for index in range(16)])
             except UnavailableError:
                 return "no room"
             return "done"
 
-    with ThreadPoolExecutor(24) as pool:
-        outcomes = list(pool.map(ask, range(24)))
+    before = metric(served, REFUSED_BUSY)
+    with ThreadPoolExecutor(25) as pool:
+        asked = [pool.submit(ask, number) for number in range(24)]
+        while metric(served, REFUSED_BUSY) == before and not all(work.done() for work in asked):
+            time.sleep(0.1)
+        assert ask_live(served.http, 2)["limits"] == LIMITS.model_dump()
+        assert ask_canary(served.http, 5) > 0  # the line is full: probes have a place of their own
+        outcomes = [work.result() for work in asked]
     assert set(outcomes) == {"no room", "done"}
+    time.sleep(1.5)
+    assert metric(served, REFUSED_BUSY) == before + outcomes.count("no room")
     assert outcomes.count("done") >= LIMITS.max_queue
 
 
+def test_texts_without_number_stall_nobody(served: Served, client: Client, coffee_bytes: bytes) -> None:
+    """27 MB of empty texts, whose reading takes the server's library seconds."""
+    count = 6_750_000
+    text = http_client.InferInput("TEXT", [count], "BYTES")
+    text._raw_data = bytes(4 * count)
+    text._parameters["binary_data_size"] = 4 * count
+    picture = http_client.InferInput("IMAGE", [len(coffee_bytes)], "UINT8")
+    picture.set_data_from_numpy(np.frombuffer(coffee_bytes, np.uint8))
+    client.segment(coffee_bytes, ["a"])
+    with ThreadPoolExecutor(1) as pool:
+        hostile = http_client.InferenceServerClient(served.http.removeprefix("http://"), network_timeout=20)
+        asked = pool.submit(hostile.infer, "hyperseg_preprocess", [picture, text])
+        start = time.monotonic()
+        for _ in range(3):
+            client.segment(coffee_bytes, ["a"])
+        assert time.monotonic() - start < 3
+        with pytest.raises(InferenceServerException, match="E_TOO_MANY"):
+            asked.result()
+        assert time.monotonic() - start < 3
+        hostile.close()
+
+
+def test_shared_memory_is_for_nobody_else(served: Served) -> None:
+    (server,) = (p for p in served.process.children() if "tritonserver" in p.name())
+    regions = list(SHARED_MEMORY.glob(f"{BACKEND_REGION}{served.process.pid}_*"))
+    assert server.is_running() and regions
+    assert {stat.S_IMODE(region.stat().st_mode) for region in regions} == {0o600}
+
+
 def test_metrics_and_closed_administration(served: Served) -> None:
+    page = urllib.request.urlopen(served.metrics).read().decode()
+    shown = {line.split()[0].partition("{")[0] for line in page.splitlines() if line and line[0] != "#"}
+    assert metrics.names() <= shown
+    assert dashboard_names() <= shown | NEEDS_A_GPU
     for name in (
-        "hyperseg_requests_served",
+        'hyperseg_requests_served{kind="masks"}',
         "hyperseg_prompt_tokens_reused",
         "hyperseg_stage_ms",
         "nv_inference_count",
@@ -334,18 +411,65 @@ def test_client_verbs(run_cli: RunCli, served: Served, coffee: Path, tmp_path: P
     assert run_cli("client", "segment", coffee, " ", "--url", served.http).code == 2
 
 
-def test_a_model_whose_process_ended_shows_in_the_canary(run_cli: RunCli, served: Served) -> None:
-    """Last: nothing brings one back but a restart. The server itself calls itself ready."""
-    for model, asked in (
-        ("hyperseg_video", "hyperseg_video"),
-        (MASKS, "hyperseg_referring"),
-        ("hyperseg", "hyperseg"),
-    ):
-        alive = [p for p in served.process.children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
-        (stub,) = (p for p in alive if f"{model}_0_0" in p.cmdline())
-        stub.kill()
-        with urllib.request.urlopen(f"{served.http}/v2/health/ready") as ready:
-            assert ready.status == 200
-        with pytest.raises(ServerError, match=f"^{asked}: "):
-            ask_canary(served.http, 10)
-    assert run_cli("client", "health", "--url", served.http).code == 9
+def stub(served: Served, model: str) -> psutil.Process:
+    """The process of a model."""
+    (found,) = (p for p in served.process.children(recursive=True) if f"{model}_0_0" in _words(p))
+    return found
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
+
+
+def test_a_lost_model_is_told_to_who_waits_and_comes_back(served: Served, coffee_bytes: bytes) -> None:
+    """Killed while an answer is under way. The server alone would never answer, and call itself ready."""
+    before = ask_live(served.http, 2)["identity"]
+    with Client(served.grpc) as client:
+        answer = client.ask(None, "Tell all.", Options(max_tokens=250))
+        next(answer)
+        stub(served, "hyperseg").kill()
+        start = time.monotonic()
+        with pytest.raises((ServerError, UnavailableError)):
+            list(answer)
+        assert time.monotonic() - start < 5
+    while True:
+        try:
+            assert ask_live(served.http, 2)["identity"] != before
+            ask_canary(served.http, 10, every_path=True)
+            break
+        except (ServerError, UnavailableError):
+            assert time.monotonic() - start < READY_S
+            time.sleep(0.2)
+    assert "the process of hyperseg ended; starting it again" in served.log.read_text()
+    with Client(served.grpc) as client:
+        assert len(client.segment(coffee_bytes, ["a"])) == 1
+
+
+def test_stopping_answers_what_is_under_way(served: Served, coffee_bytes: bytes) -> None:
+    """Last: the server is gone afterwards."""
+    begun = threading.Barrier(5)
+
+    def read(number: int) -> tuple[int, str]:
+        with Client(served.grpc) as client:
+            request = Request(question=f"Question {number}?", options=Options(max_tokens=250))
+            responses = client.respond(request)
+            pieces = [next(responses)] if number < 2 else []  # the others wait in line
+            begun.wait()
+            *more, last = responses
+            assert last.result is not None
+            return len(pieces) + len(more), last.result["answer"]["finish"]
+
+    with ThreadPoolExecutor(4) as pool, Client(served.grpc) as other:
+        asked = [pool.submit(read, number) for number in range(4)]
+        begun.wait()
+        served.process.send_signal(signal.SIGTERM)
+        while not ask_live(served.http, 2)["draining"]:
+            time.sleep(0.05)
+        with pytest.raises(UnavailableError, match="E_DRAINING"):
+            other.segment(coffee_bytes, ["a"])
+        answers = [work.result() for work in asked]
+    assert all(count > 10 and finish for count, finish in answers)
+    assert served.process.wait(30) == 0

@@ -1,11 +1,12 @@
 """What goes over the wire, written once: tensors, options and limits. Generator, models and client read it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec, TensorSpec
 from hyperseg_runtime.contracts.requests import Question
@@ -63,6 +64,11 @@ CLASSES = WireTensor("CLASSES", "TYPE_STRING", (-1,), optional=True)
 QUESTION = WireTensor("QUESTION", "TYPE_STRING", (1,), optional=True)
 OPTIONS = WireTensor("OPTIONS", "TYPE_STRING", (1,), optional=True)
 STREAM = WireTensor("STREAM", "TYPE_STRING", (1,), optional=True)
+PROBE = WireTensor("PROBE", "TYPE_STRING", (1,), optional=True)
+CANCEL = WireTensor("CANCEL", "TYPE_STRING", (1,), optional=True)
+"""The id of a request that its caller does not want answered any more."""
+LEAST_CANCEL_LETTERS = 16
+"""Shorter ids could be guessed by others."""
 # Between the first and the last step of the ensemble.
 SIZE = WireTensor("SIZE", "TYPE_INT64", (2,))
 CHECKED_TEXT = WireTensor("CHECKED_TEXT", "TYPE_STRING", (-1,))
@@ -74,11 +80,22 @@ PIECE = WireTensor("PIECE", "TYPE_STRING", (1,))
 def public_inputs(family: FamilySpec) -> tuple[WireTensor, ...]:
     """Every kind of request has its input, also one that the family does not answer: it is refused in its words."""
     stream = (STREAM,) if family.video_tasks else ()
-    return IMAGE, IMAGE_BASE64, TEXT, CLASSES, QUESTION, OPTIONS, *stream
+    return IMAGE, IMAGE_BASE64, TEXT, CLASSES, QUESTION, OPTIONS, PROBE, CANCEL, *stream
 
 
 def public_outputs(family: FamilySpec) -> tuple[WireTensor, ...]:
     return (PIECE, RESULT) if family.answers(Question) else (RESULT,)
+
+
+class Probe(StrEnum):
+    """What PROBE asks; neither waits behind requests, and no queue is too full for them.
+
+    live    whether the model's process answers: its identity, whether it is draining, what is under way
+    canary  whether it makes masks: the family's own small request about noise, next after what runs now
+    """
+
+    LIVE = "live"
+    CANARY = "canary"
 
 
 class Profile(StrEnum):
@@ -102,8 +119,10 @@ class Options(_Strict):
     max_tokens   bounds what the model writes: the answer to QUESTION, names before it segments them
     temperature, top_p, seed
                  of the answer to QUESTION, see `sampling.Sampling`
-    timeout_ms   no further work is begun after this time
+    timeout_ms   no further work is done after this time, counted from the request's arrival
     remember     False: nothing is kept of the image once the request is answered
+    cache_key    images are remembered for requests of the same key alone; without one nothing says what was reused
+    stream       of a further frame of a sequence: the `stream` of the response to the first
     """
 
     task: str | None = None
@@ -116,24 +135,60 @@ class Options(_Strict):
     seed: Annotated[int, Field(ge=0)] | None = None
     timeout_ms: Annotated[int, Field(ge=1)] | None = None
     remember: bool = True
+    cache_key: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    stream: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+
+    @field_validator("temperature", "top_p")
+    @classmethod
+    def _finite(cls, value: float) -> float:
+        if not math.isfinite(value):
+            raise ValueError("must be a finite number")
+        return value
 
 
 DEFAULTS = Options()
 
 
 class StreamStep(_Strict):
-    """The JSON object in STREAM, which the video model makes of a sequence's flags."""
+    """The JSON object in STREAM, which the video model makes of a sequence's flags.
 
-    id: Annotated[str, Field(min_length=1, max_length=200)]
+    A start has no `id`: the server gives one that nobody can guess, in the response's `stream`.
+    """
+
+    id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     start: bool = False
     end: bool = False
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if self.start == (self.id is not None):
+            raise ValueError("a start has no id, every later frame the one that the response to the start gave")
+        return self
 
 
 Count = Annotated[int, Field(ge=1)]
 
 
 class Limits(BaseModel):
-    """What one request, or all together, may take; each is a parameter of the served models."""
+    """What one request, or all together, may take; each is a parameter of the served models.
+
+    max_image_bytes, max_image_pixels
+                       of the encoded file; by its header
+    max_texts, max_classes, max_words, max_options_bytes, max_answer_tokens
+                       of one request
+    max_mask_pixels    pixels of the image times masks asked for. A request takes about 16 bytes for each pixel of its
+                       image and 3 for each of these
+    light_mask_pixels  what asks more goes to the heavy lane; the ensemble, which has one lane, refuses it
+    max_request_ms     no request is worked on longer, counted from its arrival
+    workers, heavy_workers
+                       requests of each lane that are worked on at once
+    max_queue, max_heavy_queue, max_queue_bytes, max_wait_ms
+                       of each lane: requests that wait, what they hold, and how long the newest may expect to wait
+    queue_timeout_ms   of the models of single graphs and of the ensemble, in the server's own queues
+    max_streams, stream_idle_s
+                       videos that are remembered
+    cache_bytes        what is kept of images
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -144,12 +199,24 @@ class Limits(BaseModel):
     max_words: Count = 500
     max_options_bytes: Count = 10_000
     max_answer_tokens: Count = 512
+    max_mask_pixels: Count = 400_000_000
+    light_mask_pixels: Count = 40_000_000
+    max_request_ms: Count = 120_000
+    workers: Count = 4
+    heavy_workers: Count = 1
+    max_queue: Count = 64
+    max_heavy_queue: Count = 4
+    max_queue_bytes: Count = 256_000_000
+    max_wait_ms: Count = 5_000
+    queue_timeout_ms: Count = 60_000
     max_streams: Count = 16
     stream_idle_s: Count = 60
-    max_queue: Count = 64
-    queue_timeout_ms: Count = 60_000
-    workers: Count = 4
     cache_bytes: Count = 4_000_000_000
+
+    @property
+    def max_elements(self) -> int:
+        """Of one BYTES tensor."""
+        return max(self.max_texts, self.max_classes)
 
     def to_parameters(self) -> dict[str, str]:
         return {name: str(value) for name, value in self.model_dump().items()}

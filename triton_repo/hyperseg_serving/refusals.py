@@ -28,9 +28,11 @@ class Reason(StrEnum):
     IMAGE_TOO_LARGE = "E_IMAGE_TOO_LARGE"
     TEXT = "E_TEXT"
     TOO_MANY = "E_TOO_MANY"
+    TOO_MUCH = "E_TOO_MUCH"
     OPTIONS = "E_OPTIONS"
     STREAM_UNKNOWN = "E_STREAM_UNKNOWN"
     BUSY = "E_BUSY"
+    DRAINING = "E_DRAINING"
     CANCELLED = "E_CANCELLED"
     TIMEOUT = "E_TIMEOUT"
     NUMERICS = "E_NUMERICS"
@@ -40,6 +42,7 @@ class Reason(StrEnum):
 
 CODES = {
     Reason.BUSY: Code.UNAVAILABLE,
+    Reason.DRAINING: Code.UNAVAILABLE,
     Reason.STREAM_UNKNOWN: Code.NOT_FOUND,
     Reason.CANCELLED: Code.CANCELLED,
     Reason.TIMEOUT: Code.CANCELLED,
@@ -49,8 +52,10 @@ CODES = {
 }
 """Reasons that are not the caller's fault; all others are INVALID_ARG."""
 
-NO_ROOM = ("Exceeds maximum queue size", "Request timeout expired")
-"""What the server itself says of a full or late queue."""
+NO_ROOM = ("Exceeds maximum queue size", "Request timeout expired", "has no available versions")
+"""What the server itself says of a full or late queue, and while it stops or starts: nothing was done."""
+
+STOPPING = "the server is stopping; ask another one, or this one later"
 
 
 class RefusalError(InputError):
@@ -76,8 +81,8 @@ class Failure:
         return f"{self.reason}: {self.message}"
 
 
-def failure_of(error: Exception) -> Failure:
-    """An error as the caller may see it.
+def failure_of(error: Exception, request: str = "") -> Failure:
+    """An error as the caller may see it; `request` is what the caller named the request.
 
     Texts of input errors were written for callers. Anything else may name files of the server: it goes to the
     server's log under a reference, which is all that leaves.
@@ -96,7 +101,7 @@ def failure_of(error: Exception) -> Failure:
         case MemoryError() | ResourceError():
             return Failure(Reason.RESOURCES, "memory ran out; try again later or with a smaller image")
     reference = secrets.token_hex(4)
-    print(f"reference {reference}:", file=sys.stderr)
+    print(f"reference {reference}{request and f', request {request}'}:", file=sys.stderr)
     traceback.print_exception(error, file=sys.stderr)
     kind = "the model could not run" if isinstance(error, HypersegError) else "unexpected error"
     return Failure(Reason.INTERNAL, f"{kind}; the server's log says why under reference {reference}")

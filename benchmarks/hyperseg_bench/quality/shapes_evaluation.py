@@ -23,6 +23,11 @@ ANSWER_TOKENS = 3
 """The longest answer takes one; more shows whether the model stops."""
 
 
+def asking(seed: int) -> np.random.Generator:
+    """Chooses what is asked about the scene, or the clip, of a seed: expressions first, then questions."""
+    return np.random.default_rng((EVALUATION_ENTROPY, seed))
+
+
 @dataclass
 class ShapesScores:
     """Results so far."""
@@ -66,7 +71,7 @@ def evaluate_shapes(
     scores, maker = ShapesScores(), QuestionMaker()
     for done, seed in enumerate(seeds, 1):
         scene = make_scene(seed, photographs)
-        generator = np.random.default_rng((EVALUATION_ENTROPY, seed))
+        generator = asking(seed)
         expressions = choose_expressions(scene.things, EXPRESSIONS, generator)
         questions = maker.choose(scene.things, generator)
         with pipeline.open(scene.image) as session:
@@ -86,7 +91,7 @@ def evaluate_shapes(
 def clip_results(pipeline: Pipeline, seed: int, photographs: Sequence[np.ndarray]) -> list[ClipScores]:
     """One score for every expression about the clip of a seed."""
     clip = make_clip(seed, photographs)
-    expressions = clip_expressions(clip, CLIP_EXPRESSIONS, np.random.default_rng((EVALUATION_ENTROPY, seed)))
+    expressions = clip_expressions(clip, CLIP_EXPRESSIONS, asking(seed))
     if not expressions:
         return []
     video = pipeline.open_video()

@@ -10,8 +10,10 @@ import onnxscript
 import torch
 
 from hyperseg_export.modules import cache_op  # noqa: F401  (registers an op translated below)
-from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, PLUGIN_ATTRIBUTES, PROJECTED_ATTENTION
+from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, MASK_READOUT, PLUGIN_ATTRIBUTES, PROJECTED_ATTENTION
 from hyperseg_kernels.deformable_attention import onnx_op, onnx_projected, torch_op  # noqa: F401  (likewise)
+from hyperseg_kernels.mask_readout import onnx_op as onnx_readout
+from hyperseg_kernels.mask_readout import torch_op as torch_readout  # noqa: F401  (likewise)
 from hyperseg_runtime.errors import ExportError
 
 
@@ -19,6 +21,7 @@ def register_schemas() -> None:
     """Tell this process's `onnx` about our operators."""
     onnx_op.register_schema()
     onnx_projected.register_schema()
+    onnx_readout.register_schema()
 
 
 def translations(opset: int) -> dict[Callable[..., Any], Callable[..., Any]]:
@@ -37,10 +40,14 @@ def translations(opset: int) -> dict[Callable[..., Any], Callable[..., Any]]:
         node = getattr(own, PROJECTED_ATTENTION.name)
         return node(value, references, offsets, logits, level_shapes=level_shapes, **PLUGIN_ATTRIBUTES)
 
+    def mask_readout(logits: Any, shown: Any, *tables: Any) -> Any:
+        return getattr(own, MASK_READOUT.name)(logits, shown, *tables, **PLUGIN_ATTRIBUTES)
+
     return {
         torch.ops.hyperseg.cache_update.default: cache_update,
         torch.ops.hyperseg.deformable_attention.default: deformable_attention,
         torch.ops.hyperseg.projected_deformable_attention.default: projected_attention,
+        torch.ops.hyperseg.mask_readout.default: mask_readout,
     }
 
 
@@ -58,6 +65,9 @@ def add_function_bodies(model: ir.Model, opset: int) -> None:
         for form in forms:
             body = ir.serde.deserialize_function(form.body(opset))
             model.functions[body.identifier()] = body
+    if any((node.domain, node.op_type) == (MASK_READOUT.domain, MASK_READOUT.name) for node in model.graph):
+        body = ir.serde.deserialize_function(onnx_readout.function_body(opset))
+        model.functions[body.identifier()] = body
 
 
 @dataclass(frozen=True)

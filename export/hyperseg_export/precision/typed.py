@@ -51,7 +51,7 @@ def choose_precisions(
     """The plan of a preset, with some graphs overridden. Raises InputError for names that do not exist."""
     if preset not in PRESETS:
         raise InputError(f"unknown precision {preset!r}; choose {', '.join(PRESETS)}")
-    graphs = {spec.name: PRESETS[preset](spec) for spec in specs}
+    graphs = {spec.name: Precision.FP32 if spec.exact else PRESETS[preset](spec) for spec in specs}
     for name, precision in (overrides or {}).items():
         if name not in graphs:
             raise InputError(f"there is no graph {name!r} to set a precision for; graphs are {', '.join(graphs)}")

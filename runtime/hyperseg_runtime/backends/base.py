@@ -1,6 +1,6 @@
 """What a stage needs from an engine library: open a graph, hold buffers, run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -45,6 +45,8 @@ class Backend(Protocol):
     name: str
     precisions: frozenset[Precision]
     """What graphs it can run."""
+    on_device: bool
+    """Whether the host has to wait and copy for what a buffer holds: then as little as possible is brought there."""
 
     def open(self, spec: GraphSpec, path: Path) -> Graph: ...
 
@@ -58,6 +60,10 @@ class Backend(Protocol):
 
     def copy_rows(self, target: Buffer, batch: int, start: int, source: Buffer, source_batch: int) -> None:
         """target[batch, start : start + n] = source[source_batch], n = source.shape[1]."""
+        ...
+
+    def to_host(self, buffers: Sequence[Buffer]) -> list[np.ndarray]:
+        """What `Buffer.to_host` gives for each, after waiting once for all."""
         ...
 
     def close(self) -> None: ...

@@ -11,7 +11,7 @@ from hyperseg_runtime.cli import options
 from hyperseg_runtime.contracts.sampling import Sampling
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.images.reading import load_image
-from hyperseg_runtime.llm.answers import Finish
+from hyperseg_runtime.llm.answers import Finish, as_shown
 from hyperseg_runtime.result_files import refuse_own_result
 
 
@@ -48,12 +48,9 @@ def chat(
     chosen = options.backend_options(threads, False, accept_unmeasured, plugin, engines, weights_gb)
     with options.opened_pipeline(bundle, backend, **chosen) as pipeline, pipeline.open(pixels) as session:
         answer = session.ask(question, sampling, max_tokens)
-        started = False
-        for piece in answer:
-            shown = piece if started else piece.lstrip()
-            started = started or bool(shown)
+        for piece in as_shown(answer):
             if not as_json:
-                console.out.print(shown, end="", markup=False)
+                console.out.print(piece, end="", markup=False)
     if as_json:
         console.print_json({"text": answer.text, "finish": answer.finish, "tokens": len(answer.token_ids)})
         return

@@ -108,6 +108,8 @@ class GraphSpec(_Contract):
     custom_ops: tuple[str, ...] = ()
     in_place: Mapping[str, str] = {}
     """Output name -> input name of tensors that share memory (key/value caches)."""
+    exact: bool = False
+    """Stays float32 in every preset: it decides about pixels and has no weights that could be smaller."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

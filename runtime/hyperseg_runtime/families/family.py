@@ -99,6 +99,8 @@ class Task:
     name: str
     request: type[Request]
     about: str
+    apart: bool = False
+    """Each class of a list is answered by itself: a list may be asked in parts (see `results.joined`)."""
 
 
 Axes = Mapping[str, AxisRange]
@@ -156,6 +158,10 @@ class FamilySpec:
     def answers(self, kind: type[Request]) -> tuple[str, ...]:
         """Names of the tasks for a kind of request, the default first."""
         return tuple(task.name for task in self.tasks if task.request is kind)
+
+    def task_of(self, request: Request) -> Task:
+        """The task in which a request is answered that `with_task` gave."""
+        return next(task for task in self.tasks if task.request is type(request) and task.name == request.task)
 
     def with_task(self, request: Request) -> Any:
         """`request` in one of the family's tasks. Raises InputError for a task or kind of request it does not know."""

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hyperseg_runtime.images.preprocessing import ImageGeometry
-from hyperseg_runtime.images.resizing import resize_bilinear
+from hyperseg_runtime.images.resizing import BAND_ELEMENTS, resize_bilinear
+from hyperseg_runtime.stopping import may_go_on
 
 QUALITY_EPSILON = 1e-6  # added to the pixel count, as in the original: an empty mask has quality 0
 ROUNDING_MARGIN = 1e-5
@@ -34,9 +35,17 @@ def score_query(mask_logits: np.ndarray, score_logit: float, geometry: ImageGeom
     height, width = geometry.valid_hw
     logits = resize_bilinear(padded[:height, :width], geometry.original_hw)
     mask = logits > 0
-    inside = logits[mask].astype(np.float64)
-    quality = float(sigmoid(inside).sum() / (inside.size + QUALITY_EPSILON))
+    quality = _certainty(logits[mask])
     return ScoredMask(query, mask, float(sigmoid(score_logit)) * quality)
+
+
+def _certainty(inside: np.ndarray) -> float:
+    """Mean sigmoid of the logits inside a mask, (n,) float32; band by band, as float64 takes twice their memory."""
+    total = 0.0
+    for start in range(0, inside.size, BAND_ELEMENTS):
+        may_go_on()
+        total += float(sigmoid(inside[start : start + BAND_ELEMENTS].astype(np.float64)).sum())
+    return total / (inside.size + QUALITY_EPSILON)
 
 
 def all_queries(mask_logits: np.ndarray, score_logits: np.ndarray, geometry: ImageGeometry) -> list[ScoredMask]:

@@ -16,6 +16,7 @@ from hyperseg_runtime.errors import ImageError, Notice
 from hyperseg_runtime.images import tiff
 from hyperseg_runtime.images.formats import HEAD_BYTES, why_no_image
 from hyperseg_runtime.images.metadata import without_metadata
+from hyperseg_runtime.stopping import may_go_on
 from hyperseg_runtime.unreadable import why_unreadable
 
 MAX_PIXELS = 100_000_000
@@ -129,6 +130,7 @@ def _pixels(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
             f"{name}: its pixels are {what} (Pillow's mode {image.mode}), and nothing says which value is white; scale "
             "them to 0..255 and save them as 8-bit integers"
         )
+    may_go_on()
     if image.mode in (*SIXTEEN_BIT, "I"):
         # Pillow's own conversion clips at 255, which turns a 16-bit image white, and it forgets what TIFF says of them.
         bits = (*tiff.numbers(image, tiff.BITS), 16)[0]
@@ -136,6 +138,7 @@ def _pixels(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
         grey = (np.asarray(_upright(image)).astype(np.int64) >> (bits - 8)).clip(0, 255).astype(np.uint8)
         return np.repeat((255 - grey if white_is_zero else grey)[:, :, None], 3, axis=2)
     image = _upright(image)
+    may_go_on()
     if image.mode == "P":  # a palette may carry transparency, which convert("RGB") cannot express
         image = image.convert("RGBA")
     return np.array(image.convert("RGB"))

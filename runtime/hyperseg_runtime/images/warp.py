@@ -20,6 +20,8 @@ from functools import cache
 
 import numpy as np
 
+from hyperseg_runtime.stopping import may_go_on
+
 KERNEL_A = -0.75
 FRACTIONS = 32
 """Positions between two pixels that are told apart."""
@@ -66,6 +68,7 @@ def warp_u8(
     warped = np.empty((size_hw[0], channels, size_hw[1]), np.uint8)
     step = max(CHUNK_ELEMENTS // (channels * size_hw[1]), 1)
     for start in range(0, size_hw[0], step):
+        may_go_on()
         chunk = slice(start, min(start + step, size_hw[0]))
         total = np.full((chunk.stop - start, channels, size_hw[1]), WEIGHT_UNIT // 2, np.int32)
         row_weights = weights[:, :, rows.fractions[chunk]]
@@ -95,6 +98,7 @@ def warp_f32(plane: np.ndarray, to_source: ScaleShift, size_hw: tuple[int, int])
     warped = np.empty(size_hw, np.float32)
     step = max(CHUNK_ELEMENTS // size_hw[1], 1)
     for start in range(0, size_hw[0], step):
+        may_go_on()
         chunk = slice(start, start + step)
         weights = kernel[rows.fractions[chunk]]
         total = warped[chunk]

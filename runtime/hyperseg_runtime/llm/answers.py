@@ -1,6 +1,6 @@
 """A text answer while it is being made."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from typing import Self
@@ -69,3 +69,12 @@ class Answer(Iterator[str]):
         for _ in self:
             pass
         return self
+
+
+def as_shown(pieces: Iterable[str]) -> Iterator[str]:
+    """The pieces of an answer for people: without the white space that a first word begins with."""
+    started = False
+    for piece in pieces:
+        shown = piece if started else piece.lstrip()
+        started = started or bool(shown)
+        yield shown

@@ -14,11 +14,11 @@ OWN = "own "
 """Start of keys that nobody else can ask for."""
 
 
-def image_key(image_hwc_u8: np.ndarray | None) -> str:
-    """Equal for equal pixels."""
+def image_key(image_hwc_u8: np.ndarray | None, owner: str = "") -> str:
+    """Equal for equal pixels of one owner."""
     if image_hwc_u8 is None:
         return TEXT_ALONE
-    digest = hashlib.sha256(repr(image_hwc_u8.shape).encode())
+    digest = hashlib.sha256(repr((owner, image_hwc_u8.shape)).encode())
     digest.update(np.ascontiguousarray(image_hwc_u8).data)
     return digest.hexdigest()
 

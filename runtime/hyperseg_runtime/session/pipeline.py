@@ -100,15 +100,17 @@ class Pipeline:
         with self.open(image, max_pixels) as session:
             return session.segment(text, task)
 
-    def open(self, image: ImageSource | None, max_pixels: int = MAX_PIXELS, keep: bool = True) -> ImageSession:
+    def open(
+        self, image: ImageSource | None, max_pixels: int = MAX_PIXELS, keep: bool = True, owner: str = ""
+    ) -> ImageSession:
         """A session about one image, or with None about text alone. Raises ImageError.
 
-        Nothing is computed yet. Equal pixels share their state, in sessions open at once and later ones; without
-        `keep` the session has a state of its own, of which nothing is left when it is closed.
+        Nothing is computed yet. Equal pixels of one owner share their state, in sessions open at once and later ones;
+        without `keep` the session has a state of its own, of which nothing is left when it is closed.
         """
         self._require_open()
         pixels = None if image is None else load_image(image, max_pixels)
-        key = image_key(pixels) if keep or pixels is None else new_key()
+        key = image_key(pixels, owner) if keep or pixels is None else new_key()
         return ImageSession(self._shared, key, lambda: self._shared.model.open(pixels))
 
     def open_computed(self, outputs: Mapping[str, Buffer], image_hw: tuple[int, int]) -> ImageSession:

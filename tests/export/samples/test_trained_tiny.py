@@ -2,11 +2,8 @@
 
 from pathlib import Path
 
-import pytest
-
 from hyperseg_bench.quality.shapes_evaluation import evaluate_shapes
 from hyperseg_export.checkpoint.tokenizer_files import load_tokenizer
-from hyperseg_export.export import ExportOptions, export_bundle
 from hyperseg_export.families.hyperseg.layout import tensor_layout
 from hyperseg_export.families.hyperseg.training.recipe import TRAINED, with_vocabulary
 from hyperseg_export.families.hyperseg.training.scenes import photographs
@@ -37,15 +34,8 @@ def test_it_has_the_published_layout_and_the_recipes_sizes_and_words(tmp_path: P
     assert load_tokenizer(trained_checkpoint()).encode(text).ids == vocabulary.tokenizer.encode(text)
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("trained") / "bundle"
-    export_bundle(trained_checkpoint(), target, ExportOptions(measure_parity=False))
-    return target
-
-
-def test_it_segments_scenes_that_it_never_saw(bundle: Path) -> None:
-    with Pipeline.load(bundle) as pipeline:
+def test_it_segments_scenes_that_it_never_saw(trained_bundle: Path) -> None:
+    with Pipeline.load(trained_bundle) as pipeline:
         table = evaluate_shapes(pipeline, SEEDS, photographs(), clips=0).table()
     for kind in ("attribute", "extreme", "relation", "plural"):
         assert table[f"expressions, {kind}"]["ciou"] > LEAST_CIOU, table

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyperseg_runtime.llm.answers import Answer, Finish
+from hyperseg_runtime.llm.answers import Answer, Finish, as_shown
 from hyperseg_runtime.llm.tokenizer import Tokenizer
 
 END = 50256
@@ -78,3 +78,7 @@ def test_the_guard_is_held_for_each_token_only(real_tokenizer: Tokenizer) -> Non
     for piece in Answer(iter(real_tokenizer.encode("a cup")), real_tokenizer, END).guarded(guard):
         events.append(piece)
     assert events == ["in", "out", "a", "in", "out", " cup", "in", "out"]
+
+
+def test_people_see_no_space_before_the_first_word() -> None:
+    assert list(as_shown(["", " ", " a", " cup", ""])) == ["", "", "a", " cup", ""]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hyperseg_runtime.reports.overlay import COLOUR_RGB, OPACITY, draw_overlay
+from hyperseg_runtime.reports.overlay import COLOUR_RGB, DIMMED, OPACITY, SPOTLIGHT_RGB, draw_overlay, draw_spotlight
 
 
 def test_mask_is_tinted_outline_is_solid_and_the_rest_untouched() -> None:
@@ -52,6 +52,17 @@ def test_outlines_of_large_images_are_thicker() -> None:
     mask[:, 500:1500] = True
     row = (draw_overlay(image, mask)[5] == COLOUR_RGB).all(1)
     assert row[494:506].sum() > 3
+
+
+def test_a_spotlight_leaves_the_mask_as_it_is_and_dims_the_rest() -> None:
+    image, mask = photo(40, 60), np.zeros((40, 60), bool)
+    mask[10:30, 20:50] = True
+    drawn = draw_spotlight(image, mask)
+    assert drawn.dtype == np.uint8 and drawn.shape == image.shape
+    assert np.array_equal(drawn[shrunk(mask)], image[shrunk(mask)])
+    assert (drawn[mask & ~shrunk(mask)] == SPOTLIGHT_RGB).all()
+    assert np.abs(drawn[~mask] - image[~mask] * DIMMED).max() < 1.01
+    assert np.array_equal(draw_spotlight(image[:, ::-1], mask[:, ::-1]), drawn[:, ::-1])
 
 
 def photo(height: int, width: int) -> np.ndarray:

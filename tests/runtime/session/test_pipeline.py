@@ -184,7 +184,7 @@ def test_graphs_are_opened_when_first_used_and_once(bundle: Bundle) -> None:
             return super().open(spec, path)
 
     graphs = OpenedGraphs(bundle, Counting(1))
-    assert len(graphs) == 7 and next(iter(graphs)) == "image_encoder" and not opened
+    assert len(graphs) == 8 and next(iter(graphs)) == "image_encoder" and not opened
     assert graphs["llm"] is graphs["llm"] and opened == ["llm"]
     with pytest.raises(BundleError, match="no graph predictor"):
         graphs["predictor"]

@@ -3,9 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from hyperseg_runtime.contracts.results import encode_png
+from hyperseg_runtime.result_files import ResultFolder
 from support import RunCli
+
+FRAMES = str(Path(__file__).parents[2] / "cases" / "files" / "frames_mac")
 
 
 def test_init_writes_a_repository(run_cli: RunCli, tiny_bundle: Path, tmp_path: Path) -> None:
@@ -13,7 +18,7 @@ def test_init_writes_a_repository(run_cli: RunCli, tiny_bundle: Path, tmp_path: 
     assert result.code == 0, result.err
     assert "hyperseg_referring" in json.loads(result.out)["models"]
     assert (tmp_path / "repository" / "hyperseg" / "1" / "model.py").is_file()
-    assert "max_queue_size: 7" in (tmp_path / "repository" / "hyperseg" / "config.pbtxt").read_text()
+    assert "max_queue_size: 7" in (tmp_path / "repository" / "hyperseg_masks" / "config.pbtxt").read_text()
     shown = run_cli("serve", "init", tiny_bundle, "--out", tmp_path / "repository")
     assert "No engines" in shown.out
 
@@ -26,10 +31,15 @@ def test_init_writes_a_repository(run_cli: RunCli, tiny_bundle: Path, tmp_path: 
         (["serve", "init", "no-bundle"], 6, "no such folder"),
         (["serve", "up", "none", "none"], 6, "no such folder"),
         (["client", "segment", "none.jpg", "a"], 2, "No such file"),
+        (["client", "segment", "none.jpg", __file__], 2, "is a file, expected a text"),
+        (["client", "ask", "none.jpg", __file__], 2, "is a file, expected a text"),
+        (["client", "video", "none", "a"], 2, "no such file or folder"),
+        (["client", "health", "--live", "--ready"], 2, "choose one of"),
+        (["client", "health", "--live", "--url", "http://127.0.0.1:1"], 10, "no answer"),
         (["client", "segment", __file__, "a", "--url", "nowhere"], 2, "is no address"),
         (["client", "segment", __file__, "a", "--url", "http://127.0.0.1:1"], 10, "no answer"),
         (["client", "ask", "a", "b", "c"], 2, "into quotes"),
-        (["client", "video", ".", "a", "--url", "http://127.0.0.1:1"], 2, "grpc"),
+        (["client", "video", FRAMES, "a", "--url", "http://127.0.0.1:1"], 2, "grpc"),
         (["client", "health", "--url", "http://127.0.0.1:1"], 10, "no answer"),
         (["client", "health", "--url", "grpc://127.0.0.1:1"], 2, "http://"),
     ],
@@ -41,6 +51,12 @@ def test_wrong_use(
     result = run_cli(*arguments)
     assert result.code == code, result.err
     assert text in result.err and "Traceback" not in result.err
+
+
+def test_a_result_is_no_input(run_cli: RunCli, tmp_path: Path) -> None:
+    own = ResultFolder(tmp_path).write("a.png.mask.png", encode_png(np.zeros((2, 2), np.bool_)), "a.png")
+    result = run_cli("client", "segment", own, "a")
+    assert result.code == 2 and "is a result that this program wrote" in result.err
 
 
 def test_up_with_what_is_not_there(

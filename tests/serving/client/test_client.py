@@ -17,7 +17,7 @@ from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import VIDEO
 from hyperseg_serving.client import client as clients
 from hyperseg_serving.client.client import Client, encoded
-from hyperseg_serving.contract import Limits, StreamStep
+from hyperseg_serving.contract import LEAST_CANCEL_LETTERS, Limits, StreamStep
 from hyperseg_serving.service.requests import Request, open_image
 from hyperseg_serving.service.responses import Response
 
@@ -92,7 +92,7 @@ def test_nothing_else_is_sent_twice(scripted: Scripted, error: Exception) -> Non
 def test_a_frame_of_a_video_is_not_sent_twice(scripted: Scripted) -> None:
     scripted.asks = [[BUSY]]
     with pytest.raises(UnavailableError):
-        list(Client("any").respond(Request(b"", ("a",), stream=StreamStep(id="one", start=True))))
+        list(Client("any").respond(Request(b"", ("a",), stream=StreamStep(start=True))))
     assert scripted.count == 1
 
 
@@ -132,6 +132,13 @@ def test_images_in_all_forms(coffee_bytes: bytes, tmp_path: Any) -> None:
     assert np.array_equal(open_image(encoded(pixels), Limits()), pixels)
     with pytest.raises(ImageError, match="No such file"):
         encoded(tmp_path / "none.jpg")
+    with pytest.raises(ImageError, match="uint8 array"):
+        encoded(pixels.astype(np.float32) / 255)
+    assert np.array_equal(open_image(encoded(pixels[:, :, 0]), Limits())[:, :, 1], pixels[:, :, 0])
+
+
+ASKED: list[Any] = []
+"""What was sent to the servers of `answering`."""
 
 
 @contextmanager
@@ -140,7 +147,7 @@ def answering(status: int, body: bytes) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.server.asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))  # type: ignore[attr-defined]
+            ASKED.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(status)
             self.end_headers()
             self.wfile.write(body)
@@ -213,21 +220,39 @@ def test_a_connection_that_is_lost_is_not_tried_again(scheme: str) -> None:
     assert len(taken) == 1 or scheme == "grpc"  # gRPC connects again by itself; it sends nothing twice
 
 
-def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_nobody_there(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said in the same words, and never by a proxy: that reaches nothing of this machine."""
     monkeypatch.setattr(clients, "ATTEMPTS", 1)
+    monkeypatch.setenv("http_proxy", "http://proxy.invalid:1")
     with answering(200, b"") as url:
         pass
-    with pytest.raises(UnavailableError):
-        Client(url, family=SERVED.name).segment(b"file", ["a"])
+    with (
+        Client(url.replace("http", scheme), family=SERVED.name) as client,
+        pytest.raises(UnavailableError, match=r"no answer.*(refused|failed to connect)") as refusal,
+    ):
+        client.segment(b"file", ["a"])
+    assert "proxy" not in str(refusal.value)
+
+
+def test_an_answer_that_is_left_is_ended_over_http() -> None:
+    """The server does not notice that the caller went: it is told, by the id that the request had."""
+    body = b'data: {"PIECE":"a "}\n\ndata: {"PIECE":"dog"}\n\n'
+    with answering(200, body) as url, Client(url, family=SERVED.name) as client:
+        pieces = client.ask(b"file", "what?")
+        assert next(pieces) == "a "
+        pieces.close()
+        begun, ended = ASKED[-2:]
+    assert len(begun["id"]) >= LEAST_CANCEL_LETTERS and ended["CANCEL"] == [begun["id"]]
 
 
 def test_videos_need_grpc() -> None:
     with pytest.raises(InputError, match="grpc"):
-        Client("http://127.0.0.1:1").open_video("a")
+        Client("http://127.0.0.1:1").open_video()
 
 
 def test_a_family_that_sees_no_videos_says_so() -> None:
     blind = next(family for family in FAMILIES.values() if not family.video_tasks)
     with Client("grpc://127.0.0.1:1", family=blind.name) as client, pytest.raises(InputError) as refusal:
-        client.open_video("a")
+        client.open_video()
     assert blind.lacks[VIDEO] in str(refusal.value)

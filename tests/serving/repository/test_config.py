@@ -14,7 +14,7 @@ from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import FamilySpec
 from hyperseg_serving.contract import Limits, Profile
 from hyperseg_serving.names import ModelNames, family_in
-from hyperseg_serving.repository.config import RepositorySpec, served_models
+from hyperseg_serving.repository.config import PUBLIC_QUEUE, RepositorySpec, served_models
 from hyperseg_serving.repository.writer import published_spec, write_repository
 from serving_config_checks import problems, read_configs
 
@@ -122,11 +122,13 @@ def test_engines_are_captured_at_sizes_that_need_no_padding() -> None:
 
 def test_limits_pass_through_the_configuration() -> None:
     limits = Limits(max_texts=3, workers=2, stream_idle_s=7, max_queue=5)
-    public, video, *_ = served_models(replace(published_spec("hyperseg"), limits=limits))
+    public, video, *rest = served_models(replace(published_spec("hyperseg"), limits=limits))
     config = public.configs[Profile.GPU]
     parameters = {name: value.string_value for name, value in config.parameters.items()}
     assert Limits.from_parameters(parameters) == limits
-    assert config.dynamic_batching.default_queue_policy.max_queue_size == 5
+    queues = {model.name: model.configs[Profile.GPU].dynamic_batching.default_queue_policy for model in (public, *rest)}
+    assert queues["hyperseg_masks"].max_queue_size == 5
+    assert queues["hyperseg"].max_queue_size == PUBLIC_QUEUE  # it keeps its own line, which refuses and counts
     assert video.configs[Profile.GPU].sequence_batching.max_sequence_idle_microseconds == 7_000_000
 
 

@@ -1,6 +1,7 @@
 """The folder is written whole or not at all, and takes engines in."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -107,14 +108,22 @@ def test_a_changed_engine_is_refused(bundle_copy: Path) -> None:
 def test_a_repository_replaces_itself_but_nothing_else(tmp_path: Path) -> None:
     out = tmp_path / "out"
     write_repository(out, published_spec("hyperseg"))
-    (out / "hyperseg" / "left over").touch()
+    (out / "hyperseg" / "1" / "__pycache__").mkdir()
+    (out / "hyperseg" / "1" / "__pycache__" / "model.pyc").touch()
     write_repository(out, published_spec("hyperseg"))
-    assert not (out / "hyperseg" / "left over").exists()
+    for foreign in ("hyperseg/notes.txt", "README.md", "another/config.pbtxt"):
+        (out / foreign).parent.mkdir(exist_ok=True)
+        (out / foreign).touch()
+        with pytest.raises(OutputError, match=re.escape(f"(out/{foreign.removesuffix('/config.pbtxt')})")):
+            write_repository(out, published_spec("hyperseg"))
+        (out / foreign).unlink()
     other = tmp_path / "other"
     other.mkdir()
     (other / "precious").touch()
     with pytest.raises(OutputError, match="something else"):
         write_repository(other, published_spec("hyperseg"))
+    with pytest.raises(OutputError, match="something else"):
+        write_repository(other / "precious", published_spec("hyperseg"))
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 

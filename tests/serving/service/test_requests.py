@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hyperseg_serving.contract import Limits, Options, StreamStep
+from hyperseg_serving.contract import Limits, Options, Probe, StreamStep
 from hyperseg_serving.refusals import Reason, RefusalError
 from hyperseg_serving.service.requests import (
     Request,
@@ -30,10 +30,10 @@ WHOLE = Request(
     "what?",
     Options(max_tokens=3, seed=1, things=(True,), remember=False),
 )
-FRAME = Request(b"file", ("a dog",), stream=StreamStep(id="cam", start=True))
+FRAME = Request(b"file", ("a dog",), stream=StreamStep(id="cam", end=True))
 
 
-@pytest.mark.parametrize("request_", [WHOLE, FRAME, Request(question="what?")])
+@pytest.mark.parametrize("request_", [WHOLE, FRAME, Request(question="what?"), Request(probe=Probe.LIVE)])
 def test_the_client_sends_what_the_model_reads(request_: Request) -> None:
     assert parse_request(tensors_of(request_), LIMITS) == request_
 
@@ -43,16 +43,41 @@ def test_an_image_may_come_as_base64() -> None:
     assert parse_request(tensors, LIMITS).image == b"file"
 
 
+FILE = b"\xff\xfe file??"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"data:image/png;base64," + base64.b64encode(FILE),
+        base64.encodebytes(FILE * 20),
+        base64.urlsafe_b64encode(FILE).rstrip(b"="),
+        base64.b64encode(FILE) + b"\r\n",
+    ],
+)
+def test_base64_as_clients_write_it(text: bytes) -> None:
+    found = parse_request({"IMAGE_BASE64": bytes_tensor(text), "TEXT": bytes_tensor(b"a")}, LIMITS).image
+    assert found in (FILE, FILE * 20)
+
+
 @pytest.mark.parametrize(
     ("tensors", "reason"),
     [
         ({}, Reason.REQUEST),
+        ({"PROBE": bytes_tensor(b"live"), "QUESTION": bytes_tensor(b"a")}, Reason.REQUEST),
+        ({"PROBE": bytes_tensor(b"dead")}, Reason.REQUEST),
+        ({"QUESTION": bytes_tensor(b"a"), "OPTIONS": bytes_tensor(b'{"temperature": NaN}')}, Reason.OPTIONS),
+        ({"IMAGE": PICTURE, "TEXT": bytes_tensor(b"a"), "STREAM": bytes_tensor(b"{}")}, Reason.OPTIONS),
+        (
+            {"IMAGE": PICTURE, "TEXT": bytes_tensor(b"a"), "STREAM": bytes_tensor(b'{"id": "mine", "start": true}')},
+            Reason.OPTIONS,
+        ),
         ({"IMAGE": PICTURE}, Reason.REQUEST),
         ({"TEXT": bytes_tensor(b"a")}, Reason.REQUEST),
         ({"IMAGE": PICTURE, "IMAGE_BASE64": bytes_tensor(b"AAAA"), "TEXT": bytes_tensor(b"a")}, Reason.REQUEST),
         ({"IMAGE": np.zeros(1001, np.uint8), "TEXT": bytes_tensor(b"a")}, Reason.IMAGE_TOO_LARGE),
         ({"IMAGE_BASE64": bytes_tensor(b"A" * 1400), "TEXT": bytes_tensor(b"a")}, Reason.IMAGE_TOO_LARGE),
-        ({"IMAGE_BASE64": bytes_tensor(b"not base64"), "TEXT": bytes_tensor(b"a")}, Reason.IMAGE),
+        ({"IMAGE_BASE64": bytes_tensor(b"not base64!"), "TEXT": bytes_tensor(b"a")}, Reason.IMAGE),
         ({"IMAGE": PICTURE, "TEXT": bytes_tensor(b"a", b"b", b"c")}, Reason.TOO_MANY),
         ({"IMAGE": PICTURE, "TEXT": bytes_tensor()}, Reason.TOO_MANY),
         ({"IMAGE": PICTURE, "CLASSES": bytes_tensor(b"a", b"b", b"c", b"d")}, Reason.TOO_MANY),

@@ -1,9 +1,14 @@
 """The service without a server: the same results as the pipeline's own, and when it stops."""
 
 import base64
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import count
 
+import numpy as np
 import pytest
 
 from hyperseg_runtime.backends.base import Buffer
@@ -11,12 +16,16 @@ from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.contracts.graph_spec import GraphSpec, Reuse
 from hyperseg_runtime.contracts.results import Instances, encode_png
 from hyperseg_runtime.families.family import FrameResults
+from hyperseg_runtime.session.image_session import ImageSession
 from hyperseg_runtime.session.pipeline import Pipeline
 from hyperseg_runtime.session.video_session import VideoSession
-from hyperseg_serving.client.results import frames_of, results_of
+from hyperseg_serving.client.client import encoded
+from hyperseg_serving.client.results import frames_of, results_of, stream_of
 from hyperseg_serving.contract import Limits, Options, StreamStep
 from hyperseg_serving.refusals import Reason, RefusalError
 from hyperseg_serving.repository.config import RepositorySpec
+from hyperseg_serving.service import service as services
+from hyperseg_serving.service.budget import Budget, Cancelled
 from hyperseg_serving.service.mask_stage import MaskStage
 from hyperseg_serving.service.requests import MaskRequest, Request, open_image
 from hyperseg_serving.service.responses import Response, parse_response
@@ -34,8 +43,15 @@ def going_on() -> bool:
     return False
 
 
+def responses(service: Service, request: Request, cancelled: Cancelled = going_on) -> Iterator[Response]:
+    """As `Desk` asks for them."""
+    budget = Budget(cancelled, request.options.timeout_ms or 60_000)
+    with service.turns.flow() as flow:
+        yield from service.respond(request, budget, flow)
+
+
 def last(service: Service, request: Request) -> Response:
-    *_, response = service.respond(request, going_on)
+    *_, response = responses(service, request)
     return response
 
 
@@ -59,7 +75,7 @@ def test_instances_of_classes_below_a_score_are_left_out(service: Service, coffe
 
 def test_an_answer_comes_in_pieces_and_then_the_mask(service: Service, pipeline: Pipeline, coffee_bytes: bytes) -> None:
     request = Request(coffee_bytes, ("the cup",), question="What is it?", options=Options(max_tokens=6))
-    *pieces, final = service.respond(request, going_on)
+    *pieces, final = responses(service, request)
     with pipeline.open(open_image(coffee_bytes, Limits())) as session:
         expected = session.ask("What is it?", max_tokens=6).finished()
     assert "".join(response.piece or "" for response in pieces).strip() == expected.text
@@ -69,9 +85,9 @@ def test_an_answer_comes_in_pieces_and_then_the_mask(service: Service, pipeline:
 
 def test_frames_of_two_streams_do_not_mix(service: Service, pipeline: Pipeline, coffee_bytes: bytes) -> None:
     frame = Request(coffee_bytes, ("the cup",))
-    for name in ("a", "b"):
-        last(service, replace(frame, stream=StreamStep(id=name, start=True)))
-    (found,) = frames_of(last(service, replace(frame, stream=StreamStep(id="a", end=True))))
+    streams = [stream_of(last(service, replace(frame, stream=StreamStep(start=True)))) for _ in range(2)]
+    assert len(set(streams)) == 2 and min(map(len, streams)) >= 22  # 128 random bits
+    (found,) = frames_of(last(service, replace(frame, stream=StreamStep(id=streams[0], end=True))))
     video = pipeline.open_video()
     pixels = open_image(coffee_bytes, Limits())
     video.push(pixels, ["the cup"])
@@ -89,8 +105,9 @@ def test_what_comes_late_comes_with_the_last_frame(
     monkeypatch.setattr(VideoSession, "push", lambda *asked: held.extend(push(*asked)) or [])
     monkeypatch.setattr(VideoSession, "finish", lambda video: held)
     frame = Request(coffee_bytes, ("the cup",))
-    assert frames_of(last(service, replace(frame, stream=StreamStep(id="late", start=True)))) == []
-    ready = frames_of(last(service, replace(frame, stream=StreamStep(id="late", end=True))))
+    begun = last(service, replace(frame, stream=StreamStep(start=True)))
+    assert frames_of(begun) == []
+    ready = frames_of(last(service, replace(frame, stream=StreamStep(id=stream_of(begun), end=True))))
     assert [one.frame for one in ready] == [0, 1]
 
 
@@ -116,23 +133,80 @@ def test_nothing_is_kept_of_an_image_on_request(pipeline: Pipeline, coffee_bytes
 
 def test_nothing_is_begun_for_a_caller_who_left(service: Service, coffee_bytes: bytes) -> None:
     with pytest.raises(RefusalError) as refusal:
-        list(service.respond(Request(coffee_bytes, ("the cup",)), lambda: True))
+        list(responses(service, Request(coffee_bytes, ("the cup",)), lambda: True))
     assert refusal.value.reason is Reason.CANCELLED
 
 
 def test_a_caller_who_leaves_ends_the_answer(service: Service) -> None:
-    asked = iter([False, False, False, False, True])
-    responses = service.respond(Request(question="a?", options=Options(max_tokens=100)), lambda: next(asked))
+    left = threading.Event()
+    pieces = responses(service, Request(question="a?", options=Options(max_tokens=250)), left.is_set)
+    next(pieces)
+    left.set()
     with pytest.raises(RefusalError) as refusal:
-        list(responses)
+        list(pieces)
     assert refusal.value.reason is Reason.CANCELLED
 
 
 def test_a_late_request_goes_no_further(service: Service, coffee_bytes: bytes) -> None:
     request = Request(coffee_bytes, ("the cup",), question="a?", options=Options(timeout_ms=1))
     with pytest.raises(RefusalError) as refusal:
-        list(service.respond(request, going_on))
+        list(responses(service, request))
     assert refusal.value.reason is Reason.TIMEOUT
+
+
+def test_many_texts_and_classes_take_turns_and_give_the_same(
+    service: Service, pipeline: Pipeline, coffee_bytes: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "TURN_TEXTS", 2)
+    turns = count()
+    run = ImageSession.run
+    monkeypatch.setattr(ImageSession, "run", lambda *asked: (next(turns), run(*asked))[1])
+    texts, classes = ("the cup", "the spoon", "a"), ("cup", "table", "spoon")
+    found = results_of(last(service, Request(coffee_bytes, texts, classes)))
+    assert next(turns) == 4
+    with pipeline.open(open_image(coffee_bytes, Limits())) as session:
+        expected = [*session.segment_many(texts), session.segment_classes(classes)]
+    assert same(found, expected)
+    assert isinstance(found[-1], Instances) and found[-1].asked == classes
+
+
+def test_what_was_reused_is_told_to_the_one_who_sent_it(pipeline: Pipeline, coffee_bytes: bytes) -> None:
+    def reused(service: Service, text: str, cache_key: str | None) -> object:
+        (found,) = results_of(last(service, Request(coffee_bytes, (text,), options=Options(cache_key=cache_key))))
+        return found.details.get("reused_tokens")
+
+    with Pipeline(pipeline.bundle, OnnxRuntimeBackend(threads=1)) as keeping:
+        service = Service(keeping, Limits(), "abc")
+        assert reused(service, "the cup", "mine") == reused(service, "the cup", "another") == 0
+        again = reused(service, "the spoon", "mine")
+        assert isinstance(again, int) and again > 0
+        assert reused(service, "the cup", None) is None
+
+
+def test_a_deadline_holds_inside_the_read_out(service: Service) -> None:
+    """40 million pixels: the mask of one text takes longer than the whole request may."""
+    request = Request(encoded(np.zeros((5000, 8000, 3), np.uint8)), ("a",) * 8, options=Options(timeout_ms=400))
+    start = time.monotonic()
+    with pytest.raises(RefusalError) as refusal:
+        last(service, request)
+    assert refusal.value.reason is Reason.TIMEOUT
+    assert time.monotonic() - start < 4  # decoding a whole picture cannot be stopped; one mask takes seconds
+
+
+def test_a_canary_makes_a_mask_while_others_wait(service: Service) -> None:
+    with service.turns.flow() as flow, ThreadPoolExecutor(2) as pool:
+        with service.turns.turn(flow):
+            order = list[str]()
+            pool.submit(
+                lambda: (last(service, Request(question="a?", options=Options(max_tokens=1))), order.append("b"))
+            )
+            while service.turns.waiting < 1:
+                time.sleep(0.001)
+            asked = pool.submit(lambda: (service.canary(), order.append("canary"))[0])
+            while service.turns.waiting < 2:
+                time.sleep(0.001)
+        assert len(asked.result().results()) == 1
+    assert order[0] == "canary"
 
 
 def test_masks_from_what_image_graphs_made_elsewhere(pipeline: Pipeline, coffee_bytes: bytes) -> None:
@@ -153,5 +227,5 @@ def test_masks_from_what_image_graphs_made_elsewhere(pipeline: Pipeline, coffee_
     outputs = {name: buffer.to_host() for name, buffer in tensors.items() if name in taken}
     stage = MaskStage(Pipeline(bundle, StagedBackend(backend, runs_elsewhere), cache_bytes=0), backend, "abc")
     stage.warm_up((64, 64))
-    response = stage.respond(MaskRequest(outputs, (400, 600), ("the cup",)))
+    response = stage.respond(MaskRequest(outputs, (400, 600), ("the cup",)), Budget(going_on, 60_000))
     assert same(results_of(response), [expected])

@@ -1,7 +1,6 @@
 """Verbs that ask a server."""
 
 import io
-import secrets
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -13,9 +12,11 @@ import numpy as np
 import typer
 
 from hyperseg_runtime import console
+from hyperseg_runtime.cli.options import OverwriteOption, require_texts
 from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, SemanticMap, encode_png
-from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.files import output_folder, write_atomically
+from hyperseg_runtime.errors import InputError, PartialInputError, UnavailableError
+from hyperseg_runtime.files import output_folder
+from hyperseg_runtime.result_files import Kind, ResultFolder, input_source, refuse_own_result, result_name
 
 if TYPE_CHECKING:
     from hyperseg_runtime.images.frames import Frame
@@ -54,13 +55,15 @@ def segment(
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave out instances of classes with less.")] = 0.0,
     output: FormatOption = Format.COCO,
     out: OutOption = Path(),
+    overwrite: OverwriteOption = False,
     url: UrlOption = DEFAULT_URL,
     timeout_s: TimeoutOption = 60.0,
 ) -> None:
     """Masks of what the TEXTs name in IMAGE."""
-    from hyperseg_runtime.images.reading import load_image, read_header
+    from hyperseg_runtime.images.reading import decode_image
     from hyperseg_serving.contract import Options
 
+    require_texts(texts)
     data = _read(image)
     with _client(url, timeout_s) as client:
         chosen = Options(task=task, min_score=min_score)
@@ -68,9 +71,10 @@ def segment(
     if output is Format.COCO:
         console.print_json({"results": [result.to_json() for result in results]})
         return
-    with read_header(io.BytesIO(data)) as picture:  # the server has its own limits, and has read it
-        pixels = load_image(picture)
-    _write(results, pixels, output, out, "stdin" if image == STDIN else Path(image).stem)
+    pixels = decode_image(io.BytesIO(data), image)  # the server has its own limits, and has read it
+    name, source = ("stdin", "") if image == STDIN else (Path(image).name, input_source(image))
+    with output_folder(out):
+        _write(results, pixels, output, ResultFolder(out, overwrite), name, source)
 
 
 @app.command()
@@ -81,13 +85,15 @@ def ask(
     timeout_s: TimeoutOption = 60.0,
 ) -> None:
     """Answer QUESTION; the answer appears as it is made."""
+    from hyperseg_runtime.llm.answers import as_shown
     from hyperseg_serving.contract import Options
 
     if len(words) > 2:
         raise InputError("ask takes IMAGE and QUESTION; put a question of several words into quotes")
+    require_texts(words[-1:])
     image = _read(words[0]) if len(words) == 2 else None
     with _client(url, timeout_s) as client:
-        for piece in client.ask(image, words[-1], Options(max_tokens=max_tokens)):
+        for piece in as_shown(client.ask(image, words[-1], Options(max_tokens=max_tokens))):
             console.out.print(piece, end="", markup=False)
     console.out.print()
 
@@ -99,39 +105,73 @@ def video(
     task: TaskOption = None,
     output: FormatOption = Format.COCO,
     out: OutOption = Path(),
+    overwrite: OverwriteOption = False,
     url: UrlOption = GRPC_URL,
     timeout_s: TimeoutOption = 60.0,
 ) -> None:
-    """Masks in each of FRAMES, seen with the memory of the frames before it; needs grpc."""
-    from hyperseg_runtime.images.frames import read_frames
+    """Masks in each of FRAMES, seen with the memory of the frames before it; needs grpc.
+
+    Frames that cannot be read are left out and listed; the exit code is then 11.
+    """
+    from hyperseg_runtime.images.frames import open_frames, told
     from hyperseg_serving.contract import Options
 
+    require_texts(texts)
+    source = open_frames(frames)
     content = []
-    with _client(url, timeout_s) as client:
-        session = client.open_video(secrets.token_hex(8))
+    with _client(url, timeout_s) as client, output_folder(out):
+        session = client.open_video()
         waiting: deque[Frame] = deque()  # frames whose results are not ready
-        for frame, is_last in _with_last(read_frames(frames)):
+        for frame, is_last in _with_last(iter(source)):
             waiting.append(frame)
             for ready in session.push(frame.pixels_hwc_u8, texts, is_last, Options(task=task)):
                 done = waiting.popleft()
                 if output is not Format.COCO:
-                    _write(ready.results, done.pixels_hwc_u8, output, out, done.name)
+                    folder = ResultFolder(out, overwrite)
+                    _write(ready.results, done.pixels_hwc_u8, output, folder, done.name, done.source)
                 content.append({"frame": done.name, "results": [result.to_json() for result in ready.results]})
     if output is Format.COCO:
-        console.print_json({"frames": content})
+        left_out = [{"frame": row.name, "reason": row.reason, "lost": row.lost} for row in source.left_out]
+        console.print_json({"frames": content, "left_out": left_out})
+    if any(row.lost for row in source.left_out):
+        raise PartialInputError(
+            f"{frames}: {len(content)} frames are done, not all of the input: {told(source.left_out)}"
+        )
+    if source.left_out:
+        console.err.print(f"{frames}: {told(source.left_out)}", markup=False)
 
 
 @app.command()
-def health(url: UrlOption = DEFAULT_URL, timeout_s: TimeoutOption = 10.0) -> None:
-    """Whether the server at an http address answers a canary request; what probes should call.
+def health(
+    live: Annotated[
+        bool, typer.Option("--live", help="Only whether the model's process answers, whatever is under way.")
+    ] = False,
+    ready: Annotated[
+        bool, typer.Option("--ready", help="As --live, and that it takes requests: not while it is being stopped.")
+    ] = False,
+    every_path: Annotated[
+        bool, typer.Option("--every-path", help="A mask also through ensemble and video, which wait behind requests.")
+    ] = False,
+    url: UrlOption = DEFAULT_URL,
+    timeout_s: TimeoutOption = 10.0,
+) -> None:
+    """Whether the server at an http address makes a mask, next after what runs now; what probes should call.
 
     A server whose model process has ended still calls itself ready.
     """
-    from hyperseg_serving.client.canary import ask_canary
+    from hyperseg_serving.client.canary import ask_canary, ask_live
 
     if not url.startswith("http://"):
         raise InputError("health takes an http:// address")
-    answered_ms = ask_canary(url, timeout_s)
+    if live + ready + every_path > 1:
+        raise InputError("choose one of --live, --ready and --every-path")
+    if live or ready:
+        state = ask_live(url, timeout_s)
+        if ready and state["draining"]:
+            raise UnavailableError("the server is being stopped and takes no requests")
+        console.out.print(f"{'ready' if ready else 'live'}: {state['under_way']} requests under way", markup=False)
+        return
+    answered_ms = ask_canary(url, timeout_s, every_path)
     console.out.print(f"healthy: a mask after {answered_ms:.0f} ms", markup=False)
 
 
@@ -144,7 +184,10 @@ def _client(url: str, timeout_s: float) -> "Client":
 def _read(image: str) -> bytes:
     from hyperseg_serving.client.client import encoded
 
-    return sys.stdin.buffer.read() if image == STDIN else encoded(image)
+    if image == STDIN:
+        return sys.stdin.buffer.read()
+    refuse_own_result(Path(image))
+    return encoded(image)
 
 
 def _with_last(frames: "Iterator[Frame]") -> "Iterator[tuple[Frame, bool]]":
@@ -156,16 +199,20 @@ def _with_last(frames: "Iterator[Frame]") -> "Iterator[tuple[Frame, bool]]":
     yield held, True
 
 
-def _write(results: Sequence[Result], pixels: np.ndarray, output: Format, out: Path, stem: str) -> None:
-    """A numbered file for every mask, and a line for each that says what it is of."""
+def _write(
+    results: Sequence[Result], pixels: np.ndarray, output: Format, folder: ResultFolder, name: str, source: str
+) -> None:
+    """A file for every mask, numbered if there are several, and a line for each that says what it is of."""
     from hyperseg_runtime.reports.overlay import draw_overlay
 
-    with output_folder(out):
-        masks = [labelled for result in results for labelled in _labelled_masks(result)]
-        for number, (label, mask) in enumerate(masks, 1):
-            path = out / f"{stem}.{number}.{'mask' if output is Format.PNG else 'overlay'}.png"
-            write_atomically(path, encode_png(mask if output is Format.PNG else draw_overlay(pixels, mask)))
-            console.out.print(f"{path}  {label}", markup=False)
+    kind = Kind.MASK if output is Format.PNG else Kind.OVERLAY
+    masks = [labelled for result in results for labelled in _labelled_masks(result)]
+    names = [result_name(name, kind, number if len(masks) > 1 else None) for number in range(1, len(masks) + 1)]
+    folder.require_free(names, source)
+    for file, (label, mask) in zip(names, masks, strict=True):
+        drawn = mask if kind is Kind.MASK else draw_overlay(pixels, mask)
+        path = folder.write(file, encode_png(drawn), source)
+        console.out.print(f"{path}  {label}", markup=False)
 
 
 def _labelled_masks(result: Result) -> Iterator[tuple[str, np.ndarray]]:

@@ -5,13 +5,16 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hyperseg_kernels import cpu_ops
 from hyperseg_runtime import console
-from hyperseg_runtime.errors import InputError, ServerError
+from hyperseg_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from hyperseg_serving.server.process import Server
 
 EXTRA = "triton"
 
@@ -72,12 +75,28 @@ def up(
     shared_memory: Annotated[
         bool, typer.Option("--shared-memory", help="Callers may hand over images in shared memory; trust them all.")
     ] = False,
+    drain_s: Annotated[
+        float, typer.Option(min=1, help="On SIGTERM or Ctrl-C what is under way has so long to be answered.")
+    ] = 25.0,
+    restarts: Annotated[
+        int, typer.Option(min=0, help="How often within ten minutes a server that broke is started again.")
+    ] = 3,
+    server_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="A further option of tritonserver (repeatable), as log-format=ISO8601."
+        ),
+    ] = None,
 ) -> None:
-    """Start the server found on this machine, wait until it answers a canary request, and stay until Ctrl-C."""
+    """Start the server found on this machine, wait until it makes a mask, and keep it running until SIGTERM or Ctrl-C.
+
+    A server of which a process ended is started again at once; callers who waited get an error.
+    """
     from hyperseg_runtime.bundle.opening import read_manifest
     from hyperseg_serving.contract import Profile
+    from hyperseg_serving.server.command import Address, ServerSettings
     from hyperseg_serving.server.distribution import find_distribution
-    from hyperseg_serving.server.process import Address, Server, ServerSettings
+    from hyperseg_serving.server.supervisor import Supervisor
 
     read_manifest(bundle)
     if profile not in set(Profile):
@@ -86,26 +105,26 @@ def up(
         repository,
         bundle,
         Profile(profile),
-        Address(http_port, grpc_port, metrics_port, host),
+        Address(http_port, grpc_port, metrics_port, host).chosen(),
         shared_memory=shared_memory,
         on_line=_pass_on if log else _pass_failure_on,
         environment=_environment(threads, native),
+        options=tuple(server_option or ()),
+        drain_s=drain_s,
     )
     for stop in (signal.SIGTERM, signal.SIGINT):  # shells start what is in the background deaf to Ctrl-C
         signal.signal(stop, signal.default_int_handler)
-    with Server(find_distribution(), settings) as server:
-        with console.err.status("loading the models"):
-            waited_s = server.wait_until_ready(timeout_s)
-        console.out.print(f"ready after {waited_s:.1f} s; Ctrl-C stops", markup=False)
-        for name, url in server.address.urls().items():
-            console.out.print(f"{name:8} {url}", markup=False)
-        console.out.print("log      on stderr: why a request failed stands there under the reference in its answer")
-        try:
-            status = server.wait()
-        except KeyboardInterrupt:
-            console.err.print("stopping")
-            return
-        raise ServerError(f"the server ended by itself with status {status}:\n{server.last_words()}")
+    console.err.print("loading the models")
+    Supervisor(find_distribution(), settings, timeout_s, restarts, _show_ready, console.err.print).run()
+
+
+def _show_ready(server: "Server", waited_s: float) -> None:
+    """Flushed: whoever reads these lines from a pipe waits for them."""
+    console.out.print(f"ready after {waited_s:.1f} s; Ctrl-C stops", markup=False)
+    for name, url in server.address.urls().items():
+        console.out.print(f"{name:8} {url}", markup=False)
+    console.out.print("log      on stderr: why a request failed stands there under the reference in its answer")
+    sys.stdout.flush()
 
 
 @app.command()

@@ -1,14 +1,15 @@
-"""Small requests that only a working server answers.
+"""Asking a server whether it lives, and whether it makes masks.
 
-The server's own readiness stays true when a model's process is gone, so this is what probes must ask. Each request
-brings noise that nobody sent before: what the server remembers of an image cannot stand in for a model that is gone.
-None leaves anything behind: nothing is kept of the image, and a video of one frame takes no place among streams.
+The server's own readiness stays true when a model's process is gone, so these are what probes must ask. Neither waits
+behind requests: liveness is answered by the model's process at once, the canary takes the next turn. The ensemble and
+the video model have no place of their own: they are asked when a server has started, and when somebody wants to know.
 """
 
 import io
 import secrets
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -18,7 +19,7 @@ from hyperseg_runtime.errors import HypersegError, ServerError
 from hyperseg_runtime.families.family import FamilySpec
 from hyperseg_serving.client.client import asked_family
 from hyperseg_serving.client.http_transport import HttpTransport
-from hyperseg_serving.contract import Options
+from hyperseg_serving.contract import Probe
 from hyperseg_serving.names import ModelNames
 from hyperseg_serving.service.requests import Request
 from hyperseg_serving.service.responses import Response
@@ -28,43 +29,51 @@ TEXTS = ("the square",)
 LEAST_WAIT_S = 0.1
 
 
-def ask_canary(http_url: str, timeout_s: float) -> float:
-    """Ask the public model for a mask, and ensemble and video too where the server has them; milliseconds that took.
+def ask_live(http_url: str, timeout_s: float) -> dict[str, Any]:
+    """What the public model's process says of itself, without any work: `identity`, `draining`, `under_way`, `limits`.
 
-    All together may take `timeout_s`. Raises UnavailableError or ServerError with the name of the model. A video
-    that is late is no error: while as many are served as may be, others wait in line.
+    Raises UnavailableError or ServerError where it does not answer.
+    """
+    transport = HttpTransport(http_url)
+    left_s = _countdown(timeout_s)
+    family = asked_family(transport, left_s())
+    return dict(_probed(transport, family, Probe.LIVE, left_s()).result or {})
+
+
+def ask_canary(http_url: str, timeout_s: float, every_path: bool = False) -> float:
+    """Ask the public model for a mask; milliseconds that took. All together may take `timeout_s`.
+
+    With `every_path` also ensemble and video, where the server has them; there others may wait before. Each request
+    brings noise that nobody sent before: what the server remembers cannot stand in for a model that is gone. None
+    leaves anything behind. Raises UnavailableError or ServerError with the name of the model. A video that is late is
+    no error: while as many are served as may be, others wait in line.
     """
     transport = HttpTransport(http_url)
     start = time.perf_counter()
-
-    def left_s() -> float:
-        return max(LEAST_WAIT_S, start + timeout_s - time.perf_counter())
-
+    left_s = _countdown(timeout_s)
     family = asked_family(transport, left_s())
     names = ModelNames(family)
-    _expect_mask(names.public, lambda: list(transport.ask(names.public, small_request(family), left_s()))[-1])
+    _expect_mask(names.public, lambda: _probed(transport, family, Probe.CANARY, left_s()))
+    if every_path:
+        _ask_other_paths(transport, family, left_s)
+    return (time.perf_counter() - start) * 1000
+
+
+def _ask_other_paths(transport: HttpTransport, family: FamilySpec, left_s: Callable[[], float]) -> None:
+    names = ModelNames(family)
     expressions = Request(noise(), TEXTS)
-    if names.ensemble and transport.has_model(names.ensemble, left_s()):
+    if names.ensemble and family.answers(Expressions) and transport.has_model(names.ensemble, left_s()):
         _expect_mask(names.ensemble, lambda: transport.infer(str(names.ensemble), expressions, left_s()))
     if names.video and transport.has_model(names.video, left_s()):
-        stream = f"canary-{secrets.token_hex(8)}"
+        sequence = f"canary-{secrets.token_hex(8)}"
         try:
             _expect_mask(
                 names.video,
-                lambda: transport.frame(str(names.video), expressions, left_s(), stream, start=True, end=True),
+                lambda: transport.frame(str(names.video), expressions, left_s(), sequence, start=True, end=True),
             )
         except ServerError as error:
             if not isinstance(error.__cause__, TimeoutError):
                 raise
-    return (time.perf_counter() - start) * 1000
-
-
-def small_request(family: FamilySpec) -> Request:
-    """About noise, of a kind that the family answers with masks, and of which the server keeps nothing."""
-    options = Options(remember=False)
-    if family.answers(Expressions):
-        return Request(noise(), texts=TEXTS, options=options)
-    return Request(noise(), classes=TEXTS, options=options)
 
 
 def noise() -> bytes:
@@ -73,6 +82,19 @@ def noise() -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels.reshape(SIDE_PX, SIDE_PX, 3)).save(file, "PNG")
     return file.getvalue()
+
+
+def _countdown(timeout_s: float) -> Callable[[], float]:
+    end_s = time.perf_counter() + timeout_s
+    return lambda: max(LEAST_WAIT_S, end_s - time.perf_counter())
+
+
+def _probed(transport: HttpTransport, family: FamilySpec, probe: Probe, timeout_s: float) -> Response:
+    model = ModelNames(family).public
+    answered = list(transport.ask(model, Request(probe=probe), timeout_s))
+    if not answered:
+        raise ServerError(f"{model}: the probe was answered with nothing")
+    return answered[-1]
 
 
 def _expect_mask(model: str, call: Callable[[], Response]) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import random
+import secrets
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
@@ -18,7 +19,8 @@ from hyperseg_runtime.contracts.results import Result
 from hyperseg_runtime.errors import EnvironmentMissingError, ImageError, InputError, ServerError, UnavailableError
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import VIDEO, FamilySpec, FrameResults
-from hyperseg_serving.client.results import frames_of, results_of
+from hyperseg_runtime.images.reading import load_image
+from hyperseg_serving.client.results import frames_of, results_of, stream_of
 from hyperseg_serving.contract import DEFAULTS, Options
 from hyperseg_serving.names import ModelNames, served_family
 from hyperseg_serving.refusals import Reason
@@ -92,8 +94,8 @@ class Client:
                 if response.piece is not None:
                     yield response.piece
 
-    def open_video(self, stream: str) -> "VideoClient":
-        """A video whose frames are given one after another; `stream` names it, and must be no other's.
+    def open_video(self) -> "VideoClient":
+        """A video whose frames are given one after another.
 
         Raises InputError where the family sees no videos, and for an address that is none of gRPC.
         """
@@ -104,7 +106,7 @@ class Client:
         model = ModelNames(self.family).video
         if model is None:
             raise InputError(f"{self.family.title} does not segment videos: {self.family.lacks.get(VIDEO, '')}")
-        return VideoClient(self._transport, model, stream, self._timeout_s)
+        return VideoClient(self._transport, model, self._timeout_s)
 
     def _results(self, request: Request) -> list[Result]:
         *_, last = self.respond(request)
@@ -139,12 +141,14 @@ class VideoClient:
     once, because the memory of the frames before is gone; the frame given next begins anew.
     """
 
-    def __init__(self, transport: "GrpcTransport", model: str, stream: str, timeout_s: float) -> None:
+    def __init__(self, transport: "GrpcTransport", model: str, timeout_s: float) -> None:
         self._transport = transport
         self._model = model
-        self._stream = stream
         self._timeout_s = timeout_s
-        self._started = False
+        self._sequence = secrets.token_hex(16)
+        """Kept when a video begins anew: as another sequence it would wait for the first to be forgotten."""
+        self._stream: str | None = None
+        """What the server calls the video that has begun: nobody else can know it."""
 
     def push(
         self, frame: ImageFile, texts: Sequence[str], last: bool = False, options: Options = DEFAULTS
@@ -152,15 +156,16 @@ class VideoClient:
         """Give the next frame; the results that are ready, of this frame or of earlier ones, and with the `last` frame
         all that are missing. After it a new video begins.
         """
-        request = Request(image=encoded(frame), texts=tuple(texts), options=options)
-        start = not self._started
+        start = self._stream is None
+        chosen = options.model_copy(update={"stream": self._stream})
+        request = Request(image=encoded(frame), texts=tuple(texts), options=chosen)
         try:
-            response = self._transport.frame(self._model, request, self._timeout_s, self._stream, start, last)
+            response = self._transport.frame(self._model, request, self._timeout_s, self._sequence, start, last)
         except InputError as error:
             if any(text in str(error) for text in FORGOTTEN):
-                self._started = False
+                self._stream = None
             raise
-        self._started = not last
+        self._stream = None if last else stream_of(response)
         return frames_of(response)
 
 
@@ -195,12 +200,14 @@ def open_transport(url: str) -> Transport:
 
 
 def encoded(image: ImageFile) -> bytes:
-    """The bytes to send; pixels become a PNG. Raises ImageError for a file that cannot be read."""
+    """The bytes to send; pixels become a PNG. Raises ImageError for a file that cannot be read, and for an array that
+    `load_image` does not take.
+    """
     if isinstance(image, bytes):
         return image
     if isinstance(image, np.ndarray):
         file = io.BytesIO()
-        Image.fromarray(image).save(file, "PNG")
+        Image.fromarray(load_image(image)).save(file, "PNG")
         return file.getvalue()
     try:
         return Path(image).read_bytes()

@@ -1,16 +1,21 @@
 """One gRPC stream: requests to a model one after another, each with several responses."""
 
 import queue
+import secrets
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
+import numpy as np
 from tritonclient import grpc
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from hyperseg_runtime.errors import ServerError, UnavailableError
+from hyperseg_runtime.errors import HypersegError, ServerError, UnavailableError
 from hyperseg_serving.client.wire_errors import error_of
 from hyperseg_serving.refusals import Code
-from hyperseg_serving.service.requests import Tensors
+from hyperseg_serving.service.requests import Request, Tensors, tensors_of
 from hyperseg_serving.service.responses import Response, parse_response
 
 CODES = {
@@ -22,44 +27,95 @@ CODES = {
 FINAL = "triton_final_response"
 
 
+MESSAGE_SIZES = [(f"grpc.max_{way}_message_length", grpc.MAX_GRPC_MESSAGE_SIZE) for way in ("send", "receive")]
+ENDING_S = 5.0
+"""How long an answer that nobody wants any more is waited for."""
+
+
+def open_client(host: str) -> grpc.InferenceServerClient:
+    """gRPC takes what http_proxy names even to this machine's own addresses, which no proxy reaches."""
+    name = urlsplit(f"//{host}").hostname or ""
+    own = [("grpc.enable_http_proxy", 0)] if name in ("localhost", "::1") or name.startswith("127.") else []
+    return grpc.InferenceServerClient(host, channel_args=[*MESSAGE_SIZES, *own])
+
+
 class GrpcStream:
     """`usable` is False from a request's start until its last response."""
 
     def __init__(self, host: str) -> None:
         self._answers: queue.Queue[tuple[Any, InferenceServerException | None]] = queue.Queue()
-        self._client = grpc.InferenceServerClient(host)
+        self._client = open_client(host)
         self._client.start_stream(lambda result, error: self._answers.put((result, error)))
         self.usable = True
-        self._refused = False
+        self._over = False
+        """The stream itself has ended, by an error."""
+        self._model = ""
+        self._request = ""
 
     def ask(self, model: str, inputs: list[Any], timeout_s: float) -> Iterator[Response]:
         """See `GrpcTransport.ask`."""
+        self._model, self._request = model, secrets.token_hex(16)
         self.usable = False
-        try:
-            self._client.async_stream_infer(model, inputs, enable_empty_final_response=True)
-        except InferenceServerException as error:
-            raise UnavailableError(f"the connection ended before the request was sent: {error.message()}") from error
+        self._send(inputs, self._request)
         while not self.usable:
-            response = self._next(timeout_s)
-            outputs = tensors_of_result(response)
-            self.usable = response.get_response().parameters[FINAL].bool_param
+            outputs = tensors_of_result(self._next(timeout_s))
             if outputs:
                 yield parse_response(outputs)
 
+    def _send(self, inputs: list[Any], request_id: str) -> None:
+        try:
+            self._client.async_stream_infer(
+                self._model, inputs, request_id=request_id, enable_empty_final_response=True
+            )
+        except InferenceServerException as error:
+            self._over = True
+            raise UnavailableError(self._why_unsent(error)) from error
+
+    def _why_unsent(self, error: InferenceServerException) -> str:
+        """The library only says that the stream is over; why, it told the callback before."""
+        with suppress(queue.Empty):
+            _, why = self._answers.get_nowait()
+            return str(translated(why or error))
+        return f"the connection ended before the request was sent: {error.message()}"
+
     def _next(self, timeout_s: float) -> Any:
+        """The next response, whichever request it is to."""
         try:
             result, error = self._answers.get(timeout=timeout_s)
         except queue.Empty as nothing:
             raise ServerError(f"no answer within {timeout_s:g} s; allow more, or ask for less") from nothing
         if error is not None:
-            self._refused = True
+            self._over = True
             raise translated(error)
+        response = result.get_response()
+        if response.id == self._request:
+            self.usable = response.parameters[FINAL].bool_param
         return result
 
     def close(self) -> None:
-        """Also ends a request under way. One that was refused is over: cancelling it then ends release 24.10."""
-        self._client.stop_stream(cancel_requests=not (self.usable or self._refused))
+        """Also ends a request under way: the model is told, and what it still says is taken in.
+
+        gRPC's own cancelling ends release 24.10: at once after a refusal, else by a segmentation fault after some
+        hundred times. It is left for a server that does not answer.
+        """
+        if not (self.usable or self._over):
+            self._end_request()
+        self._client.stop_stream(cancel_requests=not (self.usable or self._over))
         self._client.close()
+
+    def _end_request(self) -> None:
+        end_s = time.monotonic() + ENDING_S
+        with suppress(HypersegError):
+            self._send([input_of(*item) for item in tensors_of(Request(cancel=self._request)).items()], "cancel")
+            while not self.usable:
+                self._next(max(0.0, end_s - time.monotonic()))
+
+
+def input_of(name: str, array: np.ndarray) -> Any:
+    """A tensor as the library sends it."""
+    tensor = grpc.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+    tensor.set_data_from_numpy(array)
+    return tensor
 
 
 def tensors_of_result(result: Any) -> Tensors:

@@ -5,11 +5,9 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
-from tritonclient import grpc
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+from tritonclient.utils import InferenceServerException
 
-from hyperseg_serving.client.grpc_stream import GrpcStream, tensors_of_result, translated
+from hyperseg_serving.client.grpc_stream import GrpcStream, input_of, open_client, tensors_of_result, translated
 from hyperseg_serving.service.requests import Request, tensors_of
 from hyperseg_serving.service.responses import Response, parse_response
 
@@ -21,7 +19,7 @@ class GrpcTransport:
 
     def __init__(self, url: str) -> None:
         self.host = urlsplit(url).netloc
-        self._client = grpc.InferenceServerClient(self.host)
+        self._client = open_client(self.host)
         self._idle: list[GrpcStream] = []
 
     def ask(self, model: str, request: Request, timeout_s: float) -> Generator[Response, None, None]:
@@ -72,18 +70,12 @@ class GrpcTransport:
     @contextmanager
     def inputs(self, request: Request) -> Iterator[list[Any]]:
         """A request's tensors, for as long as the server works on them."""
-        yield [_input(name, array) for name, array in tensors_of(request).items()]
+        yield [input_of(name, array) for name, array in tensors_of(request).items()]
 
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
         self._client.close()
-
-
-def _input(name: str, array: np.ndarray) -> Any:
-    tensor = grpc.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
-    tensor.set_data_from_numpy(array)
-    return tensor
 
 
 @contextmanager

@@ -3,15 +3,16 @@
 import base64
 import http.client
 import json
+import secrets
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 
-from hyperseg_runtime.errors import ServerError, UnavailableError
+from hyperseg_runtime.errors import HypersegError, ServerError, UnavailableError
 from hyperseg_serving import contract
 from hyperseg_serving.client.wire_errors import connection_lost, error_of
 from hyperseg_serving.refusals import Code
@@ -19,6 +20,7 @@ from hyperseg_serving.service.requests import Request, bytes_tensor, tensors_of
 from hyperseg_serving.service.responses import Response, parse_response
 
 EVENT = b"data:"
+CANCEL_S = 2.0
 CODES: dict[int, Code] = {
     HTTPStatus.BAD_REQUEST: Code.INVALID_ARG,
     HTTPStatus.NOT_FOUND: Code.NOT_FOUND,
@@ -33,13 +35,22 @@ class HttpTransport:
         self._host = urlsplit(url).netloc
 
     def ask(self, model: str, request: Request, timeout_s: float) -> Generator[Response, None, None]:
-        """Responses as they come; `timeout_s` is the longest wait for each.
+        """Responses as they come; `timeout_s` is the longest wait for each. Leaving early ends the work.
 
         Raises UnavailableError where nobody listens, ServerError where it takes too long or the connection is
         lost, and what `error_of` makes of refusals.
         """
-        with self._answer(f"{model}/generate_stream", timeout_s, _body(request)) as answer:
-            yield from _responses(answer)
+        request_id = secrets.token_hex(16)
+        try:
+            with self._answer(f"{model}/generate_stream", timeout_s, {**_body(request), "id": request_id}) as answer:
+                yield from _responses(answer)
+        except GeneratorExit:  # the server does not notice that a caller of HTTP leaves
+            with (
+                suppress(HypersegError),
+                self._answer(f"{model}/generate_stream", CANCEL_S, _body(Request(cancel=request_id))) as answer,
+            ):
+                answer.read()
+            raise
 
     def frame(self, model: str, request: Request, timeout_s: float, stream: str, start: bool, end: bool) -> Response:
         """The response to one frame of a sequence; for small images, see `infer`."""

@@ -26,6 +26,16 @@ def frames_of(response: Response) -> list[FrameResults]:
     return [FrameResults(frame["frame"], tuple(map(result_of, frame["results"]))) for frame in frames]
 
 
+def stream_of(response: Response) -> str:
+    """What the server calls the video that a frame belongs to. Raises ServerError where it does not say."""
+    stream = (response.result or {}).get("stream")
+    if not isinstance(stream, str):
+        raise ServerError(
+            "the server's answer to a frame does not name its stream; is the server older than this client?"
+        )
+    return stream
+
+
 def result_of(content: Mapping[str, Any]) -> Result:
     """One result. Raises ServerError for a kind that this program does not know."""
     if content["kind"] not in READERS:

@@ -23,7 +23,9 @@ KINDS: dict[str, type[HypersegError]] = {
     Reason.OPTIONS: InputError,
     Reason.STREAM_UNKNOWN: InputError,
     Reason.NUMERICS: NumericsError,
+    Reason.TOO_MUCH: InputError,
     Reason.BUSY: UnavailableError,
+    Reason.DRAINING: UnavailableError,
 }
 RESTRICTED = "is restricted, expecting"
 UNREACHED = ("failed to connect", "DNS resolution failed", "name resolution")
@@ -50,7 +52,11 @@ def error_of(message: str, code: Code) -> HypersegError:
         return InputError(f"the server keeps this from callers (shared memory: serve up --shared-memory): {message}")
     match code:
         case Code.UNAVAILABLE:
-            return UnavailableError(message) if any(map(message.__contains__, UNREACHED)) else connection_lost(message)
+            if any(map(message.__contains__, UNREACHED)):
+                return UnavailableError(
+                    f"no answer: nobody listens at the address, or it cannot be reached ({message})"
+                )
+            return connection_lost(message)
         case Code.INVALID_ARG | Code.NOT_FOUND | Code.UNSUPPORTED:
             return InputError(f"the server refused the request: {message}")
     return ServerError(f"the server failed at the request: {message}")

@@ -1,4 +1,4 @@
-"""One sequence of requests for each video: passes frames on to the public model with their stream's name."""
+"""One sequence of requests for each video: passes frames on to the public model as steps of a stream."""
 
 import time
 from typing import Any
@@ -11,12 +11,16 @@ from hyperseg_serving.names import ModelNames
 from hyperseg_serving.refusals import Reason, RefusalError, failure_of
 from hyperseg_serving.service import python_backend
 from hyperseg_serving.service.parameters import FAMILY, model_parameters
-from hyperseg_serving.service.requests import bytes_tensor
+from hyperseg_serving.service.requests import bytes_tensor, parse_request
+from hyperseg_serving.service.streams import step_of
 
 
 class TritonPythonModel:
     def initialize(self, arguments: dict[str, str]) -> None:
-        self._public = ModelNames(FAMILIES[model_parameters(arguments)[FAMILY]]).public
+        parameters = model_parameters(arguments)
+        self._public = ModelNames(FAMILIES[parameters[FAMILY]]).public
+        self._limits = contract.Limits.from_parameters(parameters)
+        python_backend.bound_elements(self._limits.max_elements)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         start = time.monotonic()
@@ -29,16 +33,17 @@ class TritonPythonModel:
             left_us = timeout_us - int((time.monotonic() - start) * 1e6)
             if request.is_cancelled() or (timeout_us and left_us <= 0):
                 raise RefusalError(Reason.CANCELLED, "the caller went away, or the frame's time is over")
-            step = contract.StreamStep(
-                id=str(request.correlation_id()),
+            parsed = parse_request(python_backend.read_tensors(request), self._limits)
+            step = step_of(
+                parsed.options,
                 start=bool(request.flags() & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START),
                 end=bool(request.flags() & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END),
             )
             stream = pb_utils.Tensor(contract.STREAM.name, bytes_tensor(step.model_dump_json().encode()))
             inputs = [*request.inputs(), stream]
             (result,) = python_backend.ask_model(
-                self._public, inputs, [contract.RESULT.name], left_us if timeout_us else 0
+                self._public, inputs, [contract.RESULT.name], left_us if timeout_us else 0, request.request_id()
             )
             return python_backend.answer(result)
         except Exception as error:
-            return python_backend.failed(failure_of(error))
+            return python_backend.failed(failure_of(error, python_backend.name_of(request)))

@@ -14,6 +14,8 @@ from hyperseg_serving.service import parameters
 
 QUEUE_DELAY_US = 1000
 """How long a stage may wait for others to share a call with; little beside the call itself."""
+PUBLIC_QUEUE = 1024
+"""Requests that come faster than the public model takes them in."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ def _public(spec: RepositorySpec, profile: Profile) -> ModelConfig:
     inputs, outputs = contract.public_inputs(spec.family), contract.public_outputs(spec.family)
     config = _python(spec.names.public, spec, profile, inputs, outputs)
     config.model_transaction_policy.decoupled = True
+    # The model takes whatever comes at once and keeps its own line (see service/desk.py), which refuses and counts.
+    config.dynamic_batching.default_queue_policy.max_queue_size = PUBLIC_QUEUE
     image_graphs = parameters.SERVED if profile is Profile.GPU else parameters.IN_PROCESS
     config.parameters[parameters.IMAGE_GRAPHS].string_value = image_graphs
     return config
@@ -100,6 +104,7 @@ def _video(spec: RepositorySpec, name: str) -> ModelConfig:
     inputs = (contract.IMAGE.required(), contract.TEXT.required(), contract.OPTIONS)
     config = _named(name, spec, inputs, (contract.RESULT,))
     _run_by_python(config)
+    _set_parameters(config, spec.limits.to_parameters())
     batching = config.sequence_batching
     batching.oldest.max_candidate_sequences = spec.limits.max_streams
     batching.max_sequence_idle_microseconds = spec.limits.stream_idle_s * 1_000_000
@@ -189,9 +194,13 @@ def _python(
     config.dynamic_batching.default_queue_policy.CopyFrom(_queue(spec.limits))
     backend = "tensorrt" if profile is Profile.GPU else "onnxruntime"
     own = {parameters.CONTRACT: parameters.contract_id(spec.graphs), parameters.BACKEND: backend}
-    for parameter, value in {**own, **spec.limits.to_parameters()}.items():
-        config.parameters[parameter].string_value = value
+    _set_parameters(config, {**own, **spec.limits.to_parameters()})
     return config
+
+
+def _set_parameters(config: ModelConfig, values: Mapping[str, str]) -> None:
+    for name, value in values.items():
+        config.parameters[name].string_value = value
 
 
 def _run_by_python(config: ModelConfig) -> None:

@@ -27,7 +27,7 @@ from hyperseg_serving.names import family_in
 from hyperseg_serving.repository.config import RepositorySpec, ServedModel, served_models
 
 VERSION = "1"
-KEEP = ".gitkeep"
+KEEP, PLAN = ".gitkeep", "model.plan"
 
 
 def write_repository(out: Path, spec: RepositorySpec, engines: Mapping[str, Path] | None = None) -> list[ServedModel]:
@@ -35,8 +35,7 @@ def write_repository(out: Path, spec: RepositorySpec, engines: Mapping[str, Path
 
     Raises OutputError where `out` holds something else.
     """
-    if out.exists() and any(out.iterdir()) and family_in(out) is None:
-        raise OutputError(f"{out}: holds something else than a model repository; choose another folder")
+    _require_replaceable(out)
     models = served_models(spec)
     partial = out.with_name(f".{out.name}.partial")
     with explained(out):
@@ -49,6 +48,30 @@ def write_repository(out: Path, spec: RepositorySpec, engines: Mapping[str, Path
             shutil.rmtree(partial, ignore_errors=True)
             raise
     return models
+
+
+def _require_replaceable(out: Path) -> None:
+    """A repository that this program wrote is replaced whole; what else lies there, or in its models, is not lost."""
+    with explained(out):
+        found = sorted(out.iterdir()) if out.is_dir() else [out] if os.path.lexists(out) else []
+        family = family_in(out) if out.is_dir() else None
+        other = [file for path in found for file in ([path] if family is None else _foreign(path, family.name))]
+    if other:
+        shown = ", ".join(str(path.relative_to(out.parent)) for path in other[:5])
+        raise OutputError(f"{out}: holds something else than a model repository ({shown}); choose another folder")
+
+
+WRITTEN = ("config.pbtxt", f"configs/{Profile.CPU}.pbtxt", *(f"{VERSION}/{file}" for file in ("model.py", PLAN, KEEP)))
+"""What `_write_model` writes into a model's folder."""
+
+
+def _foreign(path: Path, family: str) -> list[Path]:
+    """Files of an entry of a repository that `_write_model` does not write; Python's own caches are nobody's."""
+    named = path.name == family or path.name.startswith(f"{family}_")
+    if not (named and path.is_dir()):
+        return [path]
+    files = [file for file in path.rglob("*") if not file.is_dir() and file.suffix != ".pyc"]
+    return [file for file in files if file.relative_to(path).as_posix() not in WRITTEN]
 
 
 def _write_model(folder: Path, model: ServedModel, engine: Path | None) -> None:
@@ -64,7 +87,7 @@ def _write_model(folder: Path, model: ServedModel, engine: Path | None) -> None:
     else:
         (version / KEEP).touch()  # the server wants the folder, and git keeps none that is empty
     if engine:
-        _link_or_copy(engine, version / "model.plan")
+        _link_or_copy(engine, version / PLAN)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from hyperseg_runtime.errors import EnvironmentMissingError
+from hyperseg_runtime.errors import EnvironmentMissingError, OutputError
 from hyperseg_runtime.files import explained, output_folder, replace_folder
 
 FOLDER_VARIABLE = "HYPERSEG_TRITON"
@@ -24,6 +24,8 @@ NUMPY = "numpy==1.26.4"
 request 384, fixed in 24.11). numpy 1.26 is what the runtime also works with; the served models alone see it."""
 PYTHONS = ((3, 11), (3, 12))
 """numpy 1.26 has no wheels for later ones."""
+PARTS = ("wheel", "numpy", "backends")
+"""Of a local server's folder."""
 CONTAINER = Path("/opt/tritonserver")
 
 
@@ -60,19 +62,25 @@ def local_folder() -> Path:
     return cache / "hyperseg-trt" / f"triton-24.10-{sys.implementation.cache_tag}"
 
 
+def beside_python() -> Path:
+    """Where `make test` puts it: in the virtual environment."""
+    return Path(sys.prefix) / "triton"
+
+
 def find_distribution() -> Distribution:
     """NVIDIA's server if there is one, else the local one. Raises EnvironmentMissingError."""
     binary = shutil.which("tritonserver") or shutil.which(CONTAINER / "bin" / "tritonserver")
     if binary:
         root = Path(binary).resolve().parent.parent
         return Distribution(Path(binary), root / "backends", root / "caches", (), None)
-    folder = local_folder()
-    if not (folder / "backends").is_dir():
-        raise EnvironmentMissingError(
-            f"no server: neither tritonserver on the path nor one in {folder}; use NVIDIA's container "
-            "(see triton_repo/README.md), or for this machine's CPU alone: hyperseg-trt serve install-local"
-        )
-    return _local(folder)
+    places = [local_folder()] if os.environ.get(FOLDER_VARIABLE) else [beside_python(), local_folder()]
+    for folder in places:
+        if (folder / "backends").is_dir():
+            return _local(folder)
+    raise EnvironmentMissingError(
+        f"no server: neither tritonserver on the path nor one in {' or '.join(map(str, places))}; use NVIDIA's "
+        "container (see triton_repo/README.md), or for this machine's CPU alone: hyperseg-trt serve install-local"
+    )
 
 
 def _local(folder: Path) -> Distribution:
@@ -94,7 +102,12 @@ def _local(folder: Path) -> Distribution:
 
 
 def install(folder: Path) -> Distribution:
-    """Put the wheel's server and a numpy for it into `folder`, whole or not at all. Raises EnvironmentMissingError."""
+    """Put the wheel's server and a numpy for it into `folder`, whole or not at all.
+
+    Raises EnvironmentMissingError, and OutputError for a folder that holds something else.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not all((folder / part).is_dir() for part in PARTS):
+        raise OutputError(f"{folder}: holds something else than a local server; choose another folder with --folder")
     if sys.platform != "linux" or sys.version_info[:2] not in PYTHONS:
         wanted = " or ".join(".".join(map(str, version)) for version in PYTHONS)
         raise EnvironmentMissingError(

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 
@@ -21,6 +23,20 @@ THREADS_VARIABLE = "HYPERSEG_THREADS"
 """CPU threads of one graph; default: all cores."""
 OPERATORS_VARIABLE = "HYPERSEG_OPERATORS"
 """Libraries of our native operators for ONNX Runtime, separated like a path; default: none."""
+IDENTITY_VARIABLE = "HYPERSEG_IDENTITY"
+"""What a started server says of itself to a probe, so that whoever started it knows it from any other."""
+DRAIN_VARIABLE = "HYPERSEG_DRAIN_FILE"
+"""A file: once it exists, new requests are refused and those under way are answered."""
+
+
+def identity() -> str:
+    return os.environ.get(IDENTITY_VARIABLE, "")
+
+
+def draining() -> bool:
+    """Whether this server is about to stop."""
+    file = os.environ.get(DRAIN_VARIABLE)
+    return bool(file) and Path(str(file)).exists()
 
 
 def model_parameters(arguments: Mapping[str, str]) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """Between the server's Python backend and ours. Importable only inside the server."""
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,16 +12,68 @@ from hyperseg_runtime.backends.base import Backend, Buffer
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_serving.names import ModelNames
 from hyperseg_serving.refusals import Failure, Reason, RefusalError, refusal_of
+from hyperseg_serving.service.byte_tensors import read_elements, require_read
 from hyperseg_serving.service.requests import Tensors
+from hyperseg_serving.service.responses import Response
 from hyperseg_serving.service.staged import HostTensor
+
+FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+
+
+def bound_elements(most: int) -> None:
+    """Let this process read at most `most` elements of a BYTES tensor.
+
+    The Python backend (24.10 to 26.05, `PbTensor` in src/pb_tensor.cc) unpacks every BYTES input with
+    `triton_python_backend_utils.deserialize_bytes_tensor` before the model sees the request: 27 MB of empty texts take
+    3 s in which nobody else is served. It looks the function up for each tensor, so that ours, which gives the same
+    for all that is within the bound, can take its place. Unnecessary once the backend unpacks in `as_numpy`.
+    """
+    pb_utils.deserialize_bytes_tensor = partial(read_elements, most=most)
 
 
 def read_tensors(request: Any) -> dict[str, np.ndarray]:
     """A request's inputs on the host. Raises RefusalError for bytes that are not what they say."""
     try:
-        return {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-    except Exception as error:  # the library raises plain exceptions for malformed BYTES
+        tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+    except Exception as error:  # the library raises plain exceptions for what it cannot read
         raise RefusalError(Reason.REQUEST, "an input's bytes do not fit its type and shape") from error
+    require_read(tensors)
+    return tensors
+
+
+NAME_HEADERS = ("x-request-id", "traceparent")
+"""Headers that name a request, if the request itself has no id; `serve up` lets the server pass them on."""
+LONGEST_NAME = 100
+
+
+def name_of(request: Any) -> str:
+    """What the caller calls the request, fit for a line of a log."""
+    name = request.request_id()
+    if not name and callable(getattr(request, "parameters", None)):
+        given = json.loads(request.parameters() or "{}")
+        name = next((str(given[header]) for header in NAME_HEADERS if header in given), "")
+    return "".join(letter for letter in name[:LONGEST_NAME] if letter.isprintable())
+
+
+class StreamedCaller:
+    """A request to a decoupled model, and the way back (a `desk.Caller`)."""
+
+    def __init__(self, request: Any) -> None:
+        self._request = request
+        self._sender = request.get_response_sender()
+        self.name = name_of(request)
+
+    def tensors(self) -> Tensors:
+        return read_tensors(self._request)
+
+    def cancelled(self) -> bool:
+        return bool(self._request.is_cancelled())
+
+    def send(self, response: Response, last: bool) -> None:
+        self._sender.send(answer(response.tensors()), flags=FINAL if last else 0)
+
+    def refuse(self, failure: Failure) -> None:
+        self._sender.send(failed(failure), flags=FINAL)
 
 
 def answer(tensors: Tensors) -> Any:
@@ -34,17 +88,18 @@ def failed(failure: Failure) -> Any:
 
 
 def ask_model(
-    model: str, inputs: Sequence[Any], outputs: Sequence[str], timeout_us: int = 0
+    model: str, inputs: Sequence[Any], outputs: Sequence[str], timeout_us: int = 0, name: str = ""
 ) -> Iterator[dict[str, np.ndarray]]:
     """Outputs of every response of another model of this server. Raises what the model refused.
 
-    `timeout_us` is the longest wait in that model's queue; 0 leaves it to the model.
+    `timeout_us` is the longest wait in that model's queue; 0 leaves it to the model. `name` is the request's own.
     """
     call = pb_utils.InferenceRequest(
         model_name=model,
         inputs=list(inputs),
         requested_output_names=list(outputs),
         timeout=timeout_us,
+        request_id=name,
         preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU),
     )
     for response in call.exec(decoupled=True):

@@ -12,12 +12,17 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ValidationError
 
-from hyperseg_runtime.images.reading import load_image, read_header
+from hyperseg_runtime.images.formats import HEAD_BYTES, why_no_image
+from hyperseg_runtime.images.metadata import without_metadata
+from hyperseg_runtime.images.reading import decode_image, read_header
+from hyperseg_runtime.stopping import may_go_on
 from hyperseg_serving import contract
-from hyperseg_serving.contract import DEFAULTS, IMAGE_FORMATS, Limits, Options, StreamStep, WireTensor
+from hyperseg_serving.contract import DEFAULTS, IMAGE_FORMATS, Limits, Options, Probe, StreamStep, WireTensor
 from hyperseg_serving.refusals import Reason, RefusalError
+from hyperseg_serving.service.byte_tensors import require_read
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
+URL_TO_PLAIN = bytes.maketrans(b"-_", b"+/")
 Tensors = Mapping[str, np.ndarray]
 """Arrays by name; BYTES tensors are object arrays of bytes."""
 
@@ -32,6 +37,8 @@ class Request:
     question: str | None = None
     options: Options = DEFAULTS
     stream: StreamStep | None = None
+    probe: Probe | None = None
+    cancel: str | None = None
 
     def need_image(self) -> bytes:
         if self.image is None:
@@ -41,6 +48,11 @@ class Request:
 
 def parse_request(tensors: Tensors, limits: Limits) -> Request:
     """Raises RefusalError for a request that is beyond the limits or asks for nothing."""
+    require_read(tensors)
+    if contract.PROBE.name in tensors:
+        return Request(probe=_probe(tensors))
+    if contract.CANCEL.name in tensors:
+        return Request(cancel=_cancel(tensors))
     texts = _texts(tensors, contract.TEXT, limits.max_texts, limits)
     classes = _texts(tensors, contract.CLASSES, limits.max_classes, limits)
     questions = _texts(tensors, contract.QUESTION, 1, limits)
@@ -71,6 +83,7 @@ def parse_mask_request(tensors: Tensors, limits: Limits) -> MaskRequest:
     if min(height_px, width_px) < 1:
         raise RefusalError(Reason.REQUEST, f"SIZE is {height_px} x {width_px}; expected height and width in pixels")
     _check_pixels(width_px, height_px, limits)
+    require_read(tensors)
     texts = _texts(tensors, contract.CHECKED_TEXT, limits.max_texts, limits)
     beside = (contract.SIZE.name, contract.CHECKED_TEXT.name)
     outputs = {name: array for name, array in tensors.items() if name not in beside}
@@ -88,17 +101,41 @@ def _check_combination(request: Request, limits: Limits) -> None:
         raise RefusalError(Reason.OPTIONS, f"max_tokens is above {limits.max_answer_tokens}")
 
 
-def open_image(data: bytes, limits: Limits) -> np.ndarray:
-    """RGB (height, width, 3) uint8 of an encoded file. The size is read from its header, before any pixel."""
+def image_size(data: bytes, limits: Limits) -> tuple[int, int]:
+    """Height and width of an encoded file in pixels, from its header. Raises RefusalError for one above the limits."""
     try:
-        image = read_header(io.BytesIO(data), IMAGE_FORMATS)
+        width_px, height_px = _header_size(data)
     except Image.DecompressionBombError as error:
         raise RefusalError(Reason.IMAGE_TOO_LARGE, f"above {limits.max_image_pixels:,} pixels") from error
-    except Exception as error:  # decoders raise errors of many types, some with addresses in their text
-        raise RefusalError(Reason.IMAGE, f"not an image; readable are {', '.join(IMAGE_FORMATS)}") from error
-    with image:
-        _check_pixels(*image.size, limits)
-        return load_image(image, limits.max_image_pixels)
+    _check_pixels(width_px, height_px, limits)
+    return height_px, width_px
+
+
+def _header_size(data: bytes) -> tuple[int, int]:
+    """What is not needed decides nothing: metadata that cannot be read is passed over, as when pixels are decoded."""
+    for content in (data, without_metadata(data)):
+        try:
+            with read_header(io.BytesIO(content or b""), IMAGE_FORMATS) as image:
+                return image.size
+        except Image.DecompressionBombError:
+            raise
+        except Exception:
+            continue
+    raise RefusalError(Reason.IMAGE, why_no_image("the image", data[:HEAD_BYTES], ", ".join(IMAGE_FORMATS)))
+
+
+class _Watched(io.BytesIO):
+    """A file whose reading, and so its decoding, can be stopped (see `hyperseg_runtime.stopping`)."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        may_go_on()
+        return super().read(size)
+
+
+def open_image(data: bytes, limits: Limits) -> np.ndarray:
+    """RGB (height, width, 3) uint8 of an encoded file. The size is read from its header, before any pixel."""
+    image_size(data, limits)
+    return decode_image(_Watched(data), "the image", limits.max_image_pixels, IMAGE_FORMATS)
 
 
 def _check_pixels(width_px: int, height_px: int, limits: Limits) -> None:
@@ -120,8 +157,16 @@ def _image_bytes(tensors: Tensors, limits: Limits) -> bytes | None:
         return None
     text = _elements(encoded, contract.IMAGE_BASE64, 1)[0]
     _check_image_size(len(text) * 3 // 4, limits)
+    return _unwrapped(text)
+
+
+def _unwrapped(text: bytes) -> bytes:
+    """Base64 as clients write it: plain, as a data URI, in lines, of the URL alphabet, without padding."""
+    if text.startswith(b"data:"):
+        text = text.partition(b",")[2]
+    text = b"".join(text.split()).translate(URL_TO_PLAIN).rstrip(b"=")
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
     except binascii.Error as error:
         raise RefusalError(Reason.IMAGE, f"IMAGE_BASE64 is not base64: {error}") from error
 
@@ -160,6 +205,29 @@ def _text(element: bytes, tensor: WireTensor, limits: Limits) -> str:
     return text
 
 
+def _probe(tensors: Tensors) -> Probe:
+    asked = _alone(tensors, contract.PROBE)
+    if asked not in set(Probe):
+        raise RefusalError(Reason.REQUEST, f"{contract.PROBE.name} is {' or '.join(Probe)}")
+    return Probe(asked)
+
+
+def _cancel(tensors: Tensors) -> str:
+    request_id = _alone(tensors, contract.CANCEL)
+    if len(request_id) < contract.LEAST_CANCEL_LETTERS:
+        raise RefusalError(
+            Reason.REQUEST,
+            f"only requests with ids of {contract.LEAST_CANCEL_LETTERS} letters or more can be cancelled",
+        )
+    return request_id
+
+
+def _alone(tensors: Tensors, tensor: WireTensor) -> str:
+    if len(tensors) > 1:
+        raise RefusalError(Reason.REQUEST, f"{tensor.name} is sent with nothing beside it")
+    return _elements(tensors[tensor.name], tensor, 1)[0].decode(errors="replace")
+
+
 def _parsed(tensors: Tensors, tensor: WireTensor, model: type[Parsed], limits: Limits) -> Parsed | None:
     array = tensors.get(tensor.name)
     if array is None:
@@ -181,6 +249,9 @@ def _parsed(tensors: Tensors, tensor: WireTensor, model: type[Parsed], limits: L
 def tensors_of(request: Request) -> dict[str, np.ndarray]:
     """Inverse of `parse_request`: what a client sends."""
     tensors: dict[str, np.ndarray] = {}
+    for alone, asked in ((contract.PROBE, request.probe), (contract.CANCEL, request.cancel)):
+        if asked is not None:
+            tensors[alone.name] = bytes_tensor(asked.encode())
     if request.image is not None:
         tensors[contract.IMAGE.name] = np.frombuffer(request.image, np.uint8)
     question = () if request.question is None else (request.question,)

@@ -10,6 +10,7 @@ import numpy as np
 
 from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, SemanticMap, encode_png
 from hyperseg_runtime.families.family import FrameResults
+from hyperseg_runtime.stopping import may_go_on
 from hyperseg_serving import contract
 from hyperseg_serving.service.requests import Tensors, bytes_tensor
 
@@ -55,6 +56,7 @@ def frames_response(found: Sequence[FrameResults], about: Mapping[str, Any], png
 
 def _content(result: Result, png: bool) -> dict[str, Any]:
     """A result as JSON; `png` adds its masks, or the map, as files."""
+    may_go_on()
     content = result.to_json()
     match result:
         case Instances() if png:

@@ -1,116 +1,188 @@
 """Requests in, responses out: what the public model does, without the server around it."""
 
-import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
-from hyperseg_runtime.contracts.requests import Classes, Question, SegmentationRequest
-from hyperseg_runtime.contracts.results import Instances, Result
-from hyperseg_runtime.families.family import FrameResults
+import numpy as np
+
+from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, SegmentationRequest
+from hyperseg_runtime.contracts.results import Instances, Result, joined
 from hyperseg_runtime.session.image_session import ImageSession
 from hyperseg_runtime.session.pipeline import Pipeline
+from hyperseg_runtime.stopping import stoppable
 from hyperseg_serving.contract import Limits, StreamStep
-from hyperseg_serving.refusals import Reason, RefusalError
 from hyperseg_serving.service.asked import asked_of, asked_of_frame
-from hyperseg_serving.service.fair_lock import FairLock
+from hyperseg_serving.service.budget import Budget
 from hyperseg_serving.service.requests import Request, open_image
 from hyperseg_serving.service.responses import Response, frames_response, result_response
 from hyperseg_serving.service.streams import Streams
+from hyperseg_serving.service.turns import Flow, Turns
 
-Cancelled = Callable[[], bool]
+TURN_MASK_PIXELS = 4_000_000
+TURN_TEXTS = 8
+"""One turn makes the masks of at most so many texts, which have so many pixels together, or the mask of one text. More
+texts in a call of the language model save little (benchmarks/results/llm.json: 7 % for two)."""
+CANARY_SIDE_PX = 32
 
 
 class Service:
-    """Answers from several threads; the pipeline serves them piece by piece in the order they came."""
+    """Answers from several threads; they take turns with the pipeline (see `Turns`), piece by piece."""
 
     def __init__(self, pipeline: Pipeline, limits: Limits, bundle_id: str) -> None:
         self._pipeline = pipeline
         self._limits = limits
         self._bundle_id = bundle_id
-        self._lock = FairLock()
+        self.turns = Turns()
         self.streams = Streams(pipeline.open_video, limits.max_streams, limits.stream_idle_s)
 
-    def respond(self, request: Request, cancelled: Cancelled) -> Iterator[Response]:
-        """Pieces of the answer to a question as they are made, and the result last.
-
-        `cancelled` is asked before every part of the work. Raises RefusalError and what the pipeline raises.
-        """
-        budget = _Budget(cancelled, request.options.timeout_ms)
-        budget.check()
-        png = request.options.png
+    def check(self, request: Request) -> None:
+        """Refuse in the family's words what it does not answer, before the request waits for anything."""
         if request.stream:
-            found = self._frame(request, request.stream, budget)
-            yield frames_response(found, self._about(budget), png)
+            asked_of_frame(self._pipeline.family, request)
+        else:
+            asked_of(self._pipeline.family, request)
+
+    def respond(self, request: Request, budget: Budget, flow: Flow) -> Iterator[Response]:
+        """Pieces of the answer to a question as they are made, and the result last. `flow` is one of `turns`.
+
+        The budget is asked before every part of the work and inside. Raises RefusalError and what the pipeline raises.
+        """
+        budget.check()
+        work = _Work(self.turns, flow, budget)
+        if request.stream:
+            yield self._frame(request, request.stream, work)
             return
+        options = request.options
         asked = asked_of(self._pipeline.family, request)
-        image = None if request.image is None else open_image(request.image, self._limits)
-        with self._pipeline.open(image, keep=request.options.remember) as session:
+        pixels = None if request.image is None else self._pixels(request.image, budget)
+        owner = options.cache_key or ""
+        with work.session(lambda: self._pipeline.open(pixels, keep=options.remember, owner=owner)) as session:
             answer: dict[str, Any] = {}
             results: list[Result] = []
             for one in asked:
                 if isinstance(one, Question):
-                    answer["answer"] = yield from self._answer(session, one, budget)
-                else:
-                    results += self._segment(session, one, request.options.min_score, budget)
-        yield result_response(results, answer | self._about(budget), png)
+                    answer["answer"] = yield from self._answer(session, one, work)
+                elif pixels is not None:  # `parse_request` refuses what is to be segmented without an image
+                    results += self._segment(session, one, options.min_score, pixels, work)
+            yield self._response(request, results, budget, answer)
+
+    def canary(self) -> Response:
+        """What the family says is a small request that ends in masks, about noise of which nothing is kept. Its turn
+        is the next, whoever else waits.
+        """
+        noise = np.random.default_rng().integers(0, 256, (CANARY_SIDE_PX, CANARY_SIDE_PX, 3), np.uint8)
+        asked = next(one for one in self._pipeline.family.warm_up if not isinstance(one, Question))
+        with (
+            self.turns.flow(first=True) as flow,
+            self.turns.turn(flow),
+            self._pipeline.open(noise, keep=False) as session,
+        ):
+            return result_response(session.run(asked), {"bundle": self._bundle_id})
 
     def close(self) -> None:
         self._pipeline.close()
 
-    def _about(self, budget: "_Budget") -> dict[str, Any]:
+    def _pixels(self, image: bytes, budget: Budget) -> np.ndarray:
+        with stoppable(budget.over):
+            return open_image(image, self._limits)
+
+    def _response(self, request: Request, results: list[Result], budget: Budget, about: Mapping[str, Any]) -> Response:
+        told = [_told(result, request) for result in results]
+        with stoppable(budget.over):
+            return result_response(told, {**about, **self._about(budget)}, request.options.png)
+
+    def _about(self, budget: Budget) -> dict[str, Any]:
         return {"bundle": self._bundle_id, "total_ms": round(budget.spent_ms, 3)}
 
     def _answer(
-        self, session: ImageSession, question: Question, budget: "_Budget"
+        self, session: ImageSession, question: Question, work: "_Work"
     ) -> Generator[Response, None, dict[str, Any]]:
-        with self._working(budget):
+        with work.turn():
             answer = session.ask(question)
         while answer.finish is None:
-            with self._working(budget):
+            with work.turn():
                 piece = next(answer, "")
             if piece:
                 yield Response(piece=piece)
         return {"text": answer.text, "finish": answer.finish, "tokens": len(answer.token_ids)}
 
     def _segment(
-        self, session: ImageSession, asked: SegmentationRequest, min_score: float, budget: "_Budget"
+        self, session: ImageSession, asked: SegmentationRequest, min_score: float, pixels: np.ndarray, work: "_Work"
     ) -> list[Result]:
-        with self._working(budget):
-            found = session.run(asked)
-        if not isinstance(asked, Classes):
-            return found
-        return [result.at_least(min_score) if isinstance(result, Instances) else result for result in found]
+        """In as many turns as the request has parts."""
+        found: list[Result] = []
+        timings_ms: dict[str, float] = {}
+        for part in self._parts(asked, pixels.shape[0] * pixels.shape[1]):
+            with work.turn():
+                results = session.run(part)
+            for stage, spent_ms in results[0].timings_ms.items():
+                timings_ms[stage] = timings_ms.get(stage, 0.0) + spent_ms
+            if isinstance(asked, Classes):
+                results = [one.at_least(min_score) if isinstance(one, Instances) else one for one in results]
+            found += results
+        if isinstance(asked, Classes) and len(found) > 1:
+            lists = [one for one in found if isinstance(one, Instances)]
+            found = [joined(lists, asked.names, lists[0].task, pixels.shape[:2])]
+        return [result.timed(timings_ms) for result in found]
 
-    def _frame(self, request: Request, step: StreamStep, budget: "_Budget") -> list[FrameResults]:
+    def _parts(self, asked: SegmentationRequest, pixels: int) -> list[SegmentationRequest]:
+        """What each turn does of a request whose texts or classes are answered one by one."""
+        size = min(max(1, TURN_MASK_PIXELS // pixels), TURN_TEXTS)
+        match asked:
+            case Expressions(texts=texts):
+                return [replace(asked, texts=texts[start : start + size]) for start in range(0, len(texts), size)]
+            case Classes(names=names) if self._pipeline.family.task_of(asked).apart:
+                return [_some(asked, slice(start, start + size)) for start in range(0, len(names), size)]
+        return [asked]
+
+    def _frame(self, request: Request, step: StreamStep, work: "_Work") -> Response:
         asked = asked_of_frame(self._pipeline.family, request)
-        frame = open_image(request.need_image(), self._limits)
-        with self.streams.session(step) as video, self._working(budget):
+        frame = self._pixels(request.need_image(), work.budget)
+        with work.turn(), self.streams.session(step) as (name, video):
             found = video.push(frame, asked)
-            return found + video.finish() if step.end else found
+            found += video.finish() if step.end else []
+        told = [replace(ready, results=tuple(_told(one, request) for one in ready.results)) for ready in found]
+        return frames_response(told, {"stream": name, **self._about(work.budget)}, request.options.png)
+
+
+class _Work:
+    """One request's turns with the pipeline, in which it can be stopped."""
+
+    def __init__(self, turns: Turns, flow: Flow, budget: Budget) -> None:
+        self.budget = budget
+        self._turns = turns
+        self._flow = flow
 
     @contextmanager
-    def _working(self, budget: "_Budget") -> Iterator[None]:
-        """Alone with the pipeline."""
-        with self._lock:
-            budget.check()
+    def turn(self) -> Iterator[None]:
+        self.budget.check()
+        with self._turns.turn(self._flow, self.budget.check), stoppable(self.budget.over):
             yield
 
+    @contextmanager
+    def session(self, opened: Callable[[], ImageSession]) -> Iterator[ImageSession]:
+        """Opened and closed in turns of their own: both would wait for whoever has the pipeline."""
+        with self.turn():
+            session = opened()
+        try:
+            yield session
+        finally:
+            with self._turns.turn(self._flow):
+                session.close()
 
-class _Budget:
-    """Whether work for a request may go on."""
 
-    def __init__(self, cancelled: Cancelled, timeout_ms: int | None) -> None:
-        self._cancelled = cancelled
-        self._timeout_ms = timeout_ms
-        self._start = time.perf_counter()
+def _some(asked: Classes, which: slice) -> Classes:
+    """Some classes of a list."""
+    return replace(asked, names=asked.names[which], things=None if asked.things is None else asked.things[which])
 
-    @property
-    def spent_ms(self) -> float:
-        return (time.perf_counter() - self._start) * 1000
 
-    def check(self) -> None:
-        if self._cancelled():
-            raise RefusalError(Reason.CANCELLED, "the caller went away or cancelled")
-        if self._timeout_ms is not None and self.spent_ms > self._timeout_ms:
-            raise RefusalError(Reason.TIMEOUT, f"not done after {self._timeout_ms} ms; ask for less or allow more")
+REUSED = "reused_tokens"
+
+
+def _told(result: Result, request: Request) -> Result:
+    """Without a cache key of its own a caller is not told what was reused: it may be of an image that another sent."""
+    if request.options.cache_key is not None or REUSED not in result.details:
+        return result
+    return replace(result, details={name: value for name, value in result.details.items() if name != REUSED})

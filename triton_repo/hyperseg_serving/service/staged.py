@@ -1,6 +1,6 @@
 """A backend whose image graphs run somewhere else."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,7 @@ class StagedBackend:
         self._runner = runner
         self.name = inner.name
         self.precisions = inner.precisions
+        self.on_device = inner.on_device
 
     def open(self, spec: GraphSpec, path: Path) -> Graph:
         return StageGraph(spec, self._runner) if spec.reuse is Reuse.IMAGE else self._inner.open(spec, path)
@@ -43,6 +44,9 @@ class StagedBackend:
 
     def copy_rows(self, target: Buffer, batch: int, start: int, source: Buffer, source_batch: int) -> None:
         self._inner.copy_rows(target, batch, start, source, source_batch)
+
+    def to_host(self, buffers: Sequence[Buffer]) -> list[np.ndarray]:
+        return self._inner.to_host(buffers)
 
     def close(self) -> None:
         self._inner.close()

@@ -1,5 +1,6 @@
 """Video sessions of many streams: bounded in number, forgotten when idle."""
 
+import secrets
 import threading
 import time
 from collections import OrderedDict
@@ -8,8 +9,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from hyperseg_runtime.session.video_session import VideoSession
-from hyperseg_serving.contract import StreamStep
+from hyperseg_serving.contract import Options, StreamStep
 from hyperseg_serving.refusals import Reason, RefusalError
+
+ID_BYTES = 16
+
+
+def step_of(options: Options, start: bool, end: bool) -> StreamStep:
+    """What a frame of one of the server's sequences is. Which stream it belongs to says its own `stream` alone: the
+    sequence's id is the caller's choice, and somebody else may choose the same.
+    """
+    if not start and options.stream is None:
+        raise RefusalError(
+            Reason.STREAM_UNKNOWN,
+            "a frame that does not start a video names it: give the `stream` of the response to the first frame in "
+            "OPTIONS, or set the START flag",
+        )
+    return StreamStep(id=None if start else options.stream, start=start, end=end)
 
 
 @dataclass
@@ -22,7 +38,8 @@ class _Stream:
 class Streams:
     """At most `capacity` sessions; the least recently used goes first, and any after `idle_s` seconds.
 
-    The server tells a model when a sequence starts and ends, but not when it expires.
+    A stream's id is given by us when it starts and cannot be guessed: nobody else's frames get into it. The server
+    tells a model when a sequence starts and ends, but not when it expires.
     """
 
     def __init__(
@@ -43,29 +60,28 @@ class Streams:
         return len(self._streams)
 
     @contextmanager
-    def session(self, step: StreamStep) -> Iterator[VideoSession]:
-        """The session of one frame, alone with it. `start` begins anew, after `end` it is forgotten.
+    def session(self, step: StreamStep) -> Iterator[tuple[str, VideoSession]]:
+        """The stream's id and session for one frame, alone with it. After `end` it is forgotten.
 
         Raises RefusalError for a stream that is not known, or not any more.
         """
-        stream = self._enter(step)
+        name, stream = self._enter(step)
         try:
             with stream.busy:
-                yield stream.video
+                yield name, stream.video
         finally:
-            self._leave(step, stream)
+            self._leave(step, name, stream)
 
-    def _enter(self, step: StreamStep) -> _Stream:
+    def _enter(self, step: StreamStep) -> tuple[str, _Stream]:
         with self._lock:
             self._forget_idle()
-            if step.start and step.end:  # nothing to remember, so nobody has to make room
-                self._streams.pop(step.id, None)
-                return _Stream(self._open_video(), self._clock())
-            if step.start:
-                self._streams.pop(step.id, None)
-                while len(self._streams) >= self._capacity:
-                    self._streams.popitem(last=False)
-                self._streams[step.id] = _Stream(self._open_video(), self._clock())
+            if step.id is None:
+                name, stream = secrets.token_urlsafe(ID_BYTES), _Stream(self._open_video(), self._clock())
+                if not step.end:  # else there is nothing to remember, and nobody has to make room
+                    while len(self._streams) >= self._capacity:
+                        self._streams.popitem(last=False)
+                    self._streams[name] = stream
+                return name, stream
             if step.id not in self._streams:
                 raise RefusalError(
                     Reason.STREAM_UNKNOWN,
@@ -73,13 +89,13 @@ class Streams:
                     f"of {self._capacity} others; send the frame again with the start flag",
                 )
             self._streams.move_to_end(step.id)
-            return self._streams[step.id]
+            return step.id, self._streams[step.id]
 
-    def _leave(self, step: StreamStep, stream: _Stream) -> None:
+    def _leave(self, step: StreamStep, name: str, stream: _Stream) -> None:
         with self._lock:
             stream.used_s = self._clock()
-            if step.end and self._streams.get(step.id) is stream:
-                del self._streams[step.id]
+            if step.end and self._streams.get(name) is stream:
+                del self._streams[name]
 
     def _forget_idle(self) -> None:
         oldest_s = self._clock() - self._idle_s

@@ -130,7 +130,7 @@ def vqa(run: GoldenRun, arrays: Arrays) -> Found:
     caches = stages.new_caches(1)
     hidden = stages.prefill(embeds, [prompts[0].attended_length], caches).to_host()
     length = hidden.shape[1]
-    logits = np.stack([_logits(stages, hidden[:, t : t + 1]) for t in range(length)], axis=1)
+    logits = np.stack([_logits(run, stages, hidden[:, t : t + 1]) for t in range(length)], axis=1)
     found = {"inputs_embeds": embeds.to_host(), "prefill_logits": logits, **_caches(run, "prefill", length)}
     expected_ids = arrays["generated"][0, arrays["in_input_ids"].shape[1] :]
     generated, steps = [], [logits[:, -1]]
@@ -139,7 +139,7 @@ def vqa(run: GoldenRun, arrays: Arrays) -> Found:
         state = _decode_one(run, stages, generated[-1], length + step, caches)
         if step == 0:
             found.update(_caches(run, "step1", length + 1))
-        steps.append(_logits(stages, state))
+        steps.append(_logits(run, stages, state))
     found["step1_logits"] = steps[1][:, None]
     found["step_logits"] = np.concatenate(steps[: len(expected_ids)])
     found["generated"] = np.array([[*arrays["in_input_ids"][0], *generated]])
@@ -313,9 +313,9 @@ def _run(run: GoldenRun, graph: Graph, arrays: Arrays) -> dict[str, np.ndarray]:
     return {name: buffer.to_host() for name, buffer in outputs.items()}
 
 
-def _logits(stages: HypersegStages, state: np.ndarray) -> np.ndarray:
+def _logits(run: GoldenRun, stages: HypersegStages, state: np.ndarray) -> np.ndarray:
     """Next-token logits (1, V) of one hidden state (1, 1, D)."""
-    return stages.score_tokens(state).to_host()
+    return stages.score_tokens(run.backend.upload(np.ascontiguousarray(state))).to_host()
 
 
 def _decode_one(run: GoldenRun, stages: HypersegStages, token: int, position: int, caches: Caches) -> np.ndarray:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from hyperseg_export.families.hyperseg.config import HypersegConfig
 from hyperseg_export.modules.linear import Linear, Mlp, RowPooling, gelu
 from hyperseg_export.modules.mask_decoder import ConditionScore, MaskDecoder, mask_feature_pyramid
+from hyperseg_export.modules.mask_readout import BestMasks, all_finite
 from hyperseg_export.modules.phi import PhiDecoder
 from hyperseg_export.modules.pixel_decoder import PixelDecoder
 from hyperseg_export.modules.resampler import PerceiverResampler
@@ -124,6 +125,27 @@ class MaskDecoderGraph(nn.Module):
         return masks, self.condition_score(normed, conditions), memory
 
 
+class MaskReadoutGraph(nn.Module):
+    def __init__(self, config: HypersegConfig) -> None:
+        super().__init__()
+        self.best_masks = BestMasks()
+
+    def forward(
+        self,
+        mask_logits: Tensor,
+        score_logits: Tensor,
+        hidden_states: Tensor,
+        row_index: Tensor,
+        row_weight: Tensor,
+        column_index: Tensor,
+        column_weight: Tensor,
+    ) -> tuple[Tensor, ...]:
+        tables = row_index, row_weight, column_index, column_weight
+        return *self.best_masks(mask_logits, score_logits, *tables), all_finite(
+            mask_logits, score_logits, hidden_states
+        )
+
+
 GRAPH_MODULES: dict[str, Callable[[HypersegConfig], nn.Module]] = {
     "image_encoder": ImageEncoder,
     "clip_encoder": ClipEncoder,
@@ -132,6 +154,7 @@ GRAPH_MODULES: dict[str, Callable[[HypersegConfig], nn.Module]] = {
     "lm_head": LmHead,
     "pixel_decoder": PixelDecoderGraph,
     "mask_decoder": MaskDecoderGraph,
+    "mask_readout": MaskReadoutGraph,
 }
 
 

@@ -89,6 +89,7 @@ class OnnxRuntimeBackend:
 
     name = "onnxruntime"
     precisions = frozenset({Precision.FP32, Precision.FP16})
+    on_device = False
 
     def __init__(self, threads: int | None = None, custom_op_libraries: Sequence[Path] = ()) -> None:
         self.threads = threads
@@ -116,6 +117,9 @@ class OnnxRuntimeBackend:
     def copy_rows(self, target: Buffer, batch: int, start: int, source: Buffer, source_batch: int) -> None:
         rows = source.to_host()[source_batch]
         target.to_host()[batch, start : start + len(rows)] = rows
+
+    def to_host(self, buffers: Sequence[Buffer]) -> list[np.ndarray]:
+        return [buffer.to_host() for buffer in buffers]
 
     def close(self) -> None:
         """Sessions free their memory when the graphs are dropped; nothing else is held."""

@@ -1,6 +1,6 @@
 """The engines of a bundle that were built for this machine."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -42,6 +42,7 @@ class TensorRTBackend:
 
     name = "tensorrt"
     precisions = frozenset(Precision)
+    on_device = True
 
     def __init__(
         self,
@@ -132,6 +133,9 @@ class TensorRTBackend:
 
     def copy_rows(self, target: Buffer, batch: int, start: int, source: Buffer, source_batch: int) -> None:
         self._device.copy_rows(target, batch, start, source, source_batch)
+
+    def to_host(self, buffers: Sequence[Buffer]) -> list[np.ndarray]:
+        return self._device.to_host([self._device.own(buffer, "buffer") for buffer in buffers])
 
     def close(self) -> None:
         for graph in self._graphs:

@@ -3,7 +3,7 @@
 import ctypes
 import math
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,9 +38,8 @@ class DeviceBuffer:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def to_host(self) -> np.ndarray:
-        if self.host_copy is None:
-            self.host_copy = self.device.download(self)
-        return self.host_copy
+        (values,) = self.device.to_host([self])
+        return values
 
 
 class Device:
@@ -81,13 +80,23 @@ class Device:
             self._pinned.give_back(staged)
         return buffer
 
-    def download(self, buffer: DeviceBuffer) -> np.ndarray:
-        """The values in pinned memory, read-only; bfloat16 as float32."""
+    def to_host(self, buffers: Sequence[DeviceBuffer]) -> list[np.ndarray]:
+        """The values in pinned memory, read-only; bfloat16 as float32. Waits once: the copies are in one stream."""
         self.require_open()
+        staged = [(buffer, self._start_download(buffer)) for buffer in buffers if buffer.host_copy is None]
+        if staged:
+            staged[-1][1].wait_until_idle()
+        for buffer, block in staged:
+            buffer.host_copy = self._values(buffer, block)
+        return [buffer.host_copy for buffer in buffers if buffer.host_copy is not None]
+
+    def _start_download(self, buffer: DeviceBuffer) -> Block:
         staged = self._pinned.take(buffer.size_bytes)
         kind = self.cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._copy(self._copies, staged, 0, buffer.block, 0, buffer.size_bytes, kind)
-        staged.wait_until_idle()
+        return staged
+
+    def _values(self, buffer: DeviceBuffer, staged: Block) -> np.ndarray:
         values = np.asarray(_PinnedArray(self._pinned, staged, HOST_TYPES[buffer.dtype], buffer.shape))
         if buffer.dtype is DType.BFLOAT16:
             values = bfloat16.from_bits(values)

@@ -25,7 +25,7 @@ TASKS = (
         "whatever the model names when asked ('Name the animals.'): the paper's hybrid entity recognition, for which "
         "the released checkpoint was not trained",
     ),
-    Task(prompts.CLASS_LIST, Classes, "each class of a list, asked for one by one as an expression"),
+    Task(prompts.CLASS_LIST, Classes, "each class of a list, asked for one by one as an expression", apart=True),
     Task(prompts.Task.QUESTION.value, Question, "a question about the image, or about none"),
 )
 VIDEO_TASKS = (

@@ -11,7 +11,7 @@ from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, 
 from hyperseg_runtime.contracts.results import Instances, Result, joined
 from hyperseg_runtime.contracts.sampling import GREEDY, Sampling, next_token
 from hyperseg_runtime.errors import InputError, NumericsError, PromptError
-from hyperseg_runtime.families.hyperseg.masks import masks
+from hyperseg_runtime.families.hyperseg.masks import Asked, masks
 from hyperseg_runtime.families.hyperseg.prompts import (
     CLASS_LIST,
     Task,
@@ -58,10 +58,8 @@ class HypersegModel:
             case Expressions(texts=texts, task=str(task)):
                 prompts = [self.prompt(Task(task), text) for text in texts]
                 states = image.prefill(prompts)
-                return [
-                    masks(self.stages, image, found, (text,), Task(task))
-                    for found, text in zip(states, texts, strict=True)
-                ]
+                asked = (Asked(found, (text,), Task(task)) for found, text in zip(states, texts, strict=True))
+                return [*masks(self.stages, image, asked)]
         raise InputError(f"HyperSeg segments no {request.kind}")
 
     def ask(self, image: HypersegImage, question: Question) -> Answer:
@@ -74,8 +72,9 @@ class HypersegModel:
         image = self.open(image_hwc_u8)
         (states,) = image.prefill([prompt])
         features, _ = image.features()
-        self.stages.decode_frame(features, states.hidden_states, [prompt])
-        self.stages.score_tokens(states.last_row)
+        outputs = self.stages.decode_frame(features, states.hidden_states, [prompt])
+        self.stages.read_masks(outputs, states.hidden_states, image.readout_tables())
+        self.stages.score_tokens(self.stages.row(states.hidden_states, states.last_row))
 
     def prompt(self, task: Task, text: str) -> Prompt:
         """Raises PromptError for text that cannot be asked or does not fit."""
@@ -96,7 +95,8 @@ class HypersegModel:
         named = [token_id for token_id in answer.token_ids if token_id != self.dims.eos_token_id]
         prompt, names = segment_names_prompt(asked, named, self.tokenizer, self.dims)
         (states,) = image.prefill([prompt])
-        return masks(self.stages, image, states, names, Task.NAMING).asked_as(instruction).best_first()
+        (found,) = masks(self.stages, image, [Asked(states, names, Task.NAMING)])
+        return found.asked_as(instruction).best_first()
 
     def _answer(self, image: HypersegImage, prompt: Prompt, sampling: Sampling, max_tokens: int | None) -> Answer:
         room = self.dims.context - prompt.length
@@ -117,9 +117,11 @@ class HypersegModel:
         generator = sampling.generator()
         generated: list[int] = []
         while len(generated) < limit:
-            (states,) = image.prefill([continue_prompt(prompt, generated, self.dims)])
-            logits = self.stages.score_tokens(states.last_row).to_host()[0, : self.dims.token_rows]
-            if not np.isfinite(logits).all():
-                raise NumericsError()
+            with image.trusted():
+                (states,) = image.prefill([continue_prompt(prompt, generated, self.dims)])
+                row = self.stages.row(states.hidden_states, states.last_row)
+                logits = self.stages.score_tokens(row).to_host()[0, : self.dims.token_rows]
+                if not np.isfinite(logits).all():
+                    raise NumericsError()
             generated.append(next_token(logits, sampling, generator))
             yield generated[-1]

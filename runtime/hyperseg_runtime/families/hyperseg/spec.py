@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION
+from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, MASK_READOUT
+from hyperseg_kernels.mask_readout.axis import TAPS
 from hyperseg_runtime.contracts.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
 
 TOKENS, MASK_QUERIES, LATENTS = "tokens", "mask_queries", "latents"
@@ -62,6 +63,9 @@ class HypersegDimensions(BaseModel):
 BATCH = AxisRange(minimum=1, typical=1, maximum=8)
 TYPICAL_TEXT_TOKENS = 83  # 69 of the referring template and an expression of 14
 CONDITIONS = AxisRange(minimum=1, typical=1, maximum=256)
+READ_CONDITIONS = AxisRange(minimum=1, typical=1, maximum=8)
+READ_PX = AxisRange(minimum=1, typical=1024, maximum=2048)
+"""What a device reads masks of; an engine sets memory aside for the largest. The host reads what is larger or more."""
 
 
 def cache_names(layer: int) -> tuple[str, str, str, str]:
@@ -70,7 +74,7 @@ def cache_names(layer: int) -> tuple[str, str, str, str]:
 
 
 def graph_specs(dims: HypersegDimensions) -> tuple[GraphSpec, ...]:
-    """The seven graphs in an order in which each one's inputs are known."""
+    """The eight graphs in an order in which each one's inputs are known."""
     return (
         _image_encoder(dims),
         _clip_encoder(dims),
@@ -79,6 +83,7 @@ def graph_specs(dims: HypersegDimensions) -> tuple[GraphSpec, ...]:
         _lm_head(dims),
         _pixel_decoder(dims),
         _mask_decoder(dims),
+        _mask_readout(dims),
     )
 
 
@@ -209,4 +214,40 @@ def _mask_decoder(dims: HypersegDimensions) -> GraphSpec:
             "memory_rows": AxisRange(minimum=1, typical=1, maximum=dims.perceiver_queries),
         },
         reuse=Reuse.PROMPT,
+    )
+
+
+def _mask_readout(dims: HypersegDimensions) -> GraphSpec:
+    """The best mask of every condition, in bits, for backends whose tensors are far from the host."""
+    return GraphSpec(
+        name="mask_readout",
+        inputs=(
+            _float("mask_logits", "batch", dims.mask_queries, *dims.map_shapes[0]),
+            _float("score_logits", "batch", dims.mask_queries, "conditions"),
+            _float("hidden_states", "batch", "tokens", dims.width),
+            TensorSpec(name="row_index", dtype=DType.INT64, axes=(TAPS, "image_height")),
+            _float("row_weight", TAPS, "image_height"),
+            TensorSpec(name="column_index", dtype=DType.INT64, axes=(TAPS, "image_width")),
+            _float("column_weight", TAPS, "image_width"),
+        ),
+        outputs=(
+            TensorSpec(name="best_queries", dtype=DType.INT64, axes=("batch", "conditions")),
+            _float("best_scores", "batch", "conditions"),
+            TensorSpec(
+                name="mask_bits",
+                dtype=DType.UINT8,
+                axes=("batch", "conditions", "image_height", "ceil(image_width / 8)"),
+            ),
+            TensorSpec(name="finite", dtype=DType.BOOL, axes=("batch",)),
+        ),
+        axis_ranges={
+            "batch": BATCH,
+            "conditions": READ_CONDITIONS,
+            "tokens": _tokens(dims),
+            "image_height": READ_PX,
+            "image_width": READ_PX,
+        },
+        reuse=Reuse.PROMPT,
+        custom_ops=(str(MASK_READOUT),),
+        exact=True,
     )

@@ -6,7 +6,9 @@ from typing import Protocol
 
 import numpy as np
 
+from hyperseg_kernels.mask_readout.axis import axis
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
+from hyperseg_runtime.errors import NumericsError
 from hyperseg_runtime.families.hyperseg.spec import (
     DECODED_MAPS,
     LATENTS,
@@ -15,10 +17,12 @@ from hyperseg_runtime.families.hyperseg.spec import (
     HypersegDimensions,
     cache_names,
 )
+from hyperseg_runtime.images.preprocessing import ImageGeometry
 from hyperseg_runtime.llm.prompt import Prompt, SlotKind, average_rows, pick_rows
 from hyperseg_runtime.timing import span
 
 SEGMENTATION_GRAPHS = ("image_encoder", "clip_encoder", "fvp", "llm", "pixel_decoder", "mask_decoder")
+READOUT_GRAPH = "mask_readout"
 
 Caches = dict[str, Buffer]
 """Key/value buffers by input name; one set belongs to one batch of prompts."""
@@ -47,8 +51,18 @@ class MaskOutputs:
     memory: Buffer  # (B, F, E) latents of the next frame from `decode_frame`, else (B, 1, E) without meaning
 
 
+@dataclass(frozen=True)
+class ReadMasks:
+    """The best mask of each condition at the size of the image."""
+
+    best_queries: Buffer  # (B, K)
+    best_scores: Buffer  # (B, K)
+    mask_bits: Buffer  # (B, K, H, ceil(W / 8)), see numpy.packbits
+    finite: Buffer  # (B,): whether hidden states and logits are numbers
+
+
 class HypersegStages:
-    """The seven graphs chained; holds no state between calls. `graphs` gives an opened graph by name; each call is a
+    """The eight graphs chained; holds no state between calls. `graphs` gives an opened graph by name; each call is a
     span of its graph's name (see `timing`).
     """
 
@@ -62,7 +76,7 @@ class HypersegStages:
 
     def open_graphs(self) -> None:
         """Open what a segmentation needs now: a broken graph shows early, and no call's time includes it."""
-        for name in SEGMENTATION_GRAPHS:
+        for name in (*SEGMENTATION_GRAPHS, *([READOUT_GRAPH] if self._backend.on_device else [])):
             _ = self._graphs[name]
 
     def first_latents(self, batch: int) -> Buffer:
@@ -142,9 +156,18 @@ class HypersegStages:
         names = [name for layer in range(self.dims.layers) for name in cache_names(layer)[:2]]
         return {name: self._backend.zeros(specs[name], {"batch": batch}) for name in names}
 
-    def score_tokens(self, hidden: np.ndarray) -> Buffer:
-        """Next-token logits (B, V) of hidden states (B, 1, D) float32."""
-        return self._run("lm_head", {"hidden": self._backend.upload(hidden)})["logits"]
+    def score_tokens(self, hidden: Buffer) -> Buffer:
+        """Next-token logits (B, V) of hidden states (B, 1, D)."""
+        return self._run("lm_head", {"hidden": hidden})["logits"]
+
+    def row(self, hidden_states: Buffer, row: int) -> Buffer:
+        """One row of hidden states (B, T, D) as (B, 1, D), where it lies if there is no other. Raises NumericsError."""
+        if hidden_states.shape[1] == 1:
+            return hidden_states
+        values = hidden_states.to_host()
+        if not np.isfinite(values).all():
+            raise NumericsError()
+        return self._backend.upload(values[:, row : row + 1])
 
     def decode(
         self,
@@ -187,6 +210,32 @@ class HypersegStages:
         inputs = {**features.decoded_maps, "hidden_states": hidden_states, **uploaded}
         outputs = self._run("mask_decoder", inputs)
         return MaskOutputs(outputs["mask_logits"], outputs["score_logits"], outputs["memory"])
+
+    def reads_masks(self, outputs: MaskOutputs, image_hw: tuple[int, int]) -> bool:
+        """Whether `read_masks` reads these: a host has its logits at hand and a quicker search (heads.referring)."""
+        limits = self._graphs[READOUT_GRAPH].spec.axis_ranges
+        sizes = {"image_height": image_hw[0], "image_width": image_hw[1], "conditions": outputs.score_logits.shape[2]}
+        return self._backend.on_device and all(size <= limits[axis].maximum for axis, size in sizes.items())
+
+    def read_masks(self, outputs: MaskOutputs, hidden_states: Buffer, tables: Mapping[str, Buffer]) -> ReadMasks:
+        """`tables` as from `readout_tables`; `hidden_states` are looked at for what is no number."""
+        logits = {"mask_logits": outputs.mask_logits, "score_logits": outputs.score_logits}
+        found = self._run(READOUT_GRAPH, {**logits, "hidden_states": hidden_states, **tables})
+        return ReadMasks(found["best_queries"], found["best_scores"], found["mask_bits"], found["finite"])
+
+    def readout_tables(self, geometry: ImageGeometry) -> dict[str, Buffer]:
+        """The way from mask logits to the image's pixels, by the names of `mask_readout`'s inputs."""
+        sizes = zip(self.dims.map_shapes[0], geometry.padded_hw, geometry.valid_hw, geometry.original_hw, strict=True)
+        found: dict[str, Buffer] = {}
+        for name, size in zip(("row", "column"), sizes, strict=True):
+            made = axis(*size)
+            found[f"{name}_index"] = self._backend.upload(made.index.astype(np.int64))
+            found[f"{name}_weight"] = self._backend.upload(made.weight)
+        return found
+
+    def to_host(self, buffers: Sequence[Buffer]) -> list[np.ndarray]:
+        """See `backends.base.Backend`."""
+        return self._backend.to_host(buffers)
 
     def _run(self, graph: str, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
         opened = self._graphs[graph]  # opening, if this is the first use, is not the stage's time

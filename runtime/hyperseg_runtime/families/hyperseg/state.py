@@ -1,6 +1,7 @@
 """What is kept of one image between requests: its features and the key/value cache of its latest prompt."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,10 +26,9 @@ class PromptStates:
     reused: int  # leading rows that the cache or the call's first prompt had already
 
     @property
-    def last_row(self) -> np.ndarray:
-        """Hidden state of the prompt's last token, (1, 1, D)."""
-        row = self.first_row + self.prompt.length - 1
-        return self.hidden_states.to_host()[:, row : row + 1]
+    def last_row(self) -> int:
+        """Of the hidden states: that of the prompt's last token."""
+        return self.first_row + self.prompt.length - 1
 
 
 class HypersegImage:
@@ -47,6 +47,7 @@ class HypersegImage:
         self._features: tuple[ImageFeatures, ImageGeometry] | None = None
         self._caches: Caches | None = None
         self._held: tuple[Row, ...] = ()
+        self._tables: Mapping[str, Buffer] | None = None
 
     @classmethod
     def computed(
@@ -99,6 +100,23 @@ class HypersegImage:
             self._features = self._stages.perceive(pixels[None], latents), geometry
         return self._features
 
+    def readout_tables(self) -> Mapping[str, Buffer]:
+        """See `HypersegStages.readout_tables`."""
+        if self._tables is None:
+            self._tables = self._stages.readout_tables(self.features()[1])
+        return self._tables
+
+    @contextmanager
+    def trusted(self) -> Iterator[None]:
+        """Whoever reads what `prefill` made does it in here: where that is no number, the caches are thrown away.
+        Masked rows weigh 0, but 0 * NaN would reach the next prompt.
+        """
+        try:
+            yield
+        except NumericsError:
+            self._caches, self._held = None, ()
+            raise
+
     def prefill(self, prompts: Sequence[Prompt]) -> Iterator[PromptStates]:
         """The hidden states of each prompt in turn, several prompts to a call of the language model."""
         for packed in pack(prompts, self._held, self._stages.dims.context):
@@ -121,8 +139,6 @@ class HypersegImage:
             np.array([packed.first_slot], np.int64),
             caches,
         )
-        if not np.isfinite(hidden.to_host()).all():
-            raise NumericsError()  # masked rows weigh 0, but 0 * NaN would reach the next prompt
         self._caches, self._held = caches, packed.suffixes[0].prompt.rows
         return hidden
 

@@ -4,10 +4,9 @@ import numpy as np
 
 from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.contracts.requests import Expressions
-from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.family import FrameResults
-from hyperseg_runtime.families.hyperseg.masks import best_masks, masks
+from hyperseg_runtime.families.hyperseg.masks import Asked, begun, finished
 from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt
 from hyperseg_runtime.families.hyperseg.stages import HypersegStages
 from hyperseg_runtime.families.hyperseg.state import HypersegImage
@@ -35,12 +34,12 @@ class HypersegVideo:
         prompts = [build_prompt(Task.VIDEO, text, self._tokenizer, stages.dims) for text in texts]
         frame = HypersegImage(stages, frame_hwc_u8, self._memory)
         states = list(frame.prefill(prompts))
-        features, geometry = frame.features()
+        features, _ = frame.features()
+        asked = [Asked(one, (text,), Task.VIDEO) for one, text in zip(states, texts, strict=True)]
         # Only the first prompt's hidden states hold the visual rows that the memory is made from.
         outputs = stages.decode_frame(features, states[0].hidden_states, [prompts[0]])
-        found: list[Instances] = [best_masks(outputs, geometry, states[0], texts[:1], Task.VIDEO)]
-        for later, text in zip(states[1:], texts[1:], strict=True):
-            found.append(masks(stages, frame, later, (text,), Task.VIDEO))
+        first = begun(stages, frame, asked[0], outputs)
+        found = finished(stages, [first, *(begun(stages, frame, later) for later in asked[1:])])
         self._memory, self._frames = outputs.memory, self._frames + 1
         return [FrameResults(self._frames - 1, tuple(found))]
 

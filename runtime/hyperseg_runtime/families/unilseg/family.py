@@ -27,7 +27,7 @@ FAMILY = FamilySpec(
     ),
     tasks=(
         Task(REFERRING, Expressions, "what an expression refers to, an object or a part of one; the mask may be empty"),
-        Task(CLASS_LIST, Classes, "each class of a list, asked for one by one as an expression"),
+        Task(CLASS_LIST, Classes, "each class of a list, asked for one by one as an expression", apart=True),
     ),
     lacks={
         Question.kind: "it has no language model that writes",

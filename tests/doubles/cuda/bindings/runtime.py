@@ -128,6 +128,8 @@ def cudaMemcpyAsync(target: int, source: int, size: int, kind: int, stream: Any)
         if where.find(address, size) is None:
             return (INVALID,)
 
+    GPU.ledger.copied(int(kind), size)
+
     def copy() -> None:
         GPU.bytes_at(target, size)[:] = GPU.bytes_at(source, size)
 
@@ -136,6 +138,8 @@ def cudaMemcpyAsync(target: int, source: int, size: int, kind: int, stream: Any)
 
 
 def cudaMemsetAsync(address: int, value: int, size: int, stream: Any) -> tuple[int]:
+    GPU.ledger.memsets += 1
+
     def fill() -> None:
         GPU.bytes_at(address, size)[:] = value
 
@@ -154,6 +158,7 @@ def cudaStreamDestroy(stream: Any) -> tuple[int]:
 
 
 def cudaStreamSynchronize(stream: Any) -> tuple[int]:
+    GPU.ledger.synchronisations += 1
     return (GPU.waiting(partial(_stream(stream).run_to, None)),)
 
 
@@ -178,6 +183,7 @@ def cudaEventRecord(event: Any, stream: Any) -> tuple[int]:
 
 
 def cudaEventSynchronize(event: Any) -> tuple[int]:
+    GPU.ledger.synchronisations += 1
     return (GPU.waiting(_event(event).reach),)
 
 
@@ -217,7 +223,7 @@ def cudaGraphDestroy(graph: Any) -> tuple[int]:
 def cudaGraphLaunch(recorded: Any, stream: Any) -> tuple[int]:
     found = GPU.get(recorded, _Recorded)
     assert isinstance(found, _Recorded)
-    GPU.launches += 1
+    GPU.ledger.replays += 1
     for action in found.actions:
         _stream(stream).put(action)
     return (GPU.failed,)

@@ -60,7 +60,7 @@ def test_recorded_calls_give_what_onnx_runtime_gives(
         expected = read(reference, reference.open(graph.spec, engine_bundle / "graphs" / "llm.onnx"), CALLS)
     for made, wanted in zip(found, expected, strict=True):
         np.testing.assert_array_equal(made, wanted)
-    assert graph.replayed == gpu.GPU.launches == 4  # single tokens: as it is, recorded, then replayed
+    assert graph.replayed == gpu.GPU.ledger.replays == 4  # single tokens: as it is, recorded, then replayed
 
 
 def test_other_caches_are_recorded_anew(backend: TensorRTBackend, open_graph: OpenGraph) -> None:

@@ -12,6 +12,8 @@ from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.bundle.tables import HostTables
 from hyperseg_runtime.errors import NumericsError
+from hyperseg_runtime.families.hyperseg.masks import Asked
+from hyperseg_runtime.families.hyperseg.masks import masks as masks_of
 from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt, continue_prompt
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 from hyperseg_runtime.families.hyperseg.stages import HypersegStages
@@ -121,7 +123,7 @@ def test_one_token_more_is_one_row(
 ) -> None:
     prompt = ask("What is this?", Task.QUESTION)
     (first,) = image.prefill([prompt])
-    assert first.last_row.shape == (1, 1, dims.width) and first.reused == 0
+    assert first.last_row == prompt.length - 1 and first.reused == 0
     for count in (1, 2, 3):
         (states,) = image.prefill([continue_prompt(prompt, [3, 5, 7][:count], dims)])
         assert states.hidden_states.shape[1] == 1 and states.reused == prompt.length + count - 1
@@ -170,7 +172,9 @@ def test_a_prompt_that_went_wrong_does_not_spoil_the_next(
     with monkeypatch.context() as patch:
         patch.setattr(stages._tables, "rows", lambda name, ids: np.full((len(ids), stages.dims.width), fault))
         with pytest.raises(NumericsError, match="NaN or infinite"):
-            list(image.prefill([ask("a spoon")]))
+            masks_of(
+                stages, image, (Asked(found, ("a spoon",), Task.REFERRING) for found in image.prefill([ask("a spoon")]))
+            )
     (found,) = image.prefill([ask("the cup")])
     assert found.reused == 0
     assert np.array_equal(found.hidden_states.to_host(), expected.hidden_states.to_host())

@@ -31,23 +31,25 @@ class FeatureStore:
     def of(
         cls, network: Network, scenes: SceneArrays, count: int, tell: Callable[[int], None] = lambda done: None
     ) -> "FeatureStore":
-        """The first `count` scenes: about 200 KB each at the sizes of the recipe."""
+        """The last `count` scenes: about 200 KB each at the sizes of the recipe."""
         kept: list[list[Tensor]] = []
-        for start in range(0, count, BATCH):
-            rows = np.arange(start, min(start + BATCH, count))
+        first = len(scenes) - count
+        for start in range(first, len(scenes), BATCH):
+            rows = np.arange(start, min(start + BATCH, len(scenes)))
             inputs = network_inputs(scenes.images[rows], network.dims.image_px, network.dims.clip_image_px)
             with torch.no_grad():
                 vision = network.see(*inputs)
             parts = (vision.image_tokens, vision.fvp_tokens, vision.mask_features, *vision.decoded[4:])
             coverage = Targets.of(scenes, rows).coverage(vision.mask_features.shape[-1])
             kept.append([*(part.half() for part in parts), (16 * coverage).round().to(torch.uint8)])
-            tell(int(rows[-1]) + 1)
+            tell(int(rows[-1]) + 1 - first)
         image_tokens, fvp_tokens, mask_features, *encoded, coverage = (
             torch.cat(part) for part in zip(*kept, strict=True)
         )
         return cls(image_tokens, fvp_tokens, mask_features, tuple(encoded), coverage)
 
     def vision(self, rows: np.ndarray) -> Vision:
+        """Rows count from the first scene that is kept."""
         mask_features, *encoded = (part[rows].float() for part in (self.mask_features, *self.encoded))
         shapes = [(part.shape[2], part.shape[3]) for part in encoded]
         decoded = (mask_features, *mask_feature_pyramid(mask_features, shapes), *encoded)

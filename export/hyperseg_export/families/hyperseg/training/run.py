@@ -26,9 +26,10 @@ from hyperseg_export.families.hyperseg.training.trainer import (
     run_stage,
 )
 from hyperseg_export.families.hyperseg.training.vision_stage import (
+    clip_encoder_losses,
     decoding_losses,
-    encoder_losses,
     feature_losses,
+    image_encoder_losses,
     vision_losses,
 )
 from hyperseg_export.families.hyperseg.training.vocabulary import Vocabulary
@@ -57,7 +58,8 @@ class Training:
         self.save_every_s, self.report_every = 120.0, 50
         self._store: FeatureStore | None = None
         self._stages: dict[str, tuple[Stage, Losses]] = {
-            recipe.encoders.name: (recipe.encoders, self._encoder_losses),
+            recipe.image_encoder.name: (recipe.image_encoder, self._image_encoder_losses),
+            recipe.clip_encoder.name: (recipe.clip_encoder, self._clip_encoder_losses),
             recipe.vision.name: (recipe.vision, self._vision_losses),
             recipe.language.name: (recipe.language, self._language_losses),
             recipe.masks.name: (recipe.masks, self._masks_losses),
@@ -102,18 +104,28 @@ class Training:
         if (self.folder / STATE).exists():
             self.trainee.load(load_state(self.folder))
 
+    @property
+    def _unread(self) -> int:
+        """Scenes before those that language is learned from."""
+        return len(self.scenes) - self.recipe.language_scenes
+
     def _draw(self, stage: Stage, step: int) -> np.random.Generator:
         """Source of everything random in a step: it follows from seed, stage and step alone."""
         return np.random.default_rng((self.recipe.seed, *stage.name.encode(), step))
 
-    def _encoder_losses(self, step: int) -> Mapping[str, Tensor]:
-        generator = self._draw(self.recipe.encoders, step)
-        rows = generator.integers(len(self.scenes), size=self.recipe.encoders_batch)
-        return encoder_losses(self.network, self.trainee.auxiliaries, self.scenes, rows)
+    def _image_encoder_losses(self, step: int) -> Mapping[str, Tensor]:
+        generator = self._draw(self.recipe.image_encoder, step)
+        rows = generator.integers(self._unread, size=self.recipe.image_encoder_batch)
+        return image_encoder_losses(self.network, self.trainee.auxiliaries, self.scenes, rows)
+
+    def _clip_encoder_losses(self, step: int) -> Mapping[str, Tensor]:
+        generator = self._draw(self.recipe.clip_encoder, step)
+        rows = generator.integers(self._unread, size=self.recipe.clip_encoder_batch)
+        return clip_encoder_losses(self.network, self.trainee.auxiliaries, self.scenes, rows)
 
     def _vision_losses(self, step: int) -> Mapping[str, Tensor]:
         generator = self._draw(self.recipe.vision, step)
-        rows = generator.integers(len(self.scenes), size=self.recipe.vision_batch)
+        rows = generator.integers(self._unread, size=self.recipe.vision_batch)
         noise = torch.Generator(torch.get_default_device()).manual_seed(int(generator.integers(2**62)))
         return vision_losses(self.network, self.trainee.auxiliaries, self.scenes, rows, noise)
 
@@ -125,13 +137,13 @@ class Training:
 
     def _reading_losses(self, stage: Stage, step: int, decode: bool) -> Mapping[str, Tensor]:
         recipe, generator = self.recipe, self._draw(stage, step)
-        rows = generator.integers(recipe.language_scenes, size=recipe.language_batch)
+        kept = generator.integers(recipe.language_scenes, size=recipe.language_batch)
         assert self._store is not None
-        targets, store = Targets.of(self.scenes, rows), self._store
-        vision, coverage = store.vision(rows), store.coverage[rows].float() / 16
+        rows, store = self._unread + kept, self._store
+        targets, vision, coverage = Targets.of(self.scenes, rows), store.vision(kept), store.coverage[kept].float() / 16
         losses = self._expression_losses(vision, targets, rows, generator, decode, coverage)
         others = generator.integers(recipe.language_scenes, size=recipe.questions_batch)
-        return {**losses, **self._question_losses(store.vision(others), others, generator)}
+        return {**losses, **self._question_losses(store.vision(others), self._unread + others, generator)}
 
     def _together_losses(self, step: int) -> Mapping[str, Tensor]:
         recipe, generator = self.recipe, self._draw(self.recipe.together, step)

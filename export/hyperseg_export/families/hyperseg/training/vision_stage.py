@@ -1,4 +1,4 @@
-"""First stage: encoders, pixel decoder and mask decoder, with the oracle in place of the language model.
+"""What is seen: encoders, then pixel decoder and mask decoder, with the oracle in place of the language model.
 
 From every feature that language or masks will read, a linear head tells what thing lies there; the mask decoder learns
 to find things from codes of their attributes and places.
@@ -46,17 +46,22 @@ def vision_losses(
     }
 
 
-def encoder_losses(
+def image_encoder_losses(
     network: Network, auxiliaries: Auxiliaries, scenes: SceneArrays, rows: np.ndarray
 ) -> Mapping[str, Tensor]:
-    """The stage before: the two encoders alone."""
-    targets = Targets.of(scenes, rows)
-    images, images_clip = network_inputs(scenes.images[rows], network.dims.image_px, network.dims.clip_image_px)
+    """The mask branch's encoder alone."""
+    images, _ = network_inputs(scenes.images[rows], network.dims.image_px, network.dims.clip_image_px)
     _, res3, res4, _ = network.run("image_encoder", images)
-    (image_tokens,) = network.run("clip_encoder", images_clip)
-    return place_losses(
-        auxiliaries, {"res3": as_rows(res3), "res4": as_rows(res4), "image_tokens": image_tokens}, targets
-    )
+    return place_losses(auxiliaries, {"res3": as_rows(res3), "res4": as_rows(res4)}, Targets.of(scenes, rows))
+
+
+def clip_encoder_losses(
+    network: Network, auxiliaries: Auxiliaries, scenes: SceneArrays, rows: np.ndarray
+) -> Mapping[str, Tensor]:
+    """The language model's encoder and its projector alone."""
+    _, images = network_inputs(scenes.images[rows], network.dims.image_px, network.dims.clip_image_px)
+    (image_tokens,) = network.run("clip_encoder", images)
+    return place_losses(auxiliaries, {"image_tokens": image_tokens}, Targets.of(scenes, rows))
 
 
 def as_rows(x: Tensor) -> Tensor:

@@ -59,6 +59,7 @@ def start_from(training: Path, directory: Path) -> None:
     checkpoint = Checkpoint.open(directory)
     stored = {name: checkpoint.tensor(name) for name in checkpoint.shapes}
     tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in stored.items()}
-    before = {"stage": "masks", "step": 0, "steps": 0, "finished": ["encoders", "vision", "language"], "cpu_s": 0.0}
+    finished = ["image_encoder", "clip_encoder", "vision", "language"]
+    before = {"stage": "masks", "step": 0, "steps": 0, "finished": finished, "cpu_s": 0.0}
     training.mkdir(parents=True, exist_ok=True)
     torch.save({"tensors": tensors, "auxiliaries": load_file(directory / AUXILIARIES), **before}, training / STATE)

@@ -17,7 +17,8 @@ from hyperseg_export.families.hyperseg.layout import Sizes, tensor_layout
 from hyperseg_export.families.hyperseg.training.network import Network
 from hyperseg_export.families.hyperseg.training.reading import expression_prompts, read_together
 from hyperseg_export.families.hyperseg.training.recipe import (
-    ENCODERS_STAGE,
+    CLIP_ENCODER_STAGE,
+    IMAGE_ENCODER_STAGE,
     LANGUAGE_STAGE,
     MASKS_STAGE,
     TOGETHER_STAGE,
@@ -48,10 +49,12 @@ SMALL = Sizes(
 )  # fmt: skip
 RECIPE = Recipe(
     sizes=SMALL,
-    scenes=4,
+    scenes=8,
     language_scenes=4,
-    encoders=replace(ENCODERS_STAGE, steps=4, warmup=1, rate=5e-3),
-    encoders_batch=2,
+    image_encoder=replace(IMAGE_ENCODER_STAGE, steps=4, warmup=1, rate=5e-3),
+    image_encoder_batch=2,
+    clip_encoder=replace(CLIP_ENCODER_STAGE, steps=4, warmup=1, rate=5e-3),
+    clip_encoder_batch=2,
     vision=replace(VISION_STAGE, steps=6, warmup=1, rate=5e-3),
     vision_batch=2,
     language=replace(LANGUAGE_STAGE, steps=6, warmup=1, rate=5e-3),
@@ -89,7 +92,8 @@ def tensors(folder: Path) -> dict[str, Tensor]:
 def test_losses_fall(trained: tuple[Path, dict[str, list[Mapping[str, float]]]]) -> None:
     _, told = trained
     for stage, losses in (
-        ("encoders", ("res3",)),
+        ("image_encoder", ("res3",)),
+        ("clip_encoder", ("image_tokens",)),
         ("vision", ("mask_features", "masks")),
         ("language", ("query_code", "answers")),
     ):
@@ -101,8 +105,8 @@ def test_all_stages_are_behind_and_the_log_has_a_line_a_step(
     trained: tuple[Path, dict[str, list[Mapping[str, float]]]],
 ) -> None:
     folder, _ = trained
-    assert finished_stages(folder) == ["encoders", "vision", "language", "masks", "together"]
-    assert len((folder / LOG).read_text().splitlines()) == 22
+    assert finished_stages(folder) == ["image_encoder", "clip_encoder", "vision", "language", "masks", "together"]
+    assert len((folder / LOG).read_text().splitlines()) == 26
 
 
 @pytest.mark.parametrize("stage", ["vision", "language"])
@@ -137,7 +141,8 @@ def test_the_language_stage_leaves_what_it_sees_alone(
     trained: tuple[Path, dict[str, list[Mapping[str, float]]]], tmp_path: Path
 ) -> None:
     training = Training(tmp_path, RECIPE, lambda stage, step, steps, means: None)
-    training.run_stage("encoders")
+    training.run_stage("image_encoder")
+    training.run_stage("clip_encoder")
     training.run_stage("vision")
     before = {name: tensor.detach().clone() for name, tensor in training.trainee.tensors.items()}
     training.run_stage("language")
@@ -211,7 +216,7 @@ def test_a_written_checkpoint_can_be_trained_on(
     folder, _ = trained
     write_trained(folder, tmp_path / "checkpoint", trained=SMALL)
     start_from(tmp_path / "more", tmp_path / "checkpoint")
-    assert finished_stages(tmp_path / "more") == ["encoders", "vision", "language", "masks"]
+    assert finished_stages(tmp_path / "more") == ["image_encoder", "clip_encoder", "vision", "language", "masks"]
     assert list(train(tmp_path / "more")) == ["together"]
     before, after = tensors(folder), tensors(tmp_path / "more")
     changed = [name for name in before if not torch.allclose(before[name], after[name], atol=1e-2)]

@@ -1,0 +1,71 @@
+"""The device ledger: what our code asks of a GPU for one image, expression, frame or token, counted by the double.
+
+Counted is the second call of its kind with as many tokens as the first, as a server meets it: contexts have their
+shapes, memory is pooled, what is recorded is recorded. What happens inside an engine is not seen.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from hyperseg_runtime.images.reading import load_image
+from hyperseg_runtime.session.pipeline import Pipeline
+
+Count = Callable[[Callable[[], object]], dict[str, int]]
+FIRST, SECOND = "a x", "a z"
+
+
+@pytest.fixture
+def engines(gpu: ModuleType, engine_bundle: Path) -> Iterator[Pipeline]:
+    with Pipeline.load(engine_bundle, "tensorrt", cache_bytes=0) as opened:
+        yield opened
+
+
+@pytest.fixture
+def count(gpu: ModuleType) -> Count:
+    def counted(work: Callable[[], object]) -> dict[str, int]:
+        gpu.GPU.ledger = gpu.Ledger()
+        work()
+        return {name: number for name, number in asdict(gpu.GPU.ledger).items() if number}
+
+    return counted
+
+
+def images(coffee: Path, number: int) -> list[np.ndarray]:
+    """Different pixels of one size."""
+    image = load_image(coffee)
+    return [np.roll(image, 7 * shift, axis=1) for shift in range(number)]
+
+
+def test_a_new_image_with_its_expression(engines: Pipeline, count: Count, coffee: Path) -> None:
+    *seen, new = images(coffee, 4)
+    for image in seen:
+        engines(image, FIRST)
+    print(count(lambda: engines(new, SECOND)))
+
+
+def test_the_next_expression(engines: Pipeline, count: Count, coffee: Path) -> None:
+    with engines.open(coffee) as session:
+        for text in (FIRST, SECOND) * 2:
+            session.segment(text)
+        print(count(lambda: session.segment(FIRST)))
+
+
+def test_a_frame_of_a_video(engines: Pipeline, count: Count, coffee: Path) -> None:
+    *seen, new = images(coffee, 4)
+    video = engines.open_video()
+    for frame in seen:
+        video.push(frame, [FIRST])
+    print(count(lambda: video.push(new, [SECOND])))
+
+
+def test_a_token_of_an_answer(engines: Pipeline, count: Count, coffee: Path) -> None:
+    with engines.open(coffee) as session:
+        answer = session.ask("What is on the table?", max_tokens=8)
+        for _ in range(5):
+            next(answer)
+        print(count(lambda: next(answer)))
