@@ -1,7 +1,7 @@
 """Whatever stands in a file that people hand over: an answer, or one of our errors, and nothing else.
 
-Images: `tests/runtime/images/test_reading_errors.py`; requests: `tests/serving/service/test_any_request.py`. `make fuzz`
-runs them all for longer.
+Images: `tests/runtime/images/test_reading_errors.py`; requests: `tests/serving/service/test_any_request.py`.
+`make fuzz` runs them all for longer.
 """
 
 import json
