@@ -6,7 +6,7 @@ from typing import Any
 
 from double_names import MAJOR, Listed
 
-TYPES = {1: "Float", 10: "Half", 16: "BFloat16", 7: "Int64", 9: "Bool", 6: "Int32"}
+TYPES = {1: "Float", 2: "UInt8", 10: "Half", 16: "BFloat16", 7: "Int64", 9: "Bool", 6: "Int32"}
 """ONNX type -> what the inspector calls it."""
 FORMATS = {1: "FP32", 10: "FP16", 16: "BFloat16", 7: "Int64", 9: "Boolean", 6: "INT32"}
 """ONNX type -> what descriptions of formats call it."""

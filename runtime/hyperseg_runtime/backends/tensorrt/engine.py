@@ -12,7 +12,14 @@ from hyperseg_runtime.backends.tensorrt.logger import make_logger, reason
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.errors import BundleError, EnvironmentMissingError, InputError, ResourceError
 
-TYPE_NAMES = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16", "int64": "INT64", "bool": "BOOL"}
+TYPE_NAMES = {
+    "float32": "FLOAT",
+    "float16": "HALF",
+    "bfloat16": "BF16",
+    "int64": "INT64",
+    "uint8": "UINT8",
+    "bool": "BOOL",
+}
 OUT_OF_MEMORY = ("out of memory", "outofmemory", "cudaerrormemoryallocation", "std::bad_alloc")
 
 

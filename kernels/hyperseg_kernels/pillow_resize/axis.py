@@ -1,0 +1,74 @@
+"""One axis of Pillow's resizing as a table: which source pixels make a pixel, and their weights in fixed point.
+
+Pillow resizes 8-bit images along rows and then along columns. Each pass is a weighted sum with whole numbers in units
+of 2^-22, rounded to a byte; shrinking widens the filter, which is what keeps out aliases (python-pillow/Pillow 12.0,
+src/libImaging/Resample.c: `precompute_coeffs`, `normalize_coeffs_8bpc`). Weights are doubles until they are rounded.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+WEIGHT_BITS = 22
+"""Resample.c: PRECISION_BITS = 32 - 8 - 2."""
+CUBIC = -0.5
+"""Resample.c: `a` of `bicubic_filter`."""
+
+
+class Filter(StrEnum):
+    BILINEAR = "bilinear"
+    BICUBIC = "bicubic"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Pixel p is weight[k, p] * source pixel index[k, p] summed over the taps k, in units of 2^-22."""
+
+    index: np.ndarray  # (taps, size) int32
+    weight: np.ndarray  # (taps, size) int32; 0 where a pixel has fewer taps
+
+    @property
+    def size(self) -> int:
+        return int(self.index.shape[1])
+
+
+def axis(source_px: int, target_px: int, method: Filter) -> Axis:
+    """From `source_px` pixels to `target_px`. Raises ValueError for sizes below 1."""
+    if min(source_px, target_px) < 1:
+        raise ValueError(f"sizes must be at least 1 px: source {source_px}, target {target_px}")
+    kernel, radius = _KERNELS[method]
+    scale = source_px / target_px
+    widened = max(scale, 1.0)
+    support = radius * widened
+    centre = (np.arange(target_px) + 0.5) * scale
+    first = np.maximum((centre - support + 0.5).astype(np.int64), 0)
+    end = np.minimum((centre + support + 0.5).astype(np.int64), source_px)
+    places = first + np.arange(int((end - first).max()))[:, None]
+    share = kernel((places - centre + 0.5) * (1.0 / widened))
+    share[places >= end] = 0.0
+    total = np.add.accumulate(share)[-1]  # one after the other, as a loop adds them up
+    share = np.divide(share, total, out=share, where=total != 0)
+    scaled = share * (1 << WEIGHT_BITS)
+    weight = np.where(scaled < 0, scaled - 0.5, scaled + 0.5).astype(np.int32)  # towards zero, as a cast in C
+    return Axis(np.minimum(places, end - 1).astype(np.int32), weight)
+
+
+def _triangle(x: np.ndarray) -> np.ndarray:
+    far: np.ndarray = np.abs(x)
+    return np.where(far < 1, 1 - far, 0.0)
+
+
+def _cubic(x: np.ndarray) -> np.ndarray:
+    far: np.ndarray = np.abs(x)
+    near = ((CUBIC + 2.0) * far - (CUBIC + 3.0)) * far * far + 1
+    tail = (((far - 5) * far + 8) * far - 4) * CUBIC
+    return np.where(far < 1, near, np.where(far < 2, tail, 0.0))
+
+
+_KERNELS: dict[Filter, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
+    Filter.BILINEAR: (_triangle, 1.0),
+    Filter.BICUBIC: (_cubic, 2.0),
+}
+"""Filter and how far it reaches."""

@@ -1,0 +1,37 @@
+"""CUDA source of the resize: a thread for every number of the result. The arithmetic stands in csrc/resize.h."""
+
+from pathlib import Path
+
+from hyperseg_kernels.cuda.source import THREADS_PER_BLOCK, ValueType, header_texts
+
+SOURCES = Path(__file__).parent / "csrc"
+
+
+def headers() -> dict[str, str]:
+    """Name -> text of every file that the kernels include."""
+    return header_texts(SOURCES, "resize.h")
+
+
+def name(value_type: ValueType) -> str:
+    return f"pillow_resize_{value_type}"
+
+
+def program(*value_types: ValueType) -> str:
+    """A translation unit with one kernel per type. Arguments: pixels, row_index, row_weight, column_index,
+    column_weight, int32 numbers of the result, height, width, channels, row_taps, rows, column_taps, columns,
+    then resized; layouts as in `reference`."""
+    kernels = (_KERNEL.format(name=name(one), value=one.cpp, threads=THREADS_PER_BLOCK) for one in value_types)
+    return '#include "resize.h"\nusing namespace hyperseg;\n' + "".join(kernels)
+
+
+_KERNEL = """
+extern "C" __global__ void __launch_bounds__({threads}) {name}(
+    const {value}* __restrict__ pixels, const int* __restrict__ row_index, const int* __restrict__ row_weight,
+    const int* __restrict__ column_index, const int* __restrict__ column_weight, int numbers, int height, int width,
+    int channels, int row_taps, int rows, int column_taps, int columns, {value}* resized) {{
+  const Resize<{value}> all = {{pixels, height, width, channels, {{row_index, row_weight, row_taps, rows}},
+                               {{column_index, column_weight, column_taps, columns}}, resized}};
+  const long long place = static_cast<long long>(blockIdx.x) * {threads} + threadIdx.x;
+  if (place < numbers) resize_one(all, place);
+}}
+"""
