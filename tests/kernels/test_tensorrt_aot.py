@@ -114,6 +114,21 @@ def test_masks(probed: Any, value_type: str) -> None:
     assert (wide["block"][0], wide["shared_bytes"]) == (3 * 32, 3 * 16000)
 
 
+@pytest.mark.parametrize("value_type", ["float32", "float16", "bfloat16"])
+def test_resized_images(probed: Any, value_type: str) -> None:
+    numbers = 2 * 512 * 384 * 3
+    assert probed["resized"][value_type] == {
+        "outputs": [[{"float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16"}[value_type], 2, 512, 384, 3]],
+        "kernel": f"pillow_resize_{value_type}",
+        "is_machine_code": True,
+        "grid": [numbers // 256, 1, 1],
+        "block": [256, 1, 1],
+        "shared_bytes": 0,
+        "numbers": [numbers, 1000, 600, 3, 1, 1000, 5, 384, 5, 512],
+        "number_types": ["SymInt32"],
+    }
+
+
 def test_sizes_that_a_kernel_needs_must_not_be_dynamic(probed: Any) -> None:
     given, projected, masks = (made["error"] for made in probed["dynamic"])
     assert "the number of points must not be dynamic" in given

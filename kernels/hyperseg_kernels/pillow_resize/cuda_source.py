@@ -17,20 +17,22 @@ def name(value_type: ValueType) -> str:
 
 
 def program(*value_types: ValueType) -> str:
-    """A translation unit with one kernel per type. Arguments: pixels, row_index, row_weight, column_index,
-    column_weight, int32 numbers of the result, height, width, channels, row_taps, rows, column_taps, columns,
-    then resized; layouts as in `reference`."""
+    """A translation unit with one kernel per type. Arguments: pixels, index and weight of the first rows, the columns
+    and the last rows, int32 numbers of the result, height, width, channels, taps and size of each table, then resized;
+    layouts as in `reference`."""
     kernels = (_KERNEL.format(name=name(one), value=one.cpp, threads=THREADS_PER_BLOCK) for one in value_types)
     return '#include "resize.h"\nusing namespace hyperseg;\n' + "".join(kernels)
 
 
 _KERNEL = """
 extern "C" __global__ void __launch_bounds__({threads}) {name}(
-    const {value}* __restrict__ pixels, const int* __restrict__ row_index, const int* __restrict__ row_weight,
-    const int* __restrict__ column_index, const int* __restrict__ column_weight, int numbers, int height, int width,
-    int channels, int row_taps, int rows, int column_taps, int columns, {value}* resized) {{
-  const Resize<{value}> all = {{pixels, height, width, channels, {{row_index, row_weight, row_taps, rows}},
-                               {{column_index, column_weight, column_taps, columns}}, resized}};
+    const {value}* __restrict__ pixels, const int* __restrict__ first_index, const int* __restrict__ first_weight,
+    const int* __restrict__ column_index, const int* __restrict__ column_weight, const int* __restrict__ last_index,
+    const int* __restrict__ last_weight, int numbers, int height, int width, int channels, int first_taps, int first,
+    int column_taps, int columns, int last_taps, int last, {value}* resized) {{
+  const Resize<{value}> all = {{pixels, height, width, channels, {{first_index, first_weight, first_taps, first}},
+                               {{column_index, column_weight, column_taps, columns}},
+                               {{last_index, last_weight, last_taps, last}}, resized}};
   const long long place = static_cast<long long>(blockIdx.x) * {threads} + threadIdx.x;
   if (place < numbers) resize_one(all, place);
 }}

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 def register_schema() -> None:
     tables = {
         f"{axis}_{what}": ("tensor(int32)", f"({axis}_taps, {size})")
-        for axis, size in (("row", "H"), ("column", "W"))
+        for axis, size in (("first_row", "h or H"), ("column", "W"), ("last_row", "H"))
         for what in ("index", "weight")
     }
     onnx_schema.register(
         PILLOW_RESIZE,
-        "Pillow's resizing of 8-bit images: columns, then rows, each a sum in fixed point that is rounded to a byte.",
+        "Pillow's resizing of 8-bit images: rows, columns, rows, each a sum in fixed point that is rounded to a byte.",
         inputs={"pixels": ("T", "(B, h, w, C)"), **tables},
         outputs={"resized": ("T", "(B, H, W, C)")},
     )
@@ -33,8 +33,9 @@ def function_body(opset: int) -> "FunctionProto":
     text = _BODY.format(
         operator=PILLOW_RESIZE,
         opset=opset,
-        columns=_PASS.format(source="whole", axis="column", dimension=2, result="wide"),
-        rows=_PASS.format(source="wide", axis="row", dimension=1, result="tall"),
+        first=_PASS.format(source="whole", axis="first_row", dimension=1, after="row", result="begun"),
+        columns=_PASS.format(source="begun", axis="column", dimension=2, after="column", result="wide"),
+        last=_PASS.format(source="wide", axis="last_row", dimension=1, after="row", result="tall"),
         half=1 << (WEIGHT_BITS - 1),
         one=1 << WEIGHT_BITS,
     )
@@ -43,19 +44,21 @@ def function_body(opset: int) -> "FunctionProto":
 
 # A negative sum becomes 0 before it is divided: whole numbers are divided towards zero.
 _BODY = """<domain: "{operator.domain}", opset_import: ["" : {opset}]>
-{operator.name} (pixels, row_index, row_weight, column_index, column_weight) => (resized) {{
+{operator.name} (
+  pixels, first_row_index, first_row_weight, column_index, column_weight, last_row_index, last_row_weight)
+  => (resized) {{
   half = Constant <value = int32 {{{half}}}> ()
   one = Constant <value = int32 {{{one}}}> ()
   least = Constant <value = int32 {{0}}> ()
   most = Constant <value = int32 {{255}}> ()
   after_column = Constant <value_ints = [2]> ()
   after_row = Constant <value_ints = [2, 3]> ()
-  whole = Cast <to = 6> (pixels){columns}{rows}
+  whole = Cast <to = 6> (pixels){first}{columns}{last}
   resized = CastLike (tall, pixels)
 }}"""
 _PASS = """
   {axis}_taps = Gather <axis = {dimension}> ({source}, {axis}_index)
-  {axis}_weights = Unsqueeze ({axis}_weight, after_{axis})
+  {axis}_weights = Unsqueeze ({axis}_weight, after_{after})
   {axis}_parts = Mul ({axis}_taps, {axis}_weights)
   {axis}_dimension = Constant <value_ints = [{dimension}]> ()
   {axis}_sum = ReduceSum <keepdims = 0> ({axis}_parts, {axis}_dimension)

@@ -2,18 +2,16 @@
 
 import numpy as np
 
-from hyperseg_kernels.pillow_resize.axis import WEIGHT_BITS, Axis
+from hyperseg_kernels.pillow_resize.axis import WEIGHT_BITS, Axis, Tables
 
 
-def resize(pixels: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
-    """pixels (B, h, w, C), whole numbers 0 to 255 of any type -> (B, H, W, C) of the same type.
-
-    rows     H positions over h source pixels, columns W over w; see `axis.axis`
-
-    Columns first, then rows, each rounded to a byte: Pillow's order.
+def resize(pixels: np.ndarray, tables: Tables) -> np.ndarray:
+    """pixels (B, h, w, C), whole numbers 0 to 255 of any type -> (B, H, W, C) of the same type. Every pass is rounded
+    to bytes.
     """
-    wide = _along(pixels.astype(np.int64), columns, 2)
-    return _along(wide, rows, 1).astype(pixels.dtype)
+    begun = _along(pixels.astype(np.int64), tables.first_rows, 1)
+    wide = _along(begun, tables.columns, 2)
+    return _along(wide, tables.last_rows, 1).astype(pixels.dtype)
 
 
 def _along(pixels: np.ndarray, table: Axis, dimension: int) -> np.ndarray:

@@ -6,32 +6,11 @@
 
 namespace hyperseg {
 
-// One line of the result's width out of one of the source, and one line of the result out of those.
-template <class T>
-HYPERSEG_INLINE void widen(const Resize<T>& all, int64_t line, unsigned char* wide) {
-  const T* source = all.pixels + line * all.width * all.channels;
-  unsigned char* target = wide + line * all.columns.size * all.channels;
-  for (int column = 0; column < all.columns.size; ++column)
-    for (int channel = 0; channel < all.channels; ++channel)
-      target[column * all.channels + channel] = static_cast<unsigned char>(
-          weighted(all.columns, column, [&](int x) { return static_cast<int>(to_float(source[x * all.channels + channel])); }));
-}
-
-template <class T>
-HYPERSEG_INLINE void heighten(const Resize<T>& all, int64_t line, const unsigned char* wide) {
-  const int numbers = all.columns.size * all.channels, row = static_cast<int>(line % all.rows.size);
-  const unsigned char* source = wide + line / all.rows.size * all.height * numbers;
-  for (int number = 0; number < numbers; ++number) {
-    const int byte = weighted(all.rows, row, [&](int y) { return static_cast<int>(source[int64_t{y} * numbers + number]); });
-    from_float(static_cast<float>(byte), all.resized[line * numbers + number]);
-  }
-}
-
 template <class T>
 struct ResizeKernel {
   static constexpr const char* kName = "PillowResize";
   static constexpr ort::ElementType kInt32 = ort::ElementType::kInt32;
-  static constexpr std::array kInputs = {ort::kElementType<T>, kInt32, kInt32, kInt32, kInt32};
+  static constexpr std::array kInputs = {ort::kElementType<T>, kInt32, kInt32, kInt32, kInt32, kInt32, kInt32};
   static constexpr std::array kOutputs = {ort::kElementType<T>};
   ort::Api api;
 
@@ -41,24 +20,22 @@ struct ResizeKernel {
   }
 
   ort::Status* compute(ort::KernelContext* context) const {
-    std::array<ort::Tensor, 5> inputs;
+    std::array<ort::Tensor, 7> inputs;
     if (ort::Status* status = ort::read_inputs(api, context, &inputs)) return status;
-    const auto& [pixels, row_index, row_weight, column_index, column_weight] = inputs;
-    if (pixels.shape.size() != 4 || !is_axis(row_index, row_weight, pixels.shape[1]) ||
-        !is_axis(column_index, column_weight, pixels.shape[2]))
+    const ort::Tensor& pixels = inputs[0];
+    if (pixels.shape.size() != 4 || !is_axis(inputs[1], inputs[2], pixels.shape[1]) ||
+        !is_axis(inputs[3], inputs[4], pixels.shape[2]) || !is_axis(inputs[5], inputs[6], inputs[1].shape[1]))
       return api.error(ort::ErrorCode::kInvalidArgument,
-                       "expected pixels (B, h, w, C), row tables (taps, H) over h and column tables (taps, W) over w");
-    const int64_t images = pixels.shape[0];
+                       "expected pixels (B, h, w, C) and tables (taps, size) whose sources are there");
     Resize<T> all = {pixels.as<T>(), static_cast<int>(pixels.shape[1]), static_cast<int>(pixels.shape[2]),
-                     static_cast<int>(pixels.shape[3]), taps_of(row_index, row_weight),
-                     taps_of(column_index, column_weight), nullptr};
-    const ort::Shape shape = {images, all.rows.size, all.columns.size, all.channels};
+                     static_cast<int>(pixels.shape[3]), taps_of(inputs[1], inputs[2]),
+                     taps_of(inputs[3], inputs[4]), taps_of(inputs[5], inputs[6]), nullptr};
+    const ort::Shape shape = {pixels.shape[0], all.last_rows.size, all.columns.size, all.channels};
     if (ort::Status* status = ort::make_output(api, context, 0, shape, &all.resized)) return status;
-    std::vector<unsigned char> wide(images * all.height * all.columns.size * all.channels);
-    const auto widen_line = [&](int64_t line) { widen(all, line, wide.data()); };
-    const auto heighten_line = [&](int64_t line) { heighten(all, line, wide.data()); };
-    if (ort::Status* status = ort::parallel_for(api, context, images * all.height, widen_line)) return status;
-    return ort::parallel_for(api, context, images * all.rows.size, heighten_line);
+    const int64_t line = int64_t{all.columns.size} * all.channels;
+    return ort::parallel_for(api, context, shape[0] * shape[1], [&](int64_t row) {
+      for (int64_t place = row * line; place < (row + 1) * line; ++place) resize_one(all, place);
+    });
   }
 
  private:

@@ -15,12 +15,12 @@ struct Taps {
   int taps, size;
 };
 
-// pixels (B, height, width, channels), whole numbers 0 to 255; resized (B, rows.size, columns.size, channels).
+// pixels (B, height, width, channels), whole numbers 0 to 255; resized (B, last_rows.size, columns.size, channels).
 template <class T>
 struct Resize {
   const T* pixels;
   int height, width, channels;
-  Taps rows, columns;
+  Taps first_rows, columns, last_rows;
   T* resized;
 };
 
@@ -36,19 +36,21 @@ HYPERSEG_INLINE int weighted(const Taps& axis, int position, const Source& sourc
   return byte < 0 ? 0 : byte > 255 ? 255 : byte;
 }
 
-// One number of the result. Sources of a column are made anew for every row that takes them: a GPU has them in its cache.
+// One number of the result. What a pass takes from the one before is made anew for everyone who takes it: a GPU has
+// the sources in its cache, and one of the passes over rows has a single tap.
 template <class T>
 HYPERSEG_INLINE void resize_one(const Resize<T>& all, long long place) {
   const int channel = static_cast<int>(place % all.channels);
   const long long pixel = place / all.channels;
   const int column = static_cast<int>(pixel % all.columns.size);
-  const int row = static_cast<int>(pixel / all.columns.size % all.rows.size);
-  const long long image = pixel / all.columns.size / all.rows.size;
+  const int row = static_cast<int>(pixel / all.columns.size % all.last_rows.size);
+  const long long image = pixel / all.columns.size / all.last_rows.size;
   const T* source = all.pixels + image * all.height * all.width * all.channels + channel;
-  const int byte = weighted(all.rows, row, [&](int y) {
-    const T* line = source + static_cast<long long>(y) * all.width * all.channels;
+  const int byte = weighted(all.last_rows, row, [&](int between) {
     return weighted(all.columns, column, [&](int x) {
-      return static_cast<int>(to_float(line[static_cast<long long>(x) * all.channels]));
+      return weighted(all.first_rows, between, [&](int y) {
+        return static_cast<int>(to_float(source[(static_cast<long long>(y) * all.width + x) * all.channels]));
+      });
     });
   });
   from_float(static_cast<float>(byte), all.resized[place]);
