@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 from hyperseg_kernels import native
-from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, MASK_READOUT, PLUGIN_ATTRIBUTES, PROJECTED_ATTENTION
+from hyperseg_kernels.catalog import (
+    DEFORMABLE_ATTENTION,
+    MASK_READOUT,
+    PILLOW_RESIZE,
+    PLUGIN_ATTRIBUTES,
+    PROJECTED_ATTENTION,
+)
 
 PROBE = Path(__file__).parent / "aot_probe.py"
 STUBS = {  # what the bindings ask of each library
@@ -54,7 +60,8 @@ def probed(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_are_registered_under_what_the_nodes_say(probed: Any) -> None:
     namespace, version = PLUGIN_ATTRIBUTES["plugin_namespace"], PLUGIN_ATTRIBUTES["plugin_version"]
-    fields = {DEFORMABLE_ATTENTION: ["level_shapes"], PROJECTED_ATTENTION: ["level_shapes"], MASK_READOUT: []}
+    fields = {DEFORMABLE_ATTENTION: ["level_shapes"], PROJECTED_ATTENTION: ["level_shapes"]}
+    fields |= {MASK_READOUT: [], PILLOW_RESIZE: []}
     assert probed["registered"] == [[namespace, one.name, version, names] for one, names in fields.items()]
 
 
@@ -64,6 +71,7 @@ def test_values_of_three_types_the_rest_fixed(probed: Any) -> None:
         "given": sorted(f"{value},FLOAT,FLOAT,{value}" for value in values),
         "projected": sorted(f"{value},FLOAT,{value},{value},{value}" for value in values),
         "masks": sorted(f"{value},INT32,INT32,FLOAT,INT32,FLOAT,FLOAT,INT32,BOOL" for value in values),
+        "resized": sorted(f"{value},INT32,INT32,INT32,INT32,INT32,INT32,{value}" for value in values),
     }
 
 
