@@ -10,7 +10,7 @@ TYPES = ", ".join(["FP32|FP16|BF16", *["|".join(["INT32"] * 3)] * 6, "FP32|FP16|
 outputs of a network only."""
 
 
-def register() -> None:
+def register(architecture: str) -> None:
     import tensorrt.plugin as trtp
 
     identifier = str(PILLOW_RESIZE)
@@ -61,5 +61,5 @@ def register() -> None:
         launch = trtp.KernelLaunchParams(grid_x=trtp.cdiv(count, THREADS_PER_BLOCK), block_x=THREADS_PER_BLOCK)
         sizes = count, height, width, channels, *(size for table in tables for size in table)
         numbers = trtp.SymIntExprs.from_tuple([trtp.SymInt32(size) for size in sizes])
-        code = aot_kernel.machine_code(cuda_source.program(value_type), cuda_source.headers())
+        code = aot_kernel.machine_code(cuda_source.program(value_type), cuda_source.headers(), architecture)
         return cuda_source.name(value_type), code, launch, numbers

@@ -31,7 +31,6 @@ def run(
     native: options.NativeOption = False,
     backend: options.BackendOption = "onnxruntime",
     accept_unmeasured: options.UnmeasuredOption = False,
-    plugin: options.PluginOption = None,
     engines: options.EnginesOption = None,
     weights_gb: options.WeightsOption = None,
     report: Annotated[bool, typer.Option("--report", help="Also write an HTML page of each result.")] = False,
@@ -53,7 +52,7 @@ def run(
     names = [{kind: result_name(image.name, kind, number) for kind in kinds} for number in numbers]
     with output_folder(out):
         folder.require_free((name for of_text in names for name in of_text.values()), source)
-        chosen = options.backend_options(threads, native, accept_unmeasured, plugin, engines, weights_gb)
+        chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb)
         with (
             options.opened_pipeline(bundle, backend, timed_stages=trace is None, **chosen) as pipeline,
             traced(trace),
