@@ -11,7 +11,9 @@ from pathlib import Path
 from hyperseg_kernels import native
 
 PACKAGE = Path(__file__).parent
-SOURCES = tuple(PACKAGE / folder for folder in ("csrc", "deformable_attention/csrc", "mask_readout/csrc"))
+SOURCES = tuple(
+    PACKAGE / folder for folder in ("csrc", "deformable_attention/csrc", "mask_readout/csrc", "pillow_resize/csrc")
+)
 
 logger = logging.getLogger(__name__)
 

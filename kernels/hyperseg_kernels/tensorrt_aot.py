@@ -7,6 +7,7 @@ kernels/README.md compares it with the C++ plugins.
 
 from hyperseg_kernels.deformable_attention import tensorrt_aot as attention
 from hyperseg_kernels.mask_readout import tensorrt_aot as readout
+from hyperseg_kernels.pillow_resize import tensorrt_aot as resize
 
 
 def register(architecture: str) -> None:
@@ -15,3 +16,4 @@ def register(architecture: str) -> None:
     attention.register_given(architecture)
     attention.register_projected(architecture)
     readout.register(architecture)
+    resize.register(architecture)

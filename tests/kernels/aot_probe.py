@@ -57,6 +57,7 @@ trt.plugin = trtp
 from hyperseg_kernels import tensorrt_aot  # noqa: E402
 from hyperseg_kernels.deformable_attention import tensorrt_aot as attention  # noqa: E402
 from hyperseg_kernels.mask_readout import tensorrt_aot as readout  # noqa: E402
+from hyperseg_kernels.pillow_resize import tensorrt_aot as resize  # noqa: E402
 
 LEVEL_SHAPES = np.array([4, 5, 8, 9], np.int32)  # 92 rows
 TYPES = {"float32": trt.DataType.FLOAT, "float16": trt.DataType.HALF, "bfloat16": trt.DataType.BF16}
@@ -94,6 +95,12 @@ def projected(value: Any, *references: int | None) -> dict[str, Any]:
 def masks(value: Any, width: int | None = 256) -> dict[str, Any]:
     tables = [tensor(kind, 4, size) for size in (480, 640) for kind in (INT32, FLOAT)]
     return probe("MaskReadout", [tensor(value, 2, 100, 200, width), tensor(INT32, 2, 3), *tables], [])
+
+
+def resized(value: Any) -> dict[str, Any]:
+    """Two images of 1000 x 600 to 512 x 384: columns, then rows."""
+    tables = [tensor(INT32, taps, size) for taps, size in ((1, 1000), (5, 384), (5, 512)) for _ in range(2)]
+    return probe("PillowResize", [tensor(value, 2, 1000, 600, 3), *tables], [])
 
 
 def probe(name: str, inputs: list[Any], attributes: list[Any]) -> dict[str, Any]:
@@ -134,12 +141,14 @@ print(
                 "given": combinations(attention.GIVEN_TYPES),
                 "projected": combinations(attention.PROJECTED_TYPES),
                 "masks": combinations(readout.TYPES),
+                "resized": combinations(resize.TYPES),
             },
             "given": {name: given(kind) for name, kind in TYPES.items()},
             "projected": {name: projected(kind, 1, 70, 1, 2) for name, kind in TYPES.items()},
             "boxes of every image": projected(FLOAT, 2, 70, 2, 4),
             "points of a dynamic batch": projected(FLOAT, None, 70, 2, 2),
             "masks": {name: masks(kind) for name, kind in TYPES.items()},
+            "resized": {name: resized(kind) for name, kind in TYPES.items()},
             "wide masks": masks(FLOAT, 4000),
             "dynamic": [given(FLOAT, points=None), projected(FLOAT, 1, 70, None, 2), masks(FLOAT, width=None)],
         }

@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 from hyperseg_kernels import native
-from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, MASK_READOUT, PLUGIN_ATTRIBUTES, PROJECTED_ATTENTION
+from hyperseg_kernels.catalog import (
+    DEFORMABLE_ATTENTION,
+    MASK_READOUT,
+    PILLOW_RESIZE,
+    PLUGIN_ATTRIBUTES,
+    PROJECTED_ATTENTION,
+)
 
 PROBE = Path(__file__).parent / "aot_probe.py"
 STUBS = {  # what the bindings ask of each library
@@ -54,7 +60,8 @@ def probed(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_are_registered_under_what_the_nodes_say(probed: Any) -> None:
     namespace, version = PLUGIN_ATTRIBUTES["plugin_namespace"], PLUGIN_ATTRIBUTES["plugin_version"]
-    fields = {DEFORMABLE_ATTENTION: ["level_shapes"], PROJECTED_ATTENTION: ["level_shapes"], MASK_READOUT: []}
+    fields = {DEFORMABLE_ATTENTION: ["level_shapes"], PROJECTED_ATTENTION: ["level_shapes"]}
+    fields |= {MASK_READOUT: [], PILLOW_RESIZE: []}
     assert probed["registered"] == [[namespace, one.name, version, names] for one, names in fields.items()]
 
 
@@ -64,6 +71,7 @@ def test_values_of_three_types_the_rest_fixed(probed: Any) -> None:
         "given": sorted(f"{value},FLOAT,FLOAT,{value}" for value in values),
         "projected": sorted(f"{value},FLOAT,{value},{value},{value}" for value in values),
         "masks": sorted(f"{value},INT32,INT32,FLOAT,INT32,FLOAT,FLOAT,INT32,BOOL" for value in values),
+        "resized": sorted(f"{value},INT32,INT32,INT32,INT32,INT32,INT32,{value}" for value in values),
     }
 
 
@@ -112,6 +120,21 @@ def test_masks(probed: Any, value_type: str) -> None:
     }
     wide = probed["wide masks"]
     assert (wide["block"][0], wide["shared_bytes"]) == (3 * 32, 3 * 16000)
+
+
+@pytest.mark.parametrize("value_type", ["float32", "float16", "bfloat16"])
+def test_resized_images(probed: Any, value_type: str) -> None:
+    numbers = 2 * 512 * 384 * 3
+    assert probed["resized"][value_type] == {
+        "outputs": [[{"float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16"}[value_type], 2, 512, 384, 3]],
+        "kernel": f"pillow_resize_{value_type}",
+        "is_machine_code": True,
+        "grid": [numbers // 256, 1, 1],
+        "block": [256, 1, 1],
+        "shared_bytes": 0,
+        "numbers": [numbers, 1000, 600, 3, 1, 1000, 5, 384, 5, 512],
+        "number_types": ["SymInt32"],
+    }
 
 
 def test_sizes_that_a_kernel_needs_must_not_be_dynamic(probed: Any) -> None:

@@ -21,6 +21,7 @@ DTYPES = {
     onnx.TensorProto.FLOAT: DType.FLOAT32,
     onnx.TensorProto.FLOAT16: DType.FLOAT16,
     onnx.TensorProto.INT64: DType.INT64,
+    onnx.TensorProto.UINT8: DType.UINT8,
     onnx.TensorProto.BOOL: DType.BOOL,
 }
 Change = Callable[[onnx.ModelProto], None]

@@ -223,7 +223,7 @@ def test_another_contract_is_refused(bundle_copy: Path) -> None:
 
 def test_a_graph_less_is_refused(bundle_copy: Path) -> None:
     edit(bundle_copy, lambda content: content["graphs"].pop())
-    refused(bundle_copy, "graph mask_decoder of the bundle has another contract")
+    refused(bundle_copy, "graph mask_readout of the bundle has another contract")
 
 
 @pytest.mark.parametrize("name", ["tokens", "mask_queries", "latents"])

@@ -116,9 +116,8 @@ def finished(stages: HypersegStages, started: Sequence[Begun]) -> list[Instances
 def best_masks(outputs: MaskOutputs, geometry: ImageGeometry, asked: Asked) -> Instances:
     """As the host reads them. Raises NumericsError."""
     with span("best_mask"):
-        hidden, mask_logits, score_logits = (
-            buffer.to_host()[0] for buffer in (asked.states.hidden_states, outputs.mask_logits, outputs.score_logits)
-        )
+        hidden = asked.states.hidden_states.to_host()[0, asked.states.own_rows]
+        mask_logits, score_logits = (buffer.to_host()[0] for buffer in (outputs.mask_logits, outputs.score_logits))
         if not all(np.isfinite(values).all() for values in (hidden, mask_logits, score_logits)):
             raise NumericsError()
         best = [best_query(mask_logits, score_logits[:, column], geometry) for column in range(len(asked.labels))]

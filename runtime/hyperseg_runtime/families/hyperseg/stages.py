@@ -257,9 +257,11 @@ class HypersegStages:
 
     def reads_masks(self, outputs: MaskOutputs, image_hw: tuple[int, int]) -> bool:
         """Whether `read_masks` reads these: a host has its logits at hand and a quicker search (heads.referring)."""
+        if not self._backend.on_device:
+            return False
         limits = self._graphs[READOUT_GRAPH].spec.axis_ranges
         sizes = {"image_height": image_hw[0], "image_width": image_hw[1], "conditions": outputs.score_logits.shape[2]}
-        return self._backend.on_device and all(size <= limits[axis].maximum for axis, size in sizes.items())
+        return all(size <= limits[axis].maximum for axis, size in sizes.items())
 
     def read_masks(self, outputs: MaskOutputs, hidden_states: Buffer, tables: Mapping[str, Buffer]) -> ReadMasks:
         """`tables` as from `readout_tables`; `hidden_states` are looked at for what is no number."""

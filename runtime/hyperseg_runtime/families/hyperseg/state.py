@@ -26,6 +26,11 @@ class PromptStates:
     reused: int  # leading rows that the cache or the call's first prompt had already
 
     @property
+    def own_rows(self) -> slice:
+        """Of the hidden states: those that the call made for this prompt."""
+        return slice(self.first_row + self.reused, self.first_row + self.prompt.length)
+
+    @property
     def last_row(self) -> int:
         """Of the hidden states: that of the prompt's last token."""
         return self.first_row + self.prompt.length - 1

@@ -38,8 +38,9 @@ class HypersegVideo:
         asked = [Asked(one, (text,), Task.VIDEO) for one, text in zip(states, texts, strict=True)]
         # Only the first prompt's hidden states hold the visual rows that the memory is made from.
         outputs = stages.decode_frame(features, states[0].hidden_states, [prompts[0]])
-        first = begun(stages, frame, asked[0], outputs)
-        found = finished(stages, [first, *(begun(stages, frame, later) for later in asked[1:])])
+        with frame.trusted():
+            first = begun(stages, frame, asked[0], outputs)
+            found = finished(stages, [first, *(begun(stages, frame, later) for later in asked[1:])])
         self._memory, self._frames = outputs.memory, self._frames + 1
         return [FrameResults(self._frames - 1, tuple(found))]
 
