@@ -21,7 +21,7 @@ class Code(StrEnum):
 
 
 class Reason(StrEnum):
-    """Stable identifiers; every error message starts with one."""
+    """Stable identifiers; every error message starts with one. The last three are the gateway's alone."""
 
     REQUEST = "E_REQUEST"
     IMAGE = "E_IMAGE"
@@ -38,6 +38,9 @@ class Reason(StrEnum):
     NUMERICS = "E_NUMERICS"
     RESOURCES = "E_RESOURCES"
     INTERNAL = "E_INTERNAL"
+    KEY = "E_KEY"
+    ROUTE = "E_ROUTE"
+    LOST = "E_LOST"
 
 
 CODES = {
