@@ -117,7 +117,7 @@ class Calls:
 def kind_of(error: HypersegError) -> str:
     """The identifier of a refusal, else what a caller sees."""
     text = str(error)
-    return text.partition(":")[0] if text.startswith("E_") else f"{type(error).__name__}: {text[:60]}"
+    return text.partition(":")[0] if text.startswith("E_") else f"{type(error).__name__}: {text[:45]}"
 
 
 def percentiles(spent_s: Sequence[float]) -> dict[str, float | None]:
