@@ -33,7 +33,7 @@ about() {
         open-questions) echo "tensorrt   what no release note says, each answered by trying" ;;
         plugins) echo "tensorrt   the tiny pixel decoder with plugins and with bodies, counted and timed" ;;
         attention) echo "tensorrt   the small language model in each form of attention" ;;
-        graphs) echo "nothing    checkpoint and graphs of SIZE in mixed precision" ;;
+        graphs) echo "tensorrt   checkpoint and graphs of SIZE in mixed precision" ;;
         engines) echo "tensorrt   engines of SIZE, audit, parity; call it until it is done" ;;
         masks) echo "tensorrt   masks and answers of SIZE on engines and on ONNX Runtime, pixel by pixel" ;;
         forms) echo "tensorrt   the pixel decoder of SIZE with plugins and with bodies, timed" ;;
