@@ -58,6 +58,10 @@ class Segmenter(Protocol[State]):
         """Run every graph at least once as real requests do, and as few times as that takes: for parity checks."""
         ...
 
+    def close(self) -> None:
+        """Give up what is kept between images; no request follows."""
+        ...
+
 
 class Answerer(Protocol[Asked]):
     """A family whose model answers in words."""
