@@ -34,7 +34,6 @@ def evaluate(
     native: options.NativeOption = False,
     backend: options.BackendOption = "onnxruntime",
     accept_unmeasured: options.UnmeasuredOption = False,
-    plugin: options.PluginOption = None,
     engines: options.EnginesOption = None,
     weights_gb: options.WeightsOption = None,
     ray: Annotated[bool, typer.Option("--ray", help="Spread the samples over a Ray cluster, or this machine.")] = False,
@@ -51,7 +50,7 @@ def evaluate(
 
     choice = Choice(data_set, None if data is None else str(data.resolve()), split, items)
     place = out or Path(f"{bundle.resolve().name}-{data_set}")
-    chosen = options.backend_options(threads, native, accept_unmeasured, plugin, engines, weights_gb)
+    chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb)
     subject = evaluation.Subject(bundle, backend, chosen)
     work = evaluation.in_this_process
     if ray:
