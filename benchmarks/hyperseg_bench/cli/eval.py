@@ -48,7 +48,7 @@ def evaluate(
     from hyperseg_bench.quality import evaluation, results
     from hyperseg_bench.quality.datasets.registry import Choice
 
-    choice = Choice(data_set, None if data is None else str(data), split, items)
+    choice = Choice(data_set, None if data is None else str(data.resolve()), split, items)
     place = out or Path(f"{bundle.resolve().name}-{data_set}")
     chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb)
     subject = evaluation.Subject(bundle, backend, chosen)

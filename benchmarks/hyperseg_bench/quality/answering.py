@@ -1,15 +1,19 @@
 """Asking a model everything about one sample."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from hyperseg_bench.quality.asks.ask import Ask
+from hyperseg_bench.quality.metrics.stored_masks import StoredMasks
 from hyperseg_bench.quality.samples import Row, Sample
 from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, Request
-from hyperseg_runtime.families.family import VIDEO, FamilySpec
+from hyperseg_runtime.contracts.results import Instances
+from hyperseg_runtime.families.family import VIDEO, FamilySpec, FrameResults
+from hyperseg_runtime.images.reading import ImageSource
 from hyperseg_runtime.session.image_session import ImageSession
 from hyperseg_runtime.session.pipeline import Pipeline
+from hyperseg_runtime.session.video_session import VideoSession
 
 
 def answered(pipeline: Pipeline, sample: Sample) -> list[Row]:
@@ -58,11 +62,20 @@ def _of_image(session: ImageSession, asks: Sequence[Ask], task: str) -> dict[str
 
 def _of_clip(pipeline: Pipeline, sample: Sample, asks: Sequence[Ask], task: str) -> dict[str, Sequence[Any]]:
     texts = tuple(text for ask in asks if isinstance(ask.request, Expressions) for text in ask.request.texts)
-    video = pipeline.open_video()
-    request = Expressions(texts, task)
-    ready = [found for frame in sample.frames for found in video.push(frame, request)] + video.finish()
-    of_asks = zip(*(found.results for found in ready), strict=True)
-    return {ask.name: frames for ask, frames in zip(asks, of_asks, strict=True)}
+    masks = {ask.name: StoredMasks() for ask in asks}
+    for ready in _seen(pipeline.open_video(), sample.frames, Expressions(texts, task)):
+        for stored, result in zip(masks.values(), ready.results, strict=True):
+            if not isinstance(result, Instances):
+                raise ValueError(f"expected instances, got a {result.kind} result in the task {task}")
+            stored.append(result.mask)
+    return {name: (stored,) for name, stored in masks.items()}
+
+
+def _seen(video: VideoSession, frames: Sequence[ImageSource], request: Expressions) -> Iterator[FrameResults]:
+    """Results of one frame after another."""
+    for frame in frames:
+        yield from video.push(frame, request)
+    yield from video.finish()
 
 
 def _row(family: FamilySpec, ask: Ask, task: str | None, results: dict[str, Sequence[Any]]) -> Row:

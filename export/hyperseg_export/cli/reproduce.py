@@ -34,7 +34,7 @@ def reproduce(
     where it stopped.
     """
     reproduction = console.load_extra("hyperseg_export.reproduction", options.EXTRA)
-    chosen = runtime_options.backend_options(threads, native, False, None, None, None)
+    chosen = runtime_options.backend_options(threads, native, False, None, None)
     with ExportProgress() as progress, _samples() as tell:
         family, rows = reproduction.reproduce(checkpoint, data, out, progress, chosen, data_set or (), items, tell)
     if as_json:

@@ -3,9 +3,9 @@
 import numpy as np
 
 from hyperseg_bench.quality.asks.clip import ClipAsk
+from hyperseg_bench.quality.metrics.stored_masks import StoredMasks
 from hyperseg_bench.quality.pictures import MISSED_RGB, RIGHT_RGB, SURPLUS_RGB, draw_errors, row_picture
 from hyperseg_bench.quality.samples import Sample
-from hyperseg_runtime.contracts.results import Instances
 
 
 def test_each_kind_of_pixel_has_its_colour() -> None:
@@ -21,13 +21,9 @@ def test_of_a_clip_the_worst_frame_is_drawn() -> None:
     truth = np.zeros((3, 2, 2), bool)
     masks = truth.copy()
     masks[1] = True
-    results = [
-        Instances(asked=("a",), task="any", masks=mask[None], scores=np.ones(1, np.float32), labels=("a",))
-        for mask in masks
-    ]
-    ask = ClipAsk("one", "a", truth)
+    ask = ClipAsk("one", "a", StoredMasks(truth))
     frames = tuple(np.full((2, 2, 3), level, np.uint8) for level in (0, 100, 200))
-    drawn = row_picture(Sample("clip", frames, (ask,)), ask.score(results))
+    drawn = row_picture(Sample("clip", frames, (ask,)), ask.score([StoredMasks(masks)]))
     assert drawn is not None
     np.testing.assert_array_equal(drawn, draw_errors(frames[1], masks[1], truth[1]))
     assert row_picture(Sample("clip", frames, ()), {"answer": "yes"}) is None

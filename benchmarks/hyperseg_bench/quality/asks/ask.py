@@ -42,7 +42,7 @@ class Ask(Protocol):
         ...
 
     def score(self, results: Sequence[Any]) -> Score:
-        """Of the result (of a clip: of all frames in order)."""
+        """Of the one result; of a clip that is the masks of its frames."""
         ...
 
     @classmethod

@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from hyperseg_bench.quality.asks.ask import ALL, Numbers, Score
+from hyperseg_bench.quality.metrics.stored_masks import StoredMasks
 from hyperseg_bench.quality.metrics.video import clip_scores
 from hyperseg_runtime.contracts.requests import Expressions
-from hyperseg_runtime.contracts.results import Instances, encode_rle
 
 
 @dataclass(frozen=True)
 class ClipAsk:
-    """truth (T, H, W) bool, one mask for every frame; void (T, H, W) bool: pixels that do not count."""
+    """truth: one mask for every frame; void: pixels that do not count."""
 
     measure: ClassVar[str] = "clips"
     about_video: ClassVar[bool] = True
@@ -22,19 +22,19 @@ class ClipAsk:
 
     name: str
     text: str
-    truth: np.ndarray = field(repr=False)
+    truth: StoredMasks = field(repr=False)
     kind: str = ALL
-    void: np.ndarray | None = field(default=None, repr=False)
+    void: StoredMasks | None = field(default=None, repr=False)
     tasks: tuple[str, ...] = ()
 
     @property
     def request(self) -> Expressions:
         return Expressions((self.text,))
 
-    def score(self, results: Sequence[Instances]) -> Score:
-        found = np.stack([result.mask for result in results])
+    def score(self, results: Sequence[StoredMasks]) -> Score:
+        (found,) = results
         scores = clip_scores(found, self.truth, self.void)
-        masks = {"found": [encode_rle(mask) for mask in found], "truth": [encode_rle(mask) for mask in self.truth]}
+        masks = {"found": found.rles, "truth": self.truth.rles}
         return {"j": scores.j, "f": scores.f, "j_and_f": scores.j_and_f, **masks}
 
     @classmethod

@@ -59,7 +59,9 @@ class InstancesAsk:
 
     @classmethod
     def numbers(cls, scores: Sequence[Mapping[str, Any]]) -> Numbers:
-        images, annotations, results = [], [], []
+        images: list[Score] = []
+        annotations: list[Score] = []
+        results: list[Score] = []
         for number, score in enumerate(scores, 1):
             height, width = score["image_hw"]
             images.append({"id": number, "height": height, "width": width})

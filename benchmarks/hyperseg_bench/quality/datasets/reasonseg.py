@@ -64,7 +64,7 @@ def draw_shapes(shapes: Sequence[dict[str, Any]], height: int, width: int) -> np
 
 def _polygon(points: Sequence[Sequence[float]], value: int, height: int, width: int) -> np.ndarray:
     mask = np.zeros((height, width), np.uint8)
-    corners = np.array([points], np.int32)
+    corners = [np.array(points, np.int32)]
     cv2.polylines(mask, corners, True, value, 1)
     cv2.fillPoly(mask, corners, value)
     return mask

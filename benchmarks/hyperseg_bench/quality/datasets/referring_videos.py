@@ -19,6 +19,7 @@ from hyperseg_bench.quality.asks.ask import ALL
 from hyperseg_bench.quality.asks.clip import ClipAsk
 from hyperseg_bench.quality.datasets.coco import annotation_mask
 from hyperseg_bench.quality.datasets.files import field_of, first_of, image_file, read_json
+from hyperseg_bench.quality.metrics.stored_masks import StoredMasks
 from hyperseg_bench.quality.samples import Sample
 from hyperseg_runtime.errors import InputError
 
@@ -49,17 +50,12 @@ class NumberedObjects:
         maps = [np.asarray(Image.open(image_file(self._annotations / key, name))) for name in names]
         if any(numbers.ndim != 2 for numbers in maps):
             raise InputError(f"{self._annotations / key}: expected PNG of object numbers, with a palette or grey")
-        numbers = np.stack(maps)
-        void = numbers == VOID
-        asks = [
-            ClipAsk(
-                f"expression-{name}",
-                str(entry["exp"]),
-                np.isin(numbers, [int(number) for number in _listed(field_of(entry, "obj_id", self._path))]),
-                void=void if void.any() else None,
-            )
-            for name, entry in video["expressions"].items()
-        ]
+        void = StoredMasks(numbers == VOID for numbers in maps) if any((m == VOID).any() for m in maps) else None
+        asks = []
+        for name, entry in video["expressions"].items():
+            objects = [int(number) for number in _listed(field_of(entry, "obj_id", self._path))]
+            truth = StoredMasks(np.isin(numbers, objects) for numbers in maps)
+            asks.append(ClipAsk(f"expression-{name}", str(entry["exp"]), truth, void=void))
         return Sample(key, tuple(image_file(self._frames / key, name) for name in names), tuple(asks))
 
 
@@ -90,15 +86,19 @@ class Revos:
         frames = tuple(image_file(self._frames / key, str(name)) for name in video["frames"])
         return Sample(key, frames, tuple(asks))
 
-    def _truth(self, video: Mapping[str, Any], numbers: Sequence[Any]) -> np.ndarray:
+    def _truth(self, video: Mapping[str, Any], numbers: Sequence[Any]) -> StoredMasks:
+        """Of all the annotations together."""
         height, width = int(video["height"]), int(video["width"])
-        truth = np.zeros((len(video["frames"]), height, width), np.bool_)
-        for number in numbers:
-            if str(number) not in self._masks:
-                raise InputError(f"mask_dict.json: has no masks of annotation {number}")
-            for frame, rle in enumerate(self._masks[str(number)]):
+        missing = [number for number in numbers if str(number) not in self._masks]
+        if missing:
+            raise InputError(f"mask_dict.json: has no masks of annotation {missing[0]}")
+        truth = StoredMasks()
+        for frame in range(len(video["frames"])):
+            mask = np.zeros((height, width), np.bool_)
+            for rle in (self._masks[str(number)][frame] for number in numbers):
                 if rle:
-                    truth[frame] |= annotation_mask({"segmentation": rle}, height, width)
+                    mask |= annotation_mask({"segmentation": rle}, height, width)
+            truth.append(mask)
         return truth
 
 

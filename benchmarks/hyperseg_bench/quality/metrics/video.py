@@ -1,6 +1,9 @@
 """J and F of DAVIS (arXiv 1704.00675; equal to the davis2017-evaluation package)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -23,20 +26,29 @@ class ClipScores:
         return (self.j + self.f) / 2
 
 
-def clip_scores(predicted: np.ndarray, target: np.ndarray, void: np.ndarray | None = None) -> ClipScores:
-    """Masks (T, H, W) bool of one object; the pixels of `void` count for nothing.
+class Masks(Protocol):
+    """(T, H, W) bool, or anything else that gives one (H, W) bool mask after another."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[np.ndarray]: ...
+
+
+def clip_scores(predicted: Masks, target: Masks, void: Masks | None = None) -> ClipScores:
+    """Masks of one object in every frame; the pixels of `void` count for nothing.
 
     All frames count: in referring video none is given away.
     """
-    if predicted.shape != target.shape or not len(target):
-        raise ValueError(f"expected masks of shape {target.shape} with one frame or more, got {predicted.shape}")
-    if void is not None:
-        predicted, target = predicted & ~void, target & ~void
-    pairs = list(zip(predicted, target, strict=True))
-    return ClipScores(
-        float(np.mean([region_similarity(*pair) for pair in pairs])),
-        float(np.mean([boundary_accuracy(*pair) for pair in pairs])),
-    )
+    if len(predicted) != len(target) or not len(target):
+        raise ValueError(f"expected masks of {len(target)} frames, of one frame or more, got {len(predicted)}")
+    similarities, accuracies = [], []
+    for found, wanted, ignored in zip(
+        predicted, target, repeat(None, len(target)) if void is None else void, strict=True
+    ):
+        ours, theirs = (found, wanted) if ignored is None else (found & ~ignored, wanted & ~ignored)
+        similarities.append(region_similarity(ours, theirs))
+        accuracies.append(boundary_accuracy(ours, theirs))
+    return ClipScores(float(np.mean(similarities)), float(np.mean(accuracies)))
 
 
 def region_similarity(predicted: np.ndarray, target: np.ndarray) -> float:

@@ -17,6 +17,7 @@ from hyperseg_bench.quality.asks.semantic import SemanticAsk
 from hyperseg_bench.quality.datasets.coco import annotation_mask
 from hyperseg_bench.quality.datasets.registry import Choice, open_data_set
 from hyperseg_bench.quality.metrics.panoptic import Segment
+from hyperseg_bench.quality.metrics.stored_masks import StoredMasks
 from hyperseg_bench.quality.samples import Sample
 from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.errors import InputError
@@ -30,7 +31,11 @@ def only_sample(name: str, folder: Path, split: str | None = None) -> Sample:
 
 
 def masks(sample: Sample) -> dict[str, np.ndarray]:
-    return {ask.text: ask.truth for ask in sample.asks if isinstance(ask, ExpressionAsk | ClipAsk)}
+    found: dict[str, np.ndarray] = {}
+    for ask in sample.asks:
+        assert isinstance(ask, ExpressionAsk | ClipAsk)
+        found[ask.text] = ask.truth if isinstance(ask, ExpressionAsk) else np.stack(list(ask.truth))
+    return found
 
 
 def test_refcoco(tmp_path: Path) -> None:
@@ -82,14 +87,10 @@ def test_ref_davis_takes_objects_by_number_and_void_apart(tmp_path: Path) -> Non
     miniatures.ref_davis(tmp_path)
     (ask,) = only_sample("ref-davis", tmp_path).asks
     assert isinstance(ask, ClipAsk) and ask.void is not None
-    np.testing.assert_array_equal(ask.truth, np.stack([square(0, 0, 4, 4)] * 2))
-    np.testing.assert_array_equal(ask.void, np.stack([square(11, 0, 12, SIDE)] * 2))
-    found = ask.truth | ask.void
-    results = [
-        Instances(asked=("a",), task="any", masks=mask[None], scores=np.ones(1, np.float32), labels=("a",))
-        for mask in found
-    ]
-    assert ask.score(results)["j_and_f"] == 1  # what lies on void is neither right nor wrong
+    np.testing.assert_array_equal(list(ask.truth), [square(0, 0, 4, 4)] * 2)
+    np.testing.assert_array_equal(list(ask.void), [square(11, 0, 12, SIDE)] * 2)
+    found = StoredMasks(square(0, 0, 4, 4) | square(11, 0, 12, SIDE) for _ in range(2))
+    assert ask.score([found])["j_and_f"] == 1  # what lies on void is neither right nor wrong
 
 
 def test_coco_panoptic(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from hyperseg_bench.quality.datasets.shapes.files import instances
 from hyperseg_bench.quality.datasets.shapes.questions import ANSWERS, Question, QuestionMaker
 from hyperseg_bench.quality.datasets.shapes.scene import Scene, make_scene, things_of
 from hyperseg_bench.quality.metrics.panoptic import Segment
+from hyperseg_bench.quality.metrics.stored_masks import StoredMasks
 from hyperseg_bench.quality.samples import Sample
 
 EVALUATION_ENTROPY = 0xE7A1
@@ -121,7 +122,7 @@ class Clips:
     def sample(self, key: str) -> Sample:
         clip, said = self.clip(key)
         asks = [
-            ClipAsk(f"expression-{number}", one.text, clip.masks(one.targets), one.kind)
+            ClipAsk(f"expression-{number}", one.text, StoredMasks(clip.masks(one.targets)), one.kind)
             for number, one in enumerate(said)
         ]
         return Sample(key, tuple(clip.frames), tuple(asks))
