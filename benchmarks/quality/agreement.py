@@ -80,6 +80,7 @@ def compare(
         origin = Bundle.read(bundle).manifest.provenance
         content = {"environment": measure.environment(), "conditions": conditions, **found}
         measure.write_results(KEPT, {"checkpoint_sha256": origin.checkpoint_sha256, **content})
+        console.err.print(f"kept; the README's line:\n{markdown()}", markup=False)
     if found["rivals"][SERVER]["pixels"]:
         raise ParityError(f"{found['rivals'][SERVER]['pixels']} pixels differ between the server and this process")
 
