@@ -21,7 +21,7 @@ class Code(StrEnum):
 
 
 class Reason(StrEnum):
-    """Stable identifiers; every error message starts with one."""
+    """Stable identifiers; every error message starts with one. The last three are the gateway's alone."""
 
     REQUEST = "E_REQUEST"
     IMAGE = "E_IMAGE"
@@ -38,6 +38,9 @@ class Reason(StrEnum):
     NUMERICS = "E_NUMERICS"
     RESOURCES = "E_RESOURCES"
     INTERNAL = "E_INTERNAL"
+    KEY = "E_KEY"
+    ROUTE = "E_ROUTE"
+    LOST = "E_LOST"
 
 
 CODES = {
@@ -52,7 +55,7 @@ CODES = {
 }
 """Reasons that are not the caller's fault; all others are INVALID_ARG."""
 
-NO_ROOM = ("Exceeds maximum queue size", "Request timeout expired", "has no available versions")
+NO_ROOM = ("Exceeds maximum queue size", "Request timeout expired", "has no available versions", "Server is stopping")
 """What the server itself says of a full or late queue, and while it stops or starts: nothing was done."""
 
 STOPPING = "the server is stopping; ask another one, or this one later"

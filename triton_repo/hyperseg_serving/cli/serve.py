@@ -3,7 +3,10 @@
 import os
 import signal
 import sys
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +17,8 @@ from hyperseg_runtime import console
 from hyperseg_runtime.errors import InputError
 
 if TYPE_CHECKING:
+    from hyperseg_serving.gateway.settings import GatewaySettings
+    from hyperseg_serving.server.command import ServerSettings
     from hyperseg_serving.server.process import Server
 
 EXTRA = "triton"
@@ -87,6 +92,18 @@ def up(
             metavar="NAME=VALUE", help="A further option of tritonserver (repeatable), as log-format=ISO8601."
         ),
     ] = None,
+    gateway: Annotated[
+        bool | None,
+        typer.Option("--gateway/--no-gateway", help="Envoy in front; default: where --host lets others in."),
+    ] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(help="File with NAME KEY of each caller on a line; default: $HYPERSEG_KEYS, or all may call."),
+    ] = None,
+    tls: Annotated[
+        tuple[Path, Path] | None, typer.Option(metavar="CERTIFICATE KEY", help="PEM files: callers use https, grpcs.")
+    ] = None,
+    requests_per_minute: Annotated[int, typer.Option(min=1, help="Of one caller, through the gateway.")] = 6000,
 ) -> None:
     """Start the server found on this machine, wait until it makes a mask, and keep it running until SIGTERM or Ctrl-C.
 
@@ -94,18 +111,34 @@ def up(
     """
     from hyperseg_runtime.bundle.opening import read_manifest
     from hyperseg_serving.contract import Profile
-    from hyperseg_serving.server.command import Address, ServerSettings
+    from hyperseg_serving.gateway.settings import GatewaySettings, Tls, behind, read_keys
+    from hyperseg_serving.server.command import LOOPBACK, Address, ServerSettings
     from hyperseg_serving.server.distribution import find_distribution
     from hyperseg_serving.server.supervisor import Supervisor
 
     read_manifest(bundle)
     if profile not in set(Profile):
         raise InputError(f"unknown profile {profile!r}; choose {', '.join(Profile)}")
+    asked = Address(http_port, grpc_port, metrics_port, host)
+    address = asked.chosen()
+    in_front = None
+    if gateway or (gateway is None and host != LOOPBACK):
+        in_front = GatewaySettings(
+            address,
+            read_keys(keys),
+            Tls(*tls) if tls else None,
+            requests_per_minute=requests_per_minute,
+            log_all=log,
+        )
+        if shared_memory:
+            raise InputError("--shared-memory is for callers on this machine; take either it or the gateway")
+    elif keys or tls:
+        raise InputError("--keys and --tls are settings of the gateway; add --gateway")
     settings = ServerSettings(
         repository,
         bundle,
         Profile(profile),
-        Address(http_port, grpc_port, metrics_port, host).chosen(),
+        (behind(asked) if in_front else address).chosen(),
         shared_memory=shared_memory,
         on_line=_pass_on if log else _pass_failure_on,
         environment=_environment(threads, native),
@@ -115,13 +148,15 @@ def up(
     for stop in (signal.SIGTERM, signal.SIGINT):  # shells start what is in the background deaf to Ctrl-C
         signal.signal(stop, signal.default_int_handler)
     console.err.print("loading the models")
-    Supervisor(find_distribution(), settings, timeout_s, restarts, _show_ready, console.err.print).run()
+    show_ready = partial(_show_ready, (in_front or address).urls())
+    with _gateway(in_front, settings):
+        Supervisor(find_distribution(), settings, timeout_s, restarts, show_ready, console.err.print).run()
 
 
-def _show_ready(server: "Server", waited_s: float) -> None:
+def _show_ready(urls: Mapping[str, str], server: "Server", waited_s: float) -> None:
     """Flushed: whoever reads these lines from a pipe waits for them."""
     console.out.print(f"ready after {waited_s:.1f} s; Ctrl-C stops", markup=False)
-    for name, url in server.address.urls().items():
+    for name, url in urls.items():
         console.out.print(f"{name:8} {url}", markup=False)
     console.out.print("log      on stderr: why a request failed stands there under the reference in its answer")
     sys.stdout.flush()
@@ -140,6 +175,16 @@ def install_local(
     with console.err.status(f"installing into {target}"):
         install(target)
     console.out.print(f"server  {target}", markup=False)
+
+
+def _gateway(settings: "GatewaySettings | None", server: "ServerSettings") -> AbstractContextManager[object]:
+    """Around the server: it listens first and goes last, so callers get an answer while the server starts or stops."""
+    if settings is None:
+        return nullcontext()
+    from hyperseg_serving.gateway.forwarding import forwarding_of
+    from hyperseg_serving.gateway.gateway import Gateway
+
+    return Gateway(forwarding_of(server.repository), settings, server.address, server.on_line)
 
 
 def _environment(threads: int | None, native: bool) -> dict[str, str]:

@@ -40,7 +40,9 @@ FORGOTTEN = (Reason.STREAM_UNKNOWN.value, "must specify the START flag")
 Made = TypeVar("Made")
 TRANSPORTS = {
     "http": ("http_transport", "HttpTransport"),
+    "https": ("http_transport", "HttpTransport"),
     "grpc": ("grpc_transport", "GrpcTransport"),
+    "grpcs": ("grpc_transport", "GrpcTransport"),
     "grpc+shm": ("shared_memory_transport", "SharedMemoryTransport"),
 }
 """Scheme -> module and class; only the chosen one is imported."""
@@ -55,8 +57,8 @@ class Transport(Protocol):
 
 
 class Client:
-    """`Client("grpc://127.0.0.1:8001")`; http:// works too, without videos. grpc+shm:// hands images over in shared
-    memory. Close it, or use it as a context manager.
+    """`Client("grpc://127.0.0.1:8001")`; http:// works too, without videos; grpcs:// and https:// with TLS. grpc+shm://
+    hands images over in shared memory. Close it, or use it as a context manager.
 
     `timeout_s` is the longest wait for a response. `family` names the family that is served; without it the server is
     asked once. A request that the server had no room for, or that found nobody listening, is sent again, with growing

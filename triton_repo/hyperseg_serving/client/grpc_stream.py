@@ -13,6 +13,7 @@ from tritonclient import grpc
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from hyperseg_runtime.errors import HypersegError, ServerError, UnavailableError
+from hyperseg_serving.client import access
 from hyperseg_serving.client.wire_errors import error_of
 from hyperseg_serving.refusals import Code
 from hyperseg_serving.service.requests import Request, Tensors, tensors_of
@@ -32,25 +33,39 @@ ENDING_S = 5.0
 """How long an answer that nobody wants any more is waited for."""
 
 
-def open_client(host: str) -> grpc.InferenceServerClient:
-    """gRPC takes what http_proxy names even to this machine's own addresses, which no proxy reaches."""
-    name = urlsplit(f"//{host}").hostname or ""
+def open_client(url: str) -> grpc.InferenceServerClient:
+    """The library's client of grpc://HOST:PORT, or of grpcs:// with TLS.
+
+    gRPC takes what http_proxy names even to this machine's own addresses, which no proxy reaches.
+    """
+    parts = urlsplit(url)
+    name = parts.hostname or ""
     own = [("grpc.enable_http_proxy", 0)] if name in ("localhost", "::1") or name.startswith("127.") else []
-    return grpc.InferenceServerClient(host, channel_args=[*MESSAGE_SIZES, *own])
+    return grpc.InferenceServerClient(
+        parts.netloc,
+        ssl=parts.scheme == "grpcs",
+        root_certificates=access.authority(),
+        channel_args=[*MESSAGE_SIZES, *own],
+    )
 
 
 class GrpcStream:
     """`usable` is False from a request's start until its last response."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, url: str) -> None:
         self._answers: queue.Queue[tuple[Any, InferenceServerException | None]] = queue.Queue()
-        self._client = open_client(host)
-        self._client.start_stream(lambda result, error: self._answers.put((result, error)))
+        self._client = open_client(url)
+        self._client.start_stream(lambda result, error: self._answers.put((result, error)), headers=access.headers())
         self.usable = True
         self._over = False
         """The stream itself has ended, by an error."""
         self._model = ""
         self._request = ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether an idle stream was ended by the other side: then an error lies there that no request asked for."""
+        return not self._answers.empty()
 
     def ask(self, model: str, inputs: list[Any], timeout_s: float) -> Iterator[Response]:
         """See `GrpcTransport.ask`."""

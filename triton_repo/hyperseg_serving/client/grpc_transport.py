@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from tritonclient.utils import InferenceServerException
 
+from hyperseg_serving.client import access
 from hyperseg_serving.client.grpc_stream import GrpcStream, input_of, open_client, tensors_of_result, translated
 from hyperseg_serving.service.requests import Request, tensors_of
 from hyperseg_serving.service.responses import Response, parse_response
@@ -15,11 +16,12 @@ NOT_FOUND = "StatusCode.NOT_FOUND"
 
 
 class GrpcTransport:
-    """To the models at grpc://HOST:PORT, from any thread. Close it, or the server waits for it when it stops."""
+    """To the models at grpc(s)://HOST:PORT, from any thread. Close it, or the server waits for it when it stops."""
 
     def __init__(self, url: str) -> None:
+        self._url = url
         self.host = urlsplit(url).netloc
-        self._client = open_client(self.host)
+        self._client = open_client(url)
         self._idle: list[GrpcStream] = []
 
     def ask(self, model: str, request: Request, timeout_s: float) -> Generator[Response, None, None]:
@@ -34,10 +36,7 @@ class GrpcTransport:
     @contextmanager
     def _stream(self) -> Iterator[GrpcStream]:
         """A stream for one request alone; opening one takes longer than a small request."""
-        try:
-            stream = self._idle.pop()
-        except IndexError:
-            stream = GrpcStream(self.host)
+        stream = self._idle_stream() or GrpcStream(self._url)
         try:
             yield stream
         finally:
@@ -45,6 +44,17 @@ class GrpcTransport:
                 self._idle.append(stream)
             else:
                 stream.close()
+
+    def _idle_stream(self) -> GrpcStream | None:
+        """One that is still open: servers and gateways end what was idle for long, or when they are started again."""
+        while True:
+            try:
+                stream = self._idle.pop()
+            except IndexError:
+                return None
+            if not stream.ended:
+                return stream
+            stream.close()
 
     def frame(self, model: str, request: Request, timeout_s: float, stream: str, start: bool, end: bool) -> Response:
         """The response to one frame of a sequence, which is not begun after `timeout_s`."""
@@ -54,13 +64,13 @@ class GrpcTransport:
     def infer(self, model: str, request: Request, timeout_s: float, **flags: Any) -> Response:
         """The only response of a model, such as the ensemble, which takes an image and texts."""
         with self.inputs(request) as inputs, explained():
-            result = self._client.infer(model, inputs, client_timeout=timeout_s, **flags)
+            result = self._client.infer(model, inputs, client_timeout=timeout_s, headers=access.headers(), **flags)
         return parse_response(tensors_of_result(result))
 
     def has_model(self, model: str, timeout_s: float) -> bool:
         """Whether the server was given a model of this name; its process may be gone."""
         try:
-            self._client.get_model_metadata(model, client_timeout=timeout_s)
+            self._client.get_model_metadata(model, client_timeout=timeout_s, headers=access.headers())
         except InferenceServerException as error:
             if error.status() == NOT_FOUND:
                 return False

@@ -14,6 +14,7 @@ import numpy as np
 
 from hyperseg_runtime.errors import HypersegError, ServerError, UnavailableError
 from hyperseg_serving import contract
+from hyperseg_serving.client import access
 from hyperseg_serving.client.wire_errors import connection_lost, error_of
 from hyperseg_serving.refusals import Code
 from hyperseg_serving.service.requests import Request, bytes_tensor, tensors_of
@@ -29,10 +30,10 @@ CODES: dict[int, Code] = {
 
 
 class HttpTransport:
-    """To the models at http://HOST:PORT. A connection for each request: the server keeps none waiting."""
+    """To the models at http(s)://HOST:PORT. A connection for each request: the server keeps none waiting."""
 
     def __init__(self, url: str) -> None:
-        self._host = urlsplit(url).netloc
+        self._scheme, self._host = urlsplit(url)[:2]
 
     def ask(self, model: str, request: Request, timeout_s: float) -> Generator[Response, None, None]:
         """Responses as they come; `timeout_s` is the longest wait for each. Leaving early ends the work.
@@ -82,7 +83,7 @@ class HttpTransport:
         self, path: str, timeout_s: float, body: Mapping[str, Any] | None = None
     ) -> Iterator[http.client.HTTPResponse]:
         """Raises UnavailableError only where no connection came about: then nothing was sent."""
-        connection = http.client.HTTPConnection(self._host, timeout=timeout_s)
+        connection = self._connection(timeout_s)
         with closing(connection):
             try:
                 try:
@@ -90,14 +91,20 @@ class HttpTransport:
                 except TimeoutError:
                     raise
                 except OSError as error:
-                    raise UnavailableError(f"http://{self._host}: no answer ({error})") from error
+                    raise UnavailableError(f"{self._scheme}://{self._host}: no answer ({error})") from error
                 method, content = ("GET", None) if body is None else ("POST", json.dumps(body))
-                connection.request(method, f"/v2/models/{path}", content, {"Content-Type": "application/json"})
+                headers = {"Content-Type": "application/json", **access.headers()}
+                connection.request(method, f"/v2/models/{path}", content, headers)
                 yield connection.getresponse()
             except TimeoutError as error:
                 raise ServerError(f"no answer within {timeout_s:g} s; allow more, or ask for less") from error
             except (OSError, http.client.HTTPException) as error:
                 raise connection_lost(str(error)) from error
+
+    def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
+        if self._scheme == "https":
+            return http.client.HTTPSConnection(self._host, timeout=timeout_s, context=access.tls_context())
+        return http.client.HTTPConnection(self._host, timeout=timeout_s)
 
     def close(self) -> None:
         """Nothing is kept open."""

@@ -24,6 +24,8 @@ KINDS: dict[str, type[HypersegError]] = {
     Reason.STREAM_UNKNOWN: InputError,
     Reason.NUMERICS: NumericsError,
     Reason.TOO_MUCH: InputError,
+    Reason.KEY: InputError,
+    Reason.ROUTE: InputError,
     Reason.BUSY: UnavailableError,
     Reason.DRAINING: UnavailableError,
 }
