@@ -110,7 +110,7 @@ class Checkpoint:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a checkpoint file; CheckpointError where there is none."""
-    _require_content(path, path.name)
+    require_content(path, path.name)
     try:
         value = json.loads(path.read_bytes())  # UTF-8 also with the mark that some editors put before it
     except (ValueError, OSError, RecursionError) as error:
@@ -142,7 +142,7 @@ def _available(directory: Path) -> str:
     return f"found: {', '.join(names[:8]) or 'nothing'}" + (", ..." if len(names) > 8 else "")
 
 
-def _require_content(path: Path, called: str) -> None:
+def require_content(path: Path, called: str) -> None:
     """Raise CheckpointError for what is no file of its own."""
     reason = why_unreadable(path)
     if reason == MISSING:
@@ -152,7 +152,7 @@ def _require_content(path: Path, called: str) -> None:
 
 
 def _opened(path: Path) -> Any:
-    _require_content(path, f"shard {path.name}")
+    require_content(path, f"shard {path.name}")
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from hyperseg_export.checkpoint.unread import ADAPTER_WEIGHTS, refuse_unread
 from hyperseg_runtime.errors import CheckpointError
 
 ADAPTER_CONFIG = "adapter_config.json"
+OLD_WEIGHTS = "adapter_model.bin"
 RELEASE_ALPHA = 16.0
 """HyperSeg's and InstructSeg's training value, for adapter tensors that come without a config."""
 
@@ -244,14 +246,15 @@ def _check_fit(merged: MergedCheckpoint) -> None:
 
 
 def _find_adapter(directory: Path) -> Path | None:
-    if (directory / ADAPTER_CONFIG).is_file():
+    """Also one of which a part is missing or cannot be read: opening it says so, leaving it out would not."""
+    if _holds_adapter(directory):
         return directory
-    inside = sorted(path.parent for path in _subfolders(directory) if path.is_file())
+    inside = sorted(folder for folder in directory.iterdir() if folder.is_dir() and _holds_adapter(folder))
     if len(inside) > 1:
         names = ", ".join(path.name for path in inside)
         raise CheckpointError(f"checkpoint {directory}: several adapters inside ({names}); choose one with --adapter")
     return inside[0] if inside else None
 
 
-def _subfolders(directory: Path) -> Iterable[Path]:
-    return directory.glob(f"*/{ADAPTER_CONFIG}")
+def _holds_adapter(folder: Path) -> bool:
+    return any(os.path.lexists(folder / name) for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS, OLD_WEIGHTS))

@@ -6,6 +6,7 @@ containers and nothing else; a file that wants more is refused. Data stays in th
 
 import hashlib
 import json
+import os
 import pickle
 import warnings
 import zipfile
@@ -52,7 +53,7 @@ class PickleCheckpoint:
         """A file, or a folder that holds one such file. Raises CheckpointError saying what was found instead."""
         path = find_pickle(path)
         sidecar = path.parent / CONFIG
-        checkpoint = cls(path, read_json(sidecar) if sidecar.is_file() else {})
+        checkpoint = cls(path, read_json(sidecar) if os.path.lexists(sidecar) else {})
         for name, tensor in _state_dict(path, _load(path)).items():
             checkpoint._add(name, tensor)
         return checkpoint
@@ -96,18 +97,18 @@ class PickleCheckpoint:
 
 
 def find_pickle(path: Path) -> Path:
-    """`path` itself, or the one pickle in the folder `path`."""
-    if not path.is_dir():
-        if reason := why_unreadable(path):
-            raise CheckpointError(f"checkpoint {path}: {'no such file or folder' if reason == MISSING else reason}")
-        return path
-    found = sorted(file.name for file in path.iterdir() if file.suffix in ENDINGS and file.is_file())
-    if len(found) != 1:
-        raise CheckpointError(
-            f"checkpoint {path}: expected one file ending in {', '.join(ENDINGS)}, "
-            f"found {', '.join(found) or 'none'}" + ("; name the one that is meant" if found else "")
-        )
-    return path / found[0]
+    """`path` itself, or the one pickle in the folder `path`. Raises CheckpointError where there is none to read."""
+    if path.is_dir():
+        found = sorted(file.name for file in path.iterdir() if file.suffix in ENDINGS and not file.is_dir())
+        if len(found) != 1:
+            raise CheckpointError(
+                f"checkpoint {path}: expected one file ending in {', '.join(ENDINGS)}, "
+                f"found {', '.join(found) or 'none'}" + ("; name the one that is meant" if found else "")
+            )
+        path = path / found[0]
+    if reason := why_unreadable(path):
+        raise CheckpointError(f"checkpoint {path}: {'no such file or folder' if reason == MISSING else reason}")
+    return path
 
 
 def _load(path: Path) -> object:

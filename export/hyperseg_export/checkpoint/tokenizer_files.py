@@ -1,15 +1,15 @@
 """The tokenizer of a checkpoint, whichever files it comes in, as one tokenizer.json."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
-from hyperseg_export.checkpoint.folder import read_json
+from hyperseg_export.checkpoint.folder import read_json, require_content
 from hyperseg_runtime.errors import CheckpointError
-from hyperseg_runtime.unreadable import stand_in_of
 
 FAST = "tokenizer.json"
 VOCABULARY, MERGES = "vocab.json", "merges.txt"
@@ -26,7 +26,7 @@ def load_tokenizer(directory: Path) -> Tokenizer:
     without ids, in that order, as transformers adds them. Raises CheckpointError when there is no tokenizer, or an id
     does not fit.
     """
-    tokenizer = _stored(directory) if (directory / FAST).is_file() else _from_merges(directory)
+    tokenizer = _stored(directory) if _is_there(directory / FAST) else _from_merges(directory)
     for token_id, token in sorted(_added_tokens(directory).items()):
         if token.content not in _added(tokenizer):  # it may stand in the vocabulary, and be cut up all the same
             tokenizer.add_tokens([token])
@@ -39,13 +39,17 @@ def load_tokenizer(directory: Path) -> Tokenizer:
     return tokenizer
 
 
+def _is_there(path: Path) -> bool:
+    """Also as a link that leads nowhere, or as what cannot be read: it was meant, and its error says why."""
+    return os.path.lexists(path)
+
+
 def _added(tokenizer: Tokenizer) -> set[str]:
     return {token.content for token in tokenizer.get_added_tokens_decoder().values()}
 
 
 def _stored(directory: Path) -> Tokenizer:
-    if what := stand_in_of(directory / FAST):
-        raise CheckpointError(f"checkpoint {directory}: {FAST} is {what}")
+    require_content(directory / FAST, FAST)
     try:
         stored = Tokenizer.from_file(str(directory / FAST))
     except Exception as error:  # the library raises plain Exception
@@ -56,12 +60,14 @@ def _stored(directory: Path) -> Tokenizer:
 
 
 def _from_merges(directory: Path) -> Tokenizer:
-    absent = [name for name in (VOCABULARY, MERGES) if not (directory / name).is_file()]
+    absent = [name for name in (VOCABULARY, MERGES) if not _is_there(directory / name)]
     if absent:
         raise CheckpointError(
             f"checkpoint {directory}: the tokenizer is missing: expected {FAST}, or {VOCABULARY} and {MERGES}; "
             f"{' and '.join(absent)} not found"
         )
+    for name in (VOCABULARY, MERGES):
+        require_content(directory / name, name)
     try:
         tokenizer = Tokenizer(BPE.from_file(str(directory / VOCABULARY), str(directory / MERGES)))
     except Exception as error:
@@ -83,7 +89,7 @@ def _added_tokens(directory: Path) -> dict[int, AddedToken]:
     """id -> token. tokenizer_config.json knows more than added_tokens.json and wins."""
     found: dict[int, AddedToken] = {}
     for file, read in ((ADDED, _plain_tokens), (CONFIG, _described_tokens)):
-        if (directory / file).is_file():
+        if _is_there(directory / file):
             try:
                 found.update(read(read_json(directory / file)))
             except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -107,7 +113,7 @@ def _named_tokens(directory: Path) -> list[str]:
     """Tokens that files name by their role, without an id."""
     found: dict[str, None] = {}
     for file in (SPECIAL, CONFIG):
-        content = read_json(directory / file) if (directory / file).is_file() else {}
+        content = read_json(directory / file) if _is_there(directory / file) else {}
         entries: list[Any] = [content[role] for role in ROLES if content.get(role)]
         for role in MORE_ROLES:
             more = content.get(role) or []

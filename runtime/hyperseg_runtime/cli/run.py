@@ -75,7 +75,6 @@ def run(
 
 def _contents(result: Instances, pixels: np.ndarray, manifest: Manifest, kinds: Iterable[Kind]) -> dict[Kind, bytes]:
     """What the files of these kinds hold."""
-    from hyperseg_runtime.reports.html import render_report
     from hyperseg_runtime.reports.overlay import draw_overlay
 
     overlay = encode_png(draw_overlay(pixels, result.mask))
@@ -84,7 +83,9 @@ def _contents(result: Instances, pixels: np.ndarray, manifest: Manifest, kinds: 
         Kind.OVERLAY: overlay,
         Kind.RESULT: console.json_bytes(result.to_json()),
     }
-    if Kind.REPORT in kinds:
+    if Kind.REPORT in kinds:  # drawing charts takes a second to load, and a place that can be written to
+        from hyperseg_runtime.reports.html import render_report
+
         contents[Kind.REPORT] = render_report(result, overlay, manifest)
     return contents
 
