@@ -78,6 +78,7 @@ DOUBLES = (
     "double_inspector",
     "double_engine",
     "double_names",
+    "double_plugins",
     "double_builder",
     "double_runtime",
 )

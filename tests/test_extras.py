@@ -28,6 +28,7 @@ def test_an_extra_brings_its_packages_and_no_others() -> None:
 
 def test_both_cudas_come_with_the_same_otherwise() -> None:
     vendors = {"tensorrt", "tensorrt-cu13", "tensorrt-cu13-libs", "tensorrt-cu13-bindings", "tensorrt-cu12"}
+    vendors |= {"nvidia-cuda-nvrtc", "nvidia-cuda-nvrtc-cu12"}
     assert closure(declared("trt")) - vendors == closure(declared("trt-cu12")) - vendors
 
 

@@ -33,9 +33,13 @@ Arrays = dict[str, np.ndarray]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, help="Bundle with engines; without it some questions stay open.")
-    parser.add_argument("--only", nargs="+", choices=list(CHECKS), default=list(CHECKS))
+    parser.add_argument("--only", nargs="+", choices=list(CHECKS), default=[check.__name__ for check in OPEN_QUESTIONS])
+    parser.add_argument("--missing", choices=list(NEEDS), help="Say what the machine lacks for it, and stop.")
     parser.add_argument("--child", choices=list(CHECKS), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.missing:
+        print(NEEDS[options.missing](), end="")
+        return
     if options.child:
         print(json.dumps(CHECKS[options.child](options.bundle)))
         return
@@ -56,6 +60,15 @@ def what_is_missing() -> str:
     except HypersegError as error:
         return str(error)
     return ""
+
+
+def torch_is_missing() -> str:
+    """Empty where torch and a GPU are at hand."""
+    try:
+        import torch
+    except ImportError:
+        return "torch is not installed"
+    return "" if torch.cuda.is_available() else "no GPU, or torch is built without CUDA"
 
 
 def in_a_process(name: str, bundle: Path | None) -> dict[str, Any]:
@@ -208,17 +221,43 @@ def exchanged_weights(bundle: Path | None) -> dict[str, Any]:
     return {"question": "is a plan without weights filled beside bodies of functions?", "answer": {"exchanged": names}}
 
 
-def bodies_without_plugin(bundle: Path | None) -> dict[str, Any]:
-    from hyperseg_runtime.backends.tensorrt.machine import find_machine
-    from hyperseg_runtime.bundle.engines import find_engines
+def pixel_decoder_time(bundle: Path | None) -> dict[str, Any]:
+    """Of the bundle's engine as it is now; `gpu_first_run.sh` builds it with plugins and with bodies."""
+    from hyperseg_runtime.backends.tensorrt import TensorRTBackend
+    from hyperseg_runtime.bundle.opening import Bundle, read_manifest
 
-    question = "are our own operators built from their bodies, and right?"
+    question = "how do our own operators run in the pixel decoder, are they right, and what does a call take?"
     if bundle is None:
         return {"question": question, "answer": "not measured: no bundle"}
-    _, engines = find_engines(bundle, find_machine())
-    entry = engines.usable("pixel_decoder", accept_unmeasured=True)
-    rows = [row.model_dump(mode="json") for row in entry.parity or ()]
-    return {"question": question, "answer": {"plugin_layers": entry.plugin_layers, "parity": rows or "not measured"}}
+    entry = read_manifest(bundle).graph("pixel_decoder")
+    random = np.random.default_rng(0)
+    with TensorRTBackend(Bundle.read(bundle), accept_unmeasured=True, overlap=False) as backend:
+        engine = backend.engines.usable(entry.spec.name, accept_unmeasured=True)
+        graph = backend.open(entry.spec, bundle / entry.file)
+        shapes = {tensor.name: tensor.shape({"batch": 1}) for tensor in entry.spec.inputs}
+        inputs = {name: backend.upload(random.standard_normal(shape, np.float32)) for name, shape in shapes.items()}
+        median = statistics.median(times_ms(partial(graph.run, inputs)))
+    rows = [row.model_dump(mode="json") for row in engine.parity or ()]
+    answer = {"plugins": engine.plugins, "plugin_layers": engine.plugin_layers, "median_ms": median}
+    return {"question": question, "answer": {**answer, "parity": rows or "not measured"}}
+
+
+def served(bundle: Path | None) -> dict[str, Any]:
+    """The repository of the bundle with its engines, profile gpu, until a canary was answered."""
+    from hyperseg_serving.contract import Profile
+    from hyperseg_serving.repository.writer import bundle_spec, write_repository
+    from hyperseg_serving.server.command import Address, ServerSettings
+    from hyperseg_serving.server.distribution import find_distribution
+    from hyperseg_serving.server.process import Server
+
+    question = "does the server answer with profile gpu?"
+    if bundle is None:
+        return {"question": question, "answer": "not measured: no bundle"}
+    repository = Path(tempfile.mkdtemp()) / "repository"
+    write_repository(repository, *bundle_spec(bundle))
+    settings = ServerSettings(repository, bundle, Profile.GPU, Address(0, 0, 0))
+    with Server(find_distribution(), settings) as server:
+        return {"question": question, "answer": {"seconds until a canary was answered": server.wait_until_ready(240)}}
 
 
 def cuda_graphs(bundle: Path | None) -> dict[str, Any]:
@@ -380,21 +419,19 @@ def tried(path: Path, inputs: Arrays, expected: Arrays) -> dict[str, Any]:
     return {"built": True, "error / range": errors}
 
 
-CHECKS: dict[str, Callable[[Path | None], dict[str, Any]]] = {
-    check.__name__: check
-    for check in (
-        fused_attention,
-        attention_masks,
-        int4_weights,
-        deformable_plugin,
-        bodies_without_plugin,
-        sizes_of_profiles,
-        cuda_graphs,
-        weight_streaming,
-        inspector_report,
-        exchanged_weights,
-    )
-}
+OPEN_QUESTIONS: tuple[Callable[[Path | None], dict[str, Any]], ...] = (
+    fused_attention,
+    attention_masks,
+    int4_weights,
+    deformable_plugin,
+    sizes_of_profiles,
+    cuda_graphs,
+    weight_streaming,
+    inspector_report,
+    exchanged_weights,
+)
+CHECKS = {check.__name__: check for check in (*OPEN_QUESTIONS, pixel_decoder_time, served)}
+NEEDS = {"torch": torch_is_missing, "tensorrt": what_is_missing}
 
 if __name__ == "__main__":
     main()

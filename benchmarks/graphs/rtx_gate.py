@@ -4,8 +4,10 @@
 
 TensorRT-RTX shares parser, validation and compiler front end with TensorRT and builds without a GPU, so this
 shows that the graphs are ones it accepts. It is another product with kernels of its own: no time, size or
-number here is TensorRT's. Own operators are built from their function bodies. The parser can take its process
-down, hence one process each. The last line of output is the path of the JSON file.
+number here is TensorRT's. Own operators are built from their function bodies. Besides the form that `build` takes
+there are others: attention written out in elementary nodes, sums in place of products in the bodies of our own
+operators, and one token count, that to which the runtime fills calls up. The parser can take its process down, hence
+one process each. The last line of output is the path of the JSON file.
 """
 
 import argparse
@@ -14,17 +16,21 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Collection, Iterator
+from enum import StrEnum
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from hyperseg_bench import measure
+from hyperseg_export.engine.attention import attention_nodes, write_out
+from hyperseg_export.engine.bodies import sum_products
 from hyperseg_export.engine.network import add_profile, decompose_attention, parse
-from hyperseg_export.engine.profiles import make_profiles
+from hyperseg_export.engine.profiles import Profile, make_profiles
 from hyperseg_export.families.family import RANDOM_SIZES
 from hyperseg_export.families.registry import EXPORT_FAMILIES
+from hyperseg_runtime.backends.tensorrt import TensorRTBackend
 from hyperseg_runtime.backends.tensorrt.logger import make_logger
-from hyperseg_runtime.contracts.graph_spec import GraphSpec
+from hyperseg_runtime.contracts.graph_spec import AxisRange, GraphSpec
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import EngineError
 from hyperseg_runtime.families import FAMILIES
@@ -35,6 +41,16 @@ if TYPE_CHECKING:
 ARCHITECTURES = ("SM89", "SM120")
 TIMEOUT_S = 600
 SEED = 0
+TOKENS = "tokens"
+
+
+class Form(StrEnum):
+    """What is built of a graph."""
+
+    USUAL = "usual"
+    WRITTEN_OUT = "written-out attention"
+    FILLED_UP = "one token count"
+    SUMMED = "sums in bodies"
 
 
 def main() -> None:
@@ -43,7 +59,8 @@ def main() -> None:
     arguments.add_argument("--sizes", nargs="+", choices=RANDOM_SIZES, default=list(RANDOM_SIZES))
     arguments.add_argument("--architectures", nargs="+", default=list(ARCHITECTURES))
     arguments.add_argument("--load", default="nothing else ran", help="What else the machine does; goes into the file.")
-    arguments.add_argument("--child", nargs=4, metavar=("ONNX", "SPEC", "PROFILES", "FAMILY"), help=argparse.SUPPRESS)
+    child = ("ONNX", "SPEC", "PROFILES", "FAMILY", "FORM")
+    arguments.add_argument("--child", nargs=len(child), metavar=child, help=argparse.SUPPRESS)
     arguments.add_argument(
         "--table", nargs=2, metavar=("FAMILY", "SIZE"), help="Print the stored results as a table and stop."
     )
@@ -52,9 +69,9 @@ def main() -> None:
         print(markdown(json.loads((measure.RESULTS / "rtx_gate.json").read_text()), *options.table))
         return
     if options.child:
-        onnx, spec, profiles, family = options.child
+        onnx, spec, profiles, family, form = options.child
         contract = GraphSpec.model_validate_json(Path(spec).read_text())
-        print(json.dumps(build(Path(onnx), contract, int(profiles), options.architectures, family)))
+        print(json.dumps(build(Path(onnx), contract, int(profiles), options.architectures, family, Form(form))))
         return
     rows = []
     for size in options.sizes:
@@ -71,7 +88,7 @@ def main() -> None:
         "load": options.load,
         "notes": {family: EXPORT_FAMILIES[family].size_notes for family in options.families},
     }
-    kept = measure.kept_rows("rtx_gate", "rows", rows, ("family", "size", "graph", "precision", "profiles"))
+    kept = measure.kept_rows("rtx_gate", "rows", rows, ("family", "size", "graph", "precision", "profiles", "form"))
     content = {"environment": environment, "conditions": conditions, "rows": kept}
     print(measure.write_results("rtx_gate", content))
     if not all(row["built"] for row in rows):
@@ -79,7 +96,7 @@ def main() -> None:
 
 
 def gate(model: "SourceModel", folder: Path, architectures: list[str]) -> Iterator[dict[str, Any]]:
-    """Export and build each graph in each precision; graphs with caches also with all their profiles.
+    """Export and build each graph in each precision and form; graphs with caches also with all their profiles.
 
     The preset "mixed" needs no builds of its own: each of its graphs is one of those.
     """
@@ -87,11 +104,25 @@ def gate(model: "SourceModel", folder: Path, architectures: list[str]) -> Iterat
         for path, spec in export_typed(model, precision, folder):
             hints = FAMILIES[model.family].profile_hints(spec)
             counts = sorted({1, len(make_profiles(spec, "throughput", hints))})
-            for profiles in counts:
-                row = run_child(path, path.with_suffix(".json"), profiles, architectures, model.family)
-                yield {"graph": spec.name, "precision": precision.value, "profiles": profiles, **row}
+            usual, others = [(n, Form.USUAL) for n in counts], [(1, form) for form in other_forms(path, spec)]
+            for profiles, form in usual + others:
+                row = run_child(path, path.with_suffix(".json"), profiles, architectures, model.family, form)
+                yield {"graph": spec.name, "precision": precision.value, "profiles": profiles, "form": form, **row}
             for file in path.parent.glob(f"{spec.name}.*"):
                 file.unlink()
+
+
+def other_forms(path: Path, spec: GraphSpec) -> list[Form]:
+    """Those that differ from the usual one for this graph."""
+    import onnx
+
+    attends = any(attention_nodes(onnx.load(path, load_external_data=False)))
+    fits = {
+        Form.WRITTEN_OUT: attends,
+        Form.FILLED_UP: TOKENS in spec.axis_ranges,
+        Form.SUMMED: bool(spec.custom_ops),
+    }
+    return [form for form, fit in fits.items() if fit]
 
 
 def export_typed(
@@ -113,9 +144,11 @@ def export_typed(
         yield path, spec
 
 
-def run_child(path: Path, spec: Path, profiles: int, architectures: list[str], family: str) -> dict[str, Any]:
+def run_child(
+    path: Path, spec: Path, profiles: int, architectures: list[str], family: str, form: Form = Form.USUAL
+) -> dict[str, Any]:
     """Build in a process of its own; a crash is a result like any other."""
-    command = [sys.executable, __file__, "--child", str(path), str(spec), str(profiles), family]
+    command = [sys.executable, __file__, "--child", str(path), str(spec), str(profiles), family, form]
     command += ["--architectures", *architectures]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
@@ -128,7 +161,9 @@ def run_child(path: Path, spec: Path, profiles: int, architectures: list[str], f
     return result
 
 
-def build(path: Path, spec: GraphSpec, profile_count: int, architectures: list[str], family: str) -> dict[str, Any]:
+def build(
+    path: Path, spec: GraphSpec, profile_count: int, architectures: list[str], family: str, form: Form
+) -> dict[str, Any]:
     """Parse and build one graph for several architectures in one plan."""
     import tensorrt_rtx as trt
 
@@ -136,7 +171,7 @@ def build(path: Path, spec: GraphSpec, profile_count: int, architectures: list[s
     logger = make_logger(trt)
     builder = trt.Builder(logger)
     try:
-        network = parse(trt, builder, logger, path, spec)
+        network = parse(trt, builder, logger, path, spec, rewritten(path, form))
     except EngineError as error:
         return {"built": False, "error": str(error)}
     decomposed = decompose_attention(trt, network)
@@ -145,7 +180,7 @@ def build(path: Path, spec: GraphSpec, profile_count: int, architectures: list[s
     for index, name in enumerate(architectures):
         config.set_compute_capability(getattr(trt.ComputeCapability, name), index)
     for profile in make_profiles(spec, "throughput", FAMILIES[family].profile_hints(spec))[:profile_count]:
-        add_profile(builder, config, spec, profile)
+        add_profile(builder, config, spec, filled_up(profile) if form is Form.FILLED_UP else profile)
     plan = builder.build_serialized_network(network, config)
     if plan is None or logger.messages:
         return {"built": False, "error": "; ".join(logger.messages) or "the builder returned nothing"}
@@ -156,6 +191,26 @@ def build(path: Path, spec: GraphSpec, profile_count: int, architectures: list[s
         "peak_mb": round(peak_bytes() / 1e6),
         "decomposed_attention": len(decomposed),
     }
+
+
+def rewritten(path: Path, form: Form) -> bytes | None:
+    """The file's content as `build --attention written-out` or `build --no-plugins` makes it; None: as it is."""
+    import onnx
+
+    change = {Form.WRITTEN_OUT: write_out, Form.SUMMED: sum_products}.get(form)
+    if change is None:
+        return None
+    model = onnx.load(path, load_external_data=False)
+    change(model)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def filled_up(profile: Profile) -> Profile:
+    """For the one token count that typical calls are filled up to."""
+    tokens, step = profile.axes[TOKENS], TensorRTBackend.token_step
+    rows = min(-(-tokens.typical // step) * step, tokens.maximum)
+    return Profile(profile.name, {**profile.axes, TOKENS: AxisRange(minimum=rows, typical=rows, maximum=rows)})
 
 
 def peak_bytes() -> int:
@@ -173,7 +228,7 @@ def markdown(content: dict[str, Any], family: str, size: str) -> str:
     rows = {
         (r["graph"], r["profiles"], r["precision"]): r
         for r in content["rows"]
-        if (r["family"], r["size"]) == (family, size)
+        if (r["family"], r["size"], r["form"]) == (family, size, Form.USUAL)
     }
     for graph, profiles in dict.fromkeys((graph, profiles) for graph, profiles, _ in rows):
         cells = [cell for precision in Precision for cell in cells_of(rows.get((graph, profiles, precision)))]
@@ -189,6 +244,7 @@ def cells_of(row: dict[str, Any] | None) -> tuple[str, str]:
 
 def line(row: dict[str, Any]) -> str:
     head = f"{row['family']} {row['size']:5} {row['graph']:14} {row['precision']} {row['profiles']} profile(s)"
+    head += f" {row['form']}"
     if not row["built"]:
         return f"{head} FAILED: {row['error']}"
     return f"{head} {row['plan_bytes'] / 1e6:8.1f} MB in {row['seconds']:6.1f} s, peak {row['peak_mb']} MB"

@@ -5,7 +5,8 @@
 One call of the operator, and the whole six-layer pixel encoder. Three rivals run in turn in one process: the native
 kernel (`cpu_ops`), the body that exported files carry (`onnx_op`, gathers corners) and a body on GridSample
 (`onnx_grid_sample`). Then the encoder with fused nodes, which take raw projections, against the encoder with plain
-ones, both on native kernels. Weights and inputs are random; offsets have a standard deviation of about
+ones, both on native kernels. `--bodies` compares two bodies alone: the exported one, and the sums in place of products
+from which engines are built. Weights and inputs are random; offsets have a standard deviation of about
 2 pixels. The last line of output is the path of the JSON file.
 """
 
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--table", action="store_true", help="Print the stored results as a table and stop.")
+    parser.add_argument("--bodies", action="store_true", help="Products against sums in the body, one call alone.")
     options = parser.parse_args()
     if options.table:
         print(markdown(json.loads((measure.RESULTS / "deformable_attention.json").read_text())))
@@ -54,6 +56,10 @@ def main() -> None:
         "points": POINTS,
         "level_shapes": LEVEL_SHAPES,
     }
+    if options.bodies:
+        content = {"environment": measure.environment(), "conditions": conditions}
+        print(measure.write_results("deformable_bodies", content | race_of_bodies(options.rounds, options.threads)))
+        return
     subjects = {"operator": operator_model, "pixel_encoder": encoder_model}
     measured = {name: race(make, options.rounds, options.threads) for name, make in subjects.items()}
     measured["fused_form"] = race_of_forms(options.rounds, options.threads)
@@ -83,6 +89,26 @@ def race_of_forms(rounds: int, threads: int) -> dict[str, Any]:
     return compared(
         {"native": session(plain, backend), "fused": session(fused, backend)}, inputs, rounds, truth="native"
     )
+
+
+def race_of_bodies(rounds: int, threads: int) -> dict[str, Any]:
+    """One call with the exported body and with sums in place of its products, no native kernel."""
+    from hyperseg_export.engine.bodies import sum_products
+
+    model, inputs = operator_model()
+    backend = OnnxRuntimeBackend(threads)
+    products = session(model, backend)
+    sum_products(model)
+    rivals = {"products": products, "sums": session(model, backend)}
+    found = [np.asarray(one.run(None, inputs)[0]) for one in rivals.values()]
+    calls = [lambda rival=one: rival.run(None, inputs) for one in rivals.values()]
+    samples = dict(zip(rivals, measure.alternate(calls, rounds), strict=True))
+    return {
+        "ms": {name: round(statistics.median(seconds) * 1000, 2) for name, seconds in samples.items()},
+        "times_products": round(measure.ratio(samples["sums"], samples["products"]), 3),
+        "difference": float(np.abs(found[0] - found[1]).max() / np.abs(found[0]).max()),
+        "samples_s": samples,
+    }
 
 
 def compared(

@@ -22,9 +22,9 @@ import typer
 from rich.progress import track
 
 from hyperseg_bench import measure
+from hyperseg_bench.quality.datasets.shapes.asked import EXPRESSIONS, asking
 from hyperseg_bench.quality.datasets.shapes.expressions import choose_expressions
 from hyperseg_bench.quality.datasets.shapes.scene import make_scene
-from hyperseg_bench.quality.shapes_evaluation import EXPRESSIONS, asking
 from hyperseg_export.families.hyperseg.training.scenes import photographs
 from hyperseg_export.opening import open_checkpoint
 from hyperseg_export.parity.bundle import module_of

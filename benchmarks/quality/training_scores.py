@@ -29,7 +29,7 @@ def evaluate_training(
             scores = evaluate_shapes(pipeline, range(scenes), photographs(), clips, tell)
     entry = {
         "stage": state["stage"], "step": state["step"], "cpu_minutes": round(state.get("cpu_s", 0) / 60, 1),
-        "scenes": scenes, "scores": scores.table(),
+        "scenes": scenes, "scores": scores,
     }  # fmt: skip
     with (folder / CURVE).open("a") as curve:
         curve.write(json.dumps(entry) + "\n")

@@ -1,10 +1,10 @@
 """What the ahead-of-time TensorRT plugins of all operators have in common: types, sizes, machine code."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from hyperseg_kernels.catalog import OperatorName
-from hyperseg_kernels.cuda import driver as cuda_driver
 from hyperseg_kernels.cuda import nvrtc
 from hyperseg_kernels.cuda.source import ValueType
 
@@ -19,5 +19,11 @@ def constant_size(operator: OperatorName, name: str, size: Any) -> int:
     return int(size.constant_value())
 
 
-def machine_code(source: str, headers: Mapping[str, str]) -> bytes:
-    return nvrtc.compile_cubin(source, headers, cuda_driver.architecture()).image
+def machine_code(source: str, headers: Mapping[str, str], architecture: str) -> bytes:
+    """Layers of one shape ask for the same code, each of them for every type that TensorRT tries."""
+    return _compiled(source, tuple(headers.items()), architecture)
+
+
+@cache
+def _compiled(source: str, headers: tuple[tuple[str, str], ...], architecture: str) -> bytes:
+    return nvrtc.compile_cubin(source, dict(headers), architecture).image

@@ -126,6 +126,12 @@ def json_bytes(content: Any, ascii_only: bool = False) -> bytes:
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
+def json_line(content: Any) -> bytes:
+    """The same in one line."""
+    text = json.dumps(_finite(content), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace") + b"\n"
+
+
 def _finite(content: Any) -> Any:
     if isinstance(content, float):
         return content if math.isfinite(content) else None

@@ -89,7 +89,8 @@ def explained(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in NO_ROOM:
             raise ResourceError(f"{path}: no room left on the disk ({error.strerror})") from error
-        raise OutputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+        advice = "choose another place" if error.errno != errno.ENAMETOOLONG else "give the input a shorter name"
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); {advice}") from error
 
 
 def replace_folder(source: Path, target: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from hyperseg_runtime import tracing
 from hyperseg_runtime.stopping import may_go_on
 
 _recording: ContextVar[dict[str, float] | None] = ContextVar("recording", default=None)
@@ -30,16 +31,17 @@ def recorded() -> Iterator[dict[str, float]]:
 
 @contextmanager
 def span(name: str) -> Iterator[None]:
-    """Adds the wall time inside to the recording that is on, if any; equal names add up. Not begun in a call that is
-    stopped (see `stopping`).
+    """Adds the wall time inside to the recording that is on, if any; equal names add up. An event of the trace, too
+    (see `tracing`). Not begun in a call that is stopped (see `stopping`).
     """
     may_go_on()
     spans_ms = _recording.get()
-    if spans_ms is None:
-        yield
-        return
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        spans_ms[name] = spans_ms.get(name, 0.0) + (time.perf_counter() - start) * 1000
+    with tracing.event(name, "stage"):
+        if spans_ms is None:
+            yield
+            return
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spans_ms[name] = spans_ms.get(name, 0.0) + (time.perf_counter() - start) * 1000

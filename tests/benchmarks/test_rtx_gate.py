@@ -8,6 +8,7 @@ import onnx
 import pytest
 import rtx_gate
 
+from hyperseg_export.engine.profiles import Profile
 from hyperseg_export.families.registry import EXPORT_FAMILIES
 from hyperseg_export.precision.typed import choose_precisions
 from hyperseg_runtime.bundle.opening import read_manifest
@@ -20,12 +21,14 @@ GRAPHS = [(name, spec.name) for name, family in FAMILIES.items() for spec in fam
 ARCHITECTURES = list(rtx_gate.ARCHITECTURES)
 
 
-def build(bundle: Path, graph: str, scratch: Path, profiles: int = 1) -> dict[str, object]:
+def build(
+    bundle: Path, graph: str, scratch: Path, profiles: int = 1, form: rtx_gate.Form = rtx_gate.Form.USUAL
+) -> dict[str, object]:
     manifest = read_manifest(bundle)
     entry = manifest.graph(graph)
     spec = scratch / "spec.json"
     spec.write_text(entry.spec.model_dump_json())
-    return rtx_gate.run_child(bundle / entry.file, spec, profiles, ARCHITECTURES, manifest.family)
+    return rtx_gate.run_child(bundle / entry.file, spec, profiles, ARCHITECTURES, manifest.family, form)
 
 
 @pytest.mark.parametrize(("family", "graph"), GRAPHS)
@@ -50,6 +53,42 @@ def test_the_language_model_builds_with_all_its_profiles(mixed_bundle: Path, tmp
     row = build(mixed_bundle, "llm", tmp_path, profiles=3)
     assert row["built"], row["error"]
     assert row["decomposed_attention"] == 0
+
+
+@pytest.mark.parametrize(
+    ("graph", "form"),
+    [
+        ("llm", rtx_gate.Form.WRITTEN_OUT),
+        ("llm", rtx_gate.Form.FILLED_UP),
+        ("mask_decoder", rtx_gate.Form.FILLED_UP),
+        ("pixel_decoder", rtx_gate.Form.SUMMED),
+    ],
+)
+def test_the_other_forms_build(mixed_bundle: Path, tmp_path: Path, graph: str, form: rtx_gate.Form) -> None:
+    row = build(mixed_bundle, graph, tmp_path, form=form)
+    assert row["built"], row["error"]
+
+
+def test_calls_are_filled_up_to_a_size_within_the_profile() -> None:
+    family = FAMILIES[FIRST_FAMILY]
+    ranges = {spec.name: spec.axis_ranges for spec in family.graph_specs(family.published)}
+    profile = Profile("any", ranges["llm"])
+    tokens = rtx_gate.filled_up(profile).axes["tokens"]
+    assert tokens.minimum == tokens.maximum == 1088 and profile.axes["tokens"].typical == 1039
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("precision", Precision)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_form_of_every_graph_builds(tmp_path: Path, family: str, precision: Precision) -> None:
+    model = EXPORT_FAMILIES[family].random_model("small", 0)
+    built = []
+    for path, spec in rtx_gate.export_typed(model, precision, tmp_path):
+        for form in rtx_gate.other_forms(path, spec):
+            row = rtx_gate.run_child(path, path.with_suffix(".json"), 1, ARCHITECTURES, family, form)
+            assert row["built"], (spec.name, form, row["error"])
+            built.append(form)
+    assert rtx_gate.Form.WRITTEN_OUT in built
 
 
 @pytest.mark.full
@@ -99,11 +138,12 @@ def test_the_table_has_a_row_per_graph() -> None:
         "size": "tiny",
         "graph": "llm",
         "profiles": 1,
+        "form": "usual",
         "built": True,
         "plan_bytes": 2_000_000,
         "seconds": 1.5,
     }
-    failed = {"family": "x", "size": "tiny", "graph": "llm", "profiles": 1, "precision": "fp16", "built": False}
+    failed = {**built, "precision": "fp16", "built": False}
     assert rtx_gate.markdown({"rows": [{**built, "precision": "fp32"}, failed]}, "x", "tiny").splitlines()[2:] == [
         "| `llm` | 1 | 2.0 | 1.5 | FAILED |  | not measured |  |"
     ]

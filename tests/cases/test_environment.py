@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -141,6 +142,60 @@ def test_no_fcntl(monkeypatch: pytest.MonkeyPatch) -> None:
         console.load_extra("hyperseg_export.jobs.staging", "export")
     assert "pip" not in str(caught.value)
     assert "Python's module fcntl, which win32 does not have; it runs on Linux and macOS" in str(caught.value)
+
+
+WITHOUT_POSIX = """
+import os, sys, sysconfig
+import concurrent.futures, ctypes, multiprocessing, shutil, subprocess, tempfile
+import cv2, ftfy, numpy, onnxruntime, PIL.Image, pycocotools.mask, pydantic, rich.console, tokenizers, typer
+sysconfig.get_config_vars()
+for module in ("fcntl", "grp", "pty", "pwd", "resource", "syslog", "termios"):
+    sys.modules[module] = None
+for name in ("fork", "getuid", "killpg", "mkfifo", "O_DIRECTORY", "sched_getaffinity", "setsid", "symlink", "sysconf"):
+    delattr(os, name)
+posix_open = os.open
+def windows_open(path, *more, **named):
+    if os.path.isdir(path):
+        raise PermissionError(13, "Permission denied")
+    return posix_open(path, *more, **named)
+os.open, sys.platform, sys.argv[0] = windows_open, "win32", "hyperseg-trt"
+from hyperseg_runtime.cli.app import main
+main()
+"""
+"""What Python on Windows lacks (docs.python.org, "Availability: Unix"), folders that cannot be opened, and its name;
+the packages of others are imported before, as those for Windows are others."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="plays another platform")
+@pytest.mark.parametrize("verb", ["run", "video", "doctor"])
+def test_running_bundles_needs_nothing_of_posix(tiny_bundle: Path, tmp_path: Path, case: Path, verb: str) -> None:
+    out = ("--out", tmp_path / "out")
+    arguments = {
+        "run": ("run", tiny_bundle, case / "labelme" / "photo.jpg", "cup", *out),
+        "video": ("video", tiny_bundle, case / "frames_mac", "cup", *out),
+        "doctor": ("doctor", "--json"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_POSIX, *map(str, arguments[verb])], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    assert verb == "doctor" or len(list((tmp_path / "out").glob("*.mask.png"))) == (1 if verb == "run" else 4)
+
+
+@pytest.mark.skipif(not shutil.which("unshare"), reason="no namespaces here")
+def test_a_read_only_file_system(tiny_bundle: Path, tmp_path: Path, case: Path) -> None:
+    """Everything but the folder for results: also the user's cache, the bundle and the program itself."""
+    out = tmp_path / "out"
+    out.mkdir()
+    mounts = f'mount --bind {out} {out} && mount -o remount,ro,bind / && exec "$@"'
+    arguments = ("run", tiny_bundle, case / "labelme" / "photo.jpg", "cup")
+    for more, code in ((("--native", "--out", out), 0), (("--out", tmp_path / "other"), 2)):
+        namespace = ["unshare", "--mount", "sh", "-c", f"mount --bind / / && {mounts}", "sh"]
+        done = subprocess.run([*namespace, *command(*arguments, *more)], capture_output=True, text=True, check=False)
+        if "unshare" in done.stderr or "mount:" in done.stderr:
+            pytest.skip(done.stderr.strip())
+        assert done.returncode == code, done.stderr
+    assert len(list(out.iterdir())) == 3 and "Read-only file system" in done.stderr
 
 
 def test_the_doctor_of_another_platform(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hyperseg_runtime.errors import ImageError
 from hyperseg_runtime.images.frames import open_frames
 from support import RunCli
 
@@ -114,6 +115,32 @@ def test_a_damaged_page_is_told(tmp_path: Path) -> None:
         ("000002", True),
         ("000003", True),
     ]
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp", "avif", "tiff"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.99])
+def test_an_animation_that_was_cut(tmp_path: Path, suffix: str, share: float) -> None:
+    """What can be read is read; that there was more is told, also where nothing counts the frames."""
+    images = [Image.fromarray(np.random.default_rng(n).integers(0, 256, (20, 30, 3), np.uint8)) for n in range(6)]
+    path = tmp_path / f"a.{suffix}"
+    images[0].save(path, save_all=True, append_images=images[1:])
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    try:
+        frames = open_frames(path)
+        read = len(list(frames))
+    except ImageError:
+        return
+    assert 0 < read < 6 and any(row.lost for row in frames.left_out)
+
+
+def test_a_gif_that_was_cut_between_two_frames(tmp_path: Path) -> None:
+    images = [Image.new("RGB", (8, 6), (shade,) * 3) for shade in SHADES]
+    images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:])
+    whole = (tmp_path / "a.gif").read_bytes()
+    for data, lost in ((whole[:-1], ["000005.."]), (whole + bytes(40), [])):
+        (tmp_path / "a.gif").write_bytes(data)
+        frames = open_frames(tmp_path / "a.gif")
+        assert len(list(frames)) == 4 and [row.name for row in frames.left_out] == lost
 
 
 def test_a_frame_name_that_is_not_utf_8(case: Path, tiny_bundle: Path) -> None:

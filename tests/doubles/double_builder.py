@@ -21,6 +21,7 @@ from double_names import (
     TensorIOMode,
     fault,
 )
+from double_plugins import compile_kernel, identity_of
 
 FLOAT, INT64, FLOAT16, BFLOAT16 = 1, 7, 10, 16
 
@@ -69,6 +70,7 @@ class INetworkDefinition(Listed):
     def __init__(self) -> None:
         self._model: onnx.ModelProto | None = None
         self._layers: list[ILayer] = []
+        self._plugins: dict[str, tuple[str, str, str]] = {}
         self._marked: set[str] = set()
 
     def mark_weights_refittable(self, name: str) -> bool:
@@ -78,6 +80,7 @@ class INetworkDefinition(Listed):
 
     def _read(self, model: onnx.ModelProto) -> None:
         self._model = model
+        self._plugins = {node.output[0]: key for node in model.graph.node if (key := identity_of(node))}
         values = {v.name: v for v in (*model.graph.input, *model.graph.value_info)}
         self._layers = [
             ILayer(node.name, ITensor(values[node.input[0]]))
@@ -233,7 +236,9 @@ class Builder(Listed):
         assert BuilderFlag.TF32 not in config._flags
         if monitor := getattr(config, "progress_monitor", None):
             _report(monitor)
-        header = _describe(network, config)
+        nodes = {node.output[0]: node for node in network._model.graph.node}
+        kernels = {key: compile_kernel(nodes[output], key, network._model) for output, key in network._plugins.items()}
+        header = _describe(network, config) | {"creators": [key for key, kernel in kernels.items() if not kernel]}
         if fault().startswith("wrong node "):
             _spoil(network._model, fault().removeprefix("wrong node "))
         return pack_plan(header, network._model)
@@ -305,7 +310,8 @@ def _describe(network: INetworkDefinition, config: IBuilderConfig) -> dict[str, 
         kind = FLOAT if fault() == "float32 instead" and kind in (FLOAT16, BFLOAT16) else kind
         fused = node.op_type == "Attention" and has_kernel(next(attention).get_input(0))
         name = f"_gemm_mha_v2_{node.name}" if fused else node.name
-        layers.append({"name": name, "op": node.op_type, "kinds": [kind], "tactic": ""})
+        operator = "PluginV3" if node.output[0] in network._plugins else node.op_type
+        layers.append({"name": name, "op": operator, "kinds": [kind], "tactic": ""})
     sides = [(TensorIOMode.INPUT, graph.input), (TensorIOMode.OUTPUT, graph.output)]
     copies = fault() == "copied cache"
     scatters = [node for node in graph.node if node.op_type == "TensorScatter" and not copies]
@@ -317,7 +323,6 @@ def _describe(network: INetworkDefinition, config: IBuilderConfig) -> dict[str, 
         "refit": _refittable(model, config, network._marked),
         "stripped": "STRIP_PLAN" in flags,
         "streamable": weights if "WEIGHT_STREAMING" in flags else 0,
-        "needs": fault() == "plugin",
         "profiles": [profile._shapes for profile in config._profiles],
         "layers": layers,
         "tensors": [(v.name, int(mode), int(TYPES[v.type.tensor_type.elem_type])) for mode, vs in sides for v in vs],

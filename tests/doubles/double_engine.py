@@ -17,7 +17,7 @@ from hyperseg_runtime.contracts import axes, bfloat16
 
 MAGIC = b"DOUBLE OF A PLAN"
 BFLOAT16 = onnx.TensorProto.BFLOAT16
-HOST_TYPES = {1: np.float32, 7: np.int64, 9: np.bool_, 10: np.float16, BFLOAT16: np.uint16}
+HOST_TYPES = {1: np.float32, 2: np.uint8, 7: np.int64, 9: np.bool_, 10: np.float16, BFLOAT16: np.uint16}
 
 
 def pack_plan(header: Mapping[str, Any], model: onnx.ModelProto) -> bytes:

@@ -6,11 +6,11 @@ from typing import Any
 
 from double_names import MAJOR, Listed
 
-TYPES = {1: "Float", 10: "Half", 16: "BFloat16", 7: "Int64", 9: "Bool", 6: "Int32"}
+TYPES = {1: "Float", 10: "Half", 16: "BFloat16", 7: "Int64", 9: "Bool", 6: "Int32", 2: "UInt8"}
 """ONNX type -> what the inspector calls it."""
-FORMATS = {1: "FP32", 10: "FP16", 16: "BFloat16", 7: "Int64", 9: "Boolean", 6: "INT32"}
+FORMATS = {1: "FP32", 10: "FP16", 16: "BFloat16", 7: "Int64", 9: "Boolean", 6: "INT32", 2: "UInt8"}
 """ONNX type -> what descriptions of formats call it."""
-OWN = {"Conv", "Resize", "GridSample", "Shape"}
+OWN = {"Conv", "Resize", "GridSample", "Shape", "PluginV3"}
 """Operators that TensorRT's own layers run; Myelin compiles the others."""
 NO_SHAPES = "N/A due to dynamic shapes"
 
@@ -48,7 +48,7 @@ def _layer(entry: Mapping[str, Any], known: bool) -> dict[str, Any]:
     own = entry["op"] in OWN
     return {
         "Name": entry["name"],
-        "LayerType": entry["op"] if own or entry["op"] == "PluginV3" else "kgen",
+        "LayerType": entry["op"] if own else "kgen",
         "Outputs": [_tensor(kind, own, known) for kind in entry["kinds"]],
         "TacticName": entry["tactic"],
     }

@@ -27,7 +27,15 @@ NetworkDefinitionCreationFlag = listed_enum("NetworkDefinitionCreationFlag")
 ProfilingVerbosity = listed_enum("ProfilingVerbosity")
 TensorIOMode = listed_enum("TensorIOMode")
 TensorLocation = listed_enum("TensorLocation")
-TYPES = {1: DataType.FLOAT, 10: DataType.HALF, 16: DataType.BF16, 7: DataType.INT64, 9: DataType.BOOL}
+TYPES = {
+    1: DataType.FLOAT,
+    10: DataType.HALF,
+    16: DataType.BF16,
+    7: DataType.INT64,
+    9: DataType.BOOL,
+    6: DataType.INT32,
+    2: DataType.UINT8,
+}
 """ONNX type -> TensorRT's."""
 
 

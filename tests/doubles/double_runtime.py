@@ -1,6 +1,7 @@
 """The running half of TensorRT's double: from a plan to numbers."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from double_engine import Kernels, unpack_plan
 from double_gpu import ALIGNMENT, GPU, Stream
 from double_inspector import EngineInspector
 from double_names import VERSION, DataType, ILogger, Listed, TensorIOMode, TensorLocation, fault
+from double_plugins import CREATORS, load_creators
 
 _LIBRARIES: list[str] = []
 
@@ -121,6 +123,8 @@ class IExecutionContext(Listed):
             spoil = SPOILS["wrong numbers"]
         if fault() == "wrong attention" and engine._kernels.attends:
             spoil = SPOILS["wrong numbers"]
+        if fault() == "wrong plugin" and any(layer["op"] == "PluginV3" for layer in engine._plan["layers"]):
+            spoil = SPOILS["wrong numbers"]
         addresses, shapes = dict(self._addresses), dict(self._shapes)
         recorded = queue.recording is not None
         GPU.ledger.enqueues += not recorded
@@ -195,6 +199,7 @@ class IPluginRegistry(Listed):
     def load_library(self, path: str) -> object:
         if path in _LIBRARIES:
             return None
+        load_creators(Path(path))
         _LIBRARIES.append(path)
         return path
 
@@ -218,8 +223,9 @@ class Runtime(Listed):
         header, model = read
         if header["version"] != VERSION and not (header["portable"] and self.engine_host_code_allowed):
             return self._fail(f"The engine plan file is not compatible with {VERSION}, it is {header['version']}")
-        if header["needs"] and not _LIBRARIES:
-            return self._fail("IPluginRegistry::getCreator: could not find plugin MSDeformAttn, version 1")
+        for name, version, namespace in header["creators"]:
+            if (name, version, namespace) not in CREATORS:
+                return self._fail(f"IPluginRegistry::getCreator: could not find plugin {name}, version {version}")
         if fault() == "no memory for engines":
             return self._fail("Error Code 2: OutOfMemory (requested size was 123 bytes)")
         return ICudaEngine(header, model, self._logger)

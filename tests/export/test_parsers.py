@@ -1,6 +1,7 @@
 """Whatever stands in a file that people hand over: an answer, or one of our errors, and nothing else.
 
-Bounded and the same on every run. Images: `tests/runtime/images/test_reading_errors.py`.
+Images: `tests/runtime/images/test_reading_errors.py`; requests: `tests/serving/service/test_any_request.py`.
+`make fuzz` runs them all for longer.
 """
 
 import json
@@ -11,9 +12,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from fuzzing import fuzzed
 from hyperseg_export.checkpoint.folder import Checkpoint
 from hyperseg_export.checkpoint.lora import AdapterFolder
 from hyperseg_export.checkpoint.tokenizer_files import load_tokenizer
@@ -31,9 +33,6 @@ VALUES = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
-)
-BOUNDED = settings(
-    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 
@@ -70,8 +69,7 @@ def damaged(content: bytes, data: st.DataObject, spots: int = 400) -> bytes:
     return bytes(changed[: data.draw(st.just(len(changed)) | st.integers(0, len(changed)))])
 
 
-@seed(1)
-@BOUNDED
+@fuzzed(1)
 @given(data=st.data())
 def test_any_config_json(data: st.DataObject) -> None:
     with_rope = {"rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"}, "rope_scaling": None}
@@ -83,8 +81,7 @@ def test_any_config_json(data: st.DataObject) -> None:
         answers_or_refuses(parse)
 
 
-@seed(2)
-@BOUNDED
+@fuzzed(2)
 @given(data=st.data())
 def test_any_manifest(tiny_bundle: Path, data: st.DataObject) -> None:
     content = (tiny_bundle / "manifest.json").read_bytes()
@@ -95,8 +92,7 @@ def test_any_manifest(tiny_bundle: Path, data: st.DataObject) -> None:
     answers_or_refuses(lambda: parse_manifest(altered))
 
 
-@seed(3)
-@BOUNDED
+@fuzzed(3)
 @given(data=st.data())
 def test_any_adapter(adapters: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("adapter")
@@ -107,8 +103,7 @@ def test_any_adapter(adapters: Path, tmp_path_factory: pytest.TempPathFactory, d
     answers_or_refuses(lambda: AdapterFolder.open(folder))
 
 
-@seed(4)
-@BOUNDED
+@fuzzed(4)
 @given(data=st.data())
 def test_any_checkpoint_folder(
     small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -137,8 +132,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-@seed(5)
-@settings(BOUNDED, max_examples=30)
+@fuzzed(5, 30)
 @given(data=st.data())
 def test_any_video(clip: bytes, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     path = tmp_path_factory.mktemp("video") / "clip.avi"

@@ -55,7 +55,6 @@ sys.modules["tensorrt.plugin"] = trtp
 trt.plugin = trtp
 
 from hyperseg_kernels import tensorrt_aot  # noqa: E402
-from hyperseg_kernels.cuda import driver as cuda_driver  # noqa: E402
 from hyperseg_kernels.deformable_attention import tensorrt_aot as attention  # noqa: E402
 from hyperseg_kernels.mask_readout import tensorrt_aot as readout  # noqa: E402
 
@@ -123,8 +122,7 @@ def combinations(types: str) -> list[str]:
 
 
 _tensor.SymIntExpr._exprBuilder = Builder()
-cuda_driver.architecture = lambda: "sm_90"
-tensorrt_aot.register()
+tensorrt_aot.register("sm_90")
 print(
     json.dumps(
         {

@@ -118,14 +118,14 @@ def test_questions_are_answered_or_refused(running: Running, coffee_bytes: bytes
 
 def test_videos_are_answered_or_refused(running: Running, coffee_bytes: bytes, pixels: np.ndarray) -> None:
     if running.family.video_tasks:
-        video, expected = running.client.open_video("one"), running.pipeline.open_video()
+        video, expected = running.client.open_video(), running.pipeline.open_video()
         ready = [one for last in (False, True) for one in video.push(coffee_bytes, TEXTS, last)]
         own = [one for _ in range(2) for one in expected.push(pixels, TEXTS)] + expected.finish()
         assert [one.frame for one in ready] == [0, 1]
         assert all(same(a.results, b.results) for a, b in zip(ready, own, strict=True))
     else:
         with pytest.raises(InputError, match=refusal(running.family, VIDEO)):
-            running.client.open_video("one")
+            running.client.open_video()
 
 
 def test_an_unknown_task_is_refused(running: Running, coffee_bytes: bytes) -> None:

@@ -78,7 +78,7 @@ def test_a_stage_whose_process_ended_shows_in_the_canary_and_in_the_log(server: 
     (reference,) = re.findall(r"under reference (\w+)", str(failure.value))
     assert server._log is not None
     give_up_s = time.monotonic() + 5
-    while f"reference {reference}:" not in server._log.text() and time.monotonic() < give_up_s:
+    while f"reference {reference}" not in server._log.text() and time.monotonic() < give_up_s:
         time.sleep(0.05)
     (line,) = (line for line in server._log.text().splitlines() if reference in line)
     assert is_failure(line)

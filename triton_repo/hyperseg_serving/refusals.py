@@ -55,7 +55,7 @@ CODES = {
 }
 """Reasons that are not the caller's fault; all others are INVALID_ARG."""
 
-NO_ROOM = ("Exceeds maximum queue size", "Request timeout expired", "has no available versions")
+NO_ROOM = ("Exceeds maximum queue size", "Request timeout expired", "has no available versions", "Server is stopping")
 """What the server itself says of a full or late queue, and while it stops or starts: nothing was done."""
 
 STOPPING = "the server is stopping; ask another one, or this one later"

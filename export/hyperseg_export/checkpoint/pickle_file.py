@@ -152,13 +152,14 @@ def _state_dict(path: Path, content: object) -> Mapping[Any, Any]:
     """
     if isinstance(content, Mapping) and isinstance(content.get(STATE_DICT), Mapping):
         content = content[STATE_DICT]
-    elif isinstance(content, Mapping) and (parts := [key for key, value in content.items() if _all_tensors(value)]):
+    elif isinstance(content, Mapping) and not any(isinstance(value, Tensor) for value in content.values()):
+        parts = [key for key, value in content.items() if _all_tensors(value)]
         if len(parts) > 1:
             shown = ", ".join(map(str, parts))
             raise CheckpointError(
                 f"{_of(path)}: holds several sets of tensors ({shown}); save the one that is meant alone"
             )
-        content = content[parts[0]]
+        content = content[parts[0]] if parts else content
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{_of(path)}: holds a {type(content).__name__}, expected tensors by name")
     if not content:

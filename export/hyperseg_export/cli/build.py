@@ -1,5 +1,6 @@
 """`hyperseg-trt build`: TensorRT engines of a bundle."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -56,7 +57,18 @@ def build(
             "layer. Default by release and types; the build says what the engine holds (repeatable).",
         ),
     ] = None,
-    plugin: runtime_options.PluginOption = None,
+    plugin: Annotated[
+        list[Path] | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="Library of TensorRT plugins in place of our own kernels (repeatable)."
+        ),
+    ] = None,
+    no_plugins: Annotated[
+        bool,
+        typer.Option(
+            "--no-plugins", help="Our operators by their bodies of standard operators: slower, runs anywhere."
+        ),
+    ] = False,
     skip_parity: Annotated[
         bool,
         typer.Option("--skip-parity", help="Do not compare engines with graphs; run then wants --accept-unmeasured."),
@@ -88,6 +100,7 @@ def build(
         refit=refit,
         stripped=stripped,
         attention=verb.attention_forms(attention),
+        plugins=verb.plugin_form(plugin, no_plugins),
     )
     if dry_run:
         verb.print_plan(bundle, graph, chosen, as_json)

@@ -1,7 +1,7 @@
 """Reading an engine back: is it what was planned? TensorRT's worst failures are silent."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -26,22 +26,36 @@ class Audit:
     """Of each profile."""
 
 
-def audit_engine(trt: Any, engine: Any, spec: GraphSpec, precision: Precision, profile_count: int) -> Audit:
+def audit_engine(
+    trt: Any, engine: Any, spec: GraphSpec, precision: Precision, profile_count: int, plugin_count: int
+) -> Audit:
     """Raise AuditError, with all that differs, unless the engine is what was planned."""
     profiles = inspect_layers(trt, engine)
     layers = list(dict.fromkeys(chain.from_iterable(profiles)))
-    problems = [*contract_problems(trt, engine, spec), *judge_types(layers, precision)]
+    carried = {str(tensor.dtype) for tensor in (*spec.inputs, *spec.outputs)}
+    problems = [*contract_problems(trt, engine, spec), *judge_types(layers, precision, carried)]
     if engine.num_optimization_profiles != profile_count:
         problems.append(f"it has {engine.num_optimization_profiles} profiles, planned were {profile_count}")
+    plugins = max(map(plugin_layers, profiles), key=lambda count: abs(count - plugin_count))
+    if plugins != plugin_count:
+        problems.append(
+            f"it has {plugins} plugin layers, planned were {plugin_count} (one for each node of our operators; build "
+            f"--graph {spec.name} --no-plugins takes their bodies)"
+        )
     if problems:
         raise AuditError(f"the engine of graph {spec.name} is not what was planned:\n  " + "\n  ".join(problems))
     types = Counter(kind for layer in layers for kind in layer.outputs)
-    plugins = sum("plugin" in layer.kind.lower() for layer in layers)
     return Audit(dict(sorted(types.items())), plugins, tuple(map(fused_layers, profiles)))
 
 
-def judge_types(layers: Sequence[Layer], precision: Precision) -> list[str]:
-    """What is wrong with the types that layers put out and hold. Islands are float32 in every plan.
+def plugin_layers(layers: Sequence[Layer]) -> int:
+    """How many layers of a profile are plugins."""
+    return sum("plugin" in layer.kind.lower() for layer in layers)
+
+
+def judge_types(layers: Sequence[Layer], precision: Precision, carried: Collection[str] = ()) -> list[str]:
+    """What is wrong with the types that layers put out and hold. Islands are float32 in every plan, and the graph's
+    own inputs and outputs are as its contract has them (`carried`).
 
     A type that TensorRT does not tell is no evidence: what is known decides, and where some is unknown the planned
     type may be there unseen.
@@ -49,7 +63,7 @@ def judge_types(layers: Sequence[Layer], precision: Precision) -> list[str]:
     planned = str(precision.dtype)
     outputs = Counter(kind for layer in layers for kind in layer.outputs)
     weights = Counter(kind for layer in layers for kind in layer.weights)
-    allowed = {planned, str(DType.FLOAT32)}
+    allowed = {planned, str(DType.FLOAT32), *carried}
     problems = [
         f"{found[kind]} {what} {kind}, planned were {planned} and float32"
         for what, found in (("layers compute in", outputs), ("weights are", weights))

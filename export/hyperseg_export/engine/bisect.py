@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from hyperseg_export.engine.plugins import register_kernels
 from hyperseg_export.engine.reproducer import write_case
 from hyperseg_export.engine.worker import Job, formed, keep_stdout, run_job, say, write_plan
 from hyperseg_export.onnx.upcast import upcast
@@ -61,6 +62,7 @@ def find_culprit(job: BisectJob) -> Culprit:
     import onnx
 
     trt = load_tensorrt()
+    register_kernels(job.build.plugin_form, job.build.architecture)
     form, _, changed = formed(trt, job.build)
     model = onnx.load_model_from_string(changed) if changed else onnx.load(job.build.onnx, load_external_data=False)
     source, wide = job.scratch / "built.onnx", job.scratch / "wide.onnx"

@@ -13,6 +13,7 @@ from hyperseg_export.engine.bisect import BisectJob, Culprit
 from hyperseg_export.engine.inspector import UNKNOWN
 from hyperseg_export.engine.measure import Measured, ParityJob
 from hyperseg_export.engine.options import BuildOptions, EnginePlan, chosen_graphs, plan_engines
+from hyperseg_export.engine.plugins import PluginForm, form_of, kernel_sources, require_kernels
 from hyperseg_export.engine.worker import Built, Job
 from hyperseg_export.jobs.process import run_worker
 from hyperseg_export.jobs.progress import Progress, Silent
@@ -22,15 +23,17 @@ from hyperseg_export.samples import sample_images
 from hyperseg_runtime.backends.tensorrt.machine import find_machine
 from hyperseg_runtime.bundle.engines import (
     FILE_NAME,
+    PLUGINS,
     EngineEntry,
     EngineManifest,
     Machine,
     engine_folder,
     engine_path,
+    plugin_libraries,
     read_engines,
     source_hashes,
 )
-from hyperseg_runtime.bundle.manifest import GraphEntry, ParityEntry
+from hyperseg_runtime.bundle.manifest import FileEntry, GraphEntry, ParityEntry
 from hyperseg_runtime.bundle.opening import Bundle, describe_file
 from hyperseg_runtime.errors import BundleError, NumericsError, OutputError, ParityError, ResourceError
 from hyperseg_runtime.files import explained, output_folder, write_atomically
@@ -50,7 +53,7 @@ def build_engines(
 ) -> EngineManifest:
     """Build, read back, compare and record engines of the named graphs (default: all). Returns all of the target.
 
-    `plugins` are libraries of TensorRT plugins to build with; whoever runs the engines needs them too. With `bisect`
+    `plugins` are libraries of TensorRT plugins to build with; engines that hold any bring them along. With `bisect`
     an engine that differs from its graph is searched for the first tensor that does, which the error then names.
     Each engine is recorded as soon as it is done; a later call skips those whose ONNX files, options and target
     are the same, and compares those that were not compared. Raises EnvironmentMissingError before anything is
@@ -60,6 +63,11 @@ def build_engines(
     bundle = Bundle.open(directory)
     entries = chosen_graphs(bundle.manifest, graphs)
     plans = plan_engines(bundle.manifest, graphs, options)
+    made_here = [
+        entry.spec.name for entry in entries if form_of(entry.spec, options.plugins) is PluginForm.AHEAD_OF_TIME
+    ]
+    if made_here:
+        require_kernels(made_here, options.portable)
     folder = engine_folder(directory, machine.target)
     progress = progress or Silent()
     made = _Build(bundle, folder, options, machine, progress, plugins, bisect)
@@ -116,6 +124,7 @@ class _Build:
             return False
         try:
             engine_path(self._folder, engine)
+            plugin_libraries(self._folder, engine)
         except BundleError:
             return False
         return True
@@ -134,6 +143,8 @@ class _Build:
                 f"{plan.graph}: TensorRT does not say in which type {unseen} of its layers compute (cannot tell); "
                 "inputs, outputs and all other layers are as planned"
             )
+        if made.plugins:
+            self._progress.note(f"{plan.graph}: our operators in {made.plugin_layers} plugin layers ({made.plugins})")
         if made.attention:
             found = ", ".join(f"{profile} {count}" for profile, count in made.fused_attention.items())
             self._progress.note(
@@ -152,9 +163,21 @@ class _Build:
                 hardware_compatible=self._options.hardware_compatible,
                 weight_streaming=self._options.weight_streaming,
                 stripped=self._options.stripped,
+                libraries=self._carry(made),
                 **made.model_dump(),
             )
         )
+
+    def _carry(self, made: Built) -> dict[str, FileEntry]:
+        """Copy the libraries beside an engine that needs them; name -> content."""
+        folder = self._folder / PLUGINS
+        carried = {}
+        for library in self._plugins if made.plugin_layers else ():
+            with explained(folder):
+                folder.mkdir(exist_ok=True)
+                write_atomically(folder / library.name, library.read_bytes())
+            carried[library.name] = describe_file(folder / library.name)
+        return carried
 
     def measure(self, entries: Sequence[GraphEntry]) -> None:
         """Compare engines with their ONNX graphs. Those that fail are thrown away; the error names all of them."""
@@ -185,7 +208,8 @@ class _Build:
             onnx=self._bundle.path(entry.file),
             version_compatible=engine.version_compatible,
             stripped=engine.stripped,
-            plugins=self._plugins,
+            plugins=tuple(plugin_libraries(self._folder, engine)),
+            plugin_form=PluginForm(engine.plugins) if engine.plugins else None,
             attention=AttentionForm(engine.attention) if engine.attention else None,
             calls=self._reference,
         )
@@ -236,6 +260,7 @@ class _Build:
         return built
 
     def _job(self, entry: GraphEntry, plan: Path) -> Job:
+        major, minor = self._machine.compute_capability
         return Job(
             family=self._bundle.manifest.family,
             onnx=self._bundle.path(entry.file),
@@ -245,6 +270,7 @@ class _Build:
             timing_cache=self._folder / "timing.cache",
             plan=plan,
             plugins=self._plugins,
+            architecture=f"sm_{major}{minor}",
         )
 
     def _record(self, engine: EngineEntry) -> None:
@@ -266,8 +292,11 @@ class _Build:
         contract = (entry.spec.model_dump(mode="json"), plan.precision, repr(plan.profiles))
         target = (self._machine.target, self._machine.tensorrt)
         files = source_hashes(self._bundle.manifest, plan.graph)
-        plugins = [describe_file(path).sha256 for path in self._plugins]
-        return content_key(files, target, *contract, self._options.model_dump(), plugins, sources)
+        made_from = (files, target, *contract, self._options.model_dump(exclude={"plugins"}), sources)
+        if not entry.spec.custom_ops:
+            return content_key(*made_from)
+        libraries = [describe_file(path).sha256 for path in self._plugins]
+        return content_key(*made_from, self._options.plugins, libraries, "".join(kernel_sources()))
 
 
 def _all_fused(made: Built) -> bool:

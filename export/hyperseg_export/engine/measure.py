@@ -12,6 +12,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from hyperseg_export.engine.attention import AttentionForm, advice
+from hyperseg_export.engine.plugins import PluginForm
+from hyperseg_export.engine.plugins import advice as plugin_advice
 from hyperseg_export.engine.worker import keep_stdout, run_job
 from hyperseg_export.families import tolerances_of
 from hyperseg_export.parity.entries import compare_graph, require_passed
@@ -44,6 +46,7 @@ class ParityJob(BaseModel):
     stripped: bool
     plugins: tuple[Path, ...]
     attention: AttentionForm | None = None
+    plugin_form: PluginForm | None = None
     calls: Path
 
 
@@ -68,9 +71,8 @@ def measure_engine(job: ParityJob) -> Measured:
     finally:
         graph.close()
         device.close()
-    require_passed(
-        entries, "; ".join(filter(None, ("the engine was thrown away", advice(job.spec.name, job.attention))))
-    )
+    hints = ("the engine was thrown away", advice(job.spec.name, job.attention), _about_plugins(job))
+    require_passed(entries, "; ".join(filter(None, hints)))
     return Measured(parity=entries)
 
 
@@ -128,8 +130,13 @@ def _require_numbers(job: ParityJob, made: Arrays) -> None:
 
 
 def _also(job: ParityJob) -> str:
-    hint = advice(job.spec.name, job.attention)
-    return f"; {hint}" if hint and job.attention is not AttentionForm.WRITTEN_OUT else ""
+    known = job.attention is AttentionForm.WRITTEN_OUT
+    hints = ("" if known else advice(job.spec.name, job.attention), _about_plugins(job))
+    return "".join(f"; {hint}" for hint in hints if hint)
+
+
+def _about_plugins(job: ParityJob) -> str:
+    return plugin_advice(job.spec.name, job.plugin_form)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field
 
 from hyperseg_export.engine.attention import AttentionForm
+from hyperseg_export.engine.plugins import PluginForm
 from hyperseg_export.engine.profiles import Profile, make_profiles, require_known
 from hyperseg_runtime.bundle.manifest import GraphEntry, Manifest
 from hyperseg_runtime.contracts.precision import Precision
@@ -33,6 +34,15 @@ class BuildOptions(BaseModel):
     stripped: bool = False
     attention: dict[str, AttentionForm] = {}
     """Graph, or ALL_GRAPHS, -> the form asked for; others get the default of release and types."""
+
+    plugins: PluginForm = PluginForm.AHEAD_OF_TIME
+    """For graphs with operators of our own."""
+
+    @property
+    def portable(self) -> list[str]:
+        """Options by which engines run elsewhere too."""
+        asked = {"--hardware-compatible": self.hardware_compatible, "--version-compatible": self.version_compatible}
+        return [option for option, wanted in asked.items() if wanted]
 
     def attention_of(self, graph: str) -> AttentionForm | None:
         return self.attention.get(graph, self.attention.get(ALL_GRAPHS))

@@ -7,6 +7,7 @@ from typing import Any
 
 from hyperseg_export.engine.attention import AttentionForm
 from hyperseg_export.engine.options import ALL_GRAPHS, BuildOptions, EnginePlan, plan_engines
+from hyperseg_export.engine.plugins import PluginForm
 from hyperseg_runtime import console
 from hyperseg_runtime.bundle.engines import EngineManifest
 from hyperseg_runtime.bundle.opening import read_manifest
@@ -14,7 +15,7 @@ from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.reports.engine_tables import print_engines
 from hyperseg_runtime.reports.manifest_tables import megabytes
 
-__all__ = ["BuildOptions", "attention_forms", "print_plan", "show_engines", "workspace_bytes"]
+__all__ = ["BuildOptions", "attention_forms", "plugin_form", "print_plan", "show_engines", "workspace_bytes"]
 
 SMALLEST_WORKSPACE_GB = 0.001
 
@@ -49,6 +50,15 @@ def attention_forms(texts: Sequence[str] | None) -> dict[str, AttentionForm]:
             raise InputError(f"--attention {text}: expected FORM or GRAPH=FORM, a form is {', '.join(AttentionForm)}")
         forms[graph or ALL_GRAPHS] = AttentionForm(form)
     return forms
+
+
+def plugin_form(libraries: Sequence[Path] | None, no_plugins: bool) -> PluginForm:
+    """Raises InputError for both."""
+    if libraries and no_plugins:
+        raise InputError("--plugin or --no-plugins, not both: a library is for plugins, the bodies need none")
+    if no_plugins:
+        return PluginForm.BODY
+    return PluginForm.LIBRARY if libraries else PluginForm.AHEAD_OF_TIME
 
 
 def workspace_bytes(gigabytes: float | None) -> int | None:

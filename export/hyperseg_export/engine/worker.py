@@ -18,8 +18,11 @@ from pydantic import BaseModel, ConfigDict
 
 from hyperseg_export.engine.attention import AttentionForm, advice, attention_nodes, default_form, write_out
 from hyperseg_export.engine.audit import audit_engine
+from hyperseg_export.engine.bodies import sum_products
 from hyperseg_export.engine.network import add_profile, decompose_attention, mark_weights, parse
 from hyperseg_export.engine.options import BuildOptions
+from hyperseg_export.engine.plugins import PluginForm, form_of, planned_layers, register_kernels
+from hyperseg_export.engine.plugins import advice as plugin_advice
 from hyperseg_export.engine.profiles import Profile, make_profiles
 from hyperseg_runtime.backends.tensorrt.engine import OUT_OF_MEMORY, EngineReader, started
 from hyperseg_runtime.backends.tensorrt.logger import reason
@@ -47,6 +50,12 @@ class Job(BaseModel):
     timing_cache: Path
     plan: Path
     plugins: tuple[Path, ...]
+    architecture: str
+    """Of the GPU, like "sm_90"."""
+
+    @property
+    def plugin_form(self) -> PluginForm | None:
+        return form_of(self.spec, self.options.plugins)
 
 
 def _profiles(job: Job) -> tuple[Profile, ...]:
@@ -59,6 +68,7 @@ class Built(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     layer_types: dict[str, int]
+    plugins: PluginForm | None = None
     plugin_layers: int
     decomposed_attention: int
     attention: AttentionForm | None = None
@@ -72,14 +82,17 @@ def build(job: Job) -> Built:
     trt = load_tensorrt()
     start = perf_counter()
     reader = EngineReader(trt, job.plugins)
+    register_kernels(job.plugin_form, job.architecture)
     form, count, changed = formed(trt, job)
     decomposed = write_plan(trt, reader, job, form, changed)
     seconds = perf_counter() - start
     engine = reader.read(job.plan, job.options.version_compatible)
     profiles = [profile.name for profile in _profiles(job)]
-    audit = audit_engine(trt, engine, job.spec, job.precision, len(profiles))
+    plugin_count = planned_layers(job.onnx, job.plugin_form)
+    audit = audit_engine(trt, engine, job.spec, job.precision, len(profiles), plugin_count)
     return Built(
         layer_types=audit.layer_types,
+        plugins=job.plugin_form,
         plugin_layers=audit.plugin_layers,
         decomposed_attention=len(decomposed),
         attention=form,
@@ -114,7 +127,7 @@ def write_plan(
 
 
 def formed(trt: Any, job: Job) -> tuple[AttentionForm | None, int, bytes | None]:
-    """Form and number of attention nodes, and the ONNX file's new content where they are written out."""
+    """Form and number of attention nodes, and the ONNX file's new content where it is not built as it is."""
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -122,15 +135,13 @@ def formed(trt: Any, job: Job) -> tuple[AttentionForm | None, int, bytes | None]
         model = onnx.load(job.onnx, load_external_data=False)
     except DecodeError:
         return None, 0, None  # the parser will say what is wrong with the file
-    nodes = list(attention_nodes(model))
-    if not nodes:
-        return None, 0, None
-    kinds, widths = [kind for _, kind, _, _ in nodes], [width for _, _, _, width in nodes]
-    form = job.options.attention_of(job.spec.name) or default_form(parse_version(trt.__version__), kinds, widths)
-    if form is not AttentionForm.WRITTEN_OUT:
-        return form, len(nodes), None
-    write_out(model)
-    return form, len(nodes), model.SerializeToString()
+    nodes, form = list(attention_nodes(model)), None
+    if nodes:
+        kinds, widths = [kind for _, kind, _, _ in nodes], [width for _, _, _, width in nodes]
+        form = job.options.attention_of(job.spec.name) or default_form(parse_version(trt.__version__), kinds, widths)
+    written_out = form is AttentionForm.WRITTEN_OUT and write_out(model)
+    summed = job.plugin_form is PluginForm.BODY and sum_products(model)
+    return form, len(nodes), model.SerializeToString() if written_out or summed else None
 
 
 def _configure(trt: Any, builder: Any, job: Job) -> Any:
@@ -187,7 +198,8 @@ def _failure(job: Job, message: str, form: AttentionForm | None) -> HypersegErro
     hint = advice(job.spec.name, form)
     if form is AttentionForm.FUSED:
         hint = f"fused attention was asked for; where there is no kernel: build --attention {job.spec.name}=decomposed"
-    return EngineError("\n".join([f"graph {job.spec.name}: no engine could be built:", f"  {message}", hint]).rstrip())
+    hints = filter(None, (hint, plugin_advice(job.spec.name, job.plugin_form)))
+    return EngineError("\n".join([f"graph {job.spec.name}: no engine could be built:", f"  {message}", *hints]))
 
 
 def _monitor(trt: Any) -> Any:

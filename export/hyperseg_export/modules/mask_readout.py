@@ -37,12 +37,20 @@ class BestMasks(nn.Module):
         sums, areas, _ = mask_readout(mask_logits, any_one, *tables)
         qualities = sums / (areas + QUALITY_EPSILON)
         scores = score_logits.sigmoid() * qualities[:, :, None]
-        queries = scores.argmax(1)
+        best = scores.amax(1)
+        queries = first_where(scores == best[:, None])
         # take_along_dim is written with the batch of the stand-in inputs in it (torch 2.13).
         chosen = mask_logits.gather(1, queries[:, :, None, None].expand(-1, -1, *mask_logits.shape[2:]))
         all_chosen = torch.zeros_like(queries).int() + torch.arange(queries.shape[1]).int()
         _, _, inside = mask_readout(chosen, all_chosen, *tables)
-        return queries, scores.amax(1), self.bits(inside)
+        return queries, best, self.bits(inside)
+
+
+def first_where(found: Tensor) -> Tensor:
+    """Index along axis 1 of the first that is true, or of the last of all: TensorRT's ArgMax says nothing of ties."""
+    last = found.shape[1] - 1
+    places = torch.arange(last + 1, dtype=torch.float32)[:, None]
+    return torch.where(found, places, float(last)).amin(1).long()
 
 
 class Bits(ConstantModule):

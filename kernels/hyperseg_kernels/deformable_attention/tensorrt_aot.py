@@ -19,7 +19,7 @@ PROJECTED_TYPES = ", ".join([VALUE, FLOAT, VALUE, VALUE, VALUE])
 """Of value, references, offsets, logits and output: all alike but the references, which are float32."""
 
 
-def register_given() -> None:
+def register_given(architecture: str) -> None:
     import tensorrt.plugin as trtp
 
     identifier = str(DEFORMABLE_ATTENTION)
@@ -54,12 +54,12 @@ def register_given() -> None:
         value_type = aot_kernel.VALUE_TYPES[value.dtype.name]
         layer = layer_of(DEFORMABLE_ATTENTION, value.shape_expr, attention_weights.shape_expr, level_shapes)
         source = cuda_source.program(layer, [cuda_source.given_kernel(layer, value_type)])
-        code = aot_kernel.machine_code(source, cuda_source.headers())
+        code = aot_kernel.machine_code(source, cuda_source.headers(), architecture)
         launch, numbers = launch_of(layer, value, attention_weights)
         return cuda_source.given_name(value_type), code, launch, trtp.SymIntExprs.from_tuple(numbers)
 
 
-def register_projected() -> None:
+def register_projected(architecture: str) -> None:
     """The first size of the references must be 1 or that of the batch; a dynamic one counts as the batch."""
     import tensorrt.plugin as trtp
 
@@ -101,7 +101,7 @@ def register_projected() -> None:
         reference_size = aot_kernel.constant_size(PROJECTED_ATTENTION, "coordinates of a reference", size)
         levels = aot_kernel.constant_size(PROJECTED_ATTENTION, "references of a query", per_query)
         source = cuda_source.program(layer, [cuda_source.projected_kernel(layer, value_type, reference_size)])
-        code = aot_kernel.machine_code(source, cuda_source.headers())
+        code = aot_kernel.machine_code(source, cuda_source.headers(), architecture)
         launch, numbers = launch_of(layer, value, logits)
         shared = images.is_constant and images.constant_value() == 1
         image_stride = trtp.SymInt32(0 if shared else queries * (levels * reference_size))

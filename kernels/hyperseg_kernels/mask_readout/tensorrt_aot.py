@@ -11,7 +11,7 @@ TYPES = ", ".join(
 )
 
 
-def register() -> None:
+def register(architecture: str) -> None:
     import tensorrt as trt
     import tensorrt.plugin as trtp
 
@@ -66,5 +66,5 @@ def register() -> None:
         )
         sizes = queries, masks, height, width, row_index.shape_expr[1], column_index.shape_expr[1]
         numbers = trtp.SymIntExprs.from_tuple([trtp.SymInt32(size) for size in sizes])
-        code = aot_kernel.machine_code(cuda_source.program(value_type), cuda_source.headers())
+        code = aot_kernel.machine_code(cuda_source.program(value_type), cuda_source.headers(), architecture)
         return cuda_source.name(value_type), code, launch, numbers

@@ -45,6 +45,10 @@ class Backend(Protocol):
     name: str
     precisions: frozenset[Precision]
     """What graphs it can run."""
+    token_step: int
+    """Calls of a language model are filled up to a multiple of so many rows, 1 leaves them as they are: for backends
+    where a call of known shapes costs less than a shorter one of new shapes.
+    """
     on_device: bool
     """Whether the host has to wait and copy for what a buffer holds: then as little as possible is brought there."""
 

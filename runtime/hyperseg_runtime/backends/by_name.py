@@ -8,7 +8,7 @@ from hyperseg_runtime.errors import InputError
 
 OPTIONS = {
     "onnxruntime": ("threads", "custom_op_libraries"),
-    "tensorrt": ("accept_unmeasured", "plugins", "target", "weight_streaming_bytes", "recordings"),
+    "tensorrt": ("accept_unmeasured", "target", "weight_streaming_bytes", "recordings"),
 }
 """Names of the backends -> what only they can be told; see their classes."""
 

@@ -2,6 +2,7 @@
 
 engines/sm90-trt11.4-nvidia-h200/engines.json     what is there, and which ONNX files it was made from
 engines/sm90-trt11.4-nvidia-h200/GRAPH.plan
+engines/sm90-trt11.4-nvidia-h200/plugins/NAME.so  libraries of plugins that engines need, where any does
 """
 
 import re
@@ -18,6 +19,7 @@ from hyperseg_runtime.errors import BundleError
 
 ENGINES = "engines"
 FILE_NAME = "engines.json"
+PLUGINS = "plugins"
 ENGINE_FORMAT: Final = 1
 
 
@@ -71,7 +73,11 @@ class EngineEntry(_Entry):
     attention_layers: int = 0
     fused_attention: dict[str, int] = {}
     """Profile -> fused kernels that TensorRT's inspector shows in it."""
+    plugins: Literal["ahead-of-time", "library", "body"] | None = None
+    """How operators of our own run; None where the graph has none."""
     plugin_layers: int
+    libraries: dict[str, FileEntry] = {}
+    """Libraries of plugins that it needs, by their names in the folder PLUGINS beside it."""
     build_seconds: float = Field(ge=0)
     parity: tuple[ParityEntry, ...] | None = None
     """Against the ONNX graph, on the machine that built it. None means not measured, which is not a pass."""
@@ -147,6 +153,19 @@ def engine_path(folder: Path, entry: EngineEntry) -> Path:
     if not path.is_file() or path.is_symlink() or describe_file(path) != entry.file:
         raise BundleError(f"{path}: missing or changed since it was built; build it again")
     return path
+
+
+def plugin_libraries(folder: Path, entry: EngineEntry) -> list[Path]:
+    """What has to be loaded before the engine is read. Raises BundleError unless these are the files it was built with:
+    they are code, and run with the rights of this process.
+    """
+    found = []
+    for name, content in entry.libraries.items():
+        path = folder / PLUGINS / name
+        if Path(name).name != name or not path.is_file() or path.is_symlink() or describe_file(path) != content:
+            raise BundleError(f"{path}: missing or changed since it was built; build the engine again")
+        found.append(path)
+    return found
 
 
 def source_hashes(manifest: Manifest, graph: str) -> dict[str, str]:

@@ -29,7 +29,6 @@ def chat(
     threads: options.ThreadsOption = None,
     backend: options.BackendOption = "onnxruntime",
     accept_unmeasured: options.UnmeasuredOption = False,
-    plugin: options.PluginOption = None,
     engines: options.EnginesOption = None,
     weights_gb: options.WeightsOption = None,
     as_json: options.JsonOption = False,
@@ -45,7 +44,7 @@ def chat(
         refuse_own_result(image)
     sampling = Sampling(temperature, top_p, seed)
     pixels = None if image is None else load_image(image)
-    chosen = options.backend_options(threads, False, accept_unmeasured, plugin, engines, weights_gb)
+    chosen = options.backend_options(threads, False, accept_unmeasured, engines, weights_gb)
     with options.opened_pipeline(bundle, backend, **chosen) as pipeline, pipeline.open(pixels) as session:
         answer = session.ask(question, sampling, max_tokens)
         for piece in as_shown(answer):

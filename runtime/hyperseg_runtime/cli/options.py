@@ -28,12 +28,6 @@ NativeOption = Annotated[
 BackendOption = Annotated[
     str, typer.Option("--backend", help="onnxruntime (CPU), or tensorrt: engines made by build for this GPU.")
 ]
-PluginOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--plugin", exists=True, dir_okay=False, help="Library of TensorRT plugins to build or run with (repeatable)."
-    ),
-]
 EnginesOption = Annotated[
     str | None,
     typer.Option("--engines", metavar="TARGET", help="Engines built compatibly on another machine: a folder's name."),
@@ -46,6 +40,10 @@ OverwriteOption = Annotated[
     bool,
     typer.Option("--overwrite", help="Results may replace files that are not unchanged results of the same input."),
 ]
+TraceOption = Annotated[
+    Path | None,
+    typer.Option("--trace", metavar="FILE", dir_okay=False, help="Also write a timeline, for ui.perfetto.dev."),
+]
 UnmeasuredOption = Annotated[
     bool, typer.Option("--accept-unmeasured", help="Also run engines that were never compared with their graphs.")
 ]
@@ -55,7 +53,6 @@ def backend_options(
     threads: int | None,
     native: bool,
     accept_unmeasured: bool,
-    plugins: list[Path] | None,
     engines: str | None,
     weights_gb: float | None,
 ) -> dict[str, Any]:
@@ -68,7 +65,6 @@ def backend_options(
         "threads": threads,
         "custom_op_libraries": cpu_ops.libraries_if_possible() if native else (),
         "accept_unmeasured": accept_unmeasured,
-        "plugins": tuple(plugins or ()),
         "target": engines,
         "weight_streaming_bytes": None if weights_gb is None else int(weights_gb * 1e9),
     }

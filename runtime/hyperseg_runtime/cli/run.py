@@ -14,6 +14,7 @@ from hyperseg_runtime.contracts.results import Instances, encode_png
 from hyperseg_runtime.files import output_folder
 from hyperseg_runtime.images.reading import load_image
 from hyperseg_runtime.result_files import Kind, ResultFolder, input_source, refuse_own_result, result_name
+from hyperseg_runtime.tracing import traced
 
 
 def run(
@@ -30,16 +31,17 @@ def run(
     native: options.NativeOption = False,
     backend: options.BackendOption = "onnxruntime",
     accept_unmeasured: options.UnmeasuredOption = False,
-    plugin: options.PluginOption = None,
     engines: options.EnginesOption = None,
     weights_gb: options.WeightsOption = None,
     report: Annotated[bool, typer.Option("--report", help="Also write an HTML page of each result.")] = False,
+    trace: options.TraceOption = None,
     overwrite: options.OverwriteOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """Segment what TEXT names in IMAGE: writes mask and overlay as PNG and the result as JSON.
 
     Files are called after the whole name of IMAGE. Several TEXTs share the work on the image; their files are numbered.
+    Times per stage are those of its graph; with --trace stages overlap as they do in a server.
     """
     options.require_texts(texts)
     refuse_own_result(image)
@@ -50,9 +52,10 @@ def run(
     names = [{kind: result_name(image.name, kind, number) for kind in kinds} for number in numbers]
     with output_folder(out):
         folder.require_free((name for of_text in names for name in of_text.values()), source)
-        chosen = options.backend_options(threads, native, accept_unmeasured, plugin, engines, weights_gb)
+        chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb)
         with (
-            options.opened_pipeline(bundle, backend, timed_stages=True, **chosen) as pipeline,
+            options.opened_pipeline(bundle, backend, timed_stages=trace is None, **chosen) as pipeline,
+            traced(trace),
             pipeline.open(pixels) as session,
         ):
             results = session.segment_many(texts, task)

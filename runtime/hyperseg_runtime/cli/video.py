@@ -34,7 +34,6 @@ def video(
     native: options.NativeOption = False,
     backend: options.BackendOption = "onnxruntime",
     accept_unmeasured: options.UnmeasuredOption = False,
-    plugin: options.PluginOption = None,
     engines: options.EnginesOption = None,
     weights_gb: options.WeightsOption = None,
     as_json: options.JsonOption = False,
@@ -49,7 +48,7 @@ def video(
     request = Expressions.of(texts, task)
     kinds = (Kind.MASK, Kind.OVERLAY) if overlay else (Kind.MASK,)
     folder = ResultFolder(out, overwrite)
-    chosen = options.backend_options(threads, native, accept_unmeasured, plugin, engines, weights_gb)
+    chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb)
     content: list[dict[str, Any]] = []
     with (
         output_folder(out),

@@ -17,6 +17,7 @@ from hyperseg_runtime.contracts.graph_spec import AxisRange, GraphSpec
 from hyperseg_runtime.contracts.requests import Expressions, Question, Request, SegmentationRequest
 from hyperseg_runtime.contracts.results import Result
 from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.families.printed import PrintedNumber
 from hyperseg_runtime.llm.answers import Answer
 
 VIDEO = "video"
@@ -55,6 +56,10 @@ class Segmenter(Protocol[State]):
 
     def exercise(self, image_hwc_u8: np.ndarray) -> None:
         """Run every graph at least once as real requests do, and as few times as that takes: for parity checks."""
+        ...
+
+    def close(self) -> None:
+        """Give up what is kept between images; no request follows."""
         ...
 
 
@@ -153,7 +158,11 @@ class FamilySpec:
     """Further files of a bundle that the host reads, such as a tokenizer."""
     profile_hints: Callable[[GraphSpec], ProfileHints] = no_hints
     data_sets: tuple[str, ...] = ()
-    """Names of the data sets that its authors report results on."""
+    """Names of the data sets that its authors report results on, and that `eval` can read."""
+    printed: tuple[PrintedNumber, ...] = ()
+    """What its authors print of the published weights on them."""
+    printed_note: str = ""
+    """What must be known to compare with those numbers."""
 
     def answers(self, kind: type[Request]) -> tuple[str, ...]:
         """Names of the tasks for a kind of request, the default first."""

@@ -6,13 +6,14 @@ reason.
 
 import os
 import re
+import sys
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -31,6 +32,8 @@ EXACT = (b"RIFF", b"ftyp")
 """Of AVI and MP4, at the start and after four bytes: their headers count frames. Others' counts are guessed from the
 duration, and come out a little too large where the sound is longer."""
 GUESS_SLACK = 0.02
+GIF_END, PADDING_BYTES = b";", 4096
+"""GIF89a, section 27: its trailer. A GIF counts its frames nowhere."""
 LAST_TRIES = 32
 """Reads that may fail one after another before a video of unknown length is over."""
 OPENCV_LOG, OPENCV_QUIET = "OPENCV_FFMPEG_LOGLEVEL", "-8"
@@ -78,8 +81,7 @@ def open_frames(path: Path) -> Frames:
         return _Folder.open(path)
     if reason := why_unreadable(path):
         raise ImageError(f"{path}: {'no such file or folder' if reason == MISSING else reason}")
-    pages = _pages(path)
-    return _File.open(path) if pages is None else _Animation(path, pages)
+    return _Animation.open(path) or _File.open(path)
 
 
 def read_frames(path: Path) -> Iterator[Frame]:
@@ -163,35 +165,50 @@ class _Animation(Frames):
     """GIF, PNG, WebP, AVIF, the pages of a TIFF: what OpenCV reads one frame of, or none. Frames are counted as in a
     video file."""
 
+    @classmethod
+    def open(cls, path: Path) -> "_Animation | None":
+        """None for what Pillow does not know: OpenCV may. Raises ImageError for a single image: OpenCV takes one of a
+        numbered series for the whole series."""
+        with path.open("rb") as file:
+            try:
+                image = read_header(file)
+            except Exception:  # of many types
+                return None
+            with image:
+                try:
+                    count = int(image.n_frames) - _stills(image) if has_pages(image) else 0  # type: ignore[attr-defined]
+                except Exception:  # the file ends, or is damaged, somewhere behind the first of them
+                    return cls(path, None)
+        if not count:
+            raise ImageError(f"{path}: is an image; use the verb run, or name the folder of the frames")
+        return cls(path, count)
+
     def __iter__(self) -> Iterator[Frame]:
         any_read = False
         with self.path.open("rb") as file, read_header(file) as image:
-            for number in range(1, (self.count or 0) + 1):
-                name = f"{number:06}"
+            for number in range(1, sys.maxsize if self.count is None else self.count + 1):
+                name, called = f"{number:06}", f"{self.path}, frame {number}"
                 try:
-                    pixels = read_page(image, number - 1 + _stills(image), f"{self.path}, frame {number}")
+                    pixels = read_page(image, number - 1 + _stills(image), called)
                 except ImageError as error:
-                    reason = str(error).removeprefix(f"{self.path}, frame {number}: ")
-                    self.left_out.append(LeftOut(name, reason, True))
+                    more = ".." if self.count is None else ""
+                    self.left_out.append(LeftOut(name + more, str(error).removeprefix(f"{called}: "), True))
+                    if self.count is None:
+                        break
                     continue
                 any_read = True
                 yield Frame(name, pixels, f"{self.source}#{number}")
+            if self.count is not None and image.format == "GIF" and not _ends(file, GIF_END):
+                self.left_out.append(LeftOut(f"{self.count + 1:06}..", "the file ends before its end mark", True))
         if not any_read:
             raise ImageError(f"{self.path}: {told(self.left_out)}")
 
 
-def _pages(path: Path) -> int | None:
-    """How many frames an animated image has; None for what is no image. Raises ImageError for a single one: OpenCV
-    takes one image of a numbered series for the whole series."""
-    with path.open("rb") as file:
-        try:
-            with read_header(file) as image:
-                pages = int(image.n_frames) - _stills(image) if has_pages(image) else 0  # type: ignore[attr-defined]
-        except Exception:  # of many types; OpenCV may know more
-            return None
-    if not pages:
-        raise ImageError(f"{path}: is an image; use the verb run, or name the folder of the frames")
-    return pages
+def _ends(file: BinaryIO, mark: bytes) -> bool:
+    """Whether the last byte, but for padding with zeros, is `mark`."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - PADDING_BYTES))
+    return file.read().rstrip(b"\0").endswith(mark)
 
 
 def _stills(image: Image.Image) -> int:

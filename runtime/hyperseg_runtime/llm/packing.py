@@ -9,7 +9,8 @@ every row sees what it would see alone; the result is the same, and nothing is c
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -31,7 +32,10 @@ class Suffix:
 
 @dataclass(frozen=True)
 class PackedPrompts:
+    """`padding` rows follow the last suffix: they see slot 0, nobody sees them, and the next call writes over them."""
+
     suffixes: tuple[Suffix, ...]
+    padding: int = 0
 
     @property
     def first_slot(self) -> int:
@@ -40,8 +44,18 @@ class PackedPrompts:
 
     @property
     def tokens(self) -> int:
-        """Rows of this call."""
+        """Rows of the prompts in this call."""
         return sum(suffix.length for suffix in self.suffixes)
+
+    @property
+    def rows(self) -> int:
+        """All rows of this call."""
+        return self.tokens + self.padding
+
+    def padded(self, step: int, context: int) -> Self:
+        """With rows up to a multiple of `step`, or to the end of the `context`; a single token stays alone."""
+        rows = -(-self.tokens // step) * step if self.tokens > 1 else 1
+        return replace(self, padding=min(rows, context - self.first_slot) - self.tokens)
 
     @property
     def last_slot(self) -> int:
@@ -57,13 +71,14 @@ class PackedPrompts:
         return suffix.slot - suffix.base - self.first_slot
 
     def position_ids(self) -> np.ndarray:
-        """(1, T) int64"""
+        """(1, rows) int64"""
         positions = [np.arange(suffix.base, suffix.prompt.length) for suffix in self.suffixes]
-        return np.concatenate(positions)[None].astype(np.int64)
+        return np.concatenate([*positions, np.zeros(self.padding, np.int64)])[None].astype(np.int64)
 
     def attention_mask(self, context: int) -> np.ndarray:
-        """(1, 1, T, context) bool: slots before the suffix's base, then its own rows so far."""
-        mask = np.zeros((self.tokens, context), np.bool_)
+        """(1, 1, rows, context) bool: slots before the suffix's base, then its own rows so far."""
+        mask = np.zeros((self.rows, context), np.bool_)
+        mask[self.tokens :, 0] = True
         for suffix in self.suffixes:
             start, slots = suffix.slot - self.first_slot, slice(suffix.slot, suffix.slot + suffix.length)
             rows = mask[start : start + suffix.length]

@@ -61,8 +61,10 @@ def print_tasks(family: str) -> None:
 
 
 def licence_of(family: str) -> str:
-    """What the authors of a family's code and weights state."""
-    return FAMILIES[family].licence if family in FAMILIES else "unknown family"
+    """What the authors of a family's code and weights state; weights that others trained have their own."""
+    if family not in FAMILIES:
+        return "unknown family"
+    return f"of {FAMILIES[family].title} as released: {FAMILIES[family].licence}"
 
 
 def print_parity(manifest: Manifest) -> None:

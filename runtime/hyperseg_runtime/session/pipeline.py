@@ -136,6 +136,7 @@ class Pipeline:
         with self._shared.lock:
             self._shared.closed = True
             self._shared.images.clear()
+            self._shared.model.close()
             self._graphs.clear()
             self._backend.close()
 

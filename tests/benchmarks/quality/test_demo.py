@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from hyperseg_bench import measure
+from hyperseg_bench.quality.datasets.shapes.asked import EXPRESSIONS, asking
 from hyperseg_bench.quality.datasets.shapes.expressions import Expression, choose_expressions
 from hyperseg_bench.quality.datasets.shapes.scene import make_scene
-from hyperseg_bench.quality.shapes_evaluation import EXPRESSIONS, asking
 from hyperseg_export.families.hyperseg.training.scenes import photographs
 from hyperseg_export.samples import trained_checkpoint
 from hyperseg_runtime.bundle.opening import Bundle

@@ -146,6 +146,7 @@ def job(folder: Path, form: str | None, width: int = 16, dtype: DType = DType.FL
         timing_cache=folder / "timing.cache",
         plan=folder / "attending.plan",
         plugins=(),
+        architecture="sm_90",
     )
 
 

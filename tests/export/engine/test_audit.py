@@ -30,6 +30,14 @@ def test_a_plan_that_is_held_has_no_problems(
     assert judge_types(layers(types, weights), precision) == []
 
 
+def test_bytes_are_for_inputs_and_outputs_that_are_bytes() -> None:
+    found = layers({"float32": 3, "uint8": 1})
+    assert judge_types(found, Precision.FP32, {"float32", "uint8"}) == []
+    assert judge_types(found, Precision.FP32, {"float32"}) == [
+        "1 layers compute in uint8, planned were float32 and float32"
+    ]
+
+
 @pytest.mark.parametrize(
     ("types", "weights", "precision", "problem"),
     [

@@ -27,6 +27,7 @@ def made(onnx: Path, options: BuildOptions) -> tuple[EngineReader, object]:
         timing_cache=onnx.with_name("timing.cache"),
         plan=onnx.with_suffix(".plan"),
         plugins=(),
+        architecture="sm_90",
     )
     build(job)
     reader = EngineReader(load_tensorrt())

@@ -39,6 +39,7 @@ def test_a_build_reports_from_four_threads_and_the_library_prints(tmp_path: Path
         timing_cache=tmp_path / "timing.cache",
         plan=tmp_path / "small.plan",
         plugins=(),
+        architecture="sm_90",
     )
     phases = Phases()
     made = run_worker("hyperseg_export.engine.worker", "small", job, Built, phases)

@@ -25,6 +25,7 @@ def job(tensorrt_double: None, tmp_path: Path) -> Job:
         timing_cache=tmp_path / "timing.cache",
         plan=tmp_path / "small.plan",
         plugins=(),
+        architecture="sm_90",
     )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hyperseg_export.modules.mask_readout import BestMasks, Bits, all_finite
+from hyperseg_export.modules.mask_readout import BestMasks, Bits, all_finite, first_where
 from hyperseg_kernels.mask_readout.axis import axis
 from hyperseg_runtime.heads.referring import best_query
 from hyperseg_runtime.images.preprocessing import square_geometry
@@ -31,6 +31,11 @@ def test_the_host_finds_the_same(image_hw: tuple[int, int]) -> None:
         assert queries[image, condition] == expected.query
         assert np.array_equal(masks[image, condition], expected.mask)
         assert abs(float(best[image, condition]) - expected.score) <= SCORE
+
+
+def test_ties_go_to_the_first_and_nobody_points_outside() -> None:
+    found = torch.tensor([[[0, 0], [1, 0], [1, 0]]], dtype=torch.bool)
+    assert first_where(found).tolist() == [[1, 2]]
 
 
 @pytest.mark.parametrize("width", [1, 7, 8, 9, 31])

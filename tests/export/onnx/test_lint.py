@@ -268,7 +268,10 @@ CASES: dict[str, dict[str, tuple[Model, Model]]] = {
             one(SPLIT, y="float[n,2] y, float[n,2] z"),
         )
     },
-    "no_wide_or_byte_types": {"double": (cast("double"), cast("float16")), "bytes": (cast("uint8"), cast("int64"))},
+    "no_wide_or_byte_types": {
+        "double": (cast("double"), cast("float16")),
+        "bytes": (cast("uint8"), one("y = Cast <to = 2> (x)", y="uint8[n,4] y")),
+    },
     "no_empty_weights": {
         "no elements": (
             one(*JOIN, "float[4] y", "<float[0] w = {}>"),

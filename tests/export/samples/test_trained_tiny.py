@@ -36,6 +36,6 @@ def test_it_has_the_published_layout_and_the_recipes_sizes_and_words(tmp_path: P
 
 def test_it_segments_scenes_that_it_never_saw(trained_bundle: Path) -> None:
     with Pipeline.load(trained_bundle) as pipeline:
-        table = evaluate_shapes(pipeline, SEEDS, photographs(), clips=0).table()
+        table = evaluate_shapes(pipeline, SEEDS, photographs(), clips=0)
     for kind in ("attribute", "extreme", "relation", "plural"):
         assert table[f"expressions, {kind}"]["ciou"] > LEAST_CIOU, table

@@ -7,15 +7,20 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
+from fuzzing import fuzzed
 from hyperseg_runtime.errors import ImageError
 from hyperseg_runtime.images.reading import MAX_PIXELS, load_image
+
+FUZZED = ["png", "jpg", "gif", "bmp", "tiff", "webp", "avif", "jp2", "ppm", "tga", "ico", "apng", "pages"]
+"""Formats by their endings; the last two hold several images."""
 
 
 def test_no_such_file(tmp_path: Path) -> None:
@@ -66,9 +71,10 @@ def test_a_pillow_image_of_a_mode_that_cannot_be_converted() -> None:
         assert load_image(Image.new("LA", (7, 5)).convert("La")).shape == (5, 7, 3)
 
 
-@settings(deadline=None, max_examples=100)
-@given(st.sampled_from(["png", "jpg", "gif", "bmp", "tiff", "webp"]), st.data())
+@fuzzed(6, 100)
+@given(st.sampled_from(FUZZED), st.data())
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # Pillow's remarks on damaged metadata
+@pytest.mark.filterwarnings("ignore::hyperseg_runtime.errors.Notice")  # bytes may say that there is another frame
 def test_any_damage_gives_an_image_or_an_image_error(
     tmp_path_factory: pytest.TempPathFactory, suffix: str, data: st.DataObject
 ) -> None:
@@ -156,8 +162,11 @@ def encoded(suffix: str) -> bytes:
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "description"
     pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
-    options = {"exif": exif} if suffix in ("png", "jpg", "tiff", "webp") else {}
-    Image.fromarray(pixels).save(file, {"jpg": "JPEG"}.get(suffix, suffix), **options)
+    options: dict[str, Any] = {"exif": exif} if suffix in ("png", "jpg", "tiff", "webp") else {}
+    if suffix in ("apng", "pages"):
+        options = {"save_all": True, "append_images": [Image.new("RGB", (64, 48))]}
+    formats = {"jpg": "JPEG", "jp2": "JPEG2000", "apng": "PNG", "pages": "TIFF"}
+    Image.fromarray(pixels).save(file, formats.get(suffix, suffix), **options)
     return file.getvalue()
 
 

@@ -73,3 +73,27 @@ def test_prompts_go_together_until_the_context_is_full() -> None:
 def test_the_mask_is_that_of_a_plain_prompt_when_there_is_one(context: int) -> None:
     (packed,) = pack([prompt([3], [4, 5])], (), context)
     assert np.array_equal(packed.attention_mask(context)[0, 0], np.tri(12, context, dtype=bool))
+
+
+@given(st.integers(1, 9), st.integers(1, 8), st.integers(0, 30))
+def test_padding_fills_a_call_up_and_is_seen_by_nobody(words: int, step: int, more: int) -> None:
+    first, second = prompt([3], [4] * words), prompt([3], [5] * words)
+    context = first.length + more
+    for held in ((), first.rows):
+        (packed,) = pack([second], held, context)
+        padded = packed.padded(step, context)
+        room = context - packed.first_slot
+        assert padded.rows == min(-(-packed.tokens // step) * step, room) and padded.tokens == packed.tokens
+        assert padded.new_rows() == packed.new_rows()
+        mask, positions = padded.attention_mask(context)[0, 0], padded.position_ids()[0]
+        assert mask.shape == (padded.rows, context) and positions.shape == (padded.rows,)
+        assert np.array_equal(mask[: packed.tokens], packed.attention_mask(context)[0, 0])
+        assert np.array_equal(positions[: packed.tokens], packed.position_ids()[0])
+        assert not mask[: packed.tokens, packed.last_slot :].any() and mask[:, 0].all()
+
+
+def test_a_single_token_stays_alone() -> None:
+    first = Prompt((Slot.text([1, 2]), IMAGE, Slot.text([3])))
+    longer = Prompt((*first.slots, Slot.text([6])))
+    (packed,) = pack([longer], first.rows, CONTEXT)
+    assert packed.tokens == packed.padded(8, CONTEXT).rows == 1

@@ -170,7 +170,7 @@ def test_a_backend_and_its_options_go_by_name(
 
 def test_options_that_say_nothing_go_with_every_backend(tiny_bundle: Path) -> None:
     """As a command line gives them."""
-    nothing = {"target": None, "accept_unmeasured": False, "plugins": ()}
+    nothing = {"target": None, "accept_unmeasured": False}
     with Pipeline.load(tiny_bundle, threads=1, **nothing) as pipeline:
         assert isinstance(pipeline._backend, OnnxRuntimeBackend) and pipeline._backend.threads == 1
 

@@ -14,7 +14,8 @@ from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import BundleError, InputError, OutputError
 from hyperseg_serving.contract import Profile
 from hyperseg_serving.repository import writer as repositories
-from hyperseg_serving.repository.writer import bundle_spec, published_spec, write_repository
+from hyperseg_serving.repository.writer import EngineFiles, bundle_spec, published_spec, write_repository
+from hyperseg_serving.server.command import plugin_libraries
 
 PASSED = ParityEntry(graph="fvp", output="fvp_tokens", worst_error=0.0, tolerance=1.0, passed=True)
 MACHINE = Machine(gpu="Fast One", compute_capability=(9, 0), memory_bytes=1, driver_cuda="13.0", tensorrt="11.4.0.106")
@@ -23,7 +24,7 @@ STAGES = ("image_encoder", "clip_encoder", "fvp", "pixel_decoder")
 
 def add_engines(bundle: Path, **changes: object) -> Path:
     folder = bundle / "engines" / MACHINE.target
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     entries = []
     bundle_manifest = read_manifest(bundle)
     for graph in [entry.spec.name for entry in bundle_manifest.graphs]:
@@ -64,6 +65,28 @@ def test_engines_lie_beside_their_configuration(bundle_copy: Path, tmp_path: Pat
     assert largest == {"image_encoder": 1, "clip_encoder": 1, "fvp": 8, "pixel_decoder": 1}
 
 
+def test_engines_with_kernels_of_their_own_need_nothing_more(bundle_copy: Path, tmp_path: Path) -> None:
+    add_engines(bundle_copy, plugins="ahead-of-time", plugin_layers=6)
+    write_repository(tmp_path / "out", *bundle_spec(bundle_copy))
+    assert plugin_libraries(tmp_path / "out") == []
+
+
+def test_libraries_of_plugins_lie_beside_their_engines(bundle_copy: Path, tmp_path: Path) -> None:
+    library = bundle_copy / "engines" / MACHINE.target / engine_files.PLUGINS / "libours.so"
+    library.parent.mkdir(parents=True)
+    library.write_text("plugins")
+    libraries = {library.name: describe_file(library)}
+    add_engines(bundle_copy, plugins="library", plugin_layers=6, libraries=libraries)
+    write_repository(tmp_path / "out", *bundle_spec(bundle_copy))
+    for graph in STAGES:
+        assert (tmp_path / "out" / f"hyperseg_{graph}" / "1" / library.name).read_text() == "plugins"
+    (loaded,) = plugin_libraries(tmp_path / "out")  # one of the four, which are the same
+    assert loaded.name == library.name
+    library.write_text("other code")
+    with pytest.raises(BundleError, match=r"libours.so: missing or changed"):
+        bundle_spec(bundle_copy)
+
+
 def test_engines_of_several_targets_are_not_guessed(bundle_copy: Path) -> None:
     folder = add_engines(bundle_copy)
     folder.with_name("other").mkdir()
@@ -86,7 +109,6 @@ def test_every_graph_needs_an_engine(bundle_copy: Path) -> None:
     [
         ({"stripped": True}, InputError, "--stripped"),
         ({"version_compatible": True}, InputError, "--version-compatible"),
-        ({"plugin_layers": 2}, InputError, "2 plugin layers.*without --plugin"),
         ({"parity": None}, BundleError, "never compared"),
         ({"sources": {"graphs/old.onnx": "0"}}, BundleError, "other files"),
     ],
@@ -137,7 +159,7 @@ def test_a_failure_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(repositories, "_link_or_copy", fail)
     with pytest.raises(Exception, match="no room left"):
-        write_repository(out, published_spec("hyperseg"), {"fvp": tmp_path})
+        write_repository(out, published_spec("hyperseg"), {"fvp": EngineFiles(tmp_path)})
     assert sorted(path.name for path in out.iterdir()) == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

@@ -4,18 +4,26 @@ MODEL/config.pbtxt          for a GPU, what a server reads unless told otherwise
 MODEL/configs/cpu.pbtxt     for --model-config-name=cpu
 MODEL/1/model.py            where Python runs it
 MODEL/1/model.plan          the engine, where TensorRT runs it
+MODEL/1/NAME.so             a library of plugins that the engine needs, if it needs one
 """
 
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
 from google.protobuf import text_format
 
-from hyperseg_runtime.bundle.engines import ENGINES, EngineEntry, engine_folder, engine_path, read_engines
+from hyperseg_runtime.bundle.engines import (
+    ENGINES,
+    EngineEntry,
+    engine_folder,
+    engine_path,
+    plugin_libraries,
+    read_engines,
+)
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.graph_spec import AxisRange
 from hyperseg_runtime.errors import BundleError, InputError, OutputError
@@ -27,11 +35,21 @@ from hyperseg_serving.names import family_in
 from hyperseg_serving.repository.config import RepositorySpec, ServedModel, served_models
 
 VERSION = "1"
-KEEP, PLAN = ".gitkeep", "model.plan"
+KEEP, PLAN, LIBRARY = ".gitkeep", "model.plan", ".so"
 
 
-def write_repository(out: Path, spec: RepositorySpec, engines: Mapping[str, Path] | None = None) -> list[ServedModel]:
-    """Write the whole repository or nothing. `engines` are plan files by graph, linked where that is possible.
+@dataclass(frozen=True)
+class EngineFiles:
+    """A plan, and the libraries of plugins that have to be loaded before it."""
+
+    plan: Path
+    libraries: tuple[Path, ...] = ()
+
+
+def write_repository(
+    out: Path, spec: RepositorySpec, engines: Mapping[str, EngineFiles] | None = None
+) -> list[ServedModel]:
+    """Write the whole repository or nothing. `engines` by graph are linked where that is possible.
 
     Raises OutputError where `out` holds something else.
     """
@@ -62,7 +80,7 @@ def _require_replaceable(out: Path) -> None:
 
 
 WRITTEN = ("config.pbtxt", f"configs/{Profile.CPU}.pbtxt", *(f"{VERSION}/{file}" for file in ("model.py", PLAN, KEEP)))
-"""What `_write_model` writes into a model's folder."""
+"""What `_write_model` writes into a model's folder, beside libraries of plugins."""
 
 
 def _foreign(path: Path, family: str) -> list[Path]:
@@ -71,10 +89,15 @@ def _foreign(path: Path, family: str) -> list[Path]:
     if not (named and path.is_dir()):
         return [path]
     files = [file for file in path.rglob("*") if not file.is_dir() and file.suffix != ".pyc"]
-    return [file for file in files if file.relative_to(path).as_posix() not in WRITTEN]
+    return [file for file in files if not _written(file.relative_to(path))]
 
 
-def _write_model(folder: Path, model: ServedModel, engine: Path | None) -> None:
+def _written(file: Path) -> bool:
+    library = file.parent == Path(VERSION) and file.suffix == LIBRARY
+    return library or file.as_posix() in WRITTEN
+
+
+def _write_model(folder: Path, model: ServedModel, engine: EngineFiles | None) -> None:
     version = folder / VERSION
     version.mkdir(parents=True)
     gpu, cpu = model.configs[Profile.GPU], model.configs[Profile.CPU]
@@ -87,7 +110,9 @@ def _write_model(folder: Path, model: ServedModel, engine: Path | None) -> None:
     else:
         (version / KEEP).touch()  # the server wants the folder, and git keeps none that is empty
     if engine:
-        _link_or_copy(engine, version / PLAN)
+        _link_or_copy(engine.plan, version / PLAN)
+        for library in engine.libraries:
+            _link_or_copy(library, version / library.name)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
@@ -105,7 +130,7 @@ def published_spec(family: str) -> RepositorySpec:
     return RepositorySpec(FAMILIES[family], FAMILIES[family].graph_specs(FAMILIES[family].published))
 
 
-def bundle_spec(directory: Path, target: str | None = None) -> tuple[RepositorySpec, dict[str, Path]]:
+def bundle_spec(directory: Path, target: str | None = None) -> tuple[RepositorySpec, dict[str, EngineFiles]]:
     """What to generate for a bundle, and its engines by graph: those of `target`, or of the only one there is.
 
     Raises InputError if there are engines for several targets and none is named, or for one that cannot be served;
@@ -118,22 +143,13 @@ def bundle_spec(directory: Path, target: str | None = None) -> tuple[RepositoryS
     if folder is None or engines is None:
         return spec, {}
     for graph in spec.graphs:
-        _check_no_plugins(engines.usable(graph.name))
+        engines.usable(graph.name)
     entries = [engines.usable(graph.name) for graph in spec.stages]
     for entry in entries:
         _check_servable(entry, bundle)
     batches = {e.graph: _largest_batch(e, g.axis_ranges[BATCH]) for e, g in zip(entries, spec.stages, strict=True)}
-    plans = {entry.graph: engine_path(folder, entry) for entry in entries}
-    return replace(spec, engine_batch=batches), plans
-
-
-def _check_no_plugins(entry: EngineEntry) -> None:
-    """Also of engines that the Python models run: the served models load no library of plugins."""
-    if entry.plugin_layers:
-        raise InputError(
-            f"the engine of {entry.graph} has {entry.plugin_layers} plugin layers, and the served models load no "
-            "library of plugins; build it again without --plugin"
-        )
+    found = {e.graph: EngineFiles(engine_path(folder, e), tuple(plugin_libraries(folder, e))) for e in entries}
+    return replace(spec, engine_batch=batches), found
 
 
 def _check_servable(entry: EngineEntry, bundle: Bundle) -> None:

@@ -122,6 +122,14 @@ def limits_of(repository: Path) -> Limits:
     return Limits.from_parameters(dict(PARAMETER.findall(public_config(repository).read_text())))
 
 
+def plugin_libraries(repository: Path) -> list[Path]:
+    """What the server's TensorRT backend has to load before engines, each name once (tensorrt_backend, tensorrt.cc:
+    semicolons between paths; one that cannot be loaded is only logged).
+    """
+    found = {path.name: path.resolve() for path in sorted(repository.glob("*/1/*.so"))}
+    return list(found.values())
+
+
 def check_repository(distribution: Distribution, settings: ServerSettings) -> None:
     """Say what the server would say late and in many lines. Raises InputError."""
     repository = settings.repository
@@ -208,4 +216,6 @@ def _own_options(
     ]
     if settings.profile is not Profile.GPU:
         options.append(("model-config-name", settings.profile))
+    elif libraries := plugin_libraries(settings.repository):
+        options.append(("backend-config", f"tensorrt,plugins={';'.join(map(str, libraries))}"))
     return options

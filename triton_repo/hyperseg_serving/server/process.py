@@ -55,6 +55,7 @@ class Server:
         self._region = f"{BACKEND_REGION}{os.getpid()}_{secrets.token_hex(4)}_"
         self._process: subprocess.Popen[str] | None = None
         self._models: dict[int, str] = {}
+        self._was_ready = False
 
     @property
     def pid(self) -> int:
@@ -100,6 +101,7 @@ class Server:
                 ask_canary(self.address.http_url, left_s, every_path=True)
                 self._models = self._model_processes()
                 self._hide_regions()
+                self._was_ready = True
                 return time.monotonic() - start
             except EnvironmentMissingError:
                 raise
@@ -141,7 +143,7 @@ class Server:
 
     def drain(self, timeout_s: float) -> bool:
         """Take no new requests, and wait for those under way; whether none is left."""
-        if self._work is None or self.ended:
+        if self._work is None or self.ended or not self._was_ready:
             return True
         (Path(self._work.name) / "drain").touch()
         end_s = time.monotonic() + timeout_s

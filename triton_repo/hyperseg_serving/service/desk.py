@@ -122,19 +122,24 @@ class Desk:
 
     def _work(self, job: _Job) -> None:
         used_ms = None
+        is_answered = False
         self._metrics.observed(metrics.WAIT_MS, job.budget.spent_ms)
         try:
             with self._service.turns.flow() as flow:
                 for response in self._service.respond(job.request, job.budget, flow):
-                    last = response.result is not None
-                    job.caller.send(response, last)
+                    is_answered = response.result is not None
+                    job.caller.send(response, last=is_answered)
                     self._metrics.responded(response)
+                    if is_answered:
+                        self._metrics.served(_kind(job.request))
+                        self._metrics.observed(metrics.REQUEST_MS, job.budget.spent_ms)
                 used_ms = flow.used_s * 1000
-            self._metrics.served(_kind(job.request))
-            self._metrics.observed(metrics.REQUEST_MS, job.budget.spent_ms)
             self._metrics.observed(metrics.MODEL_MS, used_ms)
         except Exception as error:
-            self._refuse(job.caller, error)
+            if is_answered:
+                self._log(f"after the answer to {job.caller.name or 'a request'}: {error}")
+            else:
+                self._refuse(job.caller, error)
         finally:
             self._leave(job, used_ms)
 

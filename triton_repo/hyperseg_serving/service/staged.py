@@ -31,6 +31,7 @@ class StagedBackend:
         self._runner = runner
         self.name = inner.name
         self.precisions = inner.precisions
+        self.token_step = inner.token_step
         self.on_device = inner.on_device
 
     def open(self, spec: GraphSpec, path: Path) -> Graph:

@@ -97,11 +97,11 @@ class Turns:
         """Whether `flow` has the turn now; waits for it, but not for long."""
         with self._changed:
             if not self._is_next(flow):
-                left_s = self._expected_until_s - time.monotonic() if self._expected else POLL_S
-                self._changed.wait(min(max(left_s, 0.0), POLL_S))
+                left_s = self._expected_until_s - time.monotonic() if self._expected else 0.0
+                self._changed.wait(left_s if left_s > 0 else POLL_S)
             if not self._is_next(flow):
                 return False
-            self._taken = True
+            self._taken, self._expected = True, None
             self._waiting.remove(flow)
             return True
 

@@ -24,7 +24,10 @@ class IouSums:
 
     def add(self, predicted: np.ndarray, target: np.ndarray, void: np.ndarray | None = None) -> float:
         """Count one pair of bool masks of equal shape, without the pixels of `void`; returns its IoU."""
-        shared, union = overlap(predicted, target, void)
+        return self.add_counts(*overlap(predicted, target, void))
+
+    def add_counts(self, shared: int, union: int) -> float:
+        """Count one pair by its pixels of intersection and union; returns its IoU."""
         iou = ratio(shared, union)
         self.intersections += shared
         self.unions += union

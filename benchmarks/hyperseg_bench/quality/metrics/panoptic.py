@@ -93,11 +93,12 @@ class PanopticCounts:
     def _excused(
         ours: Segment, targets: Sequence[Segment], shared: dict[tuple[int, int], int], areas: dict[int, int]
     ) -> bool:
-        """Mostly on void or on a crowd of its category: nobody can say that it is wrong."""
-        allowed = [
-            VOID,
-            *(segment.number for segment in targets if segment.crowd and segment.category == ours.category),
-        ]
+        """Mostly on void or on a crowd of its category: nobody can say that it is wrong.
+
+        Of several crowds of a category the last one counts, as in panopticapi; COCO has one at most.
+        """
+        crowds = [segment.number for segment in targets if segment.crowd and segment.category == ours.category]
+        allowed = [VOID, *crowds[-1:]]
         return sum(shared.get((ours.number, number), 0) for number in allowed) > MATCH_IOU * areas[ours.number]
 
 

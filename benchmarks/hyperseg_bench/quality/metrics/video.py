@@ -23,10 +23,15 @@ class ClipScores:
         return (self.j + self.f) / 2
 
 
-def clip_scores(predicted: np.ndarray, target: np.ndarray) -> ClipScores:
-    """Masks (T, H, W) bool of one object. All frames count: in referring video none is given away."""
+def clip_scores(predicted: np.ndarray, target: np.ndarray, void: np.ndarray | None = None) -> ClipScores:
+    """Masks (T, H, W) bool of one object; the pixels of `void` count for nothing.
+
+    All frames count: in referring video none is given away.
+    """
     if predicted.shape != target.shape or not len(target):
         raise ValueError(f"expected masks of shape {target.shape} with one frame or more, got {predicted.shape}")
+    if void is not None:
+        predicted, target = predicted & ~void, target & ~void
     pairs = list(zip(predicted, target, strict=True))
     return ClipScores(
         float(np.mean([region_similarity(*pair) for pair in pairs])),

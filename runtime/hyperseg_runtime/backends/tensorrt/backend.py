@@ -1,6 +1,6 @@
 """The engines of a bundle that were built for this machine."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -9,10 +9,16 @@ import numpy as np
 
 from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.backends.tensorrt.device import Device, DeviceBuffer
-from hyperseg_runtime.backends.tensorrt.engine import EngineReader, contract_problems
+from hyperseg_runtime.backends.tensorrt.engine import EngineReader, contract_problems, load_plugins
 from hyperseg_runtime.backends.tensorrt.graph import TensorRTGraph
 from hyperseg_runtime.backends.tensorrt.machine import find_machine, load_cudart, load_tensorrt
-from hyperseg_runtime.bundle.engines import EngineEntry, EngineManifest, engine_path, find_engines
+from hyperseg_runtime.bundle.engines import (
+    EngineEntry,
+    EngineManifest,
+    engine_path,
+    find_engines,
+    plugin_libraries,
+)
 from hyperseg_runtime.bundle.manifest import AdapterEntry
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.graph_spec import GraphSpec, TensorSpec
@@ -32,16 +38,20 @@ class TensorRTBackend:
 
     `accept_unmeasured` also runs engines whose results were never compared with the ONNX graph; those that failed
     the comparison never run. `weight_streaming_bytes` bounds the weights of each engine on the GPU, for engines
-    built with --weight-streaming. `recordings` bounds the CUDA graphs per graph, 0 does without. `plugins` are
-    libraries of TensorRT plugins that engines need. With `overlap` off every call waits until it is done: slower,
-    but then the time of a stage is that of its graph. `target` names the folder of another machine's engines, for those
-    built with --hardware-compatible or --version-compatible.
+    built with --weight-streaming. `recordings` bounds the CUDA graphs per graph, 0 does without. With
+    `overlap` off every call waits until it is done: slower, but then the time of a stage is that of its graph. `target`
+    names the folder of another machine's engines, for those built with --hardware-compatible or --version-compatible.
+    Libraries of plugins that lie beside the engines are loaded with the engines that need them.
 
     Raises EnvironmentMissingError without TensorRT, cuda-python or a GPU, BundleError without engines for them.
     """
 
     name = "tensorrt"
     precisions = frozenset(Precision)
+    token_step = 64
+    """A text a word longer then is a call that was recorded before. Kernels work on tiles of 64 rows and more, so that
+    the rows that fill the last one should cost little; not measured.
+    """
     on_device = True
 
     def __init__(
@@ -50,7 +60,6 @@ class TensorRTBackend:
         accept_unmeasured: bool = False,
         weight_streaming_bytes: int | None = None,
         recordings: int = RECORDINGS,
-        plugins: Iterable[Path] = (),
         overlap: bool = True,
         target: str | None = None,
     ) -> None:
@@ -62,7 +71,7 @@ class TensorRTBackend:
         self._weight_streaming_bytes = weight_streaming_bytes
         self._recordings = recordings
         self._overlap = overlap
-        self._reader = EngineReader(trt, plugins)
+        self._reader = EngineReader(trt)
         self._device = Device(cudart)
         self._graphs: list[TensorRTGraph] = []
 
@@ -88,6 +97,8 @@ class TensorRTBackend:
         changed = entry.changed_files(self._manifest)
         adapter = self._swapped_adapter(entry, changed)
         reader = self._reader
+        for library in plugin_libraries(self._folder, entry):
+            load_plugins(reader.trt, library)
         engine = reader.read(engine_path(self._folder, entry), entry.version_compatible)
         problems = contract_problems(reader.trt, engine, spec)
         if problems:

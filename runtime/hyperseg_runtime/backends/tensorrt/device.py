@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hyperseg_runtime import tracing
 from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.backends.tensorrt.memory import Block, Pool, using
 from hyperseg_runtime.backends.tensorrt.streams import Stream, checked
@@ -73,9 +74,10 @@ class Device:
         buffer = self.empty(target, array.shape)
         staged = self._pinned.take(bits.nbytes)
         try:
-            ctypes.memmove(staged.address, bits.ctypes.data, bits.nbytes)
-            kind = self.cudart.cudaMemcpyKind.cudaMemcpyHostToDevice
-            self._copy(self._uploads, buffer.block, 0, staged, 0, bits.nbytes, kind)
+            with tracing.event("upload"):
+                ctypes.memmove(staged.address, bits.ctypes.data, bits.nbytes)
+                kind = self.cudart.cudaMemcpyKind.cudaMemcpyHostToDevice
+                self._copy(self._uploads, buffer.block, 0, staged, 0, bits.nbytes, kind)
         finally:
             self._pinned.give_back(staged)
         return buffer

@@ -12,7 +12,9 @@ from hyperseg_runtime.backends.tensorrt.logger import make_logger, reason
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.errors import BundleError, EnvironmentMissingError, InputError, ResourceError
 
-TYPE_NAMES = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16", "int64": "INT64", "bool": "BOOL"}
+TYPE_NAMES = {
+    "float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16", "int64": "INT64", "uint8": "UINT8", "bool": "BOOL",
+}  # fmt: skip
 OUT_OF_MEMORY = ("out of memory", "outofmemory", "cudaerrormemoryallocation", "std::bad_alloc")
 
 
@@ -81,7 +83,8 @@ class EngineReader:
             return ResourceError(f"{plan.name}: the GPU's memory ran out while it was read:\n  {message}")
         if "plugin" in message.lower():
             return BundleError(
-                f"{plan.name} needs a plugin that is not there; name its library (--plugin FILE):\n  {message}"
+                f"{plan.name} needs a plugin that is not there; build it again, if with its library (build --plugin):\n"
+                f"  {message}"
             )
         return BundleError(
             f"{plan.name}: TensorRT {self.trt.__version__} cannot read it; build it again on this machine:\n  {message}"

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from hyperseg_runtime import tracing
 from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.backends.tensorrt.contexts import ShapedContext
 from hyperseg_runtime.backends.tensorrt.cuda_graphs import Replay, record
@@ -49,12 +50,15 @@ class TensorRTGraph:
         shaped = self._shaped({name: buffer.shape for name, buffer in given.items()})
         key = tuple(buffer.block.address for buffer in caches.values())
         if replay := shaped.find(key):
-            made = replay.run(given, caches)
+            with tracing.event(f"replay {self.spec.name}"):
+                made = replay.run(given, caches)
             self.replayed += 1
         else:
-            made = self._enqueue(shaped.context, given)
+            with tracing.event(f"enqueue {self.spec.name}"):
+                made = self._enqueue(shaped.context, given)
             if shaped.comes_again(key):
-                self._record(shaped, key, given)
+                with tracing.event(f"record {self.spec.name}"):
+                    self._record(shaped, key, given)
         for buffer in caches.values():
             buffer.host_copy = None
         return {name: made.get(name) or caches[self.spec.in_place[name]] for name in self.spec.output_names()}

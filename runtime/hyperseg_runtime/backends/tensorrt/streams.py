@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from hyperseg_runtime import tracing
 from hyperseg_runtime.errors import HypersegError, ResourceError
 
 OUT_OF_MEMORY = 2
@@ -44,7 +45,8 @@ class Event:
 
     def wait(self) -> None:
         """Let the host wait."""
-        checked(self._cudart, self._cudart.cudaEventSynchronize(self.handle))
+        with tracing.event("wait"):
+            checked(self._cudart, self._cudart.cudaEventSynchronize(self.handle))
 
     def __del__(self) -> None:
         if hasattr(self, "handle"):  # CUDA frees it once it has been reached
@@ -68,7 +70,8 @@ class Stream:
             checked(self._cudart, self._cudart.cudaStreamWaitEvent(self.handle, event.handle, 0))
 
     def synchronise(self) -> None:
-        checked(self._cudart, self._cudart.cudaStreamSynchronize(self.handle))
+        with tracing.event("wait"):
+            checked(self._cudart, self._cudart.cudaStreamSynchronize(self.handle))
 
     def close(self) -> None:
         """Wait for its work and end it."""

@@ -9,6 +9,7 @@ from hyperseg_runtime.families.family import FamilySpec, ProfileHints, Task
 from hyperseg_runtime.families.hyperseg import prompts
 from hyperseg_runtime.families.hyperseg.image_inputs import image_inputs
 from hyperseg_runtime.families.hyperseg.model import HypersegModel
+from hyperseg_runtime.families.hyperseg.printed import NOTE, PRINTED
 from hyperseg_runtime.families.hyperseg.published import PUBLISHED
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions, graph_specs
 from hyperseg_runtime.llm.tokenizer import TOKENIZER_FILE
@@ -78,5 +79,17 @@ FAMILY = FamilySpec(
         Expressions(("the object on the left",)),
         Question("What is there?", max_tokens=2),
     ),
-    data_sets=("refcoco", "refcoco+", "refcocog", "reasonseg", "coco-panoptic", "ade20k", "davis", "revos"),
+    data_sets=(
+        "refcoco",
+        "refcoco+",
+        "refcocog",
+        "grefcoco",
+        "reasonseg",
+        "coco-panoptic",
+        "ade20k",
+        "ref-davis",
+        "revos",
+    ),
+    printed=PRINTED,
+    printed_note=NOTE,
 )

@@ -76,6 +76,9 @@ class HypersegModel:
         self.stages.read_masks(outputs, states.hidden_states, image.readout_tables())
         self.stages.score_tokens(self.stages.row(states.hidden_states, states.last_row))
 
+    def close(self) -> None:
+        self.stages.close()
+
     def prompt(self, task: Task, text: str) -> Prompt:
         """Raises PromptError for text that cannot be asked or does not fit."""
         return build_prompt(task, text, self.tokenizer, self.dims)

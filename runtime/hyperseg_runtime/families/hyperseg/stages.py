@@ -1,6 +1,7 @@
 """HyperSeg's graph calls in order: perceive the image, read the prompt, decode the masks. Read this first."""
 
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,6 +27,28 @@ READOUT_GRAPH = "mask_readout"
 
 Caches = dict[str, Buffer]
 """Key/value buffers by input name; one set belongs to one batch of prompts."""
+
+
+class LentCaches(Caches):
+    """They go back to the lender when nobody holds them any more, if what they hold is known to be numbers."""
+
+    def __init__(self, buffers: Caches, give_back: Callable[[Caches], None]) -> None:
+        super().__init__(buffers)
+        self._give_back = give_back
+        self._return: weakref.finalize[[Caches], LentCaches] | None = None
+        self.trust()
+
+    def trust(self) -> None:
+        """What was written last was read and is numbers."""
+        if self._return is None:
+            self._return = weakref.finalize(self, self._give_back, dict(self))
+            self._return.atexit = False
+
+    def doubt(self) -> None:
+        """They are written to: until somebody has read the result nobody else gets them."""
+        if self._return is not None:
+            self._return.detach()
+            self._return = None
 
 
 class RowTables(Protocol):
@@ -73,6 +96,8 @@ class HypersegStages:
         self._graphs = graphs
         self._tables = tables
         self._backend = backend
+        self._spare: Caches | None = None
+        self._closed = False
 
     def open_graphs(self) -> None:
         """Open what a segmentation needs now: a broken graph shows early, and no call's time includes it."""
@@ -99,11 +124,11 @@ class HypersegStages:
         return self._run("clip_encoder", inputs)["image_tokens"]
 
     def input_embeddings(
-        self, prompts: Sequence[Prompt], image_tokens: Buffer | None, fvp_tokens: Buffer | None
+        self, prompts: Sequence[Prompt], image_tokens: Buffer | None, fvp_tokens: Buffer | None, rows: int = 0
     ) -> Buffer:
-        """Language model input (B, T, D): slot after slot, zeros after the end of a shorter prompt."""
+        """Language model input (B, T, D): slot after slot, zeros after the end of a prompt, T at least `rows`."""
         spec = self._graphs["llm"].spec.inputs[0]
-        tokens = max(prompt.length for prompt in prompts)
+        tokens = max(rows, *(prompt.length for prompt in prompts))
         target = self._backend.zeros(spec, {"batch": len(prompts), "tokens": tokens})
         queries = self._backend.upload(self._tables.table(MASK_QUERIES)[None])
         visual = {SlotKind.IMAGE: image_tokens, SlotKind.PERCEIVER: fvp_tokens}
@@ -111,8 +136,8 @@ class HypersegStages:
             start = 0
             for slot in prompt.slots:
                 if slot.token_ids:
-                    rows = self._backend.upload(self._tables.rows(TOKENS, slot.token_ids)[None])
-                    self._backend.copy_rows(target, batch, start, rows, 0)
+                    text = self._backend.upload(self._tables.rows(TOKENS, slot.token_ids)[None])
+                    self._backend.copy_rows(target, batch, start, text, 0)
                 elif slot.kind is SlotKind.MASK_QUERIES:
                     self._backend.copy_rows(target, batch, start, queries, 0)
                 elif (source := visual.get(slot.kind)) is not None:
@@ -150,8 +175,27 @@ class HypersegStages:
         }
         return self._run("llm", inputs)["hidden_states"]
 
+    @property
+    def token_step(self) -> int:
+        """See `backends.base.Backend`."""
+        return self._backend.token_step
+
+    def lent_caches(self) -> LentCaches:
+        """Key/value buffers for one prompt. Those of an image that is gone are lent again as they are: what they hold
+        are numbers, which are masked, and calls that were recorded with their addresses stay valid. One set is kept.
+        """
+        buffers, self._spare = self._spare or self.new_caches(1), None
+        return LentCaches(buffers, self._take_back)
+
+    def _take_back(self, buffers: Caches) -> None:
+        self._spare = None if self._closed else buffers
+
+    def close(self) -> None:
+        """Keep no caches any more; those that are still lent go when their holders do."""
+        self._closed, self._spare = True, None
+
     def new_caches(self, batch: int) -> Caches:
-        """Zeroed key/value buffers. Stale slots need no clearing: they are masked."""
+        """Zeroed key/value buffers: a masked slot weighs 0, but 0 * NaN of fresh memory would be NaN."""
         specs = {tensor.name: tensor for tensor in self._graphs["llm"].spec.inputs}
         names = [name for layer in range(self.dims.layers) for name in cache_names(layer)[:2]]
         return {name: self._backend.zeros(specs[name], {"batch": batch}) for name in names}

@@ -9,7 +9,7 @@ import numpy as np
 from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.errors import NumericsError
 from hyperseg_runtime.families.hyperseg.spec import DECODED_MAPS
-from hyperseg_runtime.families.hyperseg.stages import Caches, HypersegStages, ImageFeatures
+from hyperseg_runtime.families.hyperseg.stages import HypersegStages, ImageFeatures, LentCaches
 from hyperseg_runtime.images.preprocessing import ImageGeometry, longest_side_square, plain_square, square_geometry
 from hyperseg_runtime.llm.packing import PackedPrompts, pack
 from hyperseg_runtime.llm.prompt import Prompt, Row, SlotKind
@@ -45,7 +45,7 @@ class HypersegImage:
         self._latents = latents
         self._tokens: Buffer | None = None
         self._features: tuple[ImageFeatures, ImageGeometry] | None = None
-        self._caches: Caches | None = None
+        self._caches: LentCaches | None = None
         self._held: tuple[Row, ...] = ()
         self._tables: Mapping[str, Buffer] | None = None
 
@@ -116,11 +116,13 @@ class HypersegImage:
         except NumericsError:
             self._caches, self._held = None, ()
             raise
+        if self._caches:
+            self._caches.trust()
 
     def prefill(self, prompts: Sequence[Prompt]) -> Iterator[PromptStates]:
         """The hidden states of each prompt in turn, several prompts to a call of the language model."""
         for packed in pack(prompts, self._held, self._stages.dims.context):
-            hidden = self._call(packed)
+            hidden = self._call(packed.padded(self._stages.token_step, self._stages.dims.context))
             for index, suffix in enumerate(packed.suffixes):
                 yield PromptStates(suffix.prompt, hidden, packed.hidden_row(index), suffix.base)
 
@@ -129,8 +131,9 @@ class HypersegImage:
         image_tokens = self.tokens() if prompt.spans(SlotKind.IMAGE) else None
         fvp_tokens = self.features()[0].fvp_tokens if prompt.spans(SlotKind.PERCEIVER) else None
         with span("input_embeddings"):
-            embeds = self._stages.input_embeddings([prompt], image_tokens, fvp_tokens)
-        caches = self._caches or self._stages.new_caches(1)
+            embeds = self._stages.input_embeddings([prompt], image_tokens, fvp_tokens, packed.rows)
+        caches = self._caches or self._stages.lent_caches()
+        caches.doubt()
         self._caches, self._held = None, ()  # until the call went well
         hidden = self._stages.step(
             embeds,

@@ -8,6 +8,7 @@ from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, 
 from hyperseg_runtime.families.family import VIDEO, FamilySpec, Task
 from hyperseg_runtime.families.unilseg.image_inputs import image_inputs
 from hyperseg_runtime.families.unilseg.model import CLASS_LIST, REFERRING, UnilsegModel
+from hyperseg_runtime.families.unilseg.printed import NOTE, PRINTED
 from hyperseg_runtime.families.unilseg.published import PUBLISHED
 from hyperseg_runtime.families.unilseg.spec import UnilsegDimensions, graph_specs
 from hyperseg_runtime.llm.tokenizer import TOKENIZER_FILE
@@ -41,4 +42,6 @@ FAMILY = FamilySpec(
     files=(TOKENIZER_FILE,),
     warm_up=(Expressions(("the object",)), Expressions(("the object on the left",))),
     data_sets=("refcoco", "refcoco+", "refcocog", "grefcoco"),
+    printed=PRINTED,
+    printed_note=NOTE,
 )

@@ -56,6 +56,9 @@ class UnilsegModel:
     def exercise(self, image_hwc_u8: np.ndarray) -> None:
         self.segment(self.open(image_hwc_u8), Expressions(("the object in the middle",), REFERRING))
 
+    def close(self) -> None:
+        self._sentences.clear()
+
     def ids(self, text: str) -> np.ndarray:
         """Token ids (1, words) int64 of an expression. Raises PromptError for text that cannot be used.
 

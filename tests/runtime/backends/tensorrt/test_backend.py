@@ -182,23 +182,6 @@ def test_no_memory_for_an_engine(bundle: Path, monkeypatch: pytest.MonkeyPatch) 
         opened(bundle)
 
 
-def test_a_missing_plugin_and_its_library(bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from hyperseg_export.engine.build import build_engines
-    from hyperseg_export.engine.options import BuildOptions
-
-    monkeypatch.setenv("DOUBLE_FAULT", "plugin")
-    library = tmp_path / "plugins.so"
-    library.touch()
-    build_engines(bundle, BuildOptions(level=0), [GRAPH], measure_parity=False, plugins=[library])
-    monkeypatch.delenv("DOUBLE_FAULT")
-    with pytest.raises(BundleError, match=r"(?s)needs a plugin that is not there; .*--plugin.*MSDeformAttn"):
-        opened(bundle, accept_unmeasured=True)
-    with pytest.raises(InputError, match=r"none.so: no library of TensorRT plugins"):
-        opened(bundle, plugins=[tmp_path / "none.so"])
-    for _ in range(2):
-        opened(bundle, accept_unmeasured=True, plugins=[library])
-
-
 def test_a_graph_of_another_bundle_is_refused(bundle: Path, engine_bundle: Path) -> None:
     entry = read_manifest(bundle).graph(GRAPH)
     with (

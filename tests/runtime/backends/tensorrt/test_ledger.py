@@ -11,8 +11,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from hyperseg_runtime.images.reading import load_image
 from hyperseg_runtime.session.pipeline import Pipeline
 
 Count = Callable[[Callable[[], object]], dict[str, int]]
@@ -36,8 +36,8 @@ def count(gpu: ModuleType) -> Count:
 
 
 def images(coffee: Path, number: int) -> list[np.ndarray]:
-    """Different pixels of one size."""
-    image = load_image(coffee)
+    """Different pixels, 1024 x 1024."""
+    image = np.array(Image.open(coffee).convert("RGB").resize((1024, 1024)))
     return [np.roll(image, 7 * shift, axis=1) for shift in range(number)]
 
 

@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
+from hyperseg_runtime.backends.tensorrt import TensorRTBackend
+from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.results import Instances, Result
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.images.reading import load_image
@@ -25,6 +28,17 @@ TEXTS = ["the cup", "a spoon on the saucer", "the table"]
 @pytest.fixture
 def engines(gpu: ModuleType, engine_bundle: Path) -> Iterator[Pipeline]:
     with Pipeline.load(engine_bundle, "tensorrt") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_bundle: Path) -> Iterator[Pipeline]:
+    """ONNX Runtime, in calls of as many rows as engines get: products of other sizes round otherwise."""
+
+    class Filled(OnnxRuntimeBackend):
+        token_step = TensorRTBackend.token_step
+
+    with Pipeline(Bundle.open(tiny_bundle), Filled(threads=1), cache_bytes=0) as opened:
         yield opened
 
 
@@ -109,6 +123,19 @@ def test_graphs_that_do_not_need_each_other_run_side_by_side(
     monkeypatch.setattr(stages, "step", watched)
     engines(coffee, TEXTS[0])
     assert done["pixel_decoder"] is False
+
+
+def test_other_texts_about_other_images_are_replayed(engine_bundle: Path, coffee: Path, gpu: ModuleType) -> None:
+    """Rows are filled up to sizes that come again, and caches of an image that is gone keep their addresses."""
+    frame = load_image(coffee)
+    with Pipeline.load(engine_bundle, "tensorrt", cache_bytes=0) as opened:
+        stages: Any = opened._shared.model.stages
+        for number, text in enumerate(("the cup", "a spoon", "the cup of coffee", "tea", "a table")):
+            opened(np.roll(frame, 8 * number, axis=1), text)
+        assert {name: stages._graphs[name].replayed for name in ("llm", "mask_decoder")} == {
+            "llm": 3,
+            "mask_decoder": 3,
+        }
 
 
 def test_a_closed_pipeline_leaves_nothing_behind(engine_bundle: Path, coffee: Path, gpu: ModuleType) -> None:

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION
+from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, MASK_READOUT
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.families import FAMILIES
@@ -21,6 +21,10 @@ PRODUCED_BY_THE_HOST = {
     "query_pooling",
     "condition_pooling",
     "memory_pooling",
+    "row_index",
+    "row_weight",
+    "column_index",
+    "column_weight",
 }
 
 
@@ -29,7 +33,7 @@ def real_specs(real_dims: HypersegDimensions) -> dict[str, GraphSpec]:
     return {spec.name: spec for spec in graph_specs(real_dims)}
 
 
-def test_the_seven_graphs(real_specs: dict[str, GraphSpec]) -> None:
+def test_the_eight_graphs(real_specs: dict[str, GraphSpec]) -> None:
     assert list(real_specs) == [
         "image_encoder",
         "clip_encoder",
@@ -38,6 +42,7 @@ def test_the_seven_graphs(real_specs: dict[str, GraphSpec]) -> None:
         "lm_head",
         "pixel_decoder",
         "mask_decoder",
+        "mask_readout",
     ]
 
 
@@ -59,6 +64,7 @@ def test_the_seven_graphs(real_specs: dict[str, GraphSpec]) -> None:
         ("mask_decoder", "mask_logits float32 (batch, 100, 256, 256)"),
         ("mask_decoder", "score_logits float32 (batch, 100, conditions)"),
         ("mask_decoder", "memory float32 (batch, memory_rows, 512)"),
+        ("mask_readout", "mask_bits uint8 (batch, conditions, image_height, ceil(image_width / 8))"),
     ],
 )
 def test_shapes_of_the_real_model(real_specs: dict[str, GraphSpec], graph: str, tensor: str) -> None:
@@ -86,9 +92,10 @@ def test_every_cache_is_written_in_place(real_specs: dict[str, GraphSpec], real_
     assert real_specs["llm"].in_place == pairs
 
 
-def test_only_the_pixel_decoder_needs_our_operator(real_specs: dict[str, GraphSpec]) -> None:
+def test_two_graphs_need_our_operators(real_specs: dict[str, GraphSpec]) -> None:
     assert {name: spec.custom_ops for name, spec in real_specs.items() if spec.custom_ops} == {
-        "pixel_decoder": (str(DEFORMABLE_ATTENTION),)
+        "pixel_decoder": (str(DEFORMABLE_ATTENTION),),
+        "mask_readout": (str(MASK_READOUT),),
     }
 
 

@@ -178,3 +178,59 @@ def test_a_prompt_that_went_wrong_does_not_spoil_the_next(
     (found,) = image.prefill([ask("the cup")])
     assert found.reused == 0
     assert np.array_equal(found.hidden_states.to_host(), expected.hidden_states.to_host())
+
+
+class Padding(OnnxRuntimeBackend):
+    """Fills calls up as engines want it."""
+
+    token_step = 64
+
+
+def test_rows_that_fill_a_call_up_change_nothing(
+    stages: HypersegStages,
+    graphs: OpenedGraphs,
+    bundle: Bundle,
+    ask: Ask,
+    same_as_alone: Callable[[HypersegImage, PromptStates], None],
+) -> None:
+    """Whole prompts, suffixes, several in one call, single tokens; each against a call without them."""
+    dims = stages.dims
+    padding = HypersegStages(dims, graphs, HostTables(bundle, dims.tables()), Padding(threads=1))
+    image = HypersegImage(padding, IMAGE)
+    texts = ("the cup", "a spoon on the left of the table", "tea")
+    found = [next(image.prefill([ask(text)])) for text in texts]
+    assert {states.hidden_states.shape[1] % 64 for states in found} == {0}
+    assert len({states.hidden_states.shape for states in found[1:]}) == 1  # of other lengths, in calls of one shape
+    question = ask("What is this?", Task.QUESTION)
+    answered = [*image.prefill([question]), *image.prefill([continue_prompt(question, [3], dims)])]
+    assert answered[1].hidden_states.shape[1] == 1
+    for states in (*found, *answered, *image.prefill([ask(text) for text in texts])):
+        same_as_alone(image, states)
+
+
+def test_caches_of_an_image_that_is_gone_are_lent_again(stages: HypersegStages, ask: Ask) -> None:
+    first = HypersegImage(stages, IMAGE)
+    with first.trusted():
+        (expected,) = first.prefill([ask("the cup")])
+    assert first._caches is not None
+    held = set(map(id, first._caches.values()))
+    other = HypersegImage(stages, IMAGE)
+    list(other.prefill([ask("a spoon")]))
+    assert other._caches is not None and not held & set(map(id, other._caches.values()))
+    del first
+    third = HypersegImage(stages, IMAGE)
+    (found,) = third.prefill([ask("the cup")])
+    assert third._caches is not None and held == set(map(id, third._caches.values()))
+    assert np.array_equal(found.hidden_states.to_host(), expected.hidden_states.to_host())
+
+
+def test_caches_that_may_hold_no_numbers_are_not_lent_again(stages: HypersegStages, ask: Ask) -> None:
+    """Written to again after they were trusted, and nobody has looked."""
+    image = HypersegImage(stages, IMAGE)
+    with image.trusted():
+        list(image.prefill([ask("the cup")]))
+    list(image.prefill([ask("a spoon")]))
+    assert image._caches is not None
+    doubtful = set(map(id, image._caches.values()))
+    del image
+    assert not doubtful & set(map(id, stages.lent_caches().values()))

@@ -1,7 +1,5 @@
-"""Made data in the layouts of published data sets, so that whoever reads those can read these.
-
-COCO instances and panoptic (cocodataset.org/#format-data), RefCOCO (github.com/lichengunc/refer), and DAVIS with the
-expressions of Ref-DAVIS (one JSON file as in Ref-YouTube-VOS).
+"""Made data in the layouts of published data sets (see their readers beside this folder), so that whoever reads those
+can read these.
 """
 
 import json
@@ -23,34 +21,28 @@ PALETTE = [level for index in range(256) for level in (index * 67 % 256, index *
 Json = dict[str, Any]
 
 
-def write_coco(folder: Path, scenes: Sequence[Scene]) -> None:
-    """images/, annotations/instances.json, annotations/panoptic.json and annotations/panoptic/ with one PNG a scene."""
-    images, annotations = folder / "images", folder / "annotations"
-    maps = annotations / "panoptic"
+def write_coco(folder: Path, scenes: Sequence[Scene], split: str = "val") -> None:
+    """As COCO's 2017 files: images, instances, panoptic segments and one PNG of segment numbers for each scene."""
+    images, annotations = folder / f"{split}2017", folder / "annotations"
+    maps = annotations / f"panoptic_{split}2017"
     for made in (images, maps):
         made.mkdir(parents=True, exist_ok=True)
-    instances: list[Json] = []
-    panoptics: list[Json] = []
+    panoptics = [_panoptic(scene, maps) for scene in scenes]
     for scene in scenes:
         Image.fromarray(scene.image).save(images / image_name(scene))
-        instances += _instances(scene, first=len(instances) + 1)
-        panoptics.append(_panoptic(scene, maps))
+    _write(annotations / f"instances_{split}2017.json", _instances_file(scenes))
     common = {"images": [_image(scene) for scene in scenes], "categories": categories()}
-    things = [category for category in common["categories"] if category["isthing"]]
-    _write(annotations / "instances.json", {**common, "categories": things, "annotations": instances})
-    _write(annotations / "panoptic.json", {**common, "annotations": panoptics})
+    _write(annotations / f"panoptic_{split}2017.json", {**common, "annotations": panoptics})
 
 
 def write_refcoco(
     folder: Path, scenes: Sequence[Scene], expressions: Sequence[Sequence[Expression]], split: str = "val"
 ) -> None:
-    """images/, instances.json and refs(unc).p as RefCOCO has them: one reference per object, with all its sentences.
+    """As RefCOCO: one reference per object, with all its sentences.
 
     Only expressions of one target fit that layout; plurals are left out.
     """
-    write_coco(folder, scenes)
-    (folder / "annotations" / "instances.json").replace(folder / "instances.json")
-    ids = {(a["image_id"], a["thing"]): a for a in json.loads((folder / "instances.json").read_text())["annotations"]}
+    ids = _write_referred(folder, "refcoco", scenes)
     references: dict[int, Json] = {}
     sentences = 0
     for scene, said in zip(scenes, expressions, strict=True):
@@ -68,31 +60,81 @@ def write_refcoco(
             reference["sentences"].append({**sentence, "tokens": expression.text.split()})
             reference["sent_ids"].append(sentences)
             sentences += 1
-    (folder / "refs(unc).p").write_bytes(pickle.dumps(list(references.values()), protocol=2))
+    (folder / "refcoco" / "refs(unc).p").write_bytes(pickle.dumps(list(references.values()), protocol=2))
 
 
-def write_davis(folder: Path, clips: Sequence[Clip], expressions: Sequence[Sequence[Expression]]) -> None:
-    """JPEGImages/, Annotations/ (indexed PNG, object numbers) and meta_expressions.json.
+def write_grefcoco(
+    folder: Path, scenes: Sequence[Scene], expressions: Sequence[Sequence[Expression]], split: str = "val"
+) -> None:
+    """As gRefCOCO: one reference per expression, with all its objects."""
+    ids = _write_referred(folder, "grefcoco", scenes)
+    references: list[Json] = []
+    for scene, said in zip(scenes, expressions, strict=True):
+        for expression in said:
+            number = len(references)
+            named = [ids[scene.seed, target] for target in expression.targets]
+            sentence = {"sent_id": number, "sent": expression.text, "raw": expression.text}
+            references.append(
+                {
+                    "ref_id": number, "image_id": scene.seed, "split": split, "file_name": image_name(scene),
+                    "ann_id": [annotation["id"] for annotation in named], "no_target": False,
+                    "category_id": [annotation["category_id"] for annotation in named],
+                    "sentences": [{**sentence, "tokens": expression.text.split()}], "sent_ids": [number],
+                }
+            )  # fmt: skip
+    _write(folder / "grefcoco" / "grefs(unc).json", references)
 
-    Each expression's `obj_ids` are the numbers of its things in the annotations.
+
+def _write_referred(folder: Path, name: str, scenes: Sequence[Scene]) -> dict[tuple[int, int], Json]:
+    """Images and instances of RefCOCO's layout; the annotation of each scene's things."""
+    images = folder / "images" / "train2014"
+    for made in (images, folder / name):
+        made.mkdir(parents=True, exist_ok=True)
+    for scene in scenes:
+        Image.fromarray(scene.image).save(images / image_name(scene))
+    content = _instances_file(scenes)
+    _write(folder / name / "instances.json", content)
+    return {(a["image_id"], a["thing"]): a for a in content["annotations"]}
+
+
+def _instances_file(scenes: Sequence[Scene]) -> Json:
+    annotations: list[Json] = []
+    for scene in scenes:
+        annotations += instances(scene, first=len(annotations) + 1)
+    things = [category for category in categories() if category["isthing"]]
+    return {"images": [_image(scene) for scene in scenes], "categories": things, "annotations": annotations}
+
+
+def write_ref_davis(
+    folder: Path, clips: Sequence[Clip], expressions: Sequence[Sequence[Expression]], split: str = "valid"
+) -> None:
+    """As Ref-DAVIS17 in Ref-YouTube-VOS's layout; frames are PNG, so that no pixel changes.
+
+    Each expression's `obj_id` holds the numbers of its things in the annotations: a list, since it may name several.
     """
     videos: Json = {}
     for clip, said in zip(clips, expressions, strict=True):
-        name = f"{clip.seed:06}"
-        frames, masks = folder / "JPEGImages" / name, folder / "Annotations" / name
+        name = clip_name(clip)
+        frames, masks = folder / split / "JPEGImages" / name, folder / split / "Annotations" / name
         for made in (frames, masks):
             made.mkdir(parents=True, exist_ok=True)
         for index, (frame, labels) in enumerate(zip(clip.frames, clip.labels, strict=True)):
-            Image.fromarray(frame).save(frames / f"{index:05}.jpg", quality=95)
+            Image.fromarray(frame).save(frames / f"{index:05}.png")
             indexed = Image.fromarray(labels, mode="P")
             indexed.putpalette(PALETTE)
             indexed.save(masks / f"{index:05}.png")
         entries = {
-            str(number): {"exp": expression.text, "obj_ids": [str(target + 1) for target in expression.targets]}
+            str(number): {"exp": expression.text, "obj_id": [str(target + 1) for target in expression.targets]}
             for number, expression in enumerate(said)
         }
         videos[name] = {"expressions": entries, "frames": [f"{index:05}" for index in range(len(clip.frames))]}
-    _write(folder / "meta_expressions.json", {"videos": videos})
+    said_folder = folder / "meta_expressions" / split
+    said_folder.mkdir(parents=True, exist_ok=True)
+    _write(said_folder / "meta_expressions.json", {"videos": videos})
+
+
+def clip_name(clip: Clip) -> str:
+    return f"{clip.seed:06}"
 
 
 def categories() -> list[Json]:
@@ -112,7 +154,8 @@ def _image(scene: Scene) -> Json:
     return {"id": scene.seed, "file_name": image_name(scene), "height": height, "width": width}
 
 
-def _instances(scene: Scene, first: int) -> list[Json]:
+def instances(scene: Scene, first: int) -> list[Json]:
+    """COCO annotations of a scene's things, numbered from `first` on."""
     made = []
     for index, thing in enumerate(scene.things):
         mask = scene.mask([index])
@@ -145,5 +188,5 @@ def _box_xywh(mask: np.ndarray) -> list[int]:
     return [left, top, right - left, bottom - top]
 
 
-def _write(path: Path, content: Json) -> None:
+def _write(path: Path, content: Json | list[Json]) -> None:
     path.write_text(json.dumps(content) + "\n", encoding="utf-8")

@@ -38,14 +38,24 @@ def make_scene(seed: int, photographs: Sequence[np.ndarray] = (), side_px: int =
 
     Without photographs the other kinds of background are used.
     """
-    generator = np.random.default_rng((SCENE_ENTROPY, seed))
-    kind = BACKGROUNDS[generator.integers(len(BACKGROUNDS) - (not photographs))]
-    things = place_things(generator)
+    kind, things, generator = _laid_out(seed, photographs)
     canvas = background(kind, side_px, generator, photographs)
     labels = np.zeros((side_px, side_px), np.uint8)
     paint(canvas, labels, things)
     canvas += generator.normal(0, 3, canvas.shape).astype(np.float32)
     return Scene(seed, np.clip(np.rint(canvas), 0, 255).astype(np.uint8), labels, things, kind)
+
+
+def things_of(seed: int) -> tuple[Thing, ...]:
+    """The things of `make_scene`'s scene, without drawing it."""
+    return _laid_out(seed, ())[1]
+
+
+def _laid_out(seed: int, photographs: Sequence[np.ndarray]) -> tuple[str, tuple[Thing, ...], np.random.Generator]:
+    """Kind of background, things, and what the rest is drawn with."""
+    generator = np.random.default_rng((SCENE_ENTROPY, seed))
+    kind = BACKGROUNDS[generator.integers(len(BACKGROUNDS) - (not photographs))]
+    return kind, place_things(generator), generator
 
 
 def place_things(generator: np.random.Generator) -> tuple[Thing, ...]:

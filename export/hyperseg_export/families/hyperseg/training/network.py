@@ -1,4 +1,4 @@
-"""The seven graphs as functions of trainable tensors."""
+"""The graphs as functions of trainable tensors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

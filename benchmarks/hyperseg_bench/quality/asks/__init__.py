@@ -1,0 +1,1 @@
+"""What can be asked with the truth known: one file per measure."""

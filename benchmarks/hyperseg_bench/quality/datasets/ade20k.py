@@ -1,0 +1,49 @@
+"""ADE20K's 150 classes (layout: README of github.com/CSAILVision/sceneparsing, ADEChallengeData2016).
+
+images/validation/NAME.jpg, annotations/validation/NAME.png (0 for other things, which do not count, then the class from
+1 on), and objectInfo150.txt: columns by name, of which Idx and Name are read.
+"""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from hyperseg_bench.quality.asks.semantic import SemanticAsk
+from hyperseg_bench.quality.datasets.files import first_of, image_file
+from hyperseg_bench.quality.samples import Sample
+from hyperseg_runtime.errors import InputError
+
+LAYOUT = "images/validation/NAME.jpg, annotations/validation/NAME.png, objectInfo150.txt"
+
+
+class Ade20k:
+    """One split, every class asked for at once. Of the synonyms of a class the first is its name."""
+
+    def __init__(self, folder: Path, split: str) -> None:
+        self._images = first_of(folder, f"images/{split}")
+        self._maps = first_of(folder, f"annotations/{split}")
+        self._names = class_names(first_of(folder, "objectInfo150.txt"))
+
+    @property
+    def keys(self) -> Sequence[str]:
+        return sorted(path.stem for path in self._maps.glob("*.png"))
+
+    def sample(self, key: str) -> Sample:
+        path = self._maps / f"{key}.png"
+        classes = np.asarray(Image.open(path)).astype(np.int32) - 1
+        if classes.ndim != 2 or classes.max() >= len(self._names):
+            raise InputError(f"{path}: expected class numbers up to {len(self._names)}, one for each pixel")
+        return Sample(key, (image_file(self._images, key),), (SemanticAsk("semantic", self._names, classes),))
+
+
+def class_names(path: Path) -> tuple[str, ...]:
+    """In the order of their numbers, unambiguous: two classes whose first synonym is the same keep all synonyms."""
+    rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines(), delimiter="\t"))
+    if not rows or not {"Idx", "Name"} <= rows[0].keys():
+        raise InputError(f"{path}: expected columns Idx and Name, separated by tabs")
+    whole = [row["Name"].strip() for row in sorted(rows, key=lambda row: int(row["Idx"]))]
+    first = [name.split(",")[0].strip() for name in whole]
+    return tuple(short if first.count(short) == 1 else name for short, name in zip(first, whole, strict=True))

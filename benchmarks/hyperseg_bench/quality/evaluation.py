@@ -1,0 +1,90 @@
+"""`evaluate`: a bundle asked everything a data set knows the answer to."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hyperseg_bench.quality.answering import answered
+from hyperseg_bench.quality.datasets.registry import Choice, open_data_set
+from hyperseg_bench.quality.item_file import missing
+from hyperseg_bench.quality.run_folder import Conditions, RunFolder
+from hyperseg_bench.quality.samples import Row
+from hyperseg_runtime.bundle.manifest import Manifest
+from hyperseg_runtime.bundle.opening import read_manifest
+from hyperseg_runtime.errors import BundleError
+from hyperseg_runtime.session.pipeline import Pipeline
+
+MIXED = "mixed"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is evaluated: a bundle on a backend; plain values, so that it can go to another process.
+
+    options  the backend's, see `Pipeline.load`
+    """
+
+    bundle: Path
+    backend: str = "onnxruntime"
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @contextmanager
+    def opened(self) -> Iterator[Pipeline]:
+        """Nothing is remembered between samples: each is asked about once."""
+        with Pipeline.load(self.bundle, self.backend, cache_bytes=0, **self.options) as pipeline:
+            yield pipeline
+
+
+Worker = Callable[[Subject, Choice, Sequence[str]], Iterator[tuple[str, list[Row]]]]
+"""Rows of samples as they are done, in any order."""
+
+
+def in_this_process(subject: Subject, choice: Choice, keys: Sequence[str]) -> Iterator[tuple[str, list[Row]]]:
+    """One sample after another."""
+    data = open_data_set(choice)
+    with subject.opened() as pipeline:
+        for key in keys:
+            yield key, answered(pipeline, data.sample(key))
+
+
+def evaluate(
+    subject: Subject,
+    choice: Choice,
+    out: Path,
+    precision: str | None = None,
+    overwrite: bool = False,
+    work: Worker = in_this_process,
+    tell: Callable[[int, int], None] = lambda done, of: None,
+) -> dict[str, Any]:
+    """The content of the table, with everything in the folder `out`; goes on where it was stopped.
+
+    The table depends on what was asked of what alone: not on where it stopped, nor on who worked in which order. `tell`
+    gets samples done and all of them. Raises InputError for a data set that cannot be used, BundleError where the
+    graphs are not in `precision` (None: whatever they are in), OutputError where `out` holds another evaluation.
+    """
+    manifest = read_manifest(subject.bundle)
+    found = precision_of(manifest)
+    if precision is not None and precision != found:
+        raise BundleError(
+            f"{subject.bundle}: asked for {precision}, its graphs are {found}; export with --precision {precision}"
+        )
+    keys = open_data_set(choice).keys
+    conditions = Conditions.of(subject.bundle, manifest.family, found, subject.backend, choice, keys)
+    folder = RunFolder(out)
+    items = folder.begin(conditions, overwrite)
+    waiting = list(missing(keys, items.rows))
+    tell(len(keys) - len(waiting), len(keys))
+    if waiting:
+        with items:
+            for done, (key, rows) in enumerate(work(subject, choice, waiting), len(keys) - len(waiting) + 1):
+                items.add(key, rows)
+                tell(done, len(keys))
+    return folder.finish(keys, items.rows)
+
+
+def precision_of(manifest: Manifest) -> str:
+    """The precision of all graphs, or "mixed"."""
+    found = {str(entry.precision) for entry in manifest.graphs}
+    return found.pop() if len(found) == 1 else MIXED

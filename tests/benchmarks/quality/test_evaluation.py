@@ -1,0 +1,147 @@
+"""An evaluation gives one table, wherever it is stopped, whoever does the work."""
+
+import dataclasses
+import random
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from hyperseg_bench.quality.answering import answered
+from hyperseg_bench.quality.datasets.registry import Choice, open_data_set
+from hyperseg_bench.quality.evaluation import Subject, evaluate, in_this_process, precision_of
+from hyperseg_bench.quality.item_file import ItemFile
+from hyperseg_bench.quality.run_folder import ITEMS, TABLE
+from hyperseg_bench.quality.samples import Row
+from hyperseg_runtime.bundle.opening import Bundle
+from hyperseg_runtime.contracts.results import encode_rle
+from hyperseg_runtime.errors import BundleError, OutputError
+from hyperseg_runtime.session.pipeline import Pipeline
+from knowing_pipeline import Knowing
+
+SAMPLES = 6
+CHOICE = Choice("shapes", items=SAMPLES)
+
+
+class StoppedError(Exception):
+    pass
+
+
+class Work:
+    """A pipeline that knows half; stops at a sample, or works in another order."""
+
+    def __init__(self, stop_before: int | None = None, backwards: bool = False) -> None:
+        self.pipeline = cast(Pipeline, Knowing(range(SAMPLES), shrink=True))
+        self.stop_before = stop_before
+        self.backwards = backwards
+        self.asked: list[str] = []
+
+    def __call__(self, subject: Subject, choice: Choice, keys: Sequence[str]) -> Iterator[tuple[str, list[Row]]]:
+        data = open_data_set(choice)
+        for key in reversed(keys) if self.backwards else keys:
+            if len(self.asked) == self.stop_before:
+                raise StoppedError
+            self.asked.append(key)
+            yield key, answered(self.pipeline, data.sample(key))
+
+
+@pytest.fixture
+def subject(tiny_bundle: Path) -> Subject:
+    return Subject(tiny_bundle)
+
+
+@pytest.fixture
+def whole(subject: Subject, tmp_path: Path) -> Path:
+    """The folder of an evaluation that nothing stopped."""
+    evaluate(subject, CHOICE, made(tmp_path / "whole"), work=Work())
+    return tmp_path / "whole"
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def test_the_table_holds_what_was_asked(whole: Path, subject: Subject) -> None:
+    told: list[tuple[int, int]] = []
+    work = Work()
+    content = evaluate(subject, CHOICE, whole, work=work, tell=lambda done, of: told.append((done, of)))
+    assert work.asked == [] and told == [(SAMPLES, SAMPLES)]  # it was complete
+    assert content["samples"] == SAMPLES and content["left_out"] == {}
+    assert 0.2 < content["table"]["expressions, all"]["ciou"] < 0.8
+    assert content["table"]["questions, all"]["accuracy"] == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_killed_evaluation_goes_on_and_gives_the_same_table(
+    whole: Path, subject: Subject, tmp_path: Path, seed: int
+) -> None:
+    """StoppedError between two samples, and then in the middle of a write."""
+    generator = random.Random(seed)
+    folder, stopped = made(tmp_path / "stopped"), Work(stop_before=generator.randrange(1, SAMPLES))
+    with pytest.raises(StoppedError):
+        evaluate(subject, CHOICE, folder, work=stopped)
+    assert not (folder / TABLE).exists()
+    written = (folder / ITEMS).read_bytes()
+    last = written[:-1].rfind(b"\n") + 1
+    (folder / ITEMS).write_bytes(written[: generator.randrange(last, len(written))])
+    resumed = Work()
+    evaluate(subject, CHOICE, folder, work=resumed)
+    assert len(resumed.asked) == SAMPLES - len(stopped.asked) + 1
+    for name in (ITEMS, TABLE):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_the_order_of_the_work_does_not_matter(whole: Path, subject: Subject, tmp_path: Path) -> None:
+    evaluate(subject, CHOICE, made(tmp_path / "backwards"), work=Work(backwards=True))
+    assert (tmp_path / "backwards" / ITEMS).read_bytes() != (whole / ITEMS).read_bytes()
+    assert (tmp_path / "backwards" / TABLE).read_bytes() == (whole / TABLE).read_bytes()
+
+
+def test_another_evaluation_is_not_mixed_in(whole: Path, subject: Subject, bundle_copy: Path) -> None:
+    with pytest.raises(OutputError, match="its data_set, keys differ"):
+        evaluate(subject, Choice("shapes", items=SAMPLES - 1), whole, work=Work())
+    (bundle_copy / "manifest.json").write_bytes((bundle_copy / "manifest.json").read_bytes() + b"\n")
+    with pytest.raises(OutputError, match="its bundle differ"):
+        evaluate(Subject(bundle_copy), CHOICE, whole, work=Work())
+    fewer = evaluate(subject, Choice("shapes", items=1), whole, overwrite=True, work=Work())
+    assert fewer["samples"] == 1
+    assert len(ItemFile(whole / ITEMS).rows) == 1
+
+
+def test_files_of_somebody_else_stay(subject: Subject, tmp_path: Path) -> None:
+    (tmp_path / TABLE).write_text("mine")
+    with pytest.raises(OutputError, match="is there, without"):
+        evaluate(subject, CHOICE, tmp_path, work=Work())
+    assert (tmp_path / TABLE).read_text() == "mine"
+
+
+def test_a_precision_is_demanded_not_made(bundle: Bundle, subject: Subject, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="asked for fp16, its graphs are fp32; export with --precision fp16"):
+        evaluate(subject, CHOICE, tmp_path, precision="fp16", work=Work())
+    first = bundle.manifest.graphs[0].model_copy(update={"precision": "fp16"})
+    mixed = bundle.manifest.model_copy(update={"graphs": (first, *bundle.manifest.graphs[1:])})
+    assert precision_of(mixed) == "mixed"
+
+
+def test_a_real_bundle_is_asked(subject: Subject) -> None:
+    """The rows of the pipeline that is opened are those of asking it by hand."""
+    options: dict[str, Any] = {"threads": 1}
+    choice = Choice("shapes", items=1)
+    data = open_data_set(choice)
+    ((key, rows),) = in_this_process(dataclasses.replace(subject, options=options), choice, data.keys)
+    sample = data.sample(key)
+    first = next(ask for ask in sample.asks if ask.measure == "expressions")
+    with Pipeline.load(subject.bundle, threads=1) as pipeline:
+        mask = pipeline(sample.frames[0], rows[0]["asked"]).mask
+    assert rows[0]["ask"] == first.name and len(rows) == len(sample.asks)
+    assert rows[0]["found"] == encode_rle(mask)
+
+
+def test_the_folder_can_be_moved(whole: Path, subject: Subject, tmp_path: Path) -> None:
+    shutil.move(whole, tmp_path / "elsewhere")
+    work = Work()
+    evaluate(subject, CHOICE, tmp_path / "elsewhere", work=work)
+    assert work.asked == []

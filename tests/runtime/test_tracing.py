@@ -1,0 +1,75 @@
+"""A timeline of stages and device calls."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.timing import span
+from hyperseg_runtime.tracing import event, traced
+from support import RunCli
+
+
+def events(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(path.read_bytes())["traceEvents"]
+    return found
+
+
+def inside(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return bool(other["ts"] <= one["ts"] and one["ts"] + one["dur"] <= other["ts"] + other["dur"])
+
+
+def in_a_thread(work: Callable[[], None]) -> None:
+    thread = Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+def test_events_nest_and_know_their_threads(tmp_path: Path) -> None:
+    def other() -> None:
+        with event("elsewhere"):
+            pass
+
+    with traced(tmp_path / "trace.json"), span("outer"):
+        with event("inner"):
+            pass
+        in_a_thread(other)
+    inner, elsewhere, outer = events(tmp_path / "trace.json")
+    assert [one["name"] for one in (inner, elsewhere, outer)] == ["inner", "elsewhere", "outer"]
+    assert (inner["cat"], outer["cat"]) == ("device", "stage")
+    assert inside(inner, outer) and inside(elsewhere, outer)
+    assert inner["tid"] == outer["tid"] != elsewhere["tid"]
+
+
+def test_what_fails_is_written_too_and_the_next_trace_is_its_own(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), traced(tmp_path / "one.json"), span("broken"):
+        raise RuntimeError
+    with traced(tmp_path / "two.json"), pytest.raises(InputError, match="one at a time"), traced(tmp_path / "three"):
+        pass
+    assert [one["name"] for one in events(tmp_path / "one.json")] == ["broken"]
+    assert events(tmp_path / "two.json") == [] and not (tmp_path / "three").exists()
+
+
+def test_ranges_of_nvtx_are_closed_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`push_range` and `pop_range` of nvtx 0.2 (nvtx.readthedocs.io/en/latest/reference.html)."""
+    calls: list[str] = []
+    nvtx: Any = ModuleType("nvtx")
+    nvtx.push_range = calls.append
+    nvtx.pop_range = lambda: calls.append("end")
+    monkeypatch.setitem(sys.modules, "nvtx", nvtx)
+    with traced(tmp_path / "trace.json"), span("a"), event("b"):
+        pass
+    assert calls == ["a", "b", "end", "end"]
+
+
+def test_the_verb_writes_one(run_cli: RunCli, tiny_bundle: Path, coffee: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace.json"
+    result = run_cli("run", tiny_bundle, coffee, "the cup", "--out", tmp_path, "--trace", trace)
+    assert result.code == 0, result.err
+    assert {"preprocess", "image_encoder", "llm", "mask_decoder", "best_mask"} <= {one["name"] for one in events(trace)}
