@@ -50,7 +50,9 @@ def main() -> None:
     load = os.getloadavg()[0]
     with trial_server(options.bundle, threads=1) as server:
         rows = [*compared(server, options.rounds, with_keys=False), *compared(server, options.rounds, with_keys=True)]
-    version = subprocess.run([find_envoy(), "--version"], capture_output=True, text=True, check=True).stdout.split("/")[-4]
+    version = subprocess.run([find_envoy(), "--version"], capture_output=True, text=True, check=True).stdout.split("/")[
+        -4
+    ]
     environment = {**measure.environment(), "envoy": version, "load_before": round(load, 2), "text": TEXT}
     print(measure.write_results("gateway", {"environment": environment, "rounds": options.rounds, "rows": rows}))
 
