@@ -140,6 +140,7 @@ def test_the_serving_tables_show_the_stored_results() -> None:
     bench = import_module("bench_serving")
     shown = (ROOT / "benchmarks" / "README.md").read_text()
     assert bench.markdown() in shown and bench.load_markdown() in shown
+    assert import_module("bench_gateway").markdown() in shown
     sizes = [f"| `{row['graph']}` | {row['in_mb']:.1f} | {row['out_mb']:.1f} |" for row in bench.hops("hyperseg")]
     assert "\n".join(sizes) in (ROOT / "triton_repo" / "README.md").read_text()
 
