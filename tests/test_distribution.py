@@ -13,7 +13,7 @@ import tarfile
 import tomllib
 import zipfile
 from configparser import ConfigParser
-from importlib.metadata import version
+from importlib.metadata import EntryPoint, version
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -107,6 +107,14 @@ def test_the_version_stands_in_one_place() -> None:
         if re.search(rf"""["']{re.escape(stated)}["']""", path.read_text())
     ]
     assert not elsewhere
+
+
+def test_every_entry_point_leads_somewhere() -> None:
+    """One that does not would take the whole command with it; what is installed here may be older than the project."""
+    points = [("scripts", PROJECT["project"]["scripts"]), *PROJECT["project"]["entry-points"].items()]
+    for group, named in points:
+        for name, value in named.items():
+            assert callable(EntryPoint(name, value, group).load())
 
 
 @pytest.mark.full
