@@ -16,7 +16,8 @@ def resize(pixels: np.ndarray, tables: Tables) -> np.ndarray:
 
 def _along(pixels: np.ndarray, table: Axis, dimension: int) -> np.ndarray:
     weights = table.weight.astype(np.int64)
-    total = 1 << (WEIGHT_BITS - 1)
+    total = np.array(1 << (WEIGHT_BITS - 1))
     for index, weight in zip(table.index, weights, strict=True):
         total = total + np.take(pixels, index, dimension) * weight.reshape([-1] + [1] * (3 - dimension))
-    return np.clip(np.asarray(total) >> WEIGHT_BITS, 0, 255)
+    clipped: np.ndarray = np.clip(total >> WEIGHT_BITS, 0, 255)
+    return clipped
