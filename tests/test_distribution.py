@@ -140,7 +140,7 @@ def test_a_clean_environment(
         pytest.skip(f"no {python} on this machine")
     subprocess.run([found, "-m", "venv", tmp_path / "venv"], check=True)
     pip = [tmp_path / "venv" / "bin" / "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check"]
-    subprocess.run([*pip, released.wheel], check=True)
+    subprocess.run([*pip, f"{released.wheel}[cpu]"], check=True)
 
     def verb(*arguments: object) -> subprocess.CompletedProcess[str]:
         program = tmp_path / "venv" / "bin" / "hyperseg-trt"
