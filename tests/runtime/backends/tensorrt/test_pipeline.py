@@ -174,5 +174,5 @@ def test_threads_share_one_pipeline(engines: Pipeline, pipeline: Pipeline, coffe
     expected = [pipeline(coffee, text) for text in TEXTS]
     with ThreadPoolExecutor(3) as pool:
         found = list(pool.map(lambda text: engines(coffee, text), TEXTS * 2))
-    for made, wanted in zip(found, expected * 2, strict=True):
-        assert_same([made], [wanted])
+    for made, wanted in zip(found, expected * 2, strict=True):  # which call finds what another left is not said
+        assert np.array_equal(made.masks, wanted.masks) and np.abs(made.scores - wanted.scores).max() <= 1e-6
