@@ -17,6 +17,8 @@ from hyperseg_runtime.session.pipeline import Pipeline
 
 Count = Callable[[Callable[[], object]], dict[str, int]]
 FIRST, SECOND = "a x", "a z"
+NUMBERS_BYTES = 13
+"""Beside the mask's bits: score and index of the best query, 4 and 8 bytes, and whether all is finite."""
 
 
 @pytest.fixture
@@ -45,14 +47,33 @@ def test_a_new_image_with_its_expression(engines: Pipeline, count: Count, coffee
     *seen, new = images(coffee, 4)
     for image in seen:
         engines(image, FIRST)
-    print(count(lambda: engines(new, SECOND)))
+    assert count(lambda: engines(new, SECOND)) == {
+        "replays": 7,
+        "uploads": 20,
+        "upload_bytes": 1_080_648,  # the image as float32 is most of it
+        "downloads": 4,
+        "download_bytes": 1024 * 1024 // 8 + NUMBERS_BYTES,
+        "device_copies": 62,
+        "memsets": 1,
+        "synchronisations": 1,
+    }
 
 
 def test_the_next_expression(engines: Pipeline, count: Count, coffee: Path) -> None:
     with engines.open(coffee) as session:
         for text in (FIRST, SECOND) * 2:
             session.segment(text)
-        print(count(lambda: session.segment(FIRST)))
+        counted = count(lambda: session.segment(FIRST))
+    assert counted == {
+        "replays": 3,  # language model, mask decoder, readout: nothing of the image's side
+        "uploads": 10,
+        "upload_bytes": 38_088,
+        "downloads": 4,
+        "download_bytes": 600 * 400 // 8 + NUMBERS_BYTES,
+        "device_copies": 34,
+        "memsets": 1,
+        "synchronisations": 1,
+    }
 
 
 def test_a_frame_of_a_video(engines: Pipeline, count: Count, coffee: Path) -> None:
@@ -60,7 +81,16 @@ def test_a_frame_of_a_video(engines: Pipeline, count: Count, coffee: Path) -> No
     video = engines.open_video()
     for frame in seen:
         video.push(frame, [FIRST])
-    print(count(lambda: video.push(new, [SECOND])))
+    assert count(lambda: video.push(new, [SECOND])) == {
+        "replays": 7,
+        "uploads": 19,
+        "upload_bytes": 1_088_264,
+        "downloads": 4,
+        "download_bytes": 1024 * 1024 // 8 + NUMBERS_BYTES,
+        "device_copies": 62,
+        "memsets": 1,
+        "synchronisations": 1,
+    }
 
 
 def test_a_token_of_an_answer(engines: Pipeline, count: Count, coffee: Path) -> None:
@@ -68,4 +98,13 @@ def test_a_token_of_an_answer(engines: Pipeline, count: Count, coffee: Path) -> 
         answer = session.ask("What is on the table?", max_tokens=8)
         for _ in range(5):
             next(answer)
-        print(count(lambda: next(answer)))
+        assert count(lambda: next(answer)) == {
+            "replays": 2,  # language model and its head
+            "uploads": 5,
+            "upload_bytes": 3_920,
+            "downloads": 1,
+            "download_bytes": 2_048,  # logits of one token
+            "device_copies": 8,
+            "memsets": 1,
+            "synchronisations": 1,
+        }
