@@ -55,7 +55,8 @@ def test_every_graph_becomes_an_engine_with_its_types(bundle: Path, run_cli: Run
     assert manifest is not None
     for entry in manifest.engines:
         assert engine_path(engine_folder(bundle, TARGET), entry).is_file()
-        assert entry.layer_types["bfloat16" if entry.precision is Precision.BF16 else "float16"] > 0
+        wide = {Precision.FP32: "float32", Precision.FP16: "float16", Precision.BF16: "bfloat16"}
+        assert entry.layer_types[wide[entry.precision]] > 0
         assert entry.profiles == (("prefill", "suffix", "decode") if entry.graph == "llm" else ("latency",))
         assert entry.parity and {row.engine for row in entry.parity} == {"tensorrt"}
         assert all(row.passed for row in entry.parity)

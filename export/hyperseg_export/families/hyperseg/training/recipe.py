@@ -74,12 +74,12 @@ IMAGE_ENCODER_STAGE = Stage("image_encoder", steps=2000, rate=2e-3, trained=("mo
 CLIP_ENCODER_STAGE = Stage("clip_encoder", steps=6000, rate=2e-3, trained=("model.vision_tower", "model.mm_projector"))
 """Apart from the other, whose gradients are larger: clipped together, this one learns five times slower."""
 VISION_STAGE = Stage("vision", steps=1000, rate=1.5e-3, trained=VISION, weights={"scores": 0.5})
-LANGUAGE_STAGE = Stage("language", steps=3000, rate=1.5e-3, trained=READING, weights={**CODES, "answers": 1.0})
+LANGUAGE_STAGE = Stage("language", steps=2500, rate=1.5e-3, trained=READING, weights={**CODES, "answers": 1.0})
 MASKS_STAGE = Stage(
-    "masks", steps=600, rate=8e-4, trained=(*READING, *DECODING), weights={**CODES, "scores": 0.5, "answers": 1.0}
+    "masks", steps=300, rate=8e-4, trained=(*READING, *DECODING), weights={**CODES, "scores": 0.5, "answers": 1.0}
 )
 TOGETHER_STAGE = Stage(
-    "together", steps=2000, rate=8e-4, trained=None, weights={**CODES, **FEATURES, "scores": 0.5, "answers": 1.0}
+    "together", steps=1800, rate=8e-4, trained=None, weights={**CODES, **FEATURES, "scores": 0.5, "answers": 1.0}
 )
 
 
