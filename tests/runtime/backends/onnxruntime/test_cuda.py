@@ -63,7 +63,7 @@ def test_requests_give_what_the_cpu_gives(
         pipeline.open(coffee) as theirs,
     ):
         for made, wanted in zip(ours.segment_many(TEXTS), theirs.segment_many(TEXTS), strict=True):
-            assert np.array_equal(made.masks, wanted.masks) and made.scores.tolist() == wanted.scores.tolist()
+            assert np.array_equal(made.masks, wanted.masks) and np.abs(made.scores - wanted.scores).max() <= 1e-6
         answers = [asked.ask("What is on the table?", max_tokens=3).finished() for asked in (ours, theirs)]
     assert answers[0].token_ids == answers[1].token_ids
 
