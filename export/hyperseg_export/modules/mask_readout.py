@@ -41,7 +41,7 @@ class BestMasks(nn.Module):
         queries = first_where(scores == best[:, None])
         # take_along_dim is written with the batch of the stand-in inputs in it (torch 2.13).
         chosen = mask_logits.gather(1, queries[:, :, None, None].expand(-1, -1, *mask_logits.shape[2:]))
-        all_chosen = torch.zeros_like(queries).int() + torch.arange(queries.shape[1]).int()
+        all_chosen = torch.zeros_like(queries).int() + torch.arange(queries.shape[1], device=queries.device).int()
         _, _, inside = mask_readout(chosen, all_chosen, *tables)
         return queries, best, self.bits(inside)
 
@@ -49,7 +49,7 @@ class BestMasks(nn.Module):
 def first_where(found: Tensor) -> Tensor:
     """Index along axis 1 of the first that is true, or of the last of all: TensorRT's ArgMax says nothing of ties."""
     last = found.shape[1] - 1
-    places = torch.arange(last + 1, dtype=torch.float32)[:, None]
+    places = torch.arange(last + 1, dtype=torch.float32, device=found.device)[:, None]
     return torch.where(found, places, float(last)).amin(1).long()
 
 

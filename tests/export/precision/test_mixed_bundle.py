@@ -6,6 +6,7 @@ import pytest
 
 from hyperseg_export.parity.tolerances import COSINE, MASK_IOU
 from hyperseg_runtime.bundle.opening import Bundle, read_manifest
+from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import BundleError
 from hyperseg_runtime.session.pipeline import Pipeline, family_of
@@ -14,9 +15,15 @@ from support import RunCli
 LANGUAGE = {"llm", "lm_head"}
 
 
+def planned(spec: GraphSpec) -> Precision:
+    if spec.exact:
+        return Precision.FP32
+    return Precision.BF16 if spec.name in LANGUAGE else Precision.FP16
+
+
 def test_every_graph_has_the_precision_of_the_plan(mixed_bundle: Path) -> None:
     for entry in read_manifest(mixed_bundle).graphs:
-        assert entry.precision is (Precision.BF16 if entry.spec.name in LANGUAGE else Precision.FP16)
+        assert entry.precision is planned(entry.spec)
     assert family_of(Bundle.open(mixed_bundle)).name == "hyperseg"
 
 
@@ -26,8 +33,11 @@ def test_parity_was_measured_for_every_output(mixed_bundle: Path) -> None:
     assert manifest.parity is not None
     for graph in manifest.graphs:
         rows = [entry for entry in manifest.parity if entry.graph == graph.spec.name]
-        assert [r.output for r in rows if r.measure == "cosine distance"] == graph.spec.output_names()
         assert {r.engine for r in rows} == {"torch" if graph.spec.name in LANGUAGE else "onnxruntime"}
+        if graph.spec.exact:
+            assert [r.output for r in rows if r.measure == "error / range"] == graph.spec.output_names()
+            continue
+        assert [r.output for r in rows if r.measure == "cosine distance"] == graph.spec.output_names()
         assert all(r.tolerance in (COSINE[graph.precision], MASK_IOU[graph.precision]) for r in rows)
         assert any(r.worst_error > 0 for r in rows)
     (masks,) = (entry for entry in manifest.parity if entry.measure == "1 - mask IoU")

@@ -11,6 +11,7 @@ from hyperseg_export.model import SourceModel
 from hyperseg_export.modules.phi import CacheAttention, WrittenOutAttention
 from hyperseg_export.onnx.writer import TORCH_DTYPES
 from hyperseg_export.precision.typed import PRESETS, choose_precisions, island_paths, typed_model
+from hyperseg_runtime.contracts.axes import size_of
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import ExportError, InputError
 from hyperseg_runtime.families import FAMILIES
@@ -18,6 +19,8 @@ from hyperseg_runtime.families import FAMILIES
 LOW = [Precision.FP16, Precision.BF16]
 FAMILY = FAMILIES["hyperseg"]
 GRAPHS = [spec.name for spec in FAMILY.graph_specs(FAMILY.published)]
+EXACT = {spec.name for spec in FAMILY.graph_specs(FAMILY.published) if spec.exact}
+"""Those that no preset narrows."""
 
 
 @functools.cache
@@ -33,12 +36,14 @@ def typed(precision: Precision) -> SourceModel:
 def test_mixed_has_the_language_model_in_bf16_and_the_rest_in_fp16() -> None:
     graphs = choose_precisions(model().specs, "mixed").graphs
     assert {name for name, precision in graphs.items() if precision is Precision.BF16} == {"llm", "lm_head"}
-    assert set(graphs.values()) == set(LOW)
+    assert {name for name, precision in graphs.items() if precision is Precision.FP32} == EXACT
 
 
 @pytest.mark.parametrize("preset", ["fp32", "fp16", "bf16"])
 def test_a_plain_preset_is_one_precision_everywhere(preset: str) -> None:
-    assert set(choose_precisions(model().specs, preset).graphs.values()) == {Precision(preset)}
+    graphs = choose_precisions(model().specs, preset).graphs
+    assert {graphs[name] for name in graphs.keys() - EXACT} == {Precision(preset)}
+    assert {graphs[name] for name in EXACT} == {Precision.FP32}
 
 
 def test_a_graph_can_be_overridden() -> None:
@@ -64,8 +69,8 @@ def test_what_does_not_exist_is_refused(preset: str, overrides: dict[str, str], 
 def test_forward_gives_the_types_of_the_contract(graph: str, precision: Precision) -> None:
     """On the meta device; a pair of operands that PyTorch does not promote raises."""
     spec = typed(precision).spec(graph)
-    axes = {"batch": 3, "tokens": 5, "conditions": 2, "memory_rows": 7}
-    shapes = {t.name: tuple(axes.get(a, a) for a in t.axes) for t in (*spec.inputs, *spec.outputs)}
+    sizes = {"batch": 3, "tokens": 5, "conditions": 2, "memory_rows": 7, "image_height": 6, "image_width": 9}
+    shapes = {t.name: tuple(size_of(a, sizes) for a in t.axes) for t in (*spec.inputs, *spec.outputs)}
     inputs = [torch.empty(shapes[t.name], dtype=TORCH_DTYPES[t.dtype], device="meta") for t in spec.inputs]
     with torch.inference_mode():
         outputs = typed(precision).module(graph)(*inputs)

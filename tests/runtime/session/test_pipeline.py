@@ -154,7 +154,7 @@ def test_loading_tells_its_progress_and_takes_the_default_backend(tiny_bundle: P
 @pytest.mark.parametrize(
     ("backend", "options", "message"),
     [
-        ("cuda", {}, "unknown backend 'cuda'; choose onnxruntime, tensorrt"),
+        ("cuda", {}, "unknown backend 'cuda'; choose onnxruntime, onnxruntime-cuda, tensorrt"),
         ("onnxruntime", {"target": "sm90"}, "target goes with the backend tensorrt; onnxruntime takes threads, "),
         ("tensorrt", {"threads": 2}, "threads goes with the backend onnxruntime; tensorrt takes accept_unmeasured, "),
         ("onnxruntime", {"fast": True}, "fast is an option of no backend; onnxruntime takes threads, "),

@@ -18,10 +18,11 @@ from hyperseg_export.modules.constants import constants_of
 from hyperseg_export.onnx.writer import TORCH_DTYPES
 from hyperseg_export.parity.compare import worst_error
 from hyperseg_export.parity.tolerances import FEATURE
+from hyperseg_runtime.contracts.axes import size_of
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 
 SIZES = {"tiny": TINY, "published": Sizes()}
-AXES = {"batch": 3, "tokens": 5, "conditions": 2, "memory_rows": 7}
+AXES = {"batch": 3, "tokens": 5, "conditions": 2, "memory_rows": 7, "image_height": 6, "image_width": 9}
 
 
 @functools.cache
@@ -38,7 +39,7 @@ def spec_of(size: str, graph: str) -> GraphSpec:
 def test_forward_gives_the_outputs_of_the_spec(size: str, graph: str) -> None:
     """Shapes only: the published model runs on the meta device in no time."""
     spec = spec_of(size, graph)
-    shapes = {t.name: tuple(AXES.get(a, a) for a in t.axes) for t in (*spec.inputs, *spec.outputs)}
+    shapes = {t.name: tuple(size_of(a, AXES) for a in t.axes) for t in (*spec.inputs, *spec.outputs)}
     inputs = [torch.empty(shapes[t.name], dtype=TORCH_DTYPES[t.dtype], device="meta") for t in spec.inputs]
     with torch.inference_mode():
         outputs = random_model(size).module(graph)(*inputs)

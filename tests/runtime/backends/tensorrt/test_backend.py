@@ -220,7 +220,7 @@ def test_stage_times_can_be_those_of_the_graphs(bundle: Path, gpu: ModuleType) -
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--backend", "tensorflow"], "unknown backend 'tensorflow'; choose onnxruntime, tensorrt"),
+        (["--backend", "tensorflow"], "unknown backend 'tensorflow'; choose onnxruntime, onnxruntime-cuda, tensorrt"),
         (
             ["--backend", "tensorrt", "--threads", "2"],
             "threads goes with the backend onnxruntime; tensorrt takes accept_unmeasured",
