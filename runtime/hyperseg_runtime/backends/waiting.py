@@ -13,6 +13,10 @@ class DeviceGraph(Graph, Protocol):
         """Let the host wait for all calls so far."""
         ...
 
+    def close(self) -> None:
+        """Let go of what it holds on the device."""
+        ...
+
 
 class WaitingGraph:
     """A graph whose calls return when the GPU is done."""

@@ -16,22 +16,20 @@ Never run on a GPU. What is relied on, and where it is written:
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
-
-import numpy as np
+from typing import Any
 
 from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.backends.onnxruntime.library import ort
 from hyperseg_runtime.backends.onnxruntime.session import memory_explained, open_session
 from hyperseg_runtime.backends.tensorrt.device import Device, DeviceBuffer
+from hyperseg_runtime.backends.tensorrt.device_backend import DeviceBackend
 from hyperseg_runtime.backends.tensorrt.machine import load_cudart, require_driver
 from hyperseg_runtime.backends.tensorrt.memory import using
 from hyperseg_runtime.backends.tensorrt.streams import Stream
 from hyperseg_runtime.backends.waiting import WaitingGraph
-from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec, TensorSpec
+from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import EnvironmentMissingError
 from hyperseg_runtime.importable import owners
@@ -94,7 +92,7 @@ class OnnxRuntimeCudaGraph:
         self._stream.close()
 
 
-class OnnxRuntimeCudaBackend:
+class OnnxRuntimeCudaBackend(DeviceBackend):
     """Sessions on the current CUDA device (choose another with CUDA_VISIBLE_DEVICES).
 
     Buffers are device memory, as with TensorRT: stages hand them on without the host, caches are updated where they
@@ -107,16 +105,13 @@ class OnnxRuntimeCudaBackend:
     name = "onnxruntime-cuda"
     precisions = frozenset({Precision.FP32, Precision.FP16})
     token_step = 1
-    on_device = True
 
     def __init__(self, overlap: bool = True) -> None:
         require_cuda_build()
         cudart = load_cudart(f"run: {INSTALL}")
         require_driver(cudart)
         ort.preload_dlls()  # CUDA and cuDNN from their packages, which nothing else would find
-        self._overlap = overlap
-        self._device = Device(cudart)
-        self._graphs: list[OnnxRuntimeCudaGraph] = []
+        super().__init__(Device(cudart), overlap)
 
     def open(self, spec: GraphSpec, path: Path) -> OnnxRuntimeCudaGraph | WaitingGraph:
         self._device.require_open()
@@ -126,35 +121,7 @@ class OnnxRuntimeCudaBackend:
         except BaseException:
             stream.close()
             raise
-        graph = OnnxRuntimeCudaGraph(spec, session, stream, self._device)
-        self._graphs.append(graph)
-        return graph if self._overlap else WaitingGraph(graph)
-
-    def upload(self, array: np.ndarray) -> DeviceBuffer:
-        return self._device.upload(array)
-
-    def zeros(self, spec: TensorSpec, sizes: Mapping[str, int]) -> DeviceBuffer:
-        return self._device.zeros(spec, sizes)
-
-    def copy_rows(self, target: Buffer, batch: int, start: int, source: Buffer, source_batch: int) -> None:
-        self._device.copy_rows(target, batch, start, source, source_batch)
-
-    def to_host(self, buffers: Sequence[Buffer]) -> list[np.ndarray]:
-        return self._device.to_host([self._device.own(buffer, "buffer") for buffer in buffers])
-
-    def close(self) -> None:
-        for graph in self._graphs:
-            graph.close()
-        self._graphs.clear()
-        self._device.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        return self.opened(OnnxRuntimeCudaGraph(spec, session, stream, self._device))
 
 
 def require_cuda_build() -> None:

@@ -1,14 +1,11 @@
 """The engines of a bundle that were built for this machine."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
-from hyperseg_runtime.backends.base import Buffer
-from hyperseg_runtime.backends.tensorrt.device import Device, DeviceBuffer
+from hyperseg_runtime.backends.tensorrt.device import Device
+from hyperseg_runtime.backends.tensorrt.device_backend import DeviceBackend
 from hyperseg_runtime.backends.tensorrt.engine import EngineReader, contract_problems, load_plugins
 from hyperseg_runtime.backends.tensorrt.graph import TensorRTGraph
 from hyperseg_runtime.backends.tensorrt.machine import find_machine, load_cudart, load_tensorrt
@@ -22,7 +19,7 @@ from hyperseg_runtime.bundle.engines import (
 )
 from hyperseg_runtime.bundle.manifest import AdapterEntry
 from hyperseg_runtime.bundle.opening import Bundle
-from hyperseg_runtime.contracts.graph_spec import GraphSpec, TensorSpec
+from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import BundleError, InputError
 
@@ -30,7 +27,7 @@ RECORDINGS = 8
 """CUDA graphs kept per graph; each has inputs and outputs of its own."""
 
 
-class TensorRTBackend:
+class TensorRTBackend(DeviceBackend):
     """Runs the engines of one bundle on the current CUDA device (choose another with CUDA_VISIBLE_DEVICES).
 
     Stages hand buffers on without the host; what does not depend on each other runs side by side. Use it from one
@@ -53,7 +50,6 @@ class TensorRTBackend:
     """A text a word longer then is a call that was recorded before. Kernels work on tiles of 64 rows and more, so that
     the rows that fill the last one should cost little; not measured.
     """
-    on_device = True
 
     def __init__(
         self,
@@ -71,10 +67,8 @@ class TensorRTBackend:
         self._accept_unmeasured = accept_unmeasured
         self._weight_streaming_bytes = weight_streaming_bytes
         self._recordings = recordings
-        self._overlap = overlap
         self._reader = EngineReader(trt)
-        self._device = Device(cudart)
-        self._graphs: list[TensorRTGraph] = []
+        super().__init__(Device(cudart), overlap)
 
     @property
     def engines(self) -> EngineManifest:
@@ -116,9 +110,7 @@ class TensorRTBackend:
         elif adapter:
             reader.refit(engine, spec.name, read_factors(self._bundle, adapter), path)
         reader.stream_weights(engine, self._weight_streaming_bytes)
-        graph = TensorRTGraph(spec, reader.trt, engine, self._device, reader.logger, self._recordings)
-        self._graphs.append(graph)
-        return graph if self._overlap else WaitingGraph(graph)
+        return self.opened(TensorRTGraph(spec, reader.trt, engine, self._device, reader.logger, self._recordings))
 
     def _swapped_adapter(self, entry: EngineEntry, changed: set[str]) -> AdapterEntry | None:
         """The adapter to refit an engine with, if that is all that differs from the files it was built from."""
@@ -136,32 +128,6 @@ class TensorRTBackend:
                 "run build again, or accept that it was not measured (--accept-unmeasured)"
             )
         return adapter
-
-    def upload(self, array: np.ndarray) -> DeviceBuffer:
-        return self._device.upload(array)
-
-    def zeros(self, spec: TensorSpec, sizes: Mapping[str, int]) -> DeviceBuffer:
-        return self._device.zeros(spec, sizes)
-
-    def copy_rows(self, target: Buffer, batch: int, start: int, source: Buffer, source_batch: int) -> None:
-        self._device.copy_rows(target, batch, start, source, source_batch)
-
-    def to_host(self, buffers: Sequence[Buffer]) -> list[np.ndarray]:
-        return self._device.to_host([self._device.own(buffer, "buffer") for buffer in buffers])
-
-    def close(self) -> None:
-        for graph in self._graphs:
-            graph.close()
-        self._graphs.clear()
-        self._device.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def read_factors(bundle: Path, adapter: AdapterEntry) -> dict[str, np.ndarray]:
