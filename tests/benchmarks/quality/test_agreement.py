@@ -30,11 +30,13 @@ def answerers(distribution: Distribution, trained_bundle: Path) -> Iterator[tupl
 @pytest.mark.parametrize("scenes", [FEW, pytest.param(agreement.HELD_OUT, marks=pytest.mark.full)])
 @pytest.mark.timeout(1200)
 def test_masks_agree(answerers: tuple[Answerer, dict[str, Answerer]], scenes: int) -> None:
-    found = agreement.summary([agreement.compare_scene(seed, *answerers) for seed in range(scenes)])
+    rows = [agreement.compare_scene(seed, *answerers) for seed in range(scenes)]
+    found = agreement.summary(rows)
     assert found["scenes"] == scenes and found["masks"] > 4 * scenes
     assert found["rivals"][SERVER]["pixels"] == 0
     assert found["rivals"][MODULES]["pixels"] <= MOST_OF_MODULES * found["pixels"]
-    assert 0 < found["rivals"][MODULES]["scores"] < 1e-4  # torch computed them, not ONNX Runtime
+    # Torch computed them, not ONNX Runtime. A score is a mean over its mask: one pixel more moves it.
+    assert 0 < max(row["scores"][MODULES] for row in rows if not row["differing"][MODULES]) < 1e-4
 
 
 def drawn(hidden_px: int) -> Answerer:
