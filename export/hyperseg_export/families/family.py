@@ -9,6 +9,7 @@ from hyperseg_export.jobs.progress import Progress
 from hyperseg_export.model import ModelDefinition, SourceModel
 from hyperseg_export.parity.golden import GoldenFolder, GoldenReport
 from hyperseg_export.parity.tolerances import Tolerances
+from hyperseg_export.quantization.recipes import QuantizationHints
 
 RANDOM_SIZES = ("small", "tiny", "full")
 """One layer of everything; what `make-tiny` writes; the published widths."""
@@ -29,5 +30,6 @@ class ExportFamily:
     """Of a size of `RANDOM_SIZES`, from a seed; weights are made when asked for, so nothing has to fit the disk."""
     size_notes: Mapping[str, str]
     """Size -> what is less than it says."""
+    quantization: QuantizationHints
     verify_golden: Callable[[GoldenFolder, Progress], GoldenReport]
     """Compare modules and graphs with a folder of arrays made by the original code."""

@@ -42,13 +42,18 @@ class ObservingBackend(OnnxRuntimeBackend):
             return super().open(spec, path)
         model = ir.load(path)
         watched = watch(model, spec)
-        options = self.session_options()
-        # The rewritten graph lies in memory, its weights where they were (onnxruntime_session_options_config_keys.h).
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
-        content = ir.to_proto(model).SerializeToString()
-        with memory_explained(path.name):
-            session = ort.InferenceSession(content, options, providers=PROVIDERS)
-        return _ObservingGraph(spec, OnnxRuntimeGraph(watched, session), self)
+        return _ObservingGraph(spec, open_in_memory(model, watched, path, self), self)
+
+
+def open_in_memory(model: ir.Model, spec: GraphSpec, path: Path, backend: OnnxRuntimeBackend) -> OnnxRuntimeGraph:
+    """A changed form of the graph at `path`, whose other weights stay where they are."""
+    options = backend.session_options()
+    # Where weights of a graph in memory lie (onnxruntime_session_options_config_keys.h).
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
+    content = ir.to_proto(model).SerializeToString()
+    with memory_explained(path.name):
+        session = ort.InferenceSession(content, options, providers=PROVIDERS)
+    return OnnxRuntimeGraph(spec, session)
 
 
 @dataclass

@@ -8,7 +8,7 @@
 Weights are read when the graph is saved, one at a time.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from hyperseg_export.onnx.lint import IR_DTYPES
 from hyperseg_export.quantization.layers import Layer, block_of, layers_of, skipped, why_not
-from hyperseg_export.quantization.rounding import LARGEST, Rounded, in_blocks, per_channel, scale_of
+from hyperseg_export.quantization.rounding import Rounded, in_blocks, per_channel, scale_of
 from hyperseg_runtime.contracts.quantization import Scheme
 
 ZERO_POINT = "zero_point"
@@ -166,21 +166,7 @@ def _node(beside: ir.Node, kind: str, inputs: list[ir.Value], attributes: list[i
     return made
 
 
-def counts(model: ir.Model) -> Mapping[str, int]:
-    """How many products of a graph have a weight in each quantised format: {"int8": 31}."""
-    found: dict[str, int] = {}
-    names = {ir_dtype: str(dtype) for dtype, ir_dtype in IR_DTYPES.items()}
-    for value in _dequantized(model):
-        kind = names[value.dtype] if value.dtype in names else str(value.dtype)
-        found[kind] = found.get(kind, 0) + 1
-    return found
-
-
-def _dequantized(model: ir.Model) -> Iterator[ir.Value]:
-    for node in model.graph:
-        value = node.inputs[0] if node.op_type == "DequantizeLinear" else None
-        if value is not None and value.is_initializer():
-            yield value
-
-
-__all__ = ["LARGEST", "LayerRecipe", "Quantised", "counts", "quantise"]
+def products(model: ir.Model) -> int:
+    """How many products of a graph have a rounded weight."""
+    constants = (node.inputs[0] for node in model.graph if node.op_type == "DequantizeLinear")
+    return sum(value is not None and value.is_initializer() for value in constants)

@@ -7,7 +7,7 @@ from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.errors import InputError
 
 OPTIONS = {
-    "onnxruntime": ("threads", "custom_op_libraries"),
+    "onnxruntime": ("threads", "custom_op_libraries", "emulated"),
     "onnxruntime-cuda": (),
     "tensorrt": ("accept_unmeasured", "target", "weight_streaming_bytes", "recordings"),
 }

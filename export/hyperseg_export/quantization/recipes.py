@@ -1,0 +1,98 @@
+"""Recipes: how each graph of a bundle is rounded, by one word."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from hyperseg_export.quantization.ranges import Method
+from hyperseg_runtime.contracts.graph_spec import GraphSpec
+from hyperseg_runtime.contracts.quantization import Scheme
+from hyperseg_runtime.contracts.requests import Request
+from hyperseg_runtime.errors import InputError
+
+
+@dataclass(frozen=True)
+class GraphRecipe:
+    """How the layers of one graph are rounded.
+
+    method  how ranges of activations are found; says nothing where weights alone are rounded
+    smooth  whether SmoothQuant goes before
+    block   largest size of blocks where weights alone are rounded
+    skip    regular expression for names of layers -> why they stay as they are
+    """
+
+    scheme: Scheme
+    method: Method = Method.MAX
+    smooth: bool = False
+    block: int = 32
+    skip: Mapping[str, str] = field(default_factory=dict)
+
+
+RECIPES: Mapping[str, GraphRecipe] = {
+    "int8": GraphRecipe(Scheme.INT8, Method.MSE, smooth=True),
+    "fp8": GraphRecipe(Scheme.FP8),
+    "int4": GraphRecipe(Scheme.INT4),
+    "int8-weights": GraphRecipe(Scheme.INT8_WEIGHTS),
+}
+WIDE = "wide"
+"""In place of a recipe: the graph stays as it is."""
+AUTO = "auto"
+"""In place of a recipe for all: the cheapest mix that stays within the budget."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """recipes: graph -> recipe; kept: graph -> why it stays as it is."""
+
+    recipes: Mapping[str, GraphRecipe]
+    kept: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class QuantizationHints:
+    """What a family knows of its graphs.
+
+    requests  asked of every calibration picture beside what the data set asks, so that every graph sees real calls
+    wide  graph -> recipe, or "" for every recipe -> why it stays as it is, unless it is asked for by name
+    skip  graph -> regular expression for names of layers -> why they stay as they are
+    """
+
+    requests: tuple[Request, ...] = ()
+    wide: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    skip: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def reason(self, graph: str, recipe: str) -> str | None:
+        reasons = self.wide.get(graph, {})
+        return reasons.get(recipe, reasons.get(""))
+
+    def for_graph(self, graph: str, recipe: str) -> GraphRecipe:
+        """The recipe of this name with the layers of the graph that the family leaves out."""
+        chosen = RECIPES[recipe]
+        return replace(chosen, skip={**self.skip.get(graph, {}), **chosen.skip})
+
+
+def plan(
+    specs: tuple[GraphSpec, ...], recipe: str, overrides: Mapping[str, str], hints: QuantizationHints
+) -> Plan:
+    """A recipe for all graphs, with some overridden by another's name or WIDE. Raises InputError for unknown names."""
+    names = {spec.name: spec for spec in specs}
+    for graph, chosen in overrides.items():
+        if graph not in names:
+            raise InputError(f"there is no graph {graph!r} to set a recipe for; graphs are {', '.join(names)}")
+        if names[graph].exact and chosen != WIDE:
+            raise InputError(f"graph {graph} computes exactly by its contract and cannot be quantised")
+        if chosen not in (*RECIPES, WIDE):
+            raise InputError(f"graph {graph}: unknown recipe {chosen!r}; choose {', '.join((*RECIPES, WIDE))}")
+    if recipe not in RECIPES:
+        raise InputError(f"unknown recipe {recipe!r}; choose {', '.join((*RECIPES, AUTO))}")
+    recipes, kept = {}, {}
+    for name, spec in names.items():
+        reason = "asked for" if overrides.get(name) == WIDE else None
+        if name not in overrides:
+            reason = "it computes exactly by its contract" if spec.exact else hints.reason(name, recipe)
+        if reason is not None:
+            kept[name] = reason
+            continue
+        recipes[name] = hints.for_graph(name, overrides.get(name, recipe))
+    if not recipes:
+        raise InputError("no graph is left to quantise; " + "; ".join(f"{name}: {why}" for name, why in kept.items()))
+    return Plan(recipes, kept)
