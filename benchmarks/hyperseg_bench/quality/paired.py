@@ -46,7 +46,8 @@ def median_overlap(pairs: Sequence[Pair]) -> float | None:
 
 def _drop(measure: str, pairs: Sequence[Pair]) -> PairedDrop:
     main = pairs[0].main
-    before, after = (np.array([float(row[main]) for row in rows]) for rows in _sides(pairs))
+    before = np.array([float(pair.before[main]) for pair in pairs])
+    after = np.array([float(pair.after[main]) for pair in pairs])
     losses = 100 * (before - after)
     samples = np.unique([pair.sample for pair in pairs], return_inverse=True)[1]
     half = NORMAL_95 * _clustered_error(losses, samples)
@@ -54,10 +55,6 @@ def _drop(measure: str, pairs: Sequence[Pair]) -> PairedDrop:
     return PairedDrop(
         measure, main, len(pairs), float(before.mean()), float(after.mean()), drop, (drop - half, drop + half)
     )
-
-
-def _sides(pairs: Sequence[Pair]) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-    return [pair.before for pair in pairs], [pair.after for pair in pairs]
 
 
 def _clustered_error(values: np.ndarray, clusters: np.ndarray) -> float:

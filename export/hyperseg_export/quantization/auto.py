@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from hyperseg_export.families.family import QuantizationHints
 from hyperseg_export.jobs.progress import Progress
 from hyperseg_export.parity.reference import read_calls
 from hyperseg_export.quantization.gate import Gate
-from hyperseg_export.quantization.recipes import WIDE, GraphRecipe, QuantizationHints
+from hyperseg_export.quantization.recipes import WIDE, GraphRecipe, for_graph
 from hyperseg_export.quantization.sensitivity import alone, layer_errors
 from hyperseg_export.quantization.speed import time_ratio
 from hyperseg_export.quantization.workshop import Mix, Workshop
@@ -18,7 +19,7 @@ from hyperseg_runtime.bundle.manifest import GraphEntry
 from hyperseg_runtime.errors import GateError
 
 CANDIDATES = ("int8", "int4")
-"""Recipes that are tried for each graph; they run in ONNX Runtime, so their time can be measured where they are made."""
+"""Recipes that are tried for each graph. ONNX Runtime runs them, so their time can be measured where they are made."""
 WORTH = 0.9
 """A graph is rounded where it takes at most this part of its time before."""
 LEFT_WIDE = (0.125, 0.25, 0.5)
@@ -87,7 +88,7 @@ def _worthwhile(
         if not asked and (reason := hints.reason(graph, name)):
             reasons.append(f"{name}: {reason}")
             continue
-        recipe = hints.for_graph(graph, name)
+        recipe = for_graph(graph, name, hints)
         entry = workshop.round(graph, recipe)
         if entry is None or entry.rounded is None:
             reasons.append(f"{name}: none of its layers could be rounded")

@@ -59,9 +59,8 @@ def _shared_axis(weight: ir.Value, nodes: Sequence[ir.Node]) -> int | None:
 
 
 def _output_axis(node: ir.Node) -> int:
-    if node.op_type == "Gemm" and node.attributes.get_int("transB", 0):
-        return 0
-    return OUTPUT_AXES[node.op_type]
+    transposed: int = node.attributes.get_int("transB", 0)
+    return 0 if node.op_type == "Gemm" and transposed else OUTPUT_AXES[node.op_type]
 
 
 def skipped(layers: Sequence[Layer], patterns: Mapping[str, str]) -> Iterator[tuple[str, str]]:

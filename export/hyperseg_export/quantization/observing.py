@@ -71,8 +71,8 @@ class _ObservingGraph(OnnxRuntimeGraph):
         for name in [name.removesuffix(f".{SUM}") for name in outputs if name.endswith(f".{SUM}")]:
             if not np.isfinite(outputs[f"{name}.{SUM}"].to_host()).all():
                 raise NumericsError(
-                    f"graph {self.spec.name}: {name} held NaN or infinite values in calibration; no range can be found. "
-                    "Calibrate with pictures on which the bundle gives masks; verify shows whether its weights are whole"
+                    f"graph {self.spec.name}: {name} held NaN or infinite values in calibration, which have no range; "
+                    "calibrate with pictures on which the bundle gives masks, and see with verify that it is whole"
                 )
             made = Magnitudes.of(outputs[f"{name}.{VALUES}"].to_host(), outputs[f"{name}.{LARGEST}"].to_host())
             found[name] = found[name].joined(made) if name in found else made

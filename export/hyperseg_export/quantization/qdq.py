@@ -62,9 +62,10 @@ def quantise(model: ir.Model, recipe: LayerRecipe, ranges: Mapping[str, float]) 
 
 def _unknown_range(layer: Layer, ranges: Mapping[str, float]) -> str | None:
     for value in layer.inputs:
-        if value.name not in ranges:
+        name = value.name or ""
+        if name not in ranges:
             return "no calibration request reached it"
-        if ranges[value.name] == 0:
+        if ranges[name] == 0:
             return "its inputs were all zero in calibration"
     return None
 
@@ -77,7 +78,7 @@ def _quantise_layer(model: ir.Model, layer: Layer, recipe: LayerRecipe, ranges: 
             step = _nudged(scale_of(ranges[x.name or ""], recipe.scheme), x)
             node.replace_input_with(0, _rounded_input(model, node, x, step, recipe.scheme, stem))
         up = _node(node, "DequantizeLinear", [integers, scale], attributes, f"{stem}.dequantized")
-        up.outputs[0].dtype, up.outputs[0].shape = scale.dtype, integers.shape
+        _describe(up, scale.dtype, integers.shape)
         model.graph.insert_before(node, [up])
         node.replace_input_with(1, up.outputs[0])
 
@@ -87,6 +88,7 @@ def _weight(model: ir.Model, layer: Layer, recipe: LayerRecipe) -> tuple[ir.Valu
     weight, tensor = layer.weight, layer.weight.const_value
     assert tensor is not None
     scheme, dtype = recipe.scheme, weight.dtype
+    name, stored = layer.name, IR_DTYPES[recipe.scheme.dtype]
     block = block_of(layer, recipe.block) if scheme.weights_alone else None
 
     def rounded() -> Rounded:
@@ -95,8 +97,6 @@ def _weight(model: ir.Model, layer: Layer, recipe: LayerRecipe) -> tuple[ir.Valu
 
     assert dtype is not None and weight.shape is not None
     scales = rounded().scales.astype(dtype.numpy())
-    name = layer.name
-    stored = IR_DTYPES[scheme.dtype]
     lazy = ir.LazyTensor(
         lambda: ir.Tensor(rounded().values, dtype=stored, name=name), dtype=stored, shape=weight.shape, name=name
     )
@@ -118,8 +118,8 @@ def _rounded_input(
     zero = _zero_point(model, stored)
     down = _node(node, "QuantizeLinear", [x, factor, zero], [], f"{stem}.input_quantized")
     up = _node(node, "DequantizeLinear", [down.outputs[0], factor, zero], [], f"{stem}.input_dequantized")
-    for made, dtype in ((down, stored), (up, x.dtype)):
-        made.outputs[0].dtype, made.outputs[0].shape = dtype, x.shape
+    _describe(down, stored, x.shape)
+    _describe(up, x.dtype, x.shape)
     model.graph.insert_before(node, [down, up])
     return up.outputs[0]
 
@@ -153,7 +153,8 @@ def _nudged(scale: np.ndarray, x: ir.Value) -> np.ndarray:
 
 
 def _initializer(model: ir.Model, name: str, tensor: ir.TensorProtocol) -> ir.Value:
-    value = ir.Value(name=name, shape=ir.Shape(tensor.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    shape = ir.Shape(tensor.shape.numpy())
+    value = ir.Value(name=name, shape=shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
     model.graph.register_initializer(value)
     return value
 
@@ -164,6 +165,13 @@ def _node(beside: ir.Node, kind: str, inputs: list[ir.Value], attributes: list[i
     made = ir.Node("", kind, inputs, attributes=attributes, name=f"{module}/{output}")
     made.outputs[0].name = output
     return made
+
+
+def _describe(node: ir.Node, dtype: ir.DataType | None, shape: ir.Shape | None) -> None:
+    """Type and shape of what a node makes, for whoever reads the graph before it is saved."""
+    output = node.outputs[0]
+    output.shape = shape
+    output.type = None if dtype is None else ir.TensorType(dtype)
 
 
 def products(model: ir.Model) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hyperseg_bench.quality.datasets.registry import Choice, open_data_set
-from hyperseg_bench.quality.results import write_comparison
+from hyperseg_bench.quality.results import COMPARISON_PAGE, write_comparison
 from hyperseg_bench.quality.samples import DataSet
 from hyperseg_export.families.registry import EXPORT_FAMILIES
 from hyperseg_export.jobs.progress import Progress, Silent
@@ -14,7 +14,7 @@ from hyperseg_export.quantization.auto import CANDIDATES, choose
 from hyperseg_export.quantization.calibration import calibrate
 from hyperseg_export.quantization.gate import AFTER, BEFORE, Gate
 from hyperseg_export.quantization.observing import Observed
-from hyperseg_export.quantization.recipes import AUTO, RECIPES, WIDE, plan
+from hyperseg_export.quantization.recipes import AUTO, PRESETS, RECIPES, WIDE, plan
 from hyperseg_export.quantization.sensitivity import explain
 from hyperseg_export.quantization.workshop import Mix, Workshop
 from hyperseg_runtime.bundle.manifest import FILE_NAME, Manifest
@@ -54,9 +54,12 @@ def gate_folder(target: Path) -> Path:
     return target.with_name(f"{target.name}-gate")
 
 
-def quantize_bundle(
-    source: Path, target: Path, options: QuantizeOptions, progress: Progress | None = None
-) -> Manifest:
+def comparison_page(target: Path) -> Path:
+    """Where the items are shown before and after, those that lost most as pictures."""
+    return gate_folder(target) / AFTER / COMPARISON_PAGE
+
+
+def quantize_bundle(source: Path, target: Path, options: QuantizeOptions, progress: Progress | None = None) -> Manifest:
     """Write `target`, whole or not at all, and return its manifest. After a kill the same call goes on.
 
     Raises GateError where the bundle would lose more than the budget, InputError for what cannot be quantised or asked,
@@ -126,7 +129,9 @@ class _Quantization:
         self.specs = tuple(entry.spec for entry in bundle.manifest.graphs)
         asked, self.data, self.keys, self.choice = split_samples(options)
         emulated = any(RECIPES[name].scheme is Scheme.FP8 for name in self._recipes())
-        self.gate = Gate(place, asked, options.budget, {"threads": options.threads, "emulated": emulated}, self._samples)
+        self.gate = Gate(
+            place, asked, options.budget, {"threads": options.threads, "emulated": emulated}, self._samples
+        )
 
     def run(self) -> Manifest:
         picture = self.data.sample(self.keys[0]).frames[0]
@@ -143,8 +148,11 @@ class _Quantization:
 
     def _recipes(self) -> set[str]:
         """Names of all that may be used."""
-        chosen = {self.options.recipe, *self.options.recipe_of.values()}
-        return (chosen | set(CANDIDATES) if AUTO in chosen else chosen) & RECIPES.keys()
+        of_all = self.options.recipe
+        chosen = set(self.options.recipe_of.values()) & RECIPES.keys()
+        if of_all == AUTO:
+            return chosen | set(CANDIDATES)
+        return chosen | ({PRESETS[of_all](spec) for spec in self.specs} if of_all in PRESETS else set())
 
     def _calibrated(self) -> tuple[Observed, CalibrationEntry | None]:
         self.progress.stage("calibration", 1, 4)

@@ -16,6 +16,8 @@ from hyperseg_export.quantization.magnitudes import BINS, Magnitudes
 LEVELS = 128
 """Sizes that a signed number of 8 bits has."""
 PERCENTILE = 99.99
+TRIED = 64
+"""Ends of the distribution that are tried, at sizes that occur."""
 CANDIDATES = np.linspace(0.1, 1.0, 91)
 """Parts of the largest value that are tried as range."""
 
@@ -50,10 +52,11 @@ def _mse(found: Magnitudes) -> float:
 
 def _entropy(found: Magnitudes) -> float:
     width = found.extent / BINS
-    last = int(np.ceil(found.largest / width))
-    if last <= LEVELS:
+    used = np.flatnonzero(found.counts) + 1
+    ends = used[used > LEVELS]
+    if not len(ends):
         return found.largest
-    ends = np.unique(np.linspace(LEVELS, last, 64).astype(int))
+    ends = np.unique(ends[np.linspace(0, len(ends) - 1, TRIED).astype(int)])
     divergences = [_divergence(found.counts, end) for end in ends]
     return float(ends[int(np.argmin(divergences))]) * width
 
@@ -68,9 +71,10 @@ def _divergence(counts: np.ndarray, end: int) -> float:
     bins = np.bincount(level, used, LEVELS)
     spread = np.where(used, sums[level] / np.maximum(bins[level], 1), 0.0)
     both = (reference > 0) & (spread > 0)
-    lost = reference[(reference > 0) & ~both].sum()
-    p, q = reference / reference.sum(), spread / max(spread.sum(), 1.0)
-    return float((p[both] * np.log(p[both] / q[both])).sum() + lost)
+    if (reference > 0).sum() > both.sum():  # values that no level gives back
+        return float("inf")
+    p, q = reference / reference.sum(), spread / spread.sum()
+    return float((p[both] * np.log(p[both] / q[both])).sum())
 
 
 METHODS: Mapping[Method, Callable[[Magnitudes], float]] = {

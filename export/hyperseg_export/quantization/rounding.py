@@ -8,8 +8,8 @@ import numpy as np
 from hyperseg_runtime.contracts.quantization import Scheme
 
 LARGEST = {Scheme.INT8: 127.0, Scheme.FP8: 448.0, Scheme.INT4: 7.0, Scheme.INT8_WEIGHTS: 127.0}
-"""The largest number of each format; -128 and -8 are left out, so that zero lies in the middle. e4m3: ONNX, "Float stored
-in 8 bits"."""
+"""The largest number of each format; -128 and -8 are left out, so that zero lies in the middle. e4m3: ONNX, "Float
+stored in 8 bits"."""
 STORED = {
     Scheme.INT8: np.dtype(np.int8),
     Scheme.FP8: np.dtype(ml_dtypes.float8_e4m3fn),
@@ -42,7 +42,7 @@ def per_channel(weight: np.ndarray, axis: int, scheme: Scheme) -> Rounded:
 
 
 def in_blocks(weight: np.ndarray, block: int, scheme: Scheme) -> Rounded:
-    """weight (inputs, outputs): one scale for each output and `block` neighbouring inputs, (inputs / block, outputs)."""
+    """weight (inputs, outputs): a scale for each output and `block` neighbouring inputs, (inputs / block, outputs)."""
     inputs, outputs = weight.shape
     blocks = weight.reshape(inputs // block, block, outputs)
     scales = scale_of(np.abs(blocks).max(axis=1), scheme)
@@ -52,4 +52,5 @@ def in_blocks(weight: np.ndarray, block: int, scheme: Scheme) -> Rounded:
 def _rounded(scaled: np.ndarray, scheme: Scheme) -> np.ndarray:
     limit = LARGEST[scheme]
     clipped = np.clip(scaled, -limit, limit)
-    return (clipped if scheme is Scheme.FP8 else np.rint(clipped)).astype(STORED[scheme])
+    whole: np.ndarray = clipped if scheme is Scheme.FP8 else np.rint(clipped)
+    return whole.astype(STORED[scheme])

@@ -55,9 +55,7 @@ def _line(workshop: Workshop, one: GateEntry, entry: GraphEntry) -> str:
     return told + ", most by " + ", ".join(f"{layer} ({distance:.1e})" for layer, distance in worst)
 
 
-def layer_errors(
-    workshop: Workshop, graph: str, scheme: Scheme, calls: Sequence[Call]
-) -> list[tuple[str, float]]:
+def layer_errors(workshop: Workshop, graph: str, scheme: Scheme, calls: Sequence[Call]) -> list[tuple[str, float]]:
     """Layers of a graph with the cosine distance of its worst output where that layer alone is rounded, worst first.
 
     One session at a time; weights that are not rounded stay in the bundle's files.

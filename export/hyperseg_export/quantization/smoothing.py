@@ -71,13 +71,15 @@ def _belongs(norm: ir.Node, layers: Sequence[Layer], skip: frozenset[str]) -> bo
 def _row_sizes(layer: Layer) -> np.ndarray:
     """The largest weight of each input, (inputs,)."""
     assert layer.weight.const_value is not None
-    return np.abs(layer.weight.const_value.numpy().astype(np.float32)).max(axis=1)
+    sizes: np.ndarray = np.abs(layer.weight.const_value.numpy().astype(np.float32)).max(axis=1)
+    return sizes
 
 
 def _factors(activation: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """What each channel is divided by: powers of two, so that no number of the norm or the weights is rounded."""
     safe = np.maximum(activation, 1e-5) ** STRENGTH / np.maximum(weight, 1e-5) ** (1 - STRENGTH)
-    return np.exp2(np.rint(np.log2(safe))).astype(np.float32)
+    factors: np.ndarray = np.exp2(np.rint(np.log2(safe))).astype(np.float32)
+    return factors
 
 
 def _scale(value: ir.Value, factors: np.ndarray) -> None:

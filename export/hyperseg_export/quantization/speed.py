@@ -12,7 +12,9 @@ from hyperseg_runtime.bundle.manifest import GraphEntry
 ROUNDS = 9
 
 
-def time_ratio(bundle: Path, before: GraphEntry, after: GraphEntry, recorded: Path, threads: int | None = None) -> float:
+def time_ratio(
+    bundle: Path, before: GraphEntry, after: GraphEntry, recorded: Path, threads: int | None = None
+) -> float:
     """Time of all recorded calls of the graph after, in units of that before: both in turn, median of `ROUNDS`."""
     calls = [call.inputs for call in read_calls(recorded, before.spec.name)]
     with OnnxRuntimeBackend(threads) as backend:

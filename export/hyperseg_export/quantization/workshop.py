@@ -40,8 +40,8 @@ class Mix:
 
 
 class Workshop:
-    """The staging folder comes to hold the files of the bundle too that a mix takes over, so that any mix is one manifest
-    beside them. They are copied: onnx-ir 1.1 reads no weights from a file with several hard links.
+    """The staging folder comes to hold the files of the bundle too that a mix takes over, so that any mix is one
+    manifest beside them. They are copied: onnx-ir 1.1 reads no weights from a file with several hard links.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
-"""What a manifest says of graphs in fewer bits: how each was rounded, by what calibration, and how the bundle did at a task
-before and after.
+"""What a manifest says of graphs in fewer bits: how each was rounded, by what calibration, and how the bundle did at a
+task before and after.
 """
 
 from collections.abc import Collection, Sequence
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -31,7 +31,7 @@ class RoundedEntry(_Entry):
     block: int | None
     products: int = Field(gt=0)
     left_wide: dict[str, str]
-    time_ratio: float | None = Field(None, gt=0)
+    time_ratio: float | None = Field(default=None, gt=0)
 
 
 class CalibrationEntry(_Entry):
@@ -79,8 +79,8 @@ class GateEntry(_Entry):
         failed = [first] if first.drop > self.budget or first.interval[1] > 2 * self.budget else []
         failed += [measure for measure in others if measure.interval[0] > self.budget]
         return [
-            f"{one.measure} lost {one.drop:.2f} points of {one.metric} ({one.interval[0]:.2f} to {one.interval[1]:.2f}) "
-            f"over {one.items} items, the budget is {self.budget:g}"
+            f"{one.measure} lost {one.drop:.2f} points of {one.metric} ({one.interval[0]:.2f} to "
+            f"{one.interval[1]:.2f}) over {one.items} items, the budget is {self.budget:g}"
             for one in failed
         ]
 
@@ -97,7 +97,8 @@ class QuantizationEntry(_Entry):
     gate: GateEntry | None
 
     @property
-    def verdict(self) -> Literal["passed", "FAILED", "not gated"]:
+    def verdict(self) -> str:
+        """ "passed", "FAILED" or NOT_GATED."""
         if self.gate is None:
             return NOT_GATED
         return "FAILED" if self.gate.failures else "passed"

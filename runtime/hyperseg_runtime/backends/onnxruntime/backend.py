@@ -130,9 +130,7 @@ class OnnxRuntimeBackend:
         # kernels want: sessions fail ("output_dtype INT8 does not match y_zero_point type UINT8") or take 2 to 3 times
         # as long as fp32. Nothing is lost, the pairs stand where they belong. It can go when
         # tests/export/quantization/test_fusion.py passes without it.
-        options.add_session_config_entry(
-            "optimization.disable_specified_optimizers", "QDQPropagationTransformer"
-        )
+        options.add_session_config_entry("optimization.disable_specified_optimizers", "QDQPropagationTransformer")
         if self.emulated:
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         for library in self.custom_op_libraries:
