@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from hyperseg_runtime.bundle.quantization import QuantizationEntry, RoundedEntry, require_gated
+from hyperseg_runtime.bundle.quantization import PASSED, QuantizationEntry, RoundedEntry, require_gated
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import BundleError
@@ -211,6 +211,11 @@ class Manifest(_Entry):
         """Names of quantised graphs, of all or of some."""
         names = [graph.spec.name for graph in self.graphs if graph.rounded]
         return [name for name in names if among is None or name in among]
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether there are no quantised graphs, or they passed a task metric."""
+        return self.quantization is None or self.quantization.verdict == PASSED
 
     def require_gated(self, accepted: Collection[str] = (), among: Collection[str] | None = None) -> None:
         """Raise BundleError where quantised graphs did not pass a task metric and are not in `accepted`."""

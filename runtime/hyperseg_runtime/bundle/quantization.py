@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from hyperseg_runtime.contracts.quantization import Scheme
 from hyperseg_runtime.errors import BundleError
 
-NOT_GATED = "not gated"
+NOT_GATED, PASSED, FAILED = "not gated", "passed", "FAILED"
 
 
 class _Entry(BaseModel):
@@ -98,10 +98,10 @@ class QuantizationEntry(_Entry):
 
     @property
     def verdict(self) -> str:
-        """ "passed", "FAILED" or NOT_GATED."""
+        """PASSED, FAILED or NOT_GATED."""
         if self.gate is None:
             return NOT_GATED
-        return "FAILED" if self.gate.failures else "passed"
+        return FAILED if self.gate.failures else PASSED
 
     @model_validator(mode="after")
     def _measures_differ(self) -> Self:
@@ -114,7 +114,7 @@ class QuantizationEntry(_Entry):
 def require_gated(entry: QuantizationEntry | None, rounded: Sequence[str], accepted: Collection[str]) -> None:
     """Raise BundleError where graphs of `rounded` did not pass a task metric and are not in `accepted`."""
     refused = [name for name in rounded if name not in accepted]
-    if entry is None or entry.verdict == "passed" or not refused:
+    if entry is None or entry.verdict == PASSED or not refused:
         return
     why = "; ".join(entry.gate.failures) if entry.gate else "no task metric was measured"
     options = " ".join(f"--accept-ungated {name}" for name in refused)

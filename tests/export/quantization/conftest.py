@@ -7,17 +7,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from hyperseg_bench.quality.datasets.registry import Choice
-from hyperseg_export.quantization.quantize import QuantizeOptions, quantize_bundle
+from hyperseg_export.quantization.quantize import quantize_bundle
+from quantisation import options
 from support import made_once
-
-GATE_ITEMS, SAMPLES = 24, 4
-
-
-def options(recipe: str, **others: object) -> QuantizeOptions:
-    """Few samples: enough for what is tested here, not for what a recipe costs."""
-    return QuantizeOptions(**{"data": Choice("shapes", items=GATE_ITEMS), "recipe": recipe, "samples": SAMPLES,
-                              "budget": 5.0, "threads": 1, **others})  # type: ignore[arg-type]  # fmt: skip
 
 
 @pytest.fixture(scope="session")
