@@ -101,15 +101,19 @@ def _http(forwarding: Forwarding, settings: GatewaySettings) -> Config:
 
 
 def _grpc(forwarding: Forwarding, settings: GatewaySettings) -> Config:
-    """A call's own deadline counts where it has one. A stream lives as long as something goes through it."""
+    """A plain call's own deadline counts where it has one. A stream lives as long as something goes through it, and its
+    deadline is the caller's to keep: at the same moment here it would look like a fault of the server.
+    """
     timeout = f"{forwarding.longest_s}s"
     honoured = {"max_stream_duration": {"grpc_timeout_header_max": timeout}}
     calls = [
         _route(call, "POST", RELAY if call in routes.RELAYED else GRPC, timeout=timeout, **honoured)
         for call in (f"{routes.SERVICE}/{name}" for name in routes.GRPC_CALLS)
     ]
-    stream = _route(routes.GRPC_STREAM, "POST", RELAY, timeout="0s", idle_timeout=timeout,
-                    max_stream_duration={"grpc_timeout_header_max": "0s"})  # fmt: skip
+    stream = {
+        **_route(routes.GRPC_STREAM, "POST", RELAY, timeout="0s", idle_timeout=timeout),
+        "request_headers_to_remove": ["grpc-timeout"],
+    }
     health = {**_route(routes.GRPC_HEALTH, "POST", GRPC, timeout="5s"), **unasked()}
     for route in (*calls, stream, health):
         route["match"]["grpc"] = {}
