@@ -399,10 +399,10 @@ def tried(path: Path, inputs: Arrays, expected: Arrays) -> dict[str, Any]:
     import tensorrt as trt
 
     from hyperseg_export.parity.compare import worst_error
-    from hyperseg_runtime.backends.tensorrt.device import Device
+    from hyperseg_runtime.backends.cuda.device import Device
+    from hyperseg_runtime.backends.cuda.driver import load_cudart
     from hyperseg_runtime.backends.tensorrt.graph import TensorRTGraph
     from hyperseg_runtime.backends.tensorrt.logger import make_logger
-    from hyperseg_runtime.backends.tensorrt.machine import load_cudart
     from hyperseg_runtime.errors import HypersegError
 
     spec = spec_of(path)

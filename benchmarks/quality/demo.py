@@ -28,8 +28,8 @@ from hyperseg_export.families.hyperseg.training.scenes import photographs
 from hyperseg_runtime import console
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.files.results import Kind, result_name
 from hyperseg_runtime.reports.overlay import draw_spotlight
-from hyperseg_runtime.result_files import Kind, result_name
 
 PICTURES = {"scene.png": 0, "photograph.png": 3}
 """File -> seed of its scene."""

@@ -40,7 +40,7 @@ from hyperseg_runtime.bundle.tables import table_path
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.files import fsync_file, output_folder, write_atomically
+from hyperseg_runtime.files.writing import fsync_file, output_folder, write_atomically
 
 GRAPHS = "graphs"
 LIBRARIES = ("hyperseg-trt", "torch", "onnx", "onnxscript", "onnx-ir", "onnxruntime")

@@ -7,7 +7,7 @@ from pathlib import Path
 from hyperseg_export.families.registry import EXPORT_FAMILIES
 from hyperseg_export.jobs.replacing import require_replaceable
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.files import explained, replace_folder
+from hyperseg_runtime.files.writing import explained, replace_folder
 
 
 def make_tiny(directory: Path, family: str | None, seed: int, overwrite: bool = False) -> str:

@@ -16,7 +16,7 @@ from hyperseg_runtime.errors import InputError, OutputError
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import FamilySpec
 from hyperseg_runtime.families.printed import PrintedNumber
-from hyperseg_runtime.files import output_folder, write_atomically
+from hyperseg_runtime.files.writing import output_folder, write_atomically
 
 BUNDLE, RESULT = "bundle", "reproduction.json"
 REFER = "refer"

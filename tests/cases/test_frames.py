@@ -171,17 +171,17 @@ def test_a_full_disk_in_the_middle_of_a_video(
     """What is done is in video.json."""
     import errno
 
-    from hyperseg_runtime import result_files
+    from hyperseg_runtime.files import results
 
-    real, written = result_files.write_atomically, []
+    real, written = results.write_atomically, []
 
     def write(path: Path, data: bytes) -> None:
         written.append(path)
         if path.name == "10.jpg.mask.png":
-            raise result_files.OutputError("no room") from OSError(errno.ENOSPC, "full")
+            raise results.OutputError("no room") from OSError(errno.ENOSPC, "full")
         real(path, data)
 
-    monkeypatch.setattr(result_files, "write_atomically", write)
+    monkeypatch.setattr(results, "write_atomically", write)
     result = run_cli("video", tiny_bundle, case / "frames_mac", "the cup", "--out", case / "out")
     assert result.code == 2
     stored = record(case / "out")

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from hyperseg_runtime import console
 from hyperseg_runtime.cli import options
-from hyperseg_runtime.files import output_folder
+from hyperseg_runtime.files.writing import output_folder
 
 EXTRA = "batch"
 

@@ -14,7 +14,7 @@ from typing import Self
 from hyperseg_bench.quality.samples import Row
 from hyperseg_runtime.console import json_line
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.files import explained
+from hyperseg_runtime.files.writing import explained
 
 
 class ItemFile:

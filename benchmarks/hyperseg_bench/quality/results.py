@@ -11,7 +11,7 @@ from hyperseg_bench.quality.run_folder import REPORT, RUN, TABLE, RunFolder
 from hyperseg_bench.quality.samples import Row
 from hyperseg_runtime.console import json_bytes
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.files import write_atomically
+from hyperseg_runtime.files.writing import write_atomically
 
 COMPARISON, COMPARISON_PAGE = "comparison.json", "comparison.html"
 

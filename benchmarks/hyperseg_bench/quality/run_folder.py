@@ -14,7 +14,7 @@ from hyperseg_bench.quality.table import left_out, make_table
 from hyperseg_runtime.bundle.manifest import FILE_NAME
 from hyperseg_runtime.console import json_bytes
 from hyperseg_runtime.errors import InputError, OutputError
-from hyperseg_runtime.files import explained, write_atomically
+from hyperseg_runtime.files.writing import explained, write_atomically
 
 RUN, ITEMS, TABLE, REPORT = "run.json", "items.jsonl", "table.json", "report.html"
 

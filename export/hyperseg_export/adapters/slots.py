@@ -21,7 +21,7 @@ from hyperseg_export.onnx.weight_store import Location, aligned
 from hyperseg_runtime.bundle.manifest import AdapterEntry, AdapterFactor, AdapterSlot, kind_of
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.errors import CheckpointError
-from hyperseg_runtime.files import fsync_file
+from hyperseg_runtime.files.writing import fsync_file
 
 EXPORT_AGAIN = "export again with --keep-adapter and this adapter"
 

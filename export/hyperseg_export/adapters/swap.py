@@ -14,7 +14,7 @@ from hyperseg_export.verify import compare_with_checkpoint
 from hyperseg_runtime.bundle.manifest import FILE_NAME, AdapterEntry, Manifest
 from hyperseg_runtime.bundle.opening import Bundle, read_manifest
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.files import explained, write_atomically
+from hyperseg_runtime.files.writing import explained, write_atomically
 
 
 def slots_of(directory: Path, manifest: Manifest) -> AdapterEntry:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hyperseg_export.checkpoint.unread import ADAPTER_WEIGHTS, refuse_unread
 from hyperseg_runtime.errors import CheckpointError
-from hyperseg_runtime.unreadable import MISSING, stand_in_of, why_no_folder, why_unreadable
+from hyperseg_runtime.files.unreadable import MISSING, stand_in_of, why_no_folder, why_unreadable
 
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"

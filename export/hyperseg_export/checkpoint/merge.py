@@ -17,7 +17,7 @@ from hyperseg_export.checkpoint.safetensors_file import write_safetensors
 from hyperseg_export.jobs.progress import Progress, Silent
 from hyperseg_export.jobs.staging import Staging, Work, content_key, require_apart
 from hyperseg_runtime.errors import CheckpointError
-from hyperseg_runtime.files import fsync_file, output_folder, write_atomically
+from hyperseg_runtime.files.writing import fsync_file, output_folder, write_atomically
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".gguf")
 INDEX_END = ".index.json"

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from hyperseg_export.checkpoint.folder import CONFIG, DTYPES, read_json
 from hyperseg_runtime.errors import CheckpointError
-from hyperseg_runtime.unreadable import HEAD_BYTES, MISSING, stand_in, why_unreadable
+from hyperseg_runtime.files.unreadable import HEAD_BYTES, MISSING, stand_in, why_unreadable
 
 STATE_DICT = "state_dict"
 """Key of the tensors where a file holds more than them."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from hyperseg_export.checkpoint.folder import INDEX, SINGLE, Checkpoint
 from hyperseg_export.checkpoint.pickle_file import ENDINGS, PickleCheckpoint
 from hyperseg_runtime.errors import CheckpointError
-from hyperseg_runtime.unreadable import why_no_folder
+from hyperseg_runtime.files.unreadable import why_no_folder
 
 
 class StoredTensors(Protocol):

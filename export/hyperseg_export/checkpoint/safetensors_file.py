@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hyperseg_export.checkpoint.folder import DTYPES
-from hyperseg_runtime.files import fsync_file
+from hyperseg_runtime.files.writing import fsync_file
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 

@@ -10,7 +10,7 @@ from hyperseg_export.cli.progress import ExportProgress
 from hyperseg_runtime import console
 from hyperseg_runtime.cli import options as runtime_options
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.result_files import refuse_own_result
+from hyperseg_runtime.files.results import refuse_own_result
 
 
 def verify(

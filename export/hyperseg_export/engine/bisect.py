@@ -21,10 +21,11 @@ from hyperseg_export.parity.compare import cosine_distance
 from hyperseg_export.parity.recording import Arrays, Call
 from hyperseg_export.parity.reference import read_calls
 from hyperseg_export.parity.tolerances import COSINE, FEATURE
-from hyperseg_runtime.backends.tensorrt.device import Device
+from hyperseg_runtime.backends.cuda.device import Device
+from hyperseg_runtime.backends.cuda.driver import load_cudart
 from hyperseg_runtime.backends.tensorrt.engine import EngineReader
 from hyperseg_runtime.backends.tensorrt.graph import TensorRTGraph
-from hyperseg_runtime.backends.tensorrt.machine import load_cudart, load_tensorrt
+from hyperseg_runtime.backends.tensorrt.machine import load_tensorrt
 from hyperseg_runtime.contracts.graph_spec import DType, TensorSpec
 
 MARKED = 8

@@ -36,7 +36,7 @@ from hyperseg_runtime.bundle.engines import (
 from hyperseg_runtime.bundle.manifest import FileEntry, GraphEntry, ParityEntry
 from hyperseg_runtime.bundle.opening import Bundle, describe_file
 from hyperseg_runtime.errors import BundleError, NumericsError, OutputError, ParityError, ResourceError
-from hyperseg_runtime.files import explained, output_folder, write_atomically
+from hyperseg_runtime.files.writing import explained, output_folder, write_atomically
 
 BUILDER, CHECKER = "hyperseg_export.engine.worker", "hyperseg_export.engine.measure"
 BISECTOR = "hyperseg_export.engine.bisect"

@@ -19,10 +19,11 @@ from hyperseg_export.families import tolerances_of
 from hyperseg_export.parity.entries import compare_graph, require_passed
 from hyperseg_export.parity.recording import Arrays, Call
 from hyperseg_export.parity.reference import read_calls
-from hyperseg_runtime.backends.tensorrt.device import Device
+from hyperseg_runtime.backends.cuda.device import Device
+from hyperseg_runtime.backends.cuda.driver import load_cudart
 from hyperseg_runtime.backends.tensorrt.engine import EngineReader
 from hyperseg_runtime.backends.tensorrt.graph import TensorRTGraph
-from hyperseg_runtime.backends.tensorrt.machine import load_cudart, load_tensorrt
+from hyperseg_runtime.backends.tensorrt.machine import load_tensorrt
 from hyperseg_runtime.bundle.manifest import ParityEntry
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.contracts.precision import Precision

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from hyperseg_export.parity.recording import Arrays
-from hyperseg_runtime.files import explained
+from hyperseg_runtime.files.writing import explained
 
 COMMAND = "polygraphy run model.onnx --trt --load-inputs inputs.json --load-outputs outputs.json"
 LOW = (10, 16)

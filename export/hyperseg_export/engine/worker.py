@@ -32,7 +32,7 @@ from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.contracts.tensorrt_versions import parse_version
 from hyperseg_runtime.errors import EngineError, HypersegError, OutputError, ResourceError
 from hyperseg_runtime.families import FAMILIES
-from hyperseg_runtime.files import NO_ROOM, explained, fsync_file, write_atomically
+from hyperseg_runtime.files.writing import NO_ROOM, explained, fsync_file, write_atomically
 
 Description = TypeVar("Description", bound=BaseModel)
 

@@ -17,7 +17,7 @@ from hyperseg_export.jobs.replacing import require_replaceable
 from hyperseg_runtime.bundle.manifest import FileEntry
 from hyperseg_runtime.bundle.opening import describe_file
 from hyperseg_runtime.errors import HypersegError, InputError, Notice, OutputError, ResourceError
-from hyperseg_runtime.files import explained, fsync_directory, replace_folder, write_atomically
+from hyperseg_runtime.files.writing import explained, fsync_directory, replace_folder, write_atomically
 
 RECORDS = ".steps"
 TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)

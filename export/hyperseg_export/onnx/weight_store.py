@@ -9,7 +9,7 @@ from types import TracebackType
 
 import numpy as np
 
-from hyperseg_runtime.files import fsync_file
+from hyperseg_runtime.files.writing import fsync_file
 
 PAGE_BYTES, LINE_BYTES = 4096, 64
 """Large tensors start on a page, so that a runtime can map them; small ones on a cache line."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from hyperseg_runtime.bundle import manifest as manifests
 from hyperseg_runtime.bundle.manifest import FileEntry, Manifest
 from hyperseg_runtime.errors import BundleError
-from hyperseg_runtime.unreadable import MISSING, stand_in_of, why_no_folder
+from hyperseg_runtime.files.unreadable import MISSING, stand_in_of, why_no_folder
 
 MAX_MANIFEST_BYTES = 64 * 2**20
 HASH_THREADS = 4

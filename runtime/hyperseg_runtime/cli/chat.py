@@ -10,9 +10,9 @@ from hyperseg_runtime import console
 from hyperseg_runtime.cli import options
 from hyperseg_runtime.contracts.sampling import Sampling
 from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.files.results import refuse_own_result
 from hyperseg_runtime.images.reading import load_image
 from hyperseg_runtime.llm.answers import Finish, as_shown
-from hyperseg_runtime.result_files import refuse_own_result
 
 
 def chat(

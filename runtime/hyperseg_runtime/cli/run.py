@@ -9,12 +9,12 @@ import typer
 
 from hyperseg_runtime import console
 from hyperseg_runtime.bundle.manifest import Manifest
+from hyperseg_runtime.calls.tracing import traced
 from hyperseg_runtime.cli import options
 from hyperseg_runtime.contracts.results import Instances, encode_png
-from hyperseg_runtime.files import output_folder
+from hyperseg_runtime.files.results import Kind, ResultFolder, input_source, refuse_own_result, result_name
+from hyperseg_runtime.files.writing import output_folder
 from hyperseg_runtime.images.reading import load_image
-from hyperseg_runtime.result_files import Kind, ResultFolder, input_source, refuse_own_result, result_name
-from hyperseg_runtime.tracing import traced
 
 
 def run(

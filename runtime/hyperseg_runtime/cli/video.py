@@ -15,10 +15,10 @@ from hyperseg_runtime.contracts.requests import Expressions
 from hyperseg_runtime.contracts.results import Instances, encode_png
 from hyperseg_runtime.errors import PartialInputError
 from hyperseg_runtime.families.family import FrameResults
-from hyperseg_runtime.files import output_folder
+from hyperseg_runtime.files.results import Kind, ResultFolder, result_name
+from hyperseg_runtime.files.writing import output_folder
 from hyperseg_runtime.images.frames import Frame, Frames, LeftOut, open_frames, told
 from hyperseg_runtime.reports.video_record import VIDEO_RECORD, VideoRecord
-from hyperseg_runtime.result_files import Kind, ResultFolder, result_name
 from hyperseg_runtime.session.video_session import VideoSession
 
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hyperseg_runtime.calls.stopping import may_go_on
 from hyperseg_runtime.images.preprocessing import ImageGeometry
 from hyperseg_runtime.images.resizing import BAND_ELEMENTS, resize_bilinear
-from hyperseg_runtime.stopping import may_go_on
 
 QUALITY_EPSILON = 1e-6  # added to the pixel count, as in the original: an empty mask has quality 0
 ROUNDING_MARGIN = 1e-5

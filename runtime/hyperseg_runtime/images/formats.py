@@ -3,7 +3,7 @@
 import shlex
 from typing import NamedTuple
 
-from hyperseg_runtime.unreadable import stand_in
+from hyperseg_runtime.files.unreadable import stand_in
 
 HEAD_BYTES = 64
 NOT_READ = "which is not read here or is damaged"

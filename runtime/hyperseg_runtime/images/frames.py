@@ -19,10 +19,10 @@ import numpy as np
 from PIL import Image
 
 from hyperseg_runtime.errors import ImageError, Notice
+from hyperseg_runtime.files.results import input_source, result_of
+from hyperseg_runtime.files.unreadable import MISSING, why_no_folder, why_unreadable
 from hyperseg_runtime.images.formats import HEAD_BYTES, format_of
 from hyperseg_runtime.images.reading import has_pages, load_image, read_header, read_page
-from hyperseg_runtime.result_files import input_source, result_of
-from hyperseg_runtime.unreadable import MISSING, why_no_folder, why_unreadable
 
 IMAGE_SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .apng .webp .bmp .tif .tiff .gif .jp2 .avif .heic .heif .jxl .ppm .pgm .tga".split()
@@ -41,7 +41,7 @@ OPENCV_LOG, OPENCV_QUIET = "OPENCV_FFMPEG_LOGLEVEL", "-8"
 
 class Frame(NamedTuple):
     """`name`: the image file's, or in a video file the frame's number from 1 on in six digits.
-    `source`: what tells it from every other frame (see `result_files`)."""
+    `source`: what tells it from every other frame (see `files.results`)."""
 
     name: str
     pixels_hwc_u8: np.ndarray

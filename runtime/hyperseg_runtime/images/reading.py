@@ -12,12 +12,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from hyperseg_runtime.calls.stopping import may_go_on
 from hyperseg_runtime.errors import ImageError, Notice
+from hyperseg_runtime.files.unreadable import why_unreadable
 from hyperseg_runtime.images import tiff
 from hyperseg_runtime.images.formats import HEAD_BYTES, why_no_image
 from hyperseg_runtime.images.metadata import without_metadata
-from hyperseg_runtime.stopping import may_go_on
-from hyperseg_runtime.unreadable import why_unreadable
 
 MAX_PIXELS = 100_000_000
 """Refused above: 300 MB as RGB, several times that while masks of this size are made."""

@@ -7,7 +7,7 @@ pixels against the original; Pillow filters when shrinking, which the original d
 import numpy as np
 
 from hyperseg_kernels.mask_readout.axis import bilinear_samples
-from hyperseg_runtime.stopping import may_go_on
+from hyperseg_runtime.calls.stopping import may_go_on
 
 BAND_ELEMENTS = 1 << 20
 """Outputs computed at a time: what is in between stays small, and a call can be stopped between two bands."""

@@ -20,7 +20,7 @@ from functools import cache
 
 import numpy as np
 
-from hyperseg_runtime.stopping import may_go_on
+from hyperseg_runtime.calls.stopping import may_go_on
 
 KERNEL_A = -0.75
 FRACTIONS = 32

@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from hyperseg_runtime.console import json_bytes
 from hyperseg_runtime.errors import HypersegError
-from hyperseg_runtime.files import explained
-from hyperseg_runtime.result_files import ResultFolder, json_end, seal
+from hyperseg_runtime.files.results import ResultFolder, json_end, seal
+from hyperseg_runtime.files.writing import explained
 
 VIDEO_RECORD = "video.json"
 START = b'{\n "frames": ['

@@ -8,6 +8,7 @@ from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
+from hyperseg_runtime.calls.timing import recorded
 from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, SegmentationRequest
 from hyperseg_runtime.contracts.results import Instances, Result
 from hyperseg_runtime.contracts.sampling import GREEDY, Sampling
@@ -15,7 +16,6 @@ from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.family import FamilySpec, ImageState
 from hyperseg_runtime.llm.answers import Answer
 from hyperseg_runtime.session.image_cache import TEXT_ALONE, ImageCache
-from hyperseg_runtime.timing import recorded
 
 
 @dataclass

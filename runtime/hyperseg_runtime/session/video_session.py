@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from hyperseg_runtime.calls.timing import recorded
 from hyperseg_runtime.contracts.requests import Expressions
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.family import FrameResults, VideoState
 from hyperseg_runtime.images.reading import MAX_PIXELS, ImageSource, load_image
 from hyperseg_runtime.session.image_session import Shared
-from hyperseg_runtime.timing import recorded
 
 
 class VideoSession:

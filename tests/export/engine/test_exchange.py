@@ -9,10 +9,11 @@ from engine_graphs import HALVED, convolution, halved
 from hyperseg_export.engine.network import mark_weights
 from hyperseg_export.engine.options import BuildOptions
 from hyperseg_export.engine.worker import Job, build
-from hyperseg_runtime.backends.tensorrt.device import Device
+from hyperseg_runtime.backends.cuda.device import Device
+from hyperseg_runtime.backends.cuda.driver import load_cudart
 from hyperseg_runtime.backends.tensorrt.engine import EngineReader
 from hyperseg_runtime.backends.tensorrt.graph import TensorRTGraph
-from hyperseg_runtime.backends.tensorrt.machine import load_cudart, load_tensorrt
+from hyperseg_runtime.backends.tensorrt.machine import load_tensorrt
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import EngineError
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperseg_runtime.errors import OutputError, ResourceError
+from hyperseg_runtime.files.results import ResultFolder, result_of, source_digest
 from hyperseg_runtime.reports.video_record import VIDEO_RECORD, VideoRecord
-from hyperseg_runtime.result_files import ResultFolder, result_of, source_digest
 
 SOURCE = "/data/clip"
 ROW = {"frame": "1.jpg", "results": [{"score": 0.5}]}

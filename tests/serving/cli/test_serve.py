@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hyperseg_runtime.contracts.results import encode_png
-from hyperseg_runtime.result_files import ResultFolder
+from hyperseg_runtime.files.results import ResultFolder
 from support import RunCli
 
 FRAMES = str(Path(__file__).parents[2] / "cases" / "files" / "frames_mac")

@@ -15,8 +15,8 @@ from hyperseg_runtime import console
 from hyperseg_runtime.cli.options import OverwriteOption, require_texts
 from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, SemanticMap, encode_png
 from hyperseg_runtime.errors import InputError, PartialInputError, UnavailableError
-from hyperseg_runtime.files import output_folder
-from hyperseg_runtime.result_files import Kind, ResultFolder, input_source, refuse_own_result, result_name
+from hyperseg_runtime.files.results import Kind, ResultFolder, input_source, refuse_own_result, result_name
+from hyperseg_runtime.files.writing import output_folder
 
 if TYPE_CHECKING:
     from hyperseg_runtime.images.frames import Frame

@@ -28,7 +28,7 @@ from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.graph_spec import AxisRange
 from hyperseg_runtime.errors import BundleError, InputError, OutputError
 from hyperseg_runtime.families import FAMILIES
-from hyperseg_runtime.files import explained, replace_folder
+from hyperseg_runtime.files.writing import explained, replace_folder
 from hyperseg_runtime.session.pipeline import family_of
 from hyperseg_serving.contract import BATCH, Profile
 from hyperseg_serving.names import family_in

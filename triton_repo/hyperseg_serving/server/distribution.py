@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyperseg_runtime.errors import EnvironmentMissingError, OutputError
-from hyperseg_runtime.files import explained, output_folder, replace_folder
+from hyperseg_runtime.files.writing import explained, output_folder, replace_folder
 
 FOLDER_VARIABLE = "HYPERSEG_TRITON"
 PACKAGE = "nvidia-pytriton==0.7.0"

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from hyperseg_runtime.backends.base import Backend, Buffer
+from hyperseg_runtime.calls.stopping import may_go_on, stoppable
 from hyperseg_runtime.contracts.graph_spec import Reuse
 from hyperseg_runtime.contracts.requests import Expressions
 from hyperseg_runtime.contracts.results import Result
 from hyperseg_runtime.session.pipeline import Pipeline
-from hyperseg_runtime.stopping import may_go_on, stoppable
 from hyperseg_serving.contract import Limits, typical_sizes
 from hyperseg_serving.refusals import STOPPING, Reason, RefusalError
 from hyperseg_serving.service.budget import Budget

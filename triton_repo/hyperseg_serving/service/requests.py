@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ValidationError
 
+from hyperseg_runtime.calls.stopping import may_go_on
 from hyperseg_runtime.images.formats import HEAD_BYTES, why_no_image
 from hyperseg_runtime.images.metadata import without_metadata
 from hyperseg_runtime.images.reading import decode_image, read_header
-from hyperseg_runtime.stopping import may_go_on
 from hyperseg_serving import contract
 from hyperseg_serving.contract import DEFAULTS, IMAGE_FORMATS, Limits, Options, Probe, StreamStep, WireTensor
 from hyperseg_serving.refusals import Reason, RefusalError
@@ -125,7 +125,7 @@ def _header_size(data: bytes) -> tuple[int, int]:
 
 
 class _Watched(io.BytesIO):
-    """A file whose reading, and so its decoding, can be stopped (see `hyperseg_runtime.stopping`)."""
+    """A file whose reading, and so its decoding, can be stopped (see `hyperseg_runtime.calls.stopping`)."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         may_go_on()

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from hyperseg_runtime.calls.stopping import may_go_on
 from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, SemanticMap, encode_png
 from hyperseg_runtime.families.family import FrameResults
-from hyperseg_runtime.stopping import may_go_on
 from hyperseg_serving import contract
 from hyperseg_serving.service.requests import Tensors, bytes_tensor
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from hyperseg_runtime.calls.stopping import stoppable
 from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, SegmentationRequest
 from hyperseg_runtime.contracts.results import Instances, Result, joined
 from hyperseg_runtime.session.image_session import ImageSession
 from hyperseg_runtime.session.pipeline import Pipeline
-from hyperseg_runtime.stopping import stoppable
 from hyperseg_serving.contract import Limits, StreamStep
 from hyperseg_serving.service.asked import asked_of, asked_of_frame
 from hyperseg_serving.service.budget import Budget

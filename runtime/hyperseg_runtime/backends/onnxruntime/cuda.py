@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from hyperseg_runtime.backends.base import Buffer
+from hyperseg_runtime.backends.cuda.backend import DeviceBackend
+from hyperseg_runtime.backends.cuda.device import Device, DeviceBuffer
+from hyperseg_runtime.backends.cuda.driver import load_cudart, require_driver
+from hyperseg_runtime.backends.cuda.memory import using
+from hyperseg_runtime.backends.cuda.streams import Stream
+from hyperseg_runtime.backends.cuda.waiting import WaitingGraph
 from hyperseg_runtime.backends.onnxruntime.library import ort
 from hyperseg_runtime.backends.onnxruntime.session import memory_explained, open_session
-from hyperseg_runtime.backends.tensorrt.device import Device, DeviceBuffer
-from hyperseg_runtime.backends.tensorrt.device_backend import DeviceBackend
-from hyperseg_runtime.backends.tensorrt.machine import load_cudart, require_driver
-from hyperseg_runtime.backends.tensorrt.memory import using
-from hyperseg_runtime.backends.tensorrt.streams import Stream
-from hyperseg_runtime.backends.waiting import WaitingGraph
 from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import EnvironmentMissingError

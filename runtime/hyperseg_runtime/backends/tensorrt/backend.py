@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperseg_runtime.backends.tensorrt.device import Device
-from hyperseg_runtime.backends.tensorrt.device_backend import DeviceBackend
+from hyperseg_runtime.backends.cuda.backend import DeviceBackend
+from hyperseg_runtime.backends.cuda.device import Device
+from hyperseg_runtime.backends.cuda.driver import load_cudart
+from hyperseg_runtime.backends.cuda.waiting import WaitingGraph
 from hyperseg_runtime.backends.tensorrt.engine import EngineReader, contract_problems, load_plugins
 from hyperseg_runtime.backends.tensorrt.graph import TensorRTGraph
-from hyperseg_runtime.backends.tensorrt.machine import find_machine, load_cudart, load_tensorrt
-from hyperseg_runtime.backends.waiting import WaitingGraph
+from hyperseg_runtime.backends.tensorrt.machine import find_machine, load_tensorrt
 from hyperseg_runtime.bundle.engines import (
     EngineEntry,
     EngineManifest,

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-from hyperseg_runtime.backends.tensorrt.cuda_graphs import Replay
+from hyperseg_runtime.backends.cuda.cuda_graphs import Replay
 from hyperseg_runtime.backends.tensorrt.logger import reason
 from hyperseg_runtime.backends.tensorrt.profiles import Shape
 from hyperseg_runtime.errors import HypersegError

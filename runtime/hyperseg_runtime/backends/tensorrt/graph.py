@@ -4,16 +4,16 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from hyperseg_runtime import tracing
 from hyperseg_runtime.backends.base import Buffer
+from hyperseg_runtime.backends.cuda.cuda_graphs import Replay, record
+from hyperseg_runtime.backends.cuda.device import Device, DeviceBuffer
+from hyperseg_runtime.backends.cuda.memory import using
+from hyperseg_runtime.backends.cuda.streams import Stream
 from hyperseg_runtime.backends.tensorrt.contexts import ShapedContext
-from hyperseg_runtime.backends.tensorrt.cuda_graphs import Replay, record
-from hyperseg_runtime.backends.tensorrt.device import Device, DeviceBuffer
 from hyperseg_runtime.backends.tensorrt.engine import streams_weights
 from hyperseg_runtime.backends.tensorrt.logger import reason
-from hyperseg_runtime.backends.tensorrt.memory import using
 from hyperseg_runtime.backends.tensorrt.profiles import Shape, choose_profile, read_profiles
-from hyperseg_runtime.backends.tensorrt.streams import Stream
+from hyperseg_runtime.calls import tracing
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.errors import HypersegError, ResourceError
 

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from hyperseg_runtime.backends.base import Buffer
+from hyperseg_runtime.calls.timing import span
 from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.errors import NumericsError
 from hyperseg_runtime.families.hyperseg.prompts import Task
@@ -14,7 +15,6 @@ from hyperseg_runtime.families.hyperseg.stages import HypersegStages, MaskOutput
 from hyperseg_runtime.families.hyperseg.state import HypersegImage, PromptStates
 from hyperseg_runtime.heads.referring import best_query
 from hyperseg_runtime.images.preprocessing import ImageGeometry
-from hyperseg_runtime.timing import span
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from hyperseg_kernels.mask_readout.axis import axis
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
+from hyperseg_runtime.calls.timing import span
 from hyperseg_runtime.errors import NumericsError
 from hyperseg_runtime.families.hyperseg.spec import (
     DECODED_MAPS,
@@ -20,7 +21,6 @@ from hyperseg_runtime.families.hyperseg.spec import (
 )
 from hyperseg_runtime.images.preprocessing import ImageGeometry
 from hyperseg_runtime.llm.prompt import Prompt, SlotKind, average_rows, pick_rows
-from hyperseg_runtime.timing import span
 
 SEGMENTATION_GRAPHS = ("image_encoder", "clip_encoder", "fvp", "llm", "pixel_decoder", "mask_decoder")
 READOUT_GRAPH = "mask_readout"

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from hyperseg_runtime.backends.base import Buffer
+from hyperseg_runtime.calls.timing import span
 from hyperseg_runtime.errors import NumericsError
 from hyperseg_runtime.families.hyperseg.spec import DECODED_MAPS
 from hyperseg_runtime.families.hyperseg.stages import HypersegStages, ImageFeatures, LentCaches
 from hyperseg_runtime.images.preprocessing import ImageGeometry, longest_side_square, plain_square, square_geometry
 from hyperseg_runtime.llm.packing import PackedPrompts, pack
 from hyperseg_runtime.llm.prompt import Prompt, Row, SlotKind
-from hyperseg_runtime.timing import span
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import numpy as np
 
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.bundle.opening import Bundle
+from hyperseg_runtime.calls.timing import span
 from hyperseg_runtime.contracts.requests import Classes, Expressions, SegmentationRequest
 from hyperseg_runtime.contracts.results import Instances, Result, joined
 from hyperseg_runtime.errors import InputError, NumericsError
@@ -16,7 +17,6 @@ from hyperseg_runtime.families.unilseg.words import word_ids
 from hyperseg_runtime.heads.binary import binary_mask
 from hyperseg_runtime.images.letterbox import LetterboxGeometry
 from hyperseg_runtime.llm.tokenizer import TOKENIZER_FILE, Tokenizer, require_text
-from hyperseg_runtime.timing import span
 
 REFERRING, CLASS_LIST = "referring", "class list"
 SENTENCES_KEPT = 256

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
+from hyperseg_runtime.calls.timing import span
 from hyperseg_runtime.families.unilseg.spec import MAPS, UnilsegDimensions
 from hyperseg_runtime.images.letterbox import LetterboxGeometry, letterbox_square
-from hyperseg_runtime.timing import span
 
 
 class UnilsegImage:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hyperseg_runtime.backends.tensorrt import machine
+from hyperseg_runtime.backends.cuda import driver
 from hyperseg_runtime.backends.tensorrt.machine import find_machine
 from hyperseg_runtime.errors import EnvironmentMissingError
 
@@ -10,7 +10,7 @@ from hyperseg_runtime.errors import EnvironmentMissingError
 @pytest.fixture(autouse=True)
 def nothing_installed(tensorrt_double: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The double is no package; what the tests' machine has besides must not matter."""
-    monkeypatch.setattr(machine, "installed_cuda", dict)
+    monkeypatch.setattr(driver, "installed_cuda", dict)
 
 
 def test_an_old_driver_is_told_with_what_fits_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +32,7 @@ def test_packages_of_an_older_cuda_run_on_a_newer_driver(monkeypatch: pytest.Mon
 def test_tensorrt_too_may_need_a_newer_driver_than_cuda_python(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOUBLE_CUDA_RUNTIME", "12090")
     monkeypatch.setenv("DOUBLE_DRIVER", "12040")
-    monkeypatch.setattr(machine, "installed_cuda", lambda: {"tensorrt-cu13": 13})
+    monkeypatch.setattr(driver, "installed_cuda", lambda: {"tensorrt-cu13": 13})
     with pytest.raises(EnvironmentMissingError, match="need CUDA 13"):
         find_machine()
 

@@ -90,7 +90,7 @@ def test_features_are_never_brought_to_the_host(
     engines: Pipeline, coffee: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only whether all are numbers, the query, its score, and one bit per pixel."""
-    from hyperseg_runtime.backends.tensorrt.device import Device, DeviceBuffer
+    from hyperseg_runtime.backends.cuda.device import Device, DeviceBuffer
 
     shapes = []
     to_host = Device.to_host

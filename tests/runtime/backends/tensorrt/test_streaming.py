@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from engine_graphs import HALVED, halved, opened
-from hyperseg_runtime.backends.tensorrt.device import Device
+from hyperseg_runtime.backends.cuda.device import Device
+from hyperseg_runtime.backends.cuda.driver import load_cudart
 from hyperseg_runtime.backends.tensorrt.engine import streams_weights
 from hyperseg_runtime.backends.tensorrt.graph import TensorRTGraph
 from hyperseg_runtime.backends.tensorrt.logger import make_logger
-from hyperseg_runtime.backends.tensorrt.machine import load_cudart
 from hyperseg_runtime.errors import HypersegError
 
 

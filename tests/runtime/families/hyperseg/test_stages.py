@@ -13,6 +13,7 @@ from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.bundle.tables import HostTables
+from hyperseg_runtime.calls.timing import recorded
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt
 from hyperseg_runtime.families.hyperseg.spec import LATENTS, MASK_QUERIES, TOKENS, HypersegDimensions
@@ -20,7 +21,6 @@ from hyperseg_runtime.families.hyperseg.stages import Caches, HypersegStages, Im
 from hyperseg_runtime.llm.prompt import Prompt, SlotKind
 from hyperseg_runtime.llm.tokenizer import Tokenizer
 from hyperseg_runtime.session.pipeline import OpenedGraphs
-from hyperseg_runtime.timing import recorded
 
 
 @pytest.fixture(scope="module")

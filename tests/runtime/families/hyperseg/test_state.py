@@ -11,6 +11,7 @@ from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.bundle.tables import HostTables
+from hyperseg_runtime.calls.timing import recorded
 from hyperseg_runtime.errors import NumericsError
 from hyperseg_runtime.families.hyperseg.masks import Asked
 from hyperseg_runtime.families.hyperseg.masks import masks as masks_of
@@ -21,7 +22,6 @@ from hyperseg_runtime.families.hyperseg.state import HypersegImage, PromptStates
 from hyperseg_runtime.llm.prompt import Prompt, SlotKind
 from hyperseg_runtime.llm.tokenizer import Tokenizer
 from hyperseg_runtime.session.pipeline import OpenedGraphs
-from hyperseg_runtime.timing import recorded
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
 Ask = Callable[..., Prompt]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hyperseg_export.families.hyperseg.training.auxiliary import Auxiliaries
-from hyperseg_runtime.files import write_atomically
+from hyperseg_runtime.files.writing import write_atomically
 
 Losses = Callable[[int], Mapping[str, Tensor]]
 """From the number of the step to losses by name, and what is only `REPORTED`."""

@@ -15,7 +15,7 @@ from hyperseg_export.families.hyperseg.training.recipe import TRAINED, with_voca
 from hyperseg_export.families.hyperseg.training.trainer import STATE, load_state
 from hyperseg_export.families.hyperseg.training.vocabulary import Vocabulary
 from hyperseg_runtime.errors import CheckpointError, InputError, OutputError
-from hyperseg_runtime.files import explained, replace_folder
+from hyperseg_runtime.files.writing import explained, replace_folder
 
 AUXILIARIES = "auxiliaries.safetensors"
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from hyperseg_runtime import tracing
+from hyperseg_runtime.calls import tracing
 from hyperseg_runtime.errors import HypersegError, ResourceError
 
 OUT_OF_MEMORY = 2

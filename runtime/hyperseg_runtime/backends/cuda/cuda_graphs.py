@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hyperseg_runtime.backends.tensorrt.device import Device, DeviceBuffer
-from hyperseg_runtime.backends.tensorrt.memory import using
-from hyperseg_runtime.backends.tensorrt.streams import Stream, checked
+from hyperseg_runtime.backends.cuda.device import Device, DeviceBuffer
+from hyperseg_runtime.backends.cuda.memory import using
+from hyperseg_runtime.backends.cuda.streams import Stream, checked
 
 Buffers = Mapping[str, DeviceBuffer]
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hyperseg_runtime.backends.tensorrt.device import Device
-from hyperseg_runtime.backends.tensorrt.memory import Pool, rounded
+from hyperseg_runtime.backends.cuda.device import Device
+from hyperseg_runtime.backends.cuda.memory import Pool, rounded
 from hyperseg_runtime.contracts.graph_spec import DType, TensorSpec
 from hyperseg_runtime.errors import InputError, ResourceError
 

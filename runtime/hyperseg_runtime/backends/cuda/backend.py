@@ -7,8 +7,8 @@ from typing import Self, TypeVar
 import numpy as np
 
 from hyperseg_runtime.backends.base import Buffer
-from hyperseg_runtime.backends.tensorrt.device import Device, DeviceBuffer
-from hyperseg_runtime.backends.waiting import DeviceGraph, WaitingGraph
+from hyperseg_runtime.backends.cuda.device import Device, DeviceBuffer
+from hyperseg_runtime.backends.cuda.waiting import DeviceGraph, WaitingGraph
 from hyperseg_runtime.contracts.graph_spec import TensorSpec
 
 G = TypeVar("G", bound=DeviceGraph)

@@ -13,7 +13,7 @@ from PIL import Image
 from hyperseg_runtime import console
 from hyperseg_runtime.contracts.results import encode_png
 from hyperseg_runtime.errors import InputError, OutputError
-from hyperseg_runtime.result_files import (
+from hyperseg_runtime.files.results import (
     Kind,
     ResultFolder,
     input_source,

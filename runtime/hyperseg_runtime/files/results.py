@@ -20,7 +20,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from hyperseg_runtime.errors import InputError, OutputError
-from hyperseg_runtime.files import explained, write_atomically
+from hyperseg_runtime.files.writing import explained, write_atomically
 
 SEAL = "hyperseg-trt result of {source} with content {content}"
 SEAL_PATTERN = re.compile(rb"hyperseg-trt result of ([0-9a-f]{16}) with content ([0-9a-f]{64})")

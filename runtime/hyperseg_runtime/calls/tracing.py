@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.files import write_atomically
+from hyperseg_runtime.files.writing import write_atomically
 
 _trace: "Trace | None" = None
 

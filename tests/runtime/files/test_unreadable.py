@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperseg_runtime.unreadable import MISSING, stand_in, stand_in_of, why_no_folder, why_unreadable
+from hyperseg_runtime.files.unreadable import MISSING, stand_in, stand_in_of, why_no_folder, why_unreadable
 
 
 @pytest.fixture

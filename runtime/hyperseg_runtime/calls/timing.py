@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from hyperseg_runtime import tracing
-from hyperseg_runtime.stopping import may_go_on
+from hyperseg_runtime.calls import tracing
+from hyperseg_runtime.calls.stopping import may_go_on
 
 _recording: ContextVar[dict[str, float] | None] = ContextVar("recording", default=None)
 

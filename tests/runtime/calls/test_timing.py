@@ -3,7 +3,7 @@ from threading import Barrier
 
 import pytest
 
-from hyperseg_runtime.timing import recorded, span
+from hyperseg_runtime.calls.timing import recorded, span
 
 
 @pytest.fixture

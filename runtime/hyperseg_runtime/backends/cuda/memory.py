@@ -4,7 +4,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from hyperseg_runtime.backends.tensorrt.streams import Event, Stream
+from hyperseg_runtime.backends.cuda.streams import Event, Stream
 from hyperseg_runtime.errors import ResourceError
 
 SMALLEST_BYTES = 512

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from hyperseg_runtime import files
 from hyperseg_runtime.errors import HypersegError, OutputError, ResourceError
-from hyperseg_runtime.files import explained, output_folder, replace_folder, write_atomically
+from hyperseg_runtime.files import writing
+from hyperseg_runtime.files.writing import explained, output_folder, replace_folder, write_atomically
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 DENIED = PermissionError(errno.EACCES, "Permission denied")
@@ -192,7 +192,7 @@ def test_folders_swap_names_in_one_step(folders: tuple[Path, Path], monkeypatch:
 def test_where_folders_cannot_be_exchanged_they_are_renamed(
     folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, leftover: bool
 ) -> None:
-    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(writing, "_exchange", lambda one, other: False)
     new, target = folders
     if leftover:
         target.with_name(".target.old").mkdir()
@@ -201,7 +201,7 @@ def test_where_folders_cannot_be_exchanged_they_are_renamed(
 
 
 def test_a_system_that_cannot_exchange_says_so(tmp_path: Path) -> None:
-    assert not files._exchange(tmp_path / "absent", tmp_path)
+    assert not writing._exchange(tmp_path / "absent", tmp_path)
 
 
 @pytest.mark.parametrize("renames", [0, 1])
@@ -210,7 +210,7 @@ def test_a_fault_while_replacing_leaves_the_old_folder(
 ) -> None:
     """The fault comes after so many renames that went well; exchanging in one step is not possible."""
     new, target = folders
-    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(writing, "_exchange", lambda one, other: False)
     monkeypatch.setattr(Path, "rename", failing(DENIED, Path.rename, renames))
     with pytest.raises(PermissionError):
         replace_folder(new, target)
@@ -231,7 +231,7 @@ def test_sync_of_a_folder_closes_what_it_opens(tmp_path: Path) -> None:
     gc.collect()  # what other tests left may close files meanwhile
     before = open_files()
     for _ in range(20):
-        files.fsync_directory(tmp_path)
+        writing.fsync_directory(tmp_path)
     assert open_files() == before
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from hyperseg_runtime.calls.timing import span
+from hyperseg_runtime.calls.tracing import event, traced
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.timing import span
-from hyperseg_runtime.tracing import event, traced
 from support import RunCli
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hyperseg_runtime.calls.stopping import Stopped, may_go_on, stoppable
+from hyperseg_runtime.calls.timing import span
 from hyperseg_runtime.images.reading import decode_image
 from hyperseg_runtime.images.resizing import BAND_ELEMENTS, resize_bilinear
-from hyperseg_runtime.stopping import Stopped, may_go_on, stoppable
-from hyperseg_runtime.timing import span
 
 
 class LateError(Exception):

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from hyperseg_runtime import tracing
 from hyperseg_runtime.backends.base import Buffer
-from hyperseg_runtime.backends.tensorrt.memory import Block, Pool, using
-from hyperseg_runtime.backends.tensorrt.streams import Stream, checked
+from hyperseg_runtime.backends.cuda.memory import Block, Pool, using
+from hyperseg_runtime.backends.cuda.streams import Stream, checked
+from hyperseg_runtime.calls import tracing
 from hyperseg_runtime.contracts import bfloat16
 from hyperseg_runtime.contracts.graph_spec import DType, TensorSpec
 from hyperseg_runtime.errors import InputError
