@@ -33,6 +33,8 @@ def evaluate(
     threads: options.ThreadsOption = None,
     native: options.NativeOption = False,
     backend: options.BackendOption = "onnxruntime",
+    low_memory: options.LowMemoryOption = False,
+    bf16: options.Bf16Option = False,
     accept_unmeasured: options.UnmeasuredOption = False,
     engines: options.EnginesOption = None,
     weights_gb: options.WeightsOption = None,
@@ -50,7 +52,7 @@ def evaluate(
 
     choice = Choice(data_set, None if data is None else str(data.resolve()), split, items)
     place = out or Path(f"{bundle.resolve().name}-{data_set}")
-    chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb)
+    chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb, low_memory, bf16)
     subject = evaluation.Subject(bundle, backend, chosen)
     work = evaluation.in_this_process
     if ray:

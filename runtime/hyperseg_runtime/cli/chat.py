@@ -28,6 +28,8 @@ def chat(
     seed: Annotated[int | None, typer.Option(help="Same seed, same answer.")] = None,
     threads: options.ThreadsOption = None,
     backend: options.BackendOption = "onnxruntime",
+    low_memory: options.LowMemoryOption = False,
+    bf16: options.Bf16Option = False,
     accept_unmeasured: options.UnmeasuredOption = False,
     engines: options.EnginesOption = None,
     weights_gb: options.WeightsOption = None,
@@ -44,7 +46,7 @@ def chat(
         refuse_own_result(image)
     sampling = Sampling(temperature, top_p, seed)
     pixels = None if image is None else load_image(image)
-    chosen = options.backend_options(threads, False, accept_unmeasured, engines, weights_gb)
+    chosen = options.backend_options(threads, False, accept_unmeasured, engines, weights_gb, low_memory, bf16)
     with options.opened_pipeline(bundle, backend, **chosen) as pipeline, pipeline.open(pixels) as session:
         answer = session.ask(question, sampling, max_tokens)
         for piece in as_shown(answer):

@@ -29,8 +29,17 @@ BackendOption = Annotated[
     str,
     typer.Option(
         "--backend",
-        help="onnxruntime (CPU), onnxruntime-cuda (the same files on a GPU), or tensorrt: engines made by build.",
+        help="onnxruntime (CPU), openvino (x86 CPUs), onnxruntime-cuda (the same files on a GPU), or tensorrt: engines "
+        "made by build.",
     ),
+]
+LowMemoryOption = Annotated[
+    bool,
+    typer.Option("--low-memory", help="On a CPU: few graphs open at once, weights left in their files; slower."),
+]
+Bf16Option = Annotated[
+    bool,
+    typer.Option("--bf16", help="With --backend openvino: products in bfloat16, twice as quick where the CPU has it."),
 ]
 EnginesOption = Annotated[
     str | None,
@@ -59,6 +68,8 @@ def backend_options(
     accept_unmeasured: bool,
     engines: str | None,
     weights_gb: float | None,
+    low_memory: bool = False,
+    bf16: bool = False,
 ) -> dict[str, Any]:
     """Options of the command line as `Pipeline.load` takes them. Raises InputError for what is no amount of memory."""
     from hyperseg_kernels import cpu_ops
@@ -71,6 +82,8 @@ def backend_options(
         "accept_unmeasured": accept_unmeasured,
         "target": engines,
         "weight_streaming_bytes": None if weights_gb is None else int(weights_gb * 1e9),
+        "low_memory": low_memory,
+        "bf16": bf16,
     }
 
 

@@ -9,8 +9,8 @@ from hyperseg_runtime.backends.onnxruntime.library import ort
 from hyperseg_runtime.contracts.graph_spec import GraphSpec, Reuse
 
 PROVIDERS = ["CPUExecutionProvider"]
-MAP_FROM_BYTES = 1 << 28
-"""Weights from this size on stay in their file (see `session_options`)."""
+MAP_FROM_BYTES = 1 << 30
+"""Weights from this size on stay in their file (see `session_options`): to copy them takes more than a second."""
 
 
 def session_options(
@@ -24,14 +24,14 @@ def session_options(
     options.enable_mem_pattern = False
     # Graphs run one after another: a session's threads must not spin while the next one works.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    # By default weights are copied into a second layout: 17 s and 13 GB for the published HyperSeg. Without that they
-    # are pages of the file, which the system may drop and read again: 1 s and 4.1 GB in all, for 5 to 14 % more time in
-    # float32 and none to be seen in int8. Small weights are copied at once and pay it back.
+    # By default weights are copied into a second layout: 17 s and 13 GB for a model of 3.3 billion parameters. Without
+    # that they are pages of the file, which the system may drop and read again: 1 s and 4.1 GB in all, for 5 to 14 %
+    # more time in float32 and none to be seen in int8. Small weights are copied at once and pay it back.
     if low_memory or weight_bytes(path) >= MAP_FROM_BYTES:
         options.add_session_config_entry("session.disable_prepacking", "1")
-    # With this pass S8 graphs do not open, or compute in float32 ("output_dtype INT8 does not match y_zero_point UINT8",
-    # ONNX Runtime 1.31): it moves Q/DQ pairs away from where the next pass makes U8 of S8. Others have nothing to move.
-    # Can go when tests/runtime/backends/onnxruntime/test_cpu_defaults.py passes without it.
+    # ONNX Runtime 1.31: with this pass some S8 graphs do not open ("output_dtype INT8 does not match y_zero_point
+    # UINT8"), and products beside a reshape give 8 bits: it moves Q/DQ pairs to where the next pass does not expect
+    # them. Other graphs have nothing to move. Can go when test_cpu_defaults.py passes without it.
     options.add_session_config_entry("optimization.disable_specified_optimizers", "QDQPropagationTransformer")
     for library in custom_op_libraries:
         options.register_custom_ops_library(str(library))
@@ -41,8 +41,9 @@ def session_options(
 def run_options(spec: GraphSpec, low_memory: bool) -> "ort.RunOptions":
     """Options for every call of a graph."""
     options = ort.RunOptions()
-    # A session keeps what its largest call needed: 2.0 GB for an image encoder, 0.6 GB if it gives the rest back, which
-    # costs nothing that shows in a call of seconds. Calls that follow each other quickly would ask for it again.
+    # A session keeps what its largest call needed: 1.9 GB for an image encoder of 1024 x 1024, 0.55 GB if it gives the
+    # rest back, and the graph that runs next can have it. A first call takes the same time, a later one 12 to 17 % more
+    # (5.8 and 6.6 CPU seconds): little in a request about a new image, too much in calls that follow each other quickly.
     if low_memory or spec.reuse is Reuse.IMAGE:
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     return options

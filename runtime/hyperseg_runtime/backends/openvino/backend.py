@@ -6,7 +6,7 @@ What is relied on, and where it is written (release 2026.4):
   here float32 means float32, and bfloat16 is asked for by name.
 * `ov.Tensor(array, shared_memory=True)` takes the array's memory; a tensor set for an output is what is written to
   (docs, OpenVINO Inference Request), also where the axes of the model are dynamic.
-* The ONNX frontend has no TensorScatter (supported_ops.md), so graphs that update caches in place stay with ONNX Runtime.
+* The ONNX frontend has no TensorScatter (supported_ops.md): graphs that update caches in place stay with ONNX Runtime.
 """
 
 import warnings

@@ -4,7 +4,7 @@ from typing import Any
 
 from hyperseg_runtime.errors import EnvironmentMissingError
 
-INSTALL = "pip install 'hyperseg-trt[openvino]'"
+INSTALL = "pip install 'hyperseg-trt[cpu,openvino]'"
 BF16 = "BF16"
 """What OpenVINO calls the capability of a processor (ov::device::capability, runtime/properties.hpp)."""
 
