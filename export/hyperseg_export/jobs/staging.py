@@ -17,6 +17,7 @@ from hyperseg_export.jobs.replacing import require_replaceable
 from hyperseg_runtime.bundle.manifest import FileEntry
 from hyperseg_runtime.bundle.opening import describe_file
 from hyperseg_runtime.errors import HypersegError, InputError, Notice, OutputError, ResourceError
+from hyperseg_runtime.files.hashing import remembered_hash
 from hyperseg_runtime.files.writing import explained, fsync_directory, replace_folder, write_atomically
 
 RECORDS = ".steps"
@@ -138,7 +139,9 @@ class Staging:
         try:
             content = json.loads(record.read_bytes())
             files = {name: FileEntry.model_validate(entry) for name, entry in content["files"].items()}
-            intact = all(describe_file(self.directory / name) == entry for name, entry in files.items())
+            intact = all(
+                describe_file(self.directory / name, remembered_hash) == entry for name, entry in files.items()
+            )
             return StepResult(files, content["facts"]) if content["key"] == key and intact else None
         except (OSError, ValueError, KeyError, AttributeError):
             return None

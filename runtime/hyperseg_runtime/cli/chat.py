@@ -30,6 +30,7 @@ def chat(
     backend: options.BackendOption = "onnxruntime",
     low_memory: options.LowMemoryOption = False,
     bf16: options.Bf16Option = False,
+    verify_hashes: options.VerifyHashesOption = False,
     accept_unmeasured: options.UnmeasuredOption = False,
     engines: options.EnginesOption = None,
     weights_gb: options.WeightsOption = None,
@@ -46,7 +47,9 @@ def chat(
         refuse_own_result(image)
     sampling = Sampling(temperature, top_p, seed)
     pixels = None if image is None else load_image(image)
-    chosen = options.backend_options(threads, False, accept_unmeasured, engines, weights_gb, low_memory, bf16)
+    chosen = options.backend_options(
+        threads, False, accept_unmeasured, engines, weights_gb, low_memory, bf16, verify_hashes
+    )
     with options.opened_pipeline(bundle, backend, **chosen) as pipeline, pipeline.open(pixels) as session:
         answer = session.ask(question, sampling, max_tokens)
         for piece in as_shown(answer):

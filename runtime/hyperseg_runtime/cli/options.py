@@ -37,6 +37,10 @@ LowMemoryOption = Annotated[
     bool,
     typer.Option("--low-memory", help="On a CPU: few graphs open at once, weights left in their files; slower."),
 ]
+VerifyHashesOption = Annotated[
+    bool,
+    typer.Option("--verify-hashes", help="Hash all files of BUNDLE; default: those that changed since the last time."),
+]
 Bf16Option = Annotated[
     bool,
     typer.Option("--bf16", help="With --backend openvino: products in bfloat16, twice as quick where the CPU has it."),
@@ -70,6 +74,7 @@ def backend_options(
     weights_gb: float | None,
     low_memory: bool = False,
     bf16: bool = False,
+    verify_hashes: bool = False,
 ) -> dict[str, Any]:
     """Options of the command line as `Pipeline.load` takes them. Raises InputError for what is no amount of memory."""
     from hyperseg_kernels import cpu_ops
@@ -84,6 +89,7 @@ def backend_options(
         "weight_streaming_bytes": None if weights_gb is None else int(weights_gb * 1e9),
         "low_memory": low_memory,
         "bf16": bf16,
+        "verify_hashes": verify_hashes,
     }
 
 

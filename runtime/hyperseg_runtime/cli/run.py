@@ -32,6 +32,7 @@ def run(
     backend: options.BackendOption = "onnxruntime",
     low_memory: options.LowMemoryOption = False,
     bf16: options.Bf16Option = False,
+    verify_hashes: options.VerifyHashesOption = False,
     accept_unmeasured: options.UnmeasuredOption = False,
     engines: options.EnginesOption = None,
     weights_gb: options.WeightsOption = None,
@@ -54,7 +55,9 @@ def run(
     names = [{kind: result_name(image.name, kind, number) for kind in kinds} for number in numbers]
     with output_folder(out):
         folder.require_free((name for of_text in names for name in of_text.values()), source)
-        chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb, low_memory, bf16)
+        chosen = options.backend_options(
+            threads, native, accept_unmeasured, engines, weights_gb, low_memory, bf16, verify_hashes
+        )
         with (
             options.opened_pipeline(bundle, backend, timed_stages=trace is None, **chosen) as pipeline,
             traced(trace),

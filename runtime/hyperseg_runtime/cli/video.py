@@ -35,6 +35,7 @@ def video(
     backend: options.BackendOption = "onnxruntime",
     low_memory: options.LowMemoryOption = False,
     bf16: options.Bf16Option = False,
+    verify_hashes: options.VerifyHashesOption = False,
     accept_unmeasured: options.UnmeasuredOption = False,
     engines: options.EnginesOption = None,
     weights_gb: options.WeightsOption = None,
@@ -50,7 +51,9 @@ def video(
     request = Expressions.of(texts, task)
     kinds = (Kind.MASK, Kind.OVERLAY) if overlay else (Kind.MASK,)
     folder = ResultFolder(out, overwrite)
-    chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb, low_memory, bf16)
+    chosen = options.backend_options(
+        threads, native, accept_unmeasured, engines, weights_gb, low_memory, bf16, verify_hashes
+    )
     content: list[dict[str, Any]] = []
     with (
         output_folder(out),

@@ -18,6 +18,7 @@ from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.errors import BundleError, InputError
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import VIDEO, FamilySpec
+from hyperseg_runtime.files.hashing import hash_file, remembered_hash
 from hyperseg_runtime.images.reading import MAX_PIXELS, ImageSource, load_image
 from hyperseg_runtime.session.image_cache import ImageCache, image_key, new_key
 from hyperseg_runtime.session.image_session import ImageSession, Shared
@@ -88,12 +89,14 @@ class Pipeline:
         on_bytes: Callable[[int], None] = lambda count: None,
         cache_bytes: int = CACHE_BYTES,
         low_memory: bool = False,
+        verify_hashes: bool = False,
         **options: Any,
     ) -> Self:
         """Verify a bundle folder and make it ready on the backend of this name; never on another one.
 
         `on_bytes` is told how many bytes were verified. `cache_bytes` bounds what is kept of images that no
         open session uses: features and language model cache, so that asking again is quick; 0 keeps nothing.
+        The hashes of large files that were checked before are remembered (see `files.hashing`), unless `verify_hashes`.
         With `low_memory` few graphs are open at once, and the backend saves memory, too, if it can be told to.
         `options` are the backend's (see `backends.by_name`). Raises BundleError, InputError for unknown options,
         EnvironmentMissingError where the backend lacks a package or device.
@@ -102,7 +105,8 @@ class Pipeline:
         with ExitStack() as opened:
             chosen = opened.enter_context(make_backend(backend, read, low_memory=low_memory, **options))
             require_runnable(read.manifest, chosen)
-            pipeline = cls(read.verified(on_bytes), chosen, cache_bytes, AT_ONCE if low_memory else None)
+            checked = read.verified(on_bytes, hash_of=hash_file if verify_hashes else remembered_hash)
+            pipeline = cls(checked, chosen, cache_bytes, AT_ONCE if low_memory else None)
             opened.pop_all()  # the pipeline closes it
         return pipeline
 

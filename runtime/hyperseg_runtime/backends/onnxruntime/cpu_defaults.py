@@ -43,7 +43,7 @@ def run_options(spec: GraphSpec, low_memory: bool) -> "ort.RunOptions":
     options = ort.RunOptions()
     # A session keeps what its largest call needed: 1.9 GB for an image encoder of 1024 x 1024, 0.55 GB if it gives the
     # rest back, and the graph that runs next can have it. A first call takes the same time, a later one 12 to 17 % more
-    # (5.8 and 6.6 CPU seconds): little in a request about a new image, too much in calls that follow each other quickly.
+    # (5.8 and 6.6 CPU seconds): little in a request about a new image, too much in calls that follow each other.
     if low_memory or spec.reuse is Reuse.IMAGE:
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     return options
