@@ -53,9 +53,8 @@ def evaluate(
 
     choice = Choice(data_set, None if data is None else str(data.resolve()), split, items)
     place = out or Path(f"{bundle.resolve().name}-{data_set}")
-    chosen = options.backend_options(
-        threads, native, accept_unmeasured, engines, weights_gb, low_memory, bf16, verify_hashes
-    )
+    others = {"low_memory": low_memory, "bf16": bf16, "verify_hashes": verify_hashes}
+    chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb, **others)
     subject = evaluation.Subject(bundle, backend, chosen)
     work = evaluation.in_this_process
     if ray:

@@ -47,9 +47,8 @@ def chat(
         refuse_own_result(image)
     sampling = Sampling(temperature, top_p, seed)
     pixels = None if image is None else load_image(image)
-    chosen = options.backend_options(
-        threads, False, accept_unmeasured, engines, weights_gb, low_memory, bf16, verify_hashes
-    )
+    others = {"low_memory": low_memory, "bf16": bf16, "verify_hashes": verify_hashes}
+    chosen = options.backend_options(threads, False, accept_unmeasured, engines, weights_gb, **others)
     with options.opened_pipeline(bundle, backend, **chosen) as pipeline, pipeline.open(pixels) as session:
         answer = session.ask(question, sampling, max_tokens)
         for piece in as_shown(answer):

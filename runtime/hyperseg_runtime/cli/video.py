@@ -51,9 +51,8 @@ def video(
     request = Expressions.of(texts, task)
     kinds = (Kind.MASK, Kind.OVERLAY) if overlay else (Kind.MASK,)
     folder = ResultFolder(out, overwrite)
-    chosen = options.backend_options(
-        threads, native, accept_unmeasured, engines, weights_gb, low_memory, bf16, verify_hashes
-    )
+    others = {"low_memory": low_memory, "bf16": bf16, "verify_hashes": verify_hashes}
+    chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb, **others)
     content: list[dict[str, Any]] = []
     with (
         output_folder(out),
