@@ -139,10 +139,8 @@ class Staging:
         try:
             content = json.loads(record.read_bytes())
             files = {name: FileEntry.model_validate(entry) for name, entry in content["files"].items()}
-            intact = all(
-                describe_file(self.directory / name, remembered_hash) == entry for name, entry in files.items()
-            )
-            return StepResult(files, content["facts"]) if content["key"] == key and intact else None
+            found = {name: describe_file(self.directory / name, remembered_hash) for name in files}
+            return StepResult(files, content["facts"]) if content["key"] == key and found == files else None
         except (OSError, ValueError, KeyError, AttributeError):
             return None
 

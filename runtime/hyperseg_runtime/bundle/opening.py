@@ -40,17 +40,15 @@ class Bundle:
     ) -> "Bundle":
         """The same bundle with the kind, size and hash of every file checked, or of those in `names` alone.
 
-        `on_bytes` is told how many bytes were hashed, for progress; `hash_of` may be `remembered_hash`. Raises BundleError naming the first
-        file that is missing, changed or leads out of the folder.
+        `on_bytes` is told how many bytes were hashed, for progress; `hash_of` may be `remembered_hash`. Raises
+        BundleError naming the first file that is missing, changed or leads out of the folder.
         """
         chosen = self.manifest.files if names is None else {name: self._entry(name) for name in names}
         with _readable(self.directory):
             for path, entry in chosen.items():
                 self._check_kind_and_size(path, entry)
             with ThreadPoolExecutor(HASH_THREADS) as pool:
-                checks = [
-                    pool.submit(self._check_hash, path, entry, on_bytes, hash_of) for path, entry in chosen.items()
-                ]
+                checks = [pool.submit(self._check_hash, *item, on_bytes, hash_of) for item in chosen.items()]
                 for check in checks:
                     check.result()
         return self

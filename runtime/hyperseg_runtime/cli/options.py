@@ -74,7 +74,10 @@ def backend_options(
     weights_gb: float | None,
     **others: bool,
 ) -> dict[str, Any]:
-    """Options of the command line as `Pipeline.load` takes them; `others` are called the same there. Raises InputError for what is no amount of memory."""
+    """Options of the command line as `Pipeline.load` takes them; `others` are called the same there.
+
+    Raises InputError for what is no amount of memory.
+    """
     from hyperseg_kernels import cpu_ops
 
     if weights_gb is not None and not (math.isfinite(weights_gb) and weights_gb >= 0):

@@ -1,10 +1,10 @@
 """SHA-256 of files, and what is remembered of it so that 13 GB are not read before every start.
 
-A file is known again by size, times of change, inode and device. That trusts the file system's stamps, and everyone who
-may write into the user's cache folder: content that was changed without leaving a trace in any of them is not noticed.
-No program can set the time of the last change of an inode (ctime), but whoever is root can change the clock. `hash_file`
-trusts nothing. Records lie in the user's cache folder, one for each file, never beside a bundle: who hands on a bundle
-cannot hand on the belief in it.
+A file is known again by size, times of change, inode and device. That trusts the file system's stamps, and everyone
+who may write into the user's cache folder: a change that leaves no trace in any of them is not noticed. No program sets
+the time at which an inode was changed (ctime), but whoever is root can turn the clock. `hash_file` trusts nothing.
+Records lie in the user's cache folder, one for each file, never beside a bundle: who hands on a bundle cannot hand on
+the belief in it.
 """
 
 import hashlib
