@@ -48,8 +48,8 @@ class Staging:
 
     Steps run in a fixed order. A step whose key, files, sizes and hashes are as recorded is skipped; the
     first one that is not, and all after it, run again. A killed process leaves the folder for the next
-    try; an error removes it, because what failed once with this input would fail again. Different kinds of
-    work on one target need different marks: neither may find what the other left.
+    try; an error removes it, because what failed once with this input would fail again, unless `keep` was called.
+    Different kinds of work on one target need different marks: neither may find what the other left.
     """
 
     def __init__(self, target: Path, overwrite: bool, mark: str = "partial", keeps_others: bool = False) -> None:
@@ -60,6 +60,7 @@ class Staging:
         self._overwrite = overwrite
         self._keeps_others = keeps_others
         self._replaying = True
+        self._kept = False
         self._lock: TextIOWrapper | None = None
         self.resumed: list[str] = []
 
@@ -86,10 +87,14 @@ class Staging:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None and issubclass(kind, HypersegError | OSError):
+        if kind is not None and issubclass(kind, HypersegError | OSError) and not self._kept:
             shutil.rmtree(self.directory, ignore_errors=True)
         if self._lock is not None:
             self._lock.close()
+
+    def keep(self) -> None:
+        """From here on an error leaves the finished steps for the next try: what follows only looks at them."""
+        self._kept = True
 
     def require_room(self, needed_bytes: int) -> None:
         """ResourceError before anything is written, if the disk cannot hold the result."""

@@ -44,10 +44,13 @@ class OpenedGraphs(Mapping[str, Graph]):
         if name not in self._opened:
             while self._at_once is not None and len(self._opened) >= self._at_once:
                 self._opened.popitem(last=False)
-            entry = self._bundle.manifest.graph(name)
-            self._opened[name] = self._backend.open(entry.spec, self._bundle.path(entry.file))
+            self._opened[name] = self._open(name)
         self._opened.move_to_end(name)
         return self._opened[name]
+
+    def _open(self, name: str) -> Graph:
+        entry = self._bundle.manifest.graph(name)
+        return self._backend.open(entry.spec, self._bundle.path(entry.file))
 
     def clear(self) -> None:
         """Close all."""

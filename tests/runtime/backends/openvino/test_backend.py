@@ -135,5 +135,5 @@ def test_what_cannot_be_opened_is_refused(bundle: Bundle, openvino: OpenVinoBack
     with pytest.raises(BundleError, match=r"bad.onnx: OpenVINO .* cannot open it"):
         openvino.open(entry.spec, tmp_path / "bad.onnx")
     graph = OpenedGraphs(bundle, openvino)["clip_encoder"]
-    with pytest.raises(InputError, match="images_clip is missing"):
+    with pytest.raises(InputError, match=r"images_clip .* is missing"):
         graph.run({})
