@@ -14,7 +14,7 @@ from hyperseg_runtime import console
 from hyperseg_runtime.bundle.manifest import ParityEntry
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.errors import CheckpointError, InputError, ParityError
-from hyperseg_runtime.reports.manifest_tables import print_entries, verdict
+from hyperseg_runtime.reports.manifest_tables import folded, print_entries, verdict
 
 
 def verify_golden(directory: Path, progress: Progress) -> GoldenReport:
@@ -87,6 +87,6 @@ def print_bundle(entries: tuple[ParityEntry, ...], as_json: bool) -> None:
     if as_json:
         console.print_json({"parity": [entry.model_dump() for entry in entries], "passed": not failed})
     else:
-        print_entries("ONNX graphs against their modules", entries)
+        print_entries("ONNX graphs against their modules", folded(entries))
     if failed:
         raise ParityError(f"{len(failed)} graph outputs differ more than allowed")

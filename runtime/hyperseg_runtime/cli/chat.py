@@ -2,11 +2,13 @@
 
 import os
 from pathlib import Path
+from time import perf_counter
 from typing import Annotated
 
 import typer
 
 from hyperseg_runtime import console
+from hyperseg_runtime.calls.timing import recorded
 from hyperseg_runtime.cli import options
 from hyperseg_runtime.contracts.sampling import Sampling
 from hyperseg_runtime.errors import InputError
@@ -51,11 +53,18 @@ def chat(
     chosen = options.backend_options(threads, False, accept_unmeasured, engines, weights_gb, **others)
     with options.opened_pipeline(bundle, backend, **chosen) as pipeline, pipeline.open(pixels) as session:
         answer = session.ask(question, sampling, max_tokens)
-        for piece in as_shown(answer):
-            if not as_json:
-                console.out.print(piece, end="", markup=False)
+        started = perf_counter()
+        first_s = 0.0
+        with recorded() as spans_ms:
+            for piece in as_shown(answer):
+                first_s = first_s or perf_counter() - started
+                if not as_json:
+                    console.out.print(piece, end="", markup=False)
+        whole_s = perf_counter() - started
     if as_json:
-        console.print_json({"text": answer.text, "finish": answer.finish, "tokens": len(answer.token_ids)})
+        told = {"text": answer.text, "finish": answer.finish, "tokens": len(answer.token_ids)}
+        times = {"first_piece": first_s * 1000, "whole": whole_s * 1000, **spans_ms}
+        console.print_json({**told, "timings_ms": {name: round(ms, 3) for name, ms in times.items()}})
         return
     console.out.print()
     if answer.finish is Finish.LENGTH:
