@@ -19,12 +19,17 @@ def environment() -> dict[str, Any]:
     """Processor, cores, memory and versions; enough to know what a number may be compared with."""
     return {
         "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "python": platform.python_version(),
         "gpu": "none used",
         **{name: installed(name) for name in PACKAGES},
     }
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def processor() -> str:

@@ -55,6 +55,35 @@ def pairs(before: Sequence[float], after: Sequence[float], names: tuple[str, str
     return output[0]
 
 
+def intervals(values: Mapping[str, tuple[float, float, float]], unit: str) -> bytes:
+    """A bar for each name's (value, low, high) with the interval drawn on it, in order from the top."""
+    with _drawn(0.7 + ROW_IN * max(1, len(values))) as (axes, output):
+        middles = [value for value, _, _ in values.values()]
+        around = [
+            [value - low for value, low, _ in values.values()],
+            [high - value for value, _, high in values.values()],
+        ]
+        drawn = axes.barh(range(len(values)), middles, xerr=around, ecolor="#333333", capsize=3)
+        axes.bar_label(drawn, labels=[f"{value:.3g}" for value in middles], padding=9)
+        axes.set_yticks(range(len(values)), list(values))
+        axes.invert_yaxis()
+        axes.set_xlabel(unit)
+    return output[0]
+
+
+def waterfall(spans: Sequence[tuple[str, float, float, bool]], unit: str) -> bytes:
+    """A bar for each span (name, start, length, emphasised) at its place in time, in order from the top."""
+    with _drawn(0.7 + ROW_IN * max(1, len(spans))) as (axes, output):
+        names, starts, lengths, strong = zip(*spans, strict=True) if spans else ((), (), (), ())
+        colours = [COLOURS[1] if emphasised else COLOURS[4] for emphasised in strong]
+        drawn = axes.barh(range(len(spans)), lengths, left=starts, color=colours)
+        axes.bar_label(drawn, labels=[f"{length:.3g}" for length in lengths], padding=3)
+        axes.set_yticks(range(len(spans)), names)
+        axes.invert_yaxis()
+        axes.set_xlabel(unit)
+    return output[0]
+
+
 @contextmanager
 def _drawn(height_in: float, width_in: float = WIDTH_IN) -> Iterator[tuple[Axes, Output]]:
     """Axes to draw on; the drawing is in the list afterwards."""
