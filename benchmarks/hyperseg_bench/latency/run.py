@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from hyperseg_bench import measure
-from hyperseg_bench.latency import machine
+from hyperseg_bench.latency import conditions
 from hyperseg_bench.latency.cost import Cost, CostOf, Floor, Peaks, cost_counter
 from hyperseg_bench.latency.drawing import draw
 from hyperseg_bench.latency.gpu import Gpu
@@ -37,6 +37,7 @@ from hyperseg_bench.latency.subjects import Choice, Opened, Subject
 from hyperseg_bench.latency.watching import Call, critical_path
 from hyperseg_bench.quality.datasets.shapes.scene import make_scene
 from hyperseg_runtime.errors import HypersegError
+from hyperseg_runtime.reports.machine import cores
 
 PICTURE_PX = 640
 Tell = Callable[[str, int, int], None]
@@ -62,9 +63,9 @@ def run(plan: Plan, path: Path, tell: Tell = lambda name, done, of: None) -> Non
     """Measure, each thing in the new file `path` as soon as it is. What cannot be measured is a line that says so."""
     threads = plan.choice.options.get("threads")
     gpu = Gpu.open()
-    with SampleFile(path) as file, ExitStack() as opened, Probe(threads or measure.cores()) as probe:
+    with SampleFile(path) as file, ExitStack() as opened, Probe(threads or cores()) as probe:
         file.add(_conditions(plan, gpu))
-        peaks = machine_peaks(threads or measure.cores())
+        peaks = machine_peaks(threads or cores())
         for place, peak in peaks.items():
             file.add(Peak(place=place, flops_per_s=dict(peak.flops_per_s), bytes_per_s=peak.bytes_per_s))
         ready = {subject: made for subject in plan.subjects if (made := _opened(subject, plan, file, opened, gpu))}
@@ -81,7 +82,7 @@ def _conditions(plan: Plan, gpu: Gpu | None) -> Run:
         command=[Path(sys.argv[0]).name, *sys.argv[1:]],
         rounds=plan.rounds,
         warm_up=plan.warm_up,
-        environment=machine.conditions(plan.choice.options.get("threads"), gpu),
+        environment=conditions.conditions(plan.choice.options.get("threads"), gpu),
         subjects={subject.label: subject.facts() for subject in plan.subjects},
         scenarios={scenario.name: scenario.about for scenario in plan.scenarios},
     )
@@ -89,7 +90,7 @@ def _conditions(plan: Plan, gpu: Gpu | None) -> Run:
 
 def _opened(subject: Subject, plan: Plan, file: SampleFile, stack: ExitStack, gpu: Gpu | None) -> Opened | None:
     """Open a subject and let every graph run that the scenarios need; None, and a line, where that cannot be."""
-    host, device = machine.resident_bytes(), gpu.used_bytes() if gpu else None
+    host, device = conditions.resident_bytes(), gpu.used_bytes() if gpu else None
     try:
         made = subject.open(plan.choice)
         stack.enter_context(made.pipeline)
@@ -102,7 +103,7 @@ def _opened(subject: Subject, plan: Plan, file: SampleFile, stack: ExitStack, gp
     gc.collect()
     used = gpu.used_bytes() if gpu else None
     file.add(Memory(
-        subject=subject.label, host_bytes=machine.resident_bytes() - host, peak_host_bytes=measure.peak_bytes(),
+        subject=subject.label, host_bytes=conditions.resident_bytes() - host, peak_host_bytes=measure.peak_bytes(),
         device_bytes=None if used is None or device is None else used - device,
     ))  # fmt: skip
     return made

@@ -24,18 +24,6 @@ STYLE = {
 Output = list[bytes]
 
 
-def bars(values: Mapping[str, float], unit: str) -> bytes:
-    """One bar for each name, in order from the top."""
-    with _drawn(0.7 + ROW_IN * max(1, len(values))) as (axes, output):
-        names = list(values)
-        drawn = axes.barh(range(len(names)), list(values.values()))
-        axes.bar_label(drawn, fmt="%.1f", padding=3)
-        axes.set_yticks(range(len(names)), names)
-        axes.invert_yaxis()
-        axes.set_xlabel(unit)
-    return output[0]
-
-
 def histogram(groups: Mapping[str, Sequence[float]], about: str, bins: int = 20) -> bytes:
     """How values in 0..1 are spread, for each group."""
     with _drawn(2.6) as (axes, output):

@@ -1,15 +1,14 @@
 """The verb: a real bundle beside a rival, files that say the same, and what happens where something is missing."""
 
 import json
-import re
 import signal
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from latency_pages import require_equal_numbers
 from support import RunCli
 
 QUICK = ("--rounds", "6", "--warm-up", "1", "--threads", "1")
@@ -23,27 +22,6 @@ def short_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "hyperseg_bench.latency.run.machine_peaks", lambda threads: {"host": Peaks({"float32": 5e10}, 1e10)}
     )
-
-
-class _Cells(HTMLParser):
-    """The text of every table cell of a page."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.rows: list[list[str]] = []
-        self._inside = False
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        if tag == "tr":
-            self.rows.append([])
-        if tag == "td":
-            self.rows[-1].append("")
-        self._inside = tag == "td" or (self._inside and tag == "span")
-
-    def handle_data(self, data: str) -> None:
-        if self._inside:
-            self.rows[-1][-1] += data
 
 
 @pytest.mark.usefixtures("short_peaks")
@@ -67,22 +45,9 @@ def test_subjects_are_measured_side_by_side(
     assert parts == {"", "host", "llm", "mask_decoder"}
     assert all(row["of_floor"] > 0 for row in content["rows"] if row["part"] not in ("", "host"))
     assert [drawn["differing_px"] for drawn in content["drawn"]] == [None, 0]
-    _numbers_equal(json.loads((out / "summary.json").read_bytes()), (out / "report.html").read_text())
+    require_equal_numbers(json.loads((out / "summary.json").read_bytes()), (out / "report.html").read_text())
     again = run_cli("bench", "--compare", out, out, "--json")
     assert json.loads(again.out)["told"] == json.loads(again.out)["agreeing"] > 4
-
-
-def _numbers_equal(content: dict, page: str) -> None:
-    """Every number of a row stands in the page's row, and the page names nothing outside itself."""
-    cells = _Cells(page).rows
-    for row in content["rows"]:
-        shown = next(c for c in cells if c[:3] == [row["scenario"], row["subject"], row["part"] or row["metric"]])
-        assert f"{row['median_ms']:.2f}" in shown
-        if row["p50_ms"]:
-            assert f"{row['p50_ms']['low']:.2f}..{row['p50_ms']['high']:.2f}" in shown
-        if row.get("floor_ms") is not None:
-            assert f"{row['floor_ms']:.3f}" in shown and f"{row['of_floor']:.1%}" in " ".join(shown)
-    assert not re.search(r"(?:src|href)=\"(?!data:)", page)
 
 
 @pytest.mark.usefixtures("short_peaks")

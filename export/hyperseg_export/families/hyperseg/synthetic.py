@@ -1,6 +1,6 @@
 """HyperSeg-3B at its published size with random weights: names, shapes, types, shards as published (hyperseg-spec 11).
 
-The published tokenizer cannot be made up: this one knows the words of the prompts, and bytes. Other words take more tokens.
+The published tokenizer cannot be made up: this one knows the prompts' words, and bytes; other words take more tokens.
 """
 
 from collections.abc import Mapping

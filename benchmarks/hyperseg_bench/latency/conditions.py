@@ -4,23 +4,21 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hyperseg_bench import measure
 from hyperseg_bench.latency.gpu import Gpu
+from hyperseg_runtime.reports import machine
 
 CPU_FREQUENCY = Path("/sys/devices/system/cpu/cpu0/cpufreq")
-PACKAGES = ("onnxruntime-gpu", "tensorrt", "cuda-python", "openvino")
 
 
 def conditions(threads: int | None, gpu: Gpu | None) -> dict[str, Any]:
-    """`measure.environment`, and threads, load, clocks and the GPU's own words."""
+    """Where it ran, and threads, load, clocks and the GPU's own words."""
     return {
-        **measure.environment(),
+        **machine.environment((*machine.PACKAGES, "openvino")),
         "gpu": gpu.facts() if gpu else "none that NVML tells of",
-        "threads": threads or len(os.sched_getaffinity(0)),
+        "threads": threads or machine.cores(),
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "cpu_governor": _frequency("scaling_governor"),
         "cpu_max_khz": _frequency("scaling_max_freq"),
-        **{name: measure.installed(name) for name in PACKAGES},
     }
 
 
