@@ -91,17 +91,19 @@ def subjects(bundles: Sequence[Bundle], backends: Sequence[str], rivals: Sequenc
     Raises InputError for a name that nobody knows, and for two bundles of one name.
     """
     registered = {entry.name: entry for entry in sorted(entry_points(group=RIVALS))}
-    for name, known, what in [
-        *((name, OPTIONS, "backend") for name in backends),
-        *((name, registered, "rival") for name in rivals),
-    ]:
-        if name not in known:
-            raise InputError(f"unknown {what} {name!r}; choose {', '.join(known) or 'none, no package brings one'}")
+    _require_known("backend", backends, list(OPTIONS))
+    _require_known("rival", rivals, list(registered))
     named = [bundle.directory.resolve().name for bundle in bundles]
     if len(set(named)) < len(named):
         raise InputError(f"two bundles are called {max(named, key=named.count)}; their rows could not be told apart")
     found = [Subject(bundle, backend) for bundle in bundles for backend in backends or OPTIONS]
     return found + [Subject(bundles[0], name, registered[name]) for name in rivals or registered]
+
+
+def _require_known(what: str, names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise InputError(f"unknown {what} {name!r}; choose {', '.join(known) or 'none, no package brings one'}")
 
 
 def verified(path: Path) -> Bundle:

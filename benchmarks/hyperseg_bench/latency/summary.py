@@ -98,7 +98,9 @@ def _against_first(key: Key, ms: Sequence[float], times: dict[Key, list[Sample]]
     if reference == key:
         return None
     found = ratio_of_medians(ms, [sample.ms for sample in times[reference]])
-    return found and {"subject": reference[0], "ratio": found.value, "low": found.low, "high": found.high}
+    if found is None:
+        return None
+    return {"subject": reference[0], "ratio": found.value, "low": found.low, "high": found.high}
 
 
 def _of_floor(work: Work, median_ms: float) -> dict[str, Any]:

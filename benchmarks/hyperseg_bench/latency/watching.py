@@ -94,8 +94,8 @@ class WatchedBackend:
         for buffer in outputs.values():
             self._came_from(buffer, frozenset({len(self.calls)}))
         sizes = graph.spec.sizes(inputs)
-        times = [1000 * seconds for seconds in (start - self._start, end - start, back - start)]
-        self.calls.append(Call(graph.spec.name, sizes, *times, tuple(sorted(needs))))
+        begun, ms, enqueue = (1000 * seconds for seconds in (start - self._start, end - start, back - start))
+        self.calls.append(Call(graph.spec.name, sizes, begun, ms, enqueue, tuple(sorted(needs))))
         return outputs
 
     def _origin(self, buffer: Buffer) -> frozenset[int]:

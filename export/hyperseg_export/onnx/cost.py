@@ -19,7 +19,7 @@ from hyperseg_bench.latency.cost import Cost
 from hyperseg_runtime.contracts.axes import size_of
 from hyperseg_runtime.errors import BundleError
 
-BITS = {
+BITS: Mapping[int, int] = {
     TensorProto.DOUBLE: 64, TensorProto.INT64: 64, TensorProto.FLOAT: 32, TensorProto.INT32: 32,
     TensorProto.FLOAT16: 16, TensorProto.BFLOAT16: 16, TensorProto.FLOAT8E4M3FN: 8, TensorProto.INT8: 8,
     TensorProto.UINT8: 8, TensorProto.BOOL: 8, TensorProto.INT4: 4, TensorProto.UINT4: 4,
@@ -152,7 +152,7 @@ def _attention(node: onnx.NodeProto, graph: _Sized) -> int:
     else:
         batch, heads, rows, width = queries
         key_rows, value_width = keys[2], values[3]
-    return 2 * batch * heads * rows * key_rows * (width + value_width)
+    return 2 * math.prod((batch, heads, rows, key_rows, width + value_width))
 
 
 def _type_name(kind: int) -> str:
