@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from hyperseg_export.families.family import QuantizationHints
 from hyperseg_export.jobs.progress import Progress
-from hyperseg_export.parity.reference import read_calls
+from hyperseg_export.parity.saved_calls import read_calls
 from hyperseg_export.quantization.gate import Gate
 from hyperseg_export.quantization.recipes import WIDE, GraphRecipe, for_graph
 from hyperseg_export.quantization.sensitivity import alone, layer_errors

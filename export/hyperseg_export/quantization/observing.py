@@ -16,8 +16,9 @@ import onnxruntime as ort
 
 from hyperseg_export.quantization.layers import layers_of
 from hyperseg_export.quantization.magnitudes import Magnitudes
-from hyperseg_runtime.backends.base import Buffer
-from hyperseg_runtime.backends.onnxruntime.backend import PROVIDERS, OnnxRuntimeBackend, OnnxRuntimeGraph
+from hyperseg_runtime.backends.base import Buffer, Graph
+from hyperseg_runtime.backends.onnxruntime.backend import OnnxRuntimeBackend, OnnxRuntimeGraph
+from hyperseg_runtime.backends.onnxruntime.cpu_defaults import PROVIDERS, run_options
 from hyperseg_runtime.backends.onnxruntime.session import memory_explained
 from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec, TensorSpec
 from hyperseg_runtime.errors import NumericsError
@@ -37,7 +38,7 @@ class ObservingBackend(OnnxRuntimeBackend):
         self.observed: Observed = {}
         self.calls: dict[str, int] = {}
 
-    def open(self, spec: GraphSpec, path: Path) -> OnnxRuntimeGraph:
+    def open(self, spec: GraphSpec, path: Path) -> Graph:
         if spec.exact:
             return super().open(spec, path)
         model = ir.load(path)
@@ -47,13 +48,13 @@ class ObservingBackend(OnnxRuntimeBackend):
 
 def open_in_memory(model: ir.Model, spec: GraphSpec, path: Path, backend: OnnxRuntimeBackend) -> OnnxRuntimeGraph:
     """A changed form of the graph at `path`, whose other weights stay where they are."""
-    options = backend.session_options()
+    options = backend.options_for(path)
     # Where weights of a graph in memory lie (onnxruntime_session_options_config_keys.h).
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
     content = ir.to_proto(model).SerializeToString()
     with memory_explained(path.name):
         session = ort.InferenceSession(content, options, providers=PROVIDERS)
-    return OnnxRuntimeGraph(spec, session)
+    return OnnxRuntimeGraph(spec, session, run_options(spec, low_memory=False))
 
 
 @dataclass

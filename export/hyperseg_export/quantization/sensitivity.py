@@ -10,7 +10,7 @@ import onnx_ir as ir
 from hyperseg_export.jobs.progress import Progress
 from hyperseg_export.parity.compare import cosine_distance
 from hyperseg_export.parity.recording import Call
-from hyperseg_export.parity.reference import read_calls
+from hyperseg_export.parity.saved_calls import read_calls
 from hyperseg_export.quantization.gate import Gate
 from hyperseg_export.quantization.layers import layers_of
 from hyperseg_export.quantization.magnitudes import Magnitudes

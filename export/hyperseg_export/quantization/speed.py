@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from hyperseg_bench.measure import alternate, ratio
-from hyperseg_export.parity.reference import read_calls
+from hyperseg_export.parity.saved_calls import read_calls
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.manifest import GraphEntry
 
