@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from hyperseg_runtime.backends.base import Buffer
+from hyperseg_runtime.backends.base import Buffer, Graph
 from hyperseg_runtime.backends.onnxruntime.cpu_defaults import PROVIDERS, run_options, session_options
 from hyperseg_runtime.backends.onnxruntime.library import ort
 from hyperseg_runtime.backends.onnxruntime.session import memory_explained, open_session
@@ -88,7 +88,7 @@ class OnnxRuntimeBackend:
         self.custom_op_libraries = tuple(custom_op_libraries)
         self.low_memory = low_memory
 
-    def open(self, spec: GraphSpec, path: Path) -> OnnxRuntimeGraph:
+    def open(self, spec: GraphSpec, path: Path) -> Graph:
         def options() -> ort.SessionOptions:
             return session_options(path, self.threads, self.custom_op_libraries, self.low_memory)
 
