@@ -79,7 +79,7 @@ class OnnxRuntimeBackend:
     name = "onnxruntime"
     precisions = frozenset({Precision.FP32, Precision.FP16})
     token_step = 1
-    on_device = False
+    on_device = images_on_device = False
 
     def __init__(
         self, threads: int | None = None, custom_op_libraries: Sequence[Path] = (), low_memory: bool = False
