@@ -18,7 +18,7 @@ from hyperseg_export.quantization.layers import layers_of
 from hyperseg_export.quantization.magnitudes import Magnitudes
 from hyperseg_runtime.backends.base import Buffer, Graph
 from hyperseg_runtime.backends.onnxruntime.backend import OnnxRuntimeBackend, OnnxRuntimeGraph
-from hyperseg_runtime.backends.onnxruntime.cpu_defaults import PROVIDERS, run_options
+from hyperseg_runtime.backends.onnxruntime.cpu_defaults import PROVIDERS, run_options, weight_bytes
 from hyperseg_runtime.backends.onnxruntime.session import memory_explained
 from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec, TensorSpec
 from hyperseg_runtime.errors import NumericsError
@@ -48,7 +48,7 @@ class ObservingBackend(OnnxRuntimeBackend):
 
 def open_in_memory(model: ir.Model, spec: GraphSpec, path: Path, backend: OnnxRuntimeBackend) -> OnnxRuntimeGraph:
     """A changed form of the graph at `path`, whose other weights stay where they are."""
-    options = backend.options_for(path)
+    options = backend.session_options(weight_bytes(path))
     # Where weights of a graph in memory lie (onnxruntime_session_options_config_keys.h).
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
     content = ir.to_proto(model).SerializeToString()

@@ -17,7 +17,7 @@ FUSED = {"int8": "MatMulIntegerToFloat", "int4": "MatMulNBits"}
 def optimised(bundle: Path, graph: str, scratch: Path) -> Counter[str]:
     """Operators of a graph as ONNX Runtime runs it."""
     path = bundle / read_manifest(bundle).graph(graph).file
-    options = OnnxRuntimeBackend(threads=1).options_for(path)
+    options = OnnxRuntimeBackend(threads=1).session_options()
     options.optimized_model_filepath = str(scratch / f"{graph}.onnx")
     ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return Counter(node.op_type for node in onnx.load(scratch / f"{graph}.onnx", load_external_data=False).graph.node)

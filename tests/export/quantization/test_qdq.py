@@ -29,7 +29,7 @@ def run(model: ir.Model, folder: Path, emulated: bool = False, **extra: str) -> 
     with WeightStore(folder, {}).open("net.data") as weights:
         save_graph(model, path, weights)
     onnx.checker.check_model(path, full_check=True)
-    options = OnnxRuntimeBackend(threads=1, emulated=emulated).options_for(path)
+    options = OnnxRuntimeBackend(threads=1, emulated=emulated).session_options()
     (found,) = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"]).run(None, {"x": X})
     return np.asarray(found)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -9,7 +10,7 @@ from typing import Self
 import numpy as np
 
 from hyperseg_runtime.backends.base import Buffer, Graph
-from hyperseg_runtime.backends.onnxruntime.cpu_defaults import PROVIDERS, run_options, session_options
+from hyperseg_runtime.backends.onnxruntime.cpu_defaults import PROVIDERS, run_options, session_options, weight_bytes
 from hyperseg_runtime.backends.onnxruntime.library import ort
 from hyperseg_runtime.backends.onnxruntime.session import memory_explained, open_session
 from hyperseg_runtime.contracts.graph_spec import GraphSpec, TensorSpec
@@ -80,7 +81,7 @@ class OnnxRuntimeBackend:
     name = "onnxruntime"
     precisions = frozenset({Precision.FP32, Precision.FP16})
     token_step = 1
-    on_device = False
+    on_device = images_on_device = False
 
     def __init__(
         self,
@@ -95,12 +96,12 @@ class OnnxRuntimeBackend:
         self.low_memory = low_memory
 
     def open(self, spec: GraphSpec, path: Path) -> Graph:
-        session = open_session(spec, path, lambda: self.options_for(path), PROVIDERS)
+        session = open_session(spec, path, partial(self.session_options, weight_bytes(path)), PROVIDERS)
         return OnnxRuntimeGraph(spec, session, run_options(spec, self.low_memory))
 
-    def options_for(self, path: Path) -> ort.SessionOptions:
-        """What the graph in the ONNX file `path` is opened with."""
-        options = session_options(path, self.threads, self.custom_op_libraries, self.low_memory)
+    def session_options(self, weight_bytes: int = 0) -> "ort.SessionOptions":
+        """Options of a session whose graph has so many bytes of weights in a file of its own."""
+        options = session_options(weight_bytes, self.threads, self.custom_op_libraries, self.low_memory)
         if self.emulated:
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         return options
