@@ -71,9 +71,7 @@ def build(
     ] = False,
     accept_ungated: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="GRAPH", help="Also build this quantised graph, which passed no task metric (repeatable)."
-        ),
+        typer.Option(metavar="GRAPH", help="Also build this quantised graph that passed no task metric (repeatable)."),
     ] = None,
     skip_parity: Annotated[
         bool,
