@@ -2,9 +2,9 @@
 
     python benchmarks/quality/quantise_tiny.py FOLDER
 
-Everything is kept in FOLDER, so that a stopped run goes on. Nobody trained on the scenes that judge (seeds from 0) nor on
-those that calibrate, which follow them. Recipes that must fail are part of it. The last line of output is the path of
-the JSON file.
+Everything is kept in FOLDER, so that a stopped run goes on. The model was trained neither on the scenes that judge
+(seeds from 0) nor on those that calibrate, which follow them. Recipes that must fail are part of it. The last line of
+output is the path of the JSON file.
 """
 
 import argparse

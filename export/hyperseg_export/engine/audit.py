@@ -14,7 +14,8 @@ from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import AuditError
 
-NUMBER_FORMATS = frozenset({"float32", "float16", "bfloat16", "float8", "float4", "int8", "uint8", "int4"})
+FLOAT8 = "float8"
+NUMBER_FORMATS = frozenset({"float32", "float16", "bfloat16", FLOAT8, "float4", "int8", "uint8", "int4"})
 """Types in which a network computes; the rest are indices and truth values."""
 
 
@@ -54,8 +55,13 @@ def audit_engine(
     if problems:
         raise AuditError(f"the engine of graph {spec.name} is not what was planned:\n  " + "\n  ".join(problems))
     types = Counter(kind for layer in layers for kind in layer.outputs)
-    held = [kind for layer in layers for kind in layer.weights if rounded and kind == str(rounded.scheme.dtype)]
+    held = [kind for layer in layers for kind in layer.weights if rounded and kind == type_of(rounded)]
     return Audit(dict(sorted(types.items())), plugins, len(held), tuple(map(fused_layers, profiles)))
+
+
+def type_of(rounded: RoundedEntry) -> str:
+    """What the inspector calls the type of rounded weights: it tells one kind of float8 from no other."""
+    return FLOAT8 if rounded.scheme.dtype is DType.FLOAT8 else str(rounded.scheme.dtype)
 
 
 def plugin_layers(layers: Sequence[Layer]) -> int:
@@ -75,7 +81,7 @@ def judge_types(
     planned = str(precision.dtype)
     outputs = Counter(kind for layer in layers for kind in layer.outputs)
     weights = Counter(kind for layer in layers for kind in layer.weights)
-    low = str(rounded.scheme.dtype) if rounded else planned
+    low = type_of(rounded) if rounded else planned
     allowed = {planned, low, str(DType.FLOAT32), *carried}
     problems = [
         f"{found[kind]} {what} {kind}, planned were {planned} and float32"

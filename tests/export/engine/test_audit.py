@@ -35,7 +35,7 @@ def test_a_plan_that_is_held_has_no_problems(
 @pytest.mark.parametrize("scheme", Scheme)
 def test_a_quantised_graph_has_layers_of_its_type(scheme: Scheme) -> None:
     rounded = RoundedEntry(scheme=scheme, range_method=None, smoothed=0, block=None, products=2, left_wide={})
-    kind = str(scheme.dtype)
+    kind = {Scheme.FP8: "float8", Scheme.INT4: "int4"}.get(scheme, "int8")
     assert judge_types(layers({"float16": 3}, (kind, kind)), Precision.FP16, (), rounded) == []
     assert judge_types(layers({"float16": 3, kind: 2}), Precision.FP16, (), rounded) == []
     (missing,) = judge_types(layers({"float16": 3}), Precision.FP16, (), rounded)
