@@ -2,8 +2,8 @@
 
     python benchmarks/graphs/bench_cpu_backends.py --families hyperseg --graphs image_encoder mask_decoder
 
-Weights and inputs are random. All rivals live in one process and run in turn; CPU seconds are those of the whole process,
-so that other work on the machine counts little. Cosine is that of the worst output with ONNX Runtime's.
+Weights and inputs are random. All rivals live in one process and run in turn; CPU seconds are those of the whole
+process, so that other work on the machine counts little. Cosine is that of the worst output with ONNX Runtime's.
 """
 
 import argparse
@@ -110,8 +110,11 @@ def in_turn(
 
 def worst_cosine(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:
     """Of two runs' outputs, seen as vectors in float64."""
-    pairs = [(found[name].astype(np.float64).ravel(), wanted.astype(np.float64).ravel()) for name, wanted in expected.items()]
-    return round(min(float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))) for a, b in pairs), 6)
+    cosines = []
+    for name, wanted in expected.items():
+        a, b = found[name].astype(np.float64).ravel(), wanted.astype(np.float64).ravel()
+        cosines.append(float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))))
+    return round(min(cosines), 6)
 
 
 if __name__ == "__main__":
