@@ -166,7 +166,7 @@ def test_an_image_computed_elsewhere_gives_the_same_masks(
 class FarFromTheHost(OnnxRuntimeBackend):
     """Some graphs only run where tensors are far away: they bring less to the host."""
 
-    on_device = True
+    on_device = images_on_device = True
 
 
 def test_masks_are_the_same_wherever_they_are_read(

@@ -1,5 +1,6 @@
 """`hyperseg-trt run`: masks of one image."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ from hyperseg_runtime import console
 from hyperseg_runtime.bundle.manifest import Manifest
 from hyperseg_runtime.calls.tracing import traced
 from hyperseg_runtime.cli import options
+from hyperseg_runtime.cli.app import COMMAND
 from hyperseg_runtime.contracts.results import Instances, encode_png
 from hyperseg_runtime.files.results import Kind, ResultFolder, input_source, refuse_own_result, result_name
 from hyperseg_runtime.files.writing import output_folder
@@ -93,7 +95,7 @@ def _contents(result: Instances, pixels: np.ndarray, manifest: Manifest, kinds: 
     if Kind.REPORT in kinds:  # drawing charts takes a second to load, and a place that can be written to
         from hyperseg_runtime.reports.html import render_report
 
-        contents[Kind.REPORT] = render_report(result, overlay, manifest)
+        contents[Kind.REPORT] = render_report(result, overlay, manifest, [COMMAND, *sys.argv[1:]])
     return contents
 
 

@@ -185,7 +185,7 @@ def test_verify_compares_graphs_with_modules(run_cli: RunCli, tiny_bundle: Path,
     content = json.loads(result.out)
     assert content["passed"]
     assert {row["graph"] for row in content["parity"]} == {
-        "image_encoder", "clip_encoder", "fvp", "llm", "lm_head", "pixel_decoder", "mask_decoder",
+        "preprocess", "image_encoder", "clip_encoder", "fvp", "llm", "lm_head", "pixel_decoder", "mask_decoder",
         "mask_readout",
     }  # fmt: skip
 
