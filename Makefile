@@ -26,6 +26,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found; install one, or: make PYTHON=/path/to/python"; exit 3; }
 	@$(PYTHON) -m venv $(VENV) || { echo "venv is missing; on Debian: apt install python3-venv"; exit 3; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
+	$(BIN)/python -c 'from hyperseg_kernels import cpu_ops; cpu_ops.libraries_if_possible()'  # for --native
 	@touch $@
 
 # What is asked, and of which pictures: see benchmarks/quality/demo.py.
