@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from bench_graphs import SEED, example_inputs
 
 from hyperseg_bench import measure
 from hyperseg_export.families.family import RANDOM_SIZES
-from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.families import FAMILIES
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from hyperseg_export.model import SourceModel
 
 Arrays = dict[str, np.ndarray]
-SEED = 0
 
 
 def main() -> None:
@@ -54,22 +53,6 @@ def main() -> None:
     }
     if options.size == "full":
         print(measure.write_results(f"typed_graphs_{options.device}", content))
-
-
-def example_inputs(spec: GraphSpec) -> Arrays:
-    """Random values of the sizes an engine is tuned for; positions count up, masks let everything pass."""
-    random = np.random.default_rng(SEED)
-    sizes = {axis: limits.typical for axis, limits in spec.axis_ranges.items()}
-    inputs: Arrays = {}
-    for tensor in spec.inputs:
-        shape = list(tensor.shape(sizes))
-        if tensor.name == "position_ids":
-            inputs[tensor.name] = np.broadcast_to(np.arange(shape[1]), shape).copy()
-        elif tensor.dtype == "float32":
-            inputs[tensor.name] = random.standard_normal(shape, np.float32)
-        else:
-            inputs[tensor.name] = np.full(shape, tensor.dtype == "bool", tensor.dtype)
-    return inputs
 
 
 def what_is_missing(device: str) -> str:
