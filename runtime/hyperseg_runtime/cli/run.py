@@ -1,6 +1,7 @@
 """`hyperseg-trt run`: masks of one image."""
 
 from collections.abc import Iterable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,22 +12,60 @@ from hyperseg_runtime import console
 from hyperseg_runtime.bundle.manifest import Manifest
 from hyperseg_runtime.calls.tracing import traced
 from hyperseg_runtime.cli import options
-from hyperseg_runtime.contracts.results import Instances, encode_png
+from hyperseg_runtime.cli.asked import (
+    Asked,
+    BoxOption,
+    ClassesOption,
+    MaskOption,
+    PointOption,
+    ScribbleOption,
+    asked_of,
+)
+from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, SemanticMap, encode_png
 from hyperseg_runtime.files.results import Kind, ResultFolder, input_source, refuse_own_result, result_name
 from hyperseg_runtime.files.writing import output_folder
 from hyperseg_runtime.images.reading import load_image
+
+ALWAYS = (Kind.MASK, Kind.OVERLAY, Kind.RESULT)
+
+
+class Also(StrEnum):
+    """Further files of a result."""
+
+    COCO = "coco"
+    POLYGONS = "polygons"
+    LABELME = "labelme"
+    YOLO = "yolo"
+
+    @property
+    def kind(self) -> Kind:
+        return Kind[self.name]
+
+
+AlsoOption = Annotated[
+    list[Also] | None,
+    typer.Option("--also", help="Write such a file too: COCO JSON, GeoJSON polygons, labelme JSON, YOLO text."),
+]
 
 
 def run(
     bundle: options.BundleArgument,
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file of any common format.")],
     texts: Annotated[
-        list[str], typer.Argument(metavar="TEXT...", help="What to segment, such as 'the man on the left'.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="[TEXT]...", help="What to segment, such as 'the man on the left'."),
+    ] = None,
+    classes: ClassesOption = None,
+    box: BoxOption = None,
+    point: PointOption = None,
+    scribble: ScribbleOption = None,
+    mask: MaskOption = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path(),
     task: Annotated[
-        str | None, typer.Option(help="One of the family's tasks for expressions (see inspect); default: its first.")
+        str | None, typer.Option(help="One of the family's tasks for what is asked (see inspect); default: its first.")
     ] = None,
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave out instances with a lower score.")] = 0.0,
+    also: AlsoOption = None,
     threads: options.ThreadsOption = None,
     native: options.NativeOption = False,
     backend: options.BackendOption = "onnxruntime",
@@ -38,68 +77,114 @@ def run(
     overwrite: options.OverwriteOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Segment what TEXT names in IMAGE: writes mask and overlay as PNG and the result as JSON.
+    """Segment what TEXT names in IMAGE, every class of a list, or what was pointed at: PNG of mask and overlay, JSON.
 
-    Files are called after the whole name of IMAGE. Several TEXTs share the work on the image; their files are numbered.
-    Times per stage are those of its graph; with --trace stages overlap as they do in a server.
+    Files are called after the whole name of IMAGE. Several TEXTs or regions share the work on the image; their files
+    are numbered. Times per stage are those of its graph; with --trace stages overlap as they do in a server.
     """
-    options.require_texts(texts)
+    options.require_texts(texts or [])
+    asked = asked_of(texts or [], task, classes, box, point, scribble, mask)
     refuse_own_result(image)
     pixels = load_image(image)
     folder, source = ResultFolder(out, overwrite), input_source(image)
-    kinds = [kind for kind in Kind if report or kind is not Kind.REPORT]
-    numbers = range(1, len(texts) + 1) if len(texts) > 1 else (None,)
+    kinds = [*ALWAYS, *([Kind.REPORT] if report else []), *(one.kind for one in dict.fromkeys(also or []))]
+    several = asked.results is not None and asked.results > 1
+    numbers = range(1, (asked.results or 1) + 1) if several else (None,)
     names = [{kind: result_name(image.name, kind, number) for kind in kinds} for number in numbers]
     with output_folder(out):
-        folder.require_free((name for of_text in names for name in of_text.values()), source)
+        folder.require_free((name for of_one in names for name in of_one.values()), source)
         chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb)
         with (
             options.opened_pipeline(bundle, backend, timed_stages=trace is None, **chosen) as pipeline,
             traced(trace),
             pipeline.open(pixels) as session,
         ):
-            results = session.segment_many(texts, task)
+            found = session.run(asked.request)
             manifest = pipeline.bundle.manifest
+        results = [one.at_least(min_score) if isinstance(one, Instances) else one for one in found]
         files = []
-        for result, of_text in zip(results, names, strict=True):
-            contents = _contents(result, pixels, manifest, of_text)
-            files.append({kind.key: str(folder.write(of_text[kind], contents[kind], source)) for kind in of_text})
+        for result, of_one in zip(results, names, strict=True):
+            contents = _contents(result, asked, image.name, pixels, manifest, of_one)
+            files.append({kind.key: str(folder.write(of_one[kind], contents[kind], source)) for kind in of_one})
     if as_json:
         shown = [{**r.to_json(), "files": written} for r, written in zip(results, files, strict=True)]
         console.print_json(shown[0] if len(shown) == 1 else {"results": shown})
         return
     for result, written in zip(results, files, strict=True):
         _print_result(result, written)
-    console.print_rows("Time per stage", ("stage", ">ms"), [(n, f"{ms:.1f}") for n, ms in result.timings_ms.items()])
+    console.print_rows(
+        "Time per stage", ("stage", ">ms"), [(n, f"{ms:.1f}") for n, ms in results[0].timings_ms.items()]
+    )
 
 
-def _contents(result: Instances, pixels: np.ndarray, manifest: Manifest, kinds: Iterable[Kind]) -> dict[Kind, bytes]:
-    """What the files of these kinds hold."""
-    from hyperseg_runtime.reports.overlay import draw_overlay
+def _contents(
+    result: Result, asked: Asked, image_name: str, pixels: np.ndarray, manifest: Manifest, names: dict[Kind, str]
+) -> dict[Kind, bytes]:
+    """What the files of these names hold."""
+    from hyperseg_runtime.reports.annotations import Annotated as Annotations
+    from hyperseg_runtime.reports.overlay import draw_list, draw_overlay
 
-    overlay = encode_png(draw_overlay(pixels, result.mask))
+    if isinstance(result, Instances) and asked.classes is None:
+        overlay = encode_png(draw_overlay(pixels, result.mask))
+    else:
+        overlay = encode_png(draw_list(pixels, result))
+    height, width = pixels.shape[:2]
+    ids = None if asked.classes is None else dict(zip(asked.classes.names, asked.classes.ids, strict=True))
+    as_annotations = Annotations.of(result, image_name, (height, width), ids)
     contents = {
-        Kind.MASK: encode_png(result.mask),
+        Kind.MASK: result.to_png(),
         Kind.OVERLAY: overlay,
         Kind.RESULT: console.json_bytes(result.to_json()),
     }
-    if Kind.REPORT in kinds:  # drawing charts takes a second to load, and a place that can be written to
+    makers = {
+        Kind.COCO: lambda: as_annotations.coco(names[Kind.MASK]),
+        Kind.POLYGONS: as_annotations.polygons,
+        Kind.LABELME: as_annotations.labelme,
+        Kind.YOLO: as_annotations.yolo,
+    }
+    contents |= {kind: make() for kind, make in makers.items() if kind in names}
+    if Kind.REPORT in names:  # drawing charts takes a second to load, and a place that can be written to
         from hyperseg_runtime.reports.html import render_report
 
         contents[Kind.REPORT] = render_report(result, overlay, manifest)
     return contents
 
 
-def _print_result(result: Instances, written: dict[str, str]) -> None:
-    console.out.print(", ".join(result.asked), markup=False)
+def _print_result(result: Result, written: dict[str, str]) -> None:
+    console.out.print(_title(result), markup=False)
     for kind, path in written.items():
         console.out.print(f"{kind:8} {path}", markup=False)
-    for label, score, mask, box in zip(result.labels, result.scores, result.masks, result.boxes_xyxy, strict=True):
-        x0, y0, x1, y1 = (int(edge) for edge in box)
-        named = "" if (label,) == result.asked else f"{label}: "
-        console.out.print(
-            f"{named}score {score:.4f}, {int(mask.sum())} px, box x {x0}..{x1}, y {y0}..{y1}", markup=False
-        )
+    for line in _lines(result):
+        console.out.print(line, markup=False)
     facts = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in result.details.items())
     if facts:
         console.out.print(facts, markup=False)
+
+
+def _title(result: Result) -> str:
+    return ", ".join(result.asked) if len(result.asked) <= FEW else f"{len(result.asked)} classes"
+
+
+FEW = 8
+"""So many names are written out."""
+
+
+def _lines(result: Result) -> Iterable[str]:
+    """One for each mask."""
+    match result:
+        case Instances():
+            for label, score, mask, box in zip(
+                result.labels, result.scores, result.masks, result.boxes_xyxy, strict=True
+            ):
+                x0, y0, x1, y1 = (int(edge) for edge in box)
+                named = "" if (label,) == result.asked else f"{label}: "
+                yield f"{named}score {score:.4f}, {int(mask.sum())} px, box x {x0}..{x1}, y {y0}..{y1}"
+        case SemanticMap():
+            for index, name in enumerate(result.asked):
+                if area := int((result.classes == index).sum()):
+                    yield f"{name}: {area} px"
+        case PanopticMap():
+            for segment in result.segments:
+                kind = "thing" if segment.is_thing else "stuff"
+                area = int((result.ids == segment.id).sum())
+                yield f"{result.asked[segment.class_index]}: {kind}, score {segment.score:.4f}, {area} px"

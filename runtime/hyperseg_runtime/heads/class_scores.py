@@ -27,6 +27,5 @@ def without_synonyms(name_logits: np.ndarray, class_of: Sequence[int]) -> np.nda
     classes = int(owners.max()) + 1 if len(owners) else 0
     if len(owners) != name_logits.shape[1] - 1 or set(owners.tolist()) != set(range(classes)):
         raise ValueError(f"{name_logits.shape[1] - 1} names for classes {sorted(set(owners.tolist()))}")
-    best = np.full((len(name_logits), classes), -np.inf, name_logits.dtype)
-    np.maximum.at(best, (slice(None), owners), name_logits[:, :-1])
-    return np.concatenate([best, name_logits[:, -1:]], axis=1)
+    best = [name_logits[:, :-1][:, owners == index].max(1, keepdims=True) for index in range(classes)]
+    return np.concatenate([*best, name_logits[:, -1:]], axis=1)

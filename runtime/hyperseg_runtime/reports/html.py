@@ -2,21 +2,21 @@
 
 from html import escape
 
+import numpy as np
+
 from hyperseg_runtime.bundle.manifest import Manifest
-from hyperseg_runtime.contracts.results import Instances
+from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, SemanticMap
 from hyperseg_runtime.reports.charts import bars
 from hyperseg_runtime.reports.page import chart, number, page, picture, table
 
 
-def render_report(result: Instances, overlay_png: bytes, manifest: Manifest) -> bytes:
+def render_report(result: Result, overlay_png: bytes, manifest: Manifest) -> bytes:
     """UTF-8 HTML without links to anything outside."""
-    height, width = result.masks.shape[1:]
     asked = ", ".join(result.asked)
     body = [
         f"<h1>{escape(asked)}</h1>",
         f"<p>{picture(overlay_png, 'image with the mask drawn on it')}</p>",
-        f"<p>Score {result.score:.4f}, {int(result.mask.sum())} of {height * width} px, task {escape(result.task)}. "
-        f"{_details(result)}</p>",
+        f"<p>{_found(result)}, task {escape(result.task)}. {_details(result)}</p>",
         "<h2>Time per stage</h2>",
         _timings(result),
         "<h2>Parity of the ONNX graphs with their modules</h2>",
@@ -30,11 +30,22 @@ def render_report(result: Instances, overlay_png: bytes, manifest: Manifest) -> 
     return page(asked, body)
 
 
-def _details(result: Instances) -> str:
+def _found(result: Result) -> str:
+    match result:
+        case Instances():
+            more = f", the best of {len(result.masks)}" if len(result.masks) > 1 else ""
+            return f"Score {result.score:.4f}, {int(result.mask.sum())} of {result.mask.size} px{more}"
+        case SemanticMap(classes=classes):
+            return f"{len(np.unique(classes[classes >= 0]))} classes in {classes.size} px"
+        case PanopticMap(ids=ids, segments=segments):
+            return f"{len(segments)} segments in {int((ids > 0).sum())} of {ids.size} px"
+
+
+def _details(result: Result) -> str:
     return escape(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in result.details.items()))
 
 
-def _timings(result: Instances) -> str:
+def _timings(result: Result) -> str:
     rows = [(escape(name), number(f"{ms:.1f}")) for name, ms in result.timings_ms.items()]
     drawn = chart(bars(result.timings_ms, "ms"), "time of each stage as bars")
     return f"{drawn}{table(('stage', 'ms'), rows)}"
