@@ -38,6 +38,11 @@ class Asked:
     classes: ClassList | None = None
 
     @property
+    def ids(self) -> dict[str, int] | None:
+        """Of the classes by name, where a list was asked for."""
+        return None if self.classes is None else dict(zip(self.classes.names, self.classes.ids, strict=True))
+
+    @property
     def results(self) -> int | None:
         """How many results will come, None for one that is about a whole list."""
         match self.request:

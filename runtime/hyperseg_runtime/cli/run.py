@@ -1,19 +1,15 @@
 """`hyperseg-trt run`: masks of one image."""
 
 from collections.abc import Iterable
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from hyperseg_runtime import console
-from hyperseg_runtime.bundle.manifest import Manifest
 from hyperseg_runtime.calls.tracing import traced
 from hyperseg_runtime.cli import options
 from hyperseg_runtime.cli.asked import (
-    Asked,
     BoxOption,
     ClassesOption,
     MaskOption,
@@ -21,31 +17,13 @@ from hyperseg_runtime.cli.asked import (
     ScribbleOption,
     asked_of,
 )
-from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, SemanticMap, encode_png
+from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, SemanticMap
 from hyperseg_runtime.files.results import Kind, ResultFolder, input_source, refuse_own_result, result_name
 from hyperseg_runtime.files.writing import output_folder
 from hyperseg_runtime.images.reading import load_image
 
-ALWAYS = (Kind.MASK, Kind.OVERLAY, Kind.RESULT)
-
-
-class Also(StrEnum):
-    """Further files of a result."""
-
-    COCO = "coco"
-    POLYGONS = "polygons"
-    LABELME = "labelme"
-    YOLO = "yolo"
-
-    @property
-    def kind(self) -> Kind:
-        return Kind[self.name]
-
-
-AlsoOption = Annotated[
-    list[Also] | None,
-    typer.Option("--also", help="Write such a file too: COCO JSON, GeoJSON polygons, labelme JSON, YOLO text."),
-]
+FEW = 8
+"""So many names are written out."""
 
 
 def run(
@@ -65,7 +43,7 @@ def run(
         str | None, typer.Option(help="One of the family's tasks for what is asked (see inspect); default: its first.")
     ] = None,
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave out instances with a lower score.")] = 0.0,
-    also: AlsoOption = None,
+    also: options.AlsoOption = None,
     threads: options.ThreadsOption = None,
     native: options.NativeOption = False,
     backend: options.BackendOption = "onnxruntime",
@@ -87,10 +65,12 @@ def run(
     refuse_own_result(image)
     pixels = load_image(image)
     folder, source = ResultFolder(out, overwrite), input_source(image)
-    kinds = [*ALWAYS, *([Kind.REPORT] if report else []), *(one.kind for one in dict.fromkeys(also or []))]
+    kinds = [*options.kinds_of(also), *([Kind.REPORT] if report else [])]
     several = asked.results is not None and asked.results > 1
     numbers = range(1, (asked.results or 1) + 1) if several else (None,)
     names = [{kind: result_name(image.name, kind, number) for kind in kinds} for number in numbers]
+    from hyperseg_runtime.reports.result_files import contents_of
+
     with output_folder(out):
         folder.require_free((name for of_one in names for name in of_one.values()), source)
         chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb)
@@ -104,7 +84,7 @@ def run(
         results = [one.at_least(min_score) if isinstance(one, Instances) else one for one in found]
         files = []
         for result, of_one in zip(results, names, strict=True):
-            contents = _contents(result, asked, image.name, pixels, manifest, of_one)
+            contents = contents_of(result, image.name, pixels, of_one, asked.ids, manifest)
             files.append({kind.key: str(folder.write(of_one[kind], contents[kind], source)) for kind in of_one})
     if as_json:
         shown = [{**r.to_json(), "files": written} for r, written in zip(results, files, strict=True)]
@@ -115,39 +95,6 @@ def run(
     console.print_rows(
         "Time per stage", ("stage", ">ms"), [(n, f"{ms:.1f}") for n, ms in results[0].timings_ms.items()]
     )
-
-
-def _contents(
-    result: Result, asked: Asked, image_name: str, pixels: np.ndarray, manifest: Manifest, names: dict[Kind, str]
-) -> dict[Kind, bytes]:
-    """What the files of these names hold."""
-    from hyperseg_runtime.reports.annotations import Annotated as Annotations
-    from hyperseg_runtime.reports.overlay import draw_list, draw_overlay
-
-    if isinstance(result, Instances) and asked.classes is None:
-        overlay = encode_png(draw_overlay(pixels, result.mask))
-    else:
-        overlay = encode_png(draw_list(pixels, result))
-    height, width = pixels.shape[:2]
-    ids = None if asked.classes is None else dict(zip(asked.classes.names, asked.classes.ids, strict=True))
-    as_annotations = Annotations.of(result, image_name, (height, width), ids)
-    contents = {
-        Kind.MASK: result.to_png(),
-        Kind.OVERLAY: overlay,
-        Kind.RESULT: console.json_bytes(result.to_json()),
-    }
-    makers = {
-        Kind.COCO: lambda: as_annotations.coco(names[Kind.MASK]),
-        Kind.POLYGONS: as_annotations.polygons,
-        Kind.LABELME: as_annotations.labelme,
-        Kind.YOLO: as_annotations.yolo,
-    }
-    contents |= {kind: make() for kind, make in makers.items() if kind in names}
-    if Kind.REPORT in names:  # drawing charts takes a second to load, and a place that can be written to
-        from hyperseg_runtime.reports.html import render_report
-
-        contents[Kind.REPORT] = render_report(result, overlay, manifest)
-    return contents
 
 
 def _print_result(result: Result, written: dict[str, str]) -> None:
@@ -163,10 +110,6 @@ def _print_result(result: Result, written: dict[str, str]) -> None:
 
 def _title(result: Result) -> str:
     return ", ".join(result.asked) if len(result.asked) <= FEW else f"{len(result.asked)} classes"
-
-
-FEW = 8
-"""So many names are written out."""
 
 
 def _lines(result: Result) -> Iterable[str]:
