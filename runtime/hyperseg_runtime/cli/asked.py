@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +36,13 @@ MaskOption = Annotated[
 class Asked:
     request: SegmentationRequest
     classes: ClassList | None = None
+
+    @property
+    def timed_apart(self) -> tuple[SegmentationRequest, ...]:
+        """The same as requests of their own, so that each result has times of its own: expressions alone are many."""
+        if isinstance(self.request, Expressions):
+            return tuple(replace(self.request, texts=(text,)) for text in self.request.texts)
+        return (self.request,)
 
     @property
     def ids(self) -> dict[str, int] | None:

@@ -41,6 +41,9 @@ def batch(
     threads: options.ThreadsOption = None,
     native: options.NativeOption = False,
     backend: options.BackendOption = "onnxruntime",
+    low_memory: options.LowMemoryOption = False,
+    bf16: options.Bf16Option = False,
+    verify_hashes: options.VerifyHashesOption = False,
     accept_unmeasured: options.UnmeasuredOption = False,
     engines: options.EnginesOption = None,
     weights_gb: options.WeightsOption = None,
@@ -62,7 +65,8 @@ def batch(
     options.require_texts(texts or [])
     asked = asked_of(texts or [], task, classes) if texts or classes is not None else Asked(Expressions((), task))
     assert isinstance(asked.request, Expressions | Classes)  # regions belong to one image
-    chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb)
+    others = {"low_memory": low_memory, "bf16": bf16, "verify_hashes": verify_hashes}
+    chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb, **others)
     job = Segmenting(
         Subject(bundle, backend, chosen),
         inputs.resolve(),

@@ -1,6 +1,7 @@
 """`hyperseg-trt run`: masks of one image."""
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 from hyperseg_runtime import console
 from hyperseg_runtime.calls.tracing import traced
 from hyperseg_runtime.cli import options
+from hyperseg_runtime.cli.app import COMMAND
 from hyperseg_runtime.cli.asked import (
     BoxOption,
     ClassesOption,
@@ -21,6 +23,7 @@ from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, S
 from hyperseg_runtime.files.results import Kind, ResultFolder, input_source, refuse_own_result, result_name
 from hyperseg_runtime.files.writing import output_folder
 from hyperseg_runtime.images.reading import load_image
+from hyperseg_runtime.llm.tokenizer import require_text
 
 FEW = 8
 """So many names are written out."""
@@ -47,6 +50,9 @@ def run(
     threads: options.ThreadsOption = None,
     native: options.NativeOption = False,
     backend: options.BackendOption = "onnxruntime",
+    low_memory: options.LowMemoryOption = False,
+    bf16: options.Bf16Option = False,
+    verify_hashes: options.VerifyHashesOption = False,
     accept_unmeasured: options.UnmeasuredOption = False,
     engines: options.EnginesOption = None,
     weights_gb: options.WeightsOption = None,
@@ -61,6 +67,8 @@ def run(
     are numbered. Times per stage are those of its graph; with --trace stages overlap as they do in a server.
     """
     options.require_texts(texts or [])
+    for text in texts or []:  # before the first of them takes its time
+        require_text(text)
     asked = asked_of(texts or [], task, classes, box, point, scribble, mask)
     refuse_own_result(image)
     pixels = load_image(image)
@@ -69,22 +77,24 @@ def run(
     several = asked.results is not None and asked.results > 1
     numbers = range(1, (asked.results or 1) + 1) if several else (None,)
     names = [{kind: result_name(image.name, kind, number) for kind in kinds} for number in numbers]
-    from hyperseg_runtime.reports.result_files import contents_of
+    from hyperseg_runtime.reports.result_files import PageFacts, contents_of
 
     with output_folder(out):
         folder.require_free((name for of_one in names for name in of_one.values()), source)
-        chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb)
+        others = {"low_memory": low_memory, "bf16": bf16, "verify_hashes": verify_hashes}
+        chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb, **others)
         with (
             options.opened_pipeline(bundle, backend, timed_stages=trace is None, **chosen) as pipeline,
             traced(trace),
             pipeline.open(pixels) as session,
         ):
-            found = session.run(asked.request)
+            found = [result for request in asked.timed_apart for result in session.run(request)]
             manifest = pipeline.bundle.manifest
         results = [one.at_least(min_score) if isinstance(one, Instances) else one for one in found]
+        page = PageFacts(manifest, (COMMAND, *sys.argv[1:]))
         files = []
         for result, of_one in zip(results, names, strict=True):
-            contents = contents_of(result, image.name, pixels, of_one, asked.ids, manifest)
+            contents = contents_of(result, image.name, pixels, of_one, asked.ids, page)
             files.append({kind.key: str(folder.write(of_one[kind], contents[kind], source)) for kind in of_one})
     if as_json:
         shown = [{**r.to_json(), "files": written} for r, written in zip(results, files, strict=True)]
@@ -92,9 +102,15 @@ def run(
         return
     for result, written in zip(results, files, strict=True):
         _print_result(result, written)
-    console.print_rows(
-        "Time per stage", ("stage", ">ms"), [(n, f"{ms:.1f}") for n, ms in results[0].timings_ms.items()]
-    )
+    _print_times([result.timings_ms for result in results])
+
+
+def _print_times(times_ms: Sequence[Mapping[str, float]]) -> None:
+    """A column for each result; what the first one did for the image stays empty in the others."""
+    stages = dict.fromkeys(stage for one in times_ms for stage in one)
+    columns = [f">{number} ms" for number in range(1, len(times_ms) + 1)] if len(times_ms) > 1 else [">ms"]
+    rows = [(stage, *(f"{one[stage]:.1f}" if stage in one else "" for one in times_ms)) for stage in stages]
+    console.print_rows("Time per stage", ("stage", *columns), rows)
 
 
 def _print_result(result: Result, written: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """What the files of one result hold."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,16 +13,24 @@ from hyperseg_runtime.reports.annotations import Annotated
 from hyperseg_runtime.reports.overlay import draw_list, draw_overlay
 
 
+@dataclass(frozen=True)
+class PageFacts:
+    """What a report tells beside the result: the bundle it was made with, and the command."""
+
+    manifest: Manifest
+    command: tuple[str, ...]
+
+
 def contents_of(
     result: Result,
     image_name: str,
     image_hwc_u8: np.ndarray,
     names: Mapping[Kind, str],
     ids: Mapping[str, int] | None = None,
-    manifest: Manifest | None = None,
+    page: PageFacts | None = None,
 ) -> dict[Kind, bytes]:
-    """Bytes for each kind in `names`, which are the names of the files. A page needs the bundle's `manifest`; `ids` are
-    those of the categories, see `Annotated`.
+    """Bytes for each kind in `names`, which are the names of the files; `ids` are those of the categories, see
+    `Annotated`. A report needs `page`.
     """
     height, width = image_hwc_u8.shape[:2]
     annotated = Annotated.of(result, image_name, (height, width), ids)
@@ -33,7 +42,7 @@ def contents_of(
         Kind.POLYGONS: annotated.polygons,
         Kind.LABELME: annotated.labelme,
         Kind.YOLO: annotated.yolo,
-        Kind.REPORT: lambda: _report(result, image_hwc_u8, manifest),
+        Kind.REPORT: lambda: _report(result, image_hwc_u8, page),
     }
     return {kind: makers[kind]() for kind in names}
 
@@ -45,10 +54,10 @@ def overlay_of(result: Result, image_hwc_u8: np.ndarray) -> bytes:
     return encode_png(draw_list(image_hwc_u8, result))
 
 
-def _report(result: Result, image_hwc_u8: np.ndarray, manifest: Manifest | None) -> bytes:
+def _report(result: Result, image_hwc_u8: np.ndarray, page: PageFacts | None) -> bytes:
     """Drawing charts takes a second to load, and a place that can be written to."""
     from hyperseg_runtime.reports.html import render_report
 
-    if manifest is None:
-        raise ValueError("a page needs the manifest of the bundle")
-    return render_report(result, overlay_of(result, image_hwc_u8), manifest)
+    if page is None:
+        raise ValueError("a report needs what is known of the bundle and of the command")
+    return render_report(result, overlay_of(result, image_hwc_u8), page.manifest, page.command)

@@ -118,7 +118,7 @@ def vqa(run: GoldenRun, arrays: Arrays) -> Found:
     """Prefill, one decode step, and greedy decoding to the end of the stored answer."""
     stages = run.stages
     prompts = _prompts(run, arrays)
-    tokens = stages.clip_tokens(arrays["in_images_clip"])
+    tokens = stages.clip_tokens(run.backend.upload(arrays["in_images_clip"]))
     embeds = stages.input_embeddings(prompts, tokens, None)
     caches = stages.new_caches(1)
     hidden = stages.prefill(embeds, [prompts[0].attended_length], caches).to_host()
@@ -174,8 +174,8 @@ def _segment(run: GoldenRun, arrays: Arrays, latents: Buffer) -> tuple[dict[str,
     """Everything computed for one batch, by golden name, and the memory for a next frame."""
     stages = run.stages
     prompts = _prompts(run, arrays)
-    features = stages.perceive(arrays["in_images"], latents)
-    image_tokens = stages.clip_tokens(arrays["in_images_clip"])
+    features = stages.perceive(run.backend.upload(arrays["in_images"]), latents)
+    image_tokens = stages.clip_tokens(run.backend.upload(arrays["in_images_clip"]))
     embeds = stages.input_embeddings(prompts, image_tokens, features.fvp_tokens, regions=_regions(run, arrays))
     attended = [prompt.attended_length for prompt in prompts]
     hidden = stages.prefill(embeds, attended, stages.new_caches(len(prompts)))

@@ -14,9 +14,23 @@ from hyperseg_export.modules.mask_decoder import ConditionScore, MaskDecoder, ma
 from hyperseg_export.modules.mask_readout import BestMasks, all_finite
 from hyperseg_export.modules.phi import PhiDecoder
 from hyperseg_export.modules.pixel_decoder import PixelDecoder
+from hyperseg_export.modules.preprocessing import LongestSideSquare, PlainSquare
 from hyperseg_export.modules.resampler import PerceiverResampler
 from hyperseg_export.modules.siglip import SiglipTower
 from hyperseg_export.modules.swin import SwinTransformer
+
+
+class Preprocess(nn.Module):
+    """`tables` are those of the two resizes, one after the other, int64."""
+
+    def __init__(self, config: HypersegConfig) -> None:
+        super().__init__()
+        self.square = LongestSideSquare(config.image_px)
+        self.clip = PlainSquare()
+
+    def forward(self, pixels: Tensor, *tables: Tensor) -> tuple[Tensor, Tensor]:
+        numbers, own = pixels.float(), [table.int() for table in tables]
+        return self.square(numbers, own[:6]), self.clip(numbers, own[6:])
 
 
 class ImageEncoder(nn.Module):
@@ -158,6 +172,7 @@ class MaskReadoutGraph(nn.Module):
 
 
 GRAPH_MODULES: dict[str, Callable[[HypersegConfig], nn.Module]] = {
+    "preprocess": Preprocess,
     "image_encoder": ImageEncoder,
     "clip_encoder": ClipEncoder,
     "fvp": Fvp,

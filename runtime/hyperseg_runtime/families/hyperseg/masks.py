@@ -102,7 +102,7 @@ def begun(stages: HypersegStages, image: HypersegImage, asked: Asked, outputs: M
     made = outputs or stages.decode(features, states.hidden_states, [states.prompt], states.first_row)
     if not stages.reads_masks(made, geometry.original_hw):
         return OnHost(best_masks(made, geometry, asked))
-    read = stages.read_masks(made, states.hidden_states, image.readout_tables())
+    read = stages.read_masks(made, states.hidden_states, geometry.original_hw)
     return OnDevice(asked, read, made.mask_logits.shape[1], geometry.original_hw[1])
 
 

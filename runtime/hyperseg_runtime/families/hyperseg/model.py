@@ -82,7 +82,8 @@ class HypersegModel:
         (states,) = image.prefill([prompt])
         features, _ = image.features()
         outputs = self.stages.decode_frame(features, states.hidden_states, [prompt])
-        self.stages.read_masks(outputs, states.hidden_states, image.readout_tables())
+        self.stages.prepare(image_hwc_u8)
+        self.stages.read_masks(outputs, states.hidden_states, image.hw)
         self.stages.score_tokens(self.stages.row(states.hidden_states, states.last_row))
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from hyperseg_runtime.errors import NumericsError
 from hyperseg_runtime.families.hyperseg.region_weights import region_weights
 from hyperseg_runtime.families.hyperseg.spec import DECODED_MAPS
 from hyperseg_runtime.families.hyperseg.stages import HypersegStages, ImageFeatures, LentCaches
-from hyperseg_runtime.images.preprocessing import ImageGeometry, longest_side_square, plain_square, square_geometry
+from hyperseg_runtime.images.preprocessing import ImageGeometry, square_geometry
 from hyperseg_runtime.llm.packing import PackedPrompts, pack
 from hyperseg_runtime.llm.prompt import IMAGE, Dependencies, Prompt, Row, SlotKind
 
@@ -54,7 +54,7 @@ class HypersegImage:
         self._features: tuple[ImageFeatures, ImageGeometry] | None = None
         self._caches: LentCaches | None = None
         self._held: tuple[Row, ...] = ()
-        self._tables: Mapping[str, Buffer] | None = None
+        self._images: Mapping[str, Buffer] | None = None
         self._regions: dict[Dependencies, Buffer] = {}
 
     @classmethod
@@ -94,9 +94,8 @@ class HypersegImage:
     def tokens(self) -> Buffer:
         """Image tokens for the language model, (1, N, D)."""
         if self._tokens is None:
-            with span("preprocess"):
-                pixels = plain_square(self._given(), self._stages.dims.clip_image_px)[None]
-            self._tokens = self._stages.clip_tokens(pixels)
+            self._tokens = self._stages.clip_tokens(self._encoder_images()["images_clip"])
+            self._drop_images()
         return self._tokens
 
     def read_regions(self, masks: Sequence[np.ndarray]) -> list[Dependencies]:
@@ -111,17 +110,12 @@ class HypersegImage:
     def features(self) -> tuple[ImageFeatures, ImageGeometry]:
         """What masks are made from, and the way back to the image's size."""
         if self._features is None:
-            with span("preprocess"):
-                pixels, geometry = longest_side_square(self._given(), self._stages.dims.image_px)
+            images = self._encoder_images()["images"]
             latents = self._latents or self._stages.first_latents(1)
-            self._features = self._stages.perceive(pixels[None], latents), geometry
+            geometry = square_geometry(*self.hw, self._stages.dims.image_px)
+            self._features = self._stages.perceive(images, latents), geometry
+            self._drop_images()
         return self._features
-
-    def readout_tables(self) -> Mapping[str, Buffer]:
-        """See `HypersegStages.readout_tables`."""
-        if self._tables is None:
-            self._tables = self._stages.readout_tables(self.features()[1])
-        return self._tables
 
     @contextmanager
     def trusted(self) -> Iterator[None]:
@@ -161,6 +155,16 @@ class HypersegImage:
         )
         self._caches, self._held = caches, packed.suffixes[0].prompt.rows
         return hidden
+
+    def _encoder_images(self) -> Mapping[str, Buffer]:
+        if self._images is None:
+            self._images = self._stages.encoder_images(self._given())
+        return self._images
+
+    def _drop_images(self) -> None:
+        """Once both encoders have seen them."""
+        if self._tokens and self._features:
+            self._images = None
 
     def _given(self) -> np.ndarray:
         if self._image is None:
