@@ -11,6 +11,7 @@ from typing import Any
 from hyperseg_runtime.errors import InputError
 
 IMAGE_SUFFIXES = (".jpg", ".png")
+LONGEST_NAME = 250
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -101,8 +102,14 @@ def folder_in(folder: Path, name: str) -> Path:
     out. Raises InputError.
     """
     inside = PurePosixPath(name)
-    if not name.isprintable() or not inside.parts or inside.is_absolute() or ".." in inside.parts:
-        raise InputError(f"{folder}: {name!r} is no name of a file in it")
+    if (
+        not name.isprintable()
+        or len(name) > LONGEST_NAME
+        or not inside.parts
+        or inside.is_absolute()
+        or ".." in inside.parts
+    ):
+        raise InputError(f"{folder}: {name[:LONGEST_NAME]!r} is no name of a file in it")
     return folder / name
 
 

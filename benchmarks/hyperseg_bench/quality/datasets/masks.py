@@ -47,24 +47,28 @@ def checked_segmentation(found: Any, height: int, width: int) -> dict[str, Any] 
 
 
 def _polygon(corners: Any, height: int, width: int) -> list[float]:
-    """Corners a little outside of the picture are common; far away they are none of it."""
     array = np.array(corners, np.float64)
-    side = max(height, width)
     if array.ndim != 1 or array.size < 6 or array.size % 2:
         raise InputError(f"expected a polygon of at least three corners x, y, found {array.size} numbers")
-    if not np.isfinite(array).all() or array.min() < -side or array.max() > 2 * side:
-        raise InputError("a corner of a polygon is no number, or far outside of the picture")
+    require_near(array, height, width)
     return [float(number) for number in array]
 
 
+def require_near(corners: np.ndarray, height: int, width: int) -> None:
+    """Corners a little outside of the picture are common; far away they are none of it. Raises InputError."""
+    side = max(height, width)
+    if not np.isfinite(corners).all() or corners.min() < -side or corners.max() > 2 * side:
+        raise InputError("a corner of a polygon is no number, or far outside of the picture")
+
+
 def _text(counts: Any) -> bytes:
-    data = counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
+    if not isinstance(counts, str | bytes) or not counts:
+        raise InputError(f"expected run lengths, found {type(counts).__name__}")
+    data = counts.encode("ascii", "replace") if isinstance(counts, str) else counts
     groups = np.frombuffer(data, np.uint8).astype(np.int32) - FIRST
-    ends = np.flatnonzero(groups & GOES_ON == 0)
-    longest = int(np.diff(ends, prepend=-1).max(initial=0))
-    if not groups.size or groups.min() < 0 or groups.max() > 63 or ends[-1:] != groups.size - 1:
+    if groups.min() < 0 or groups.max() > 63 or groups[-1] & GOES_ON:
         raise InputError("expected run lengths as COCO writes them in text")
-    if longest > MOST_CHARACTERS:
+    if np.diff(np.flatnonzero(groups & GOES_ON == 0), prepend=-1).max() > MOST_CHARACTERS:
         raise InputError("a run length has more digits than any picture needs")
     return data
 
