@@ -46,6 +46,7 @@ class WatchedBackend:
         self.precisions = backend.precisions
         self.token_step = backend.token_step
         self.on_device = backend.on_device
+        self.images_on_device = backend.images_on_device
         self.inner = backend
         self.overlaps = False
         self._alone = False
