@@ -71,6 +71,18 @@ def torch_is_missing() -> str:
     return "" if torch.cuda.is_available() else "no GPU, or torch is built without CUDA"
 
 
+def onnxruntime_cuda_is_missing() -> str:
+    """Empty where ONNX Runtime's CUDA provider, CUDA's libraries and a GPU are at hand."""
+    from hyperseg_runtime.backends.onnxruntime.cuda import OnnxRuntimeCudaBackend
+    from hyperseg_runtime.errors import HypersegError
+
+    try:
+        OnnxRuntimeCudaBackend().close()
+    except HypersegError as error:
+        return str(error)
+    return ""
+
+
 def in_a_process(name: str, bundle: Path | None) -> dict[str, Any]:
     """A parser or a kernel may take its process down."""
     command = [sys.executable, __file__, "--child", name, *(["--bundle", str(bundle)] if bundle else [])]
@@ -431,7 +443,7 @@ OPEN_QUESTIONS: tuple[Callable[[Path | None], dict[str, Any]], ...] = (
     exchanged_weights,
 )
 CHECKS = {check.__name__: check for check in (*OPEN_QUESTIONS, pixel_decoder_time, served)}
-NEEDS = {"torch": torch_is_missing, "tensorrt": what_is_missing}
+NEEDS = {"torch": torch_is_missing, "tensorrt": what_is_missing, "onnxruntime-cuda": onnxruntime_cuda_is_missing}
 
 if __name__ == "__main__":
     main()

@@ -19,23 +19,26 @@ limit=${PART_S:-360}
 out=build/gpu_first_run
 photo=export/hyperseg_export/samples/coffee.jpg
 
-parts="machine first-engines kernels open-questions memory-checker plugins attention typed-modules
-library graphs engines masks forms refit precisions server"
+parts="machine first-engines kernels resize open-questions onnxruntime-cuda memory-checker plugins attention
+typed-modules library graphs engines masks times forms refit precisions server"
 
 about() {
     case $1 in
         machine) echo "nothing    what doctor finds here" ;;
         kernels) echo "torch      our CUDA kernels against their floors and rivals" ;;
+        resize) echo "torch      an image prepared on the GPU, byte for byte, beside its roofline" ;;
         memory-checker) echo "torch      the same under compute-sanitizer" ;;
         typed-modules) echo "torch      fp16 and bf16 modules against float32" ;;
         library) echo "nvcc       the C++ plugins compile (TENSORRT_ROOT)" ;;
         first-engines) echo "tensorrt   the tiny model: engines, audit, parity, masks, an answer" ;;
+        onnxruntime-cuda) echo "onnxruntime-cuda the tiny model by ONNX Runtime on the GPU: masks, pixels, an answer" ;;
         open-questions) echo "tensorrt   what no release note says, each answered by trying" ;;
         plugins) echo "tensorrt   the tiny pixel decoder with plugins and with bodies, counted and timed" ;;
         attention) echo "tensorrt   the small language model in each form of attention" ;;
         graphs) echo "tensorrt   checkpoint and graphs of SIZE in mixed precision" ;;
         engines) echo "tensorrt   engines of SIZE, audit, parity; call it until it is done" ;;
         masks) echo "tensorrt   masks and answers of SIZE on engines and on ONNX Runtime, pixel by pixel" ;;
+        times) echo "tensorrt   what SIZE takes on engines and in PyTorch, graph by graph, beside the floors of this GPU" ;;
         forms) echo "tensorrt   the pixel decoder of SIZE with plugins and with bodies, timed" ;;
         refit) echo "tensorrt   the tiny model refitted, and with weights kept on the host" ;;
         precisions) echo "tensorrt   the tiny model in fp16 and fp32: engines, audit, parity" ;;
@@ -103,6 +106,7 @@ check() { # BUNDLE NAME...
     step "$*" "$python" benchmarks/gpu/gpu_checks.py --bundle "$asked" --only "$@"
 }
 
+attention_and_readout="benchmarks/kernels/bench_deformable_attention_gpu.py benchmarks/kernels/bench_mask_readout_gpu.py"
 differing_pixels='import sys, numpy as np
 from PIL import Image
 for name in ("mask", "mask-2"):
@@ -120,7 +124,9 @@ part() {
             trt "a mask" run "$out/tiny-mixed" $photo "the cup" --out "$out/first.masks" --backend tensorrt --overwrite &&
             trt "an answer" chat "$out/tiny-mixed" $photo "What is it?" --max-tokens 8 --backend tensorrt ;;
         kernels)
-            for script in benchmarks/kernels/bench_*_gpu.py; do step "$script" "$python" "$script"; done ;;
+            for script in $attention_and_readout; do step "$script" "$python" "$script"; done ;;
+        resize)
+            step "resize and normalise" "$python" benchmarks/kernels/bench_pillow_resize_gpu.py ;;
         memory-checker)
             if ! command -v compute-sanitizer > "$out/log"; then
                 unmeasured="compute-sanitizer is missing; it comes with the CUDA toolkit"
@@ -139,6 +145,13 @@ part() {
         open-questions)
             bundle tiny mixed && trt "engines" build "$out/tiny-mixed" &&
             step "open questions" "$python" benchmarks/gpu/gpu_checks.py --bundle "$out/tiny-mixed" ;;
+        onnxruntime-cuda)
+            bundle tiny fp32 &&
+            for backend in onnxruntime-cuda onnxruntime; do
+                trt "masks, $backend" run "$out/tiny-fp32" $photo "the cup" "the table" --out "$out/$backend.tiny" --backend $backend --overwrite || return
+            done
+            step "pixels that differ" "$python" -c "$differing_pixels" "$out/onnxruntime-cuda.tiny" "$out/onnxruntime.tiny"
+            trt "an answer" chat "$out/tiny-fp32" $photo "What is it?" --max-tokens 8 --backend onnxruntime-cuda ;;
         plugins)
             bundle tiny mixed && pixel_decoder "$out/tiny-mixed" ;;
         attention)
@@ -160,6 +173,9 @@ part() {
             done
             step "pixels that differ" "$python" -c "$differing_pixels" "$out/tensorrt.masks" "$out/onnxruntime.masks"
             trt "an answer" chat "$out/$size-mixed" $photo "What is it?" --max-tokens 8 --backend tensorrt ;;
+        times)
+            bundle "$size" mixed && trt "engines" build "$out/$size-mixed" && rm -rf "$out/times" &&
+            trt "times" bench "$out/$size-mixed" --backend tensorrt --checkpoint "$out/$size" --out "$out/times" ;;
         forms)
             bundle "$size" mixed && pixel_decoder "$out/$size-mixed" ;;
         refit)
@@ -200,7 +216,7 @@ for name in ${*:-$parts}; do
     [ $# -eq 0 ] && [ -f "$out/parts/$name.done" ] && echo "$name: done before" && continue
     deadline=$(($(date +%s) + limit)) failed= unfinished= unmeasured=$(missing "$name" | head -n 1)
     rm -f "$out/parts/$name.done"
-    printf '\n## %s\n\n%s\n' "$name" "$(about "$name" | cut -c 12-)" > "$section"
+    printf '\n## %s\n\n%s\n' "$name" "$(about "$name" | sed 's/^[^ ]* *//')" > "$section"
     if [ -z "$unmeasured" ]; then part "$name"; fi
     if [ -n "$unmeasured" ]; then verdict="not measured: $unmeasured"
     elif [ -n "$failed" ]; then verdict=failed bad=yes

@@ -18,8 +18,8 @@ PROJECTED_ATTENTION = OperatorName("hyperseg", "ProjectedDeformableAttention", 1
 MASK_READOUT = OperatorName("hyperseg", "MaskReadout", 1)
 PILLOW_RESIZE = OperatorName("hyperseg", "PillowResize", 1)
 
-OPERATORS = (DEFORMABLE_ATTENTION, PROJECTED_ATTENTION, MASK_READOUT)
-"""What exported files may hold and the C++ plugins know; the resize is in no graph yet."""
+OPERATORS = (DEFORMABLE_ATTENTION, PROJECTED_ATTENTION, MASK_READOUT, PILLOW_RESIZE)
+"""What exported files may hold and the plugins know."""
 
 PLUGIN_ATTRIBUTES = {"plugin_namespace": "hyperseg", "plugin_version": "1"}
 """A TensorRT parser looks for a registered plugin when a node carries these, and else takes the node's body."""

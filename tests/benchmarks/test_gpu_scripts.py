@@ -20,11 +20,13 @@ def test_a_machine_without_gpu_gives_no_numbers(tmp_path: Path) -> None:
     """And is no failure."""
     script = str(BENCHMARKS / "gpu_first_run.sh")
     environment = {**os.environ, "PYTHON": sys.executable}
-    command = [script, "-o", tmp_path / "out", "kernels", "first-engines"]
+    command = [script, "-o", tmp_path / "out", "kernels", "first-engines", "resize", "onnxruntime-cuda"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    kernels, engines, _ = done.stdout.splitlines()
+    kernels, engines, resize, onnxruntime, _ = done.stdout.splitlines()
     assert done.returncode == 0 and kernels == "kernels: not measured: no GPU, or torch is built without CUDA"
     assert engines.startswith("first-engines: not measured: TensorRT is missing")
+    assert resize == "resize: not measured: no GPU, or torch is built without CUDA"
+    assert onnxruntime.startswith("onnxruntime-cuda: not measured: this ONNX Runtime (onnxruntime) has no CUDA")
     assert not list((tmp_path / "out").glob("parts/*.done"))
 
 

@@ -11,11 +11,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from hyperseg_export.checkpoint.folder import Checkpoint
+from hyperseg_export.checkpoint.weights import ModuleWeights
 from hyperseg_export.export import ExportOptions, export_bundle
 from hyperseg_export.families.registry import EXPORT_FAMILIES
 from hyperseg_export.jobs import staging as steps
+from hyperseg_export.onnx.weight_store import Location, WeightFile
 from hyperseg_export.parity import bundle as parity_bundle
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.errors import CheckpointError, HypersegError, InputError, OutputError, ParityError, ResourceError
@@ -85,6 +88,31 @@ def test_a_killed_export_continues(nano: Path, overwritten: Path, tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
+def test_an_export_goes_on_inside_a_graph(
+    nano: Path, overwritten: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after twenty weights of the first graph: they are not made again, and the files are as ever."""
+    real, added = WeightFile.add, list[str]()
+
+    def add(self: WeightFile, array: np.ndarray, name: str = "") -> Location:
+        if len(added) == 20:
+            raise KeyboardInterrupt
+        added.append(name)
+        return real(self, array, name)
+
+    options = ExportOptions(measure_parity=False, context=300)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(WeightFile, "add", add)
+        export_bundle(nano, tmp_path / "bundle", options)
+    first, again = added[:], list[str]()
+    monkeypatch.setattr(
+        WeightFile, "add", lambda self, array, name="": (again.append(name), real(self, array, name))[1]
+    )
+    export_bundle(nano, tmp_path / "bundle", options)
+    assert not set(first) & set(again)
+    assert Bundle.open(tmp_path / "bundle").manifest.files == Bundle.open(overwritten).manifest.files
+
+
 def test_an_overwritten_bundle_is_replaced_whole(overwritten: Path) -> None:
     assert not (overwritten / "stale.txt").exists()
     assert [path.name for path in overwritten.parent.iterdir()] == ["bundle"]
@@ -138,18 +166,26 @@ def test_the_target_must_be_new_and_writable(nano: Path, tmp_path: Path) -> None
 def test_a_graph_that_differs_from_its_module_is_not_shipped(
     nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = parity_bundle.materialise
+    """What is finished stays: nothing of it has to be made again to have it without the comparison."""
+    real = parity_bundle.streamed
 
-    def disturbed(module, values):  # type: ignore[no-untyped-def]
-        module = real(module, values)
-        for parameter in module.parameters():
-            parameter.data *= 1.01
-        return module
+    class Disturbed:
+        def __init__(self, values: ModuleWeights) -> None:
+            self._values = values
 
-    monkeypatch.setattr(parity_bundle, "materialise", disturbed)
-    with pytest.raises(ParityError, match="no bundle was written"):
-        export_bundle(nano, tmp_path / "bundle")
-    assert list(tmp_path.iterdir()) == []
+        def __getitem__(self, name: str) -> torch.Tensor:
+            value = self._values[name]
+            return value * 1.01 if value.is_floating_point() else value
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parity_bundle, "streamed", lambda module, values: real(module, Disturbed(values)))
+        with pytest.raises(ParityError, match=r"no bundle was written; the graphs are kept in .*--skip-parity"):
+            export_bundle(nano, tmp_path / "bundle")
+    assert [path.name for path in tmp_path.iterdir()] == [".bundle.partial"]
+    graphs = tmp_path / ".bundle.partial" / "graphs"
+    written = {path.name: path.stat().st_mtime_ns for path in graphs.iterdir()}
+    export_bundle(nano, tmp_path / "bundle", ExportOptions(measure_parity=False))
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "bundle" / "graphs").iterdir()} == written
 
 
 def test_context_decides_the_cache(nano: Path, overwritten: Path, tmp_path: Path) -> None:

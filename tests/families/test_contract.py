@@ -17,10 +17,10 @@ from hyperseg_export.export import write_graph
 from hyperseg_export.families.family import RANDOM_SIZES, ExportFamily
 from hyperseg_export.families.registry import detect_family
 from hyperseg_export.opening import open_checkpoint
-from hyperseg_export.parity.compare import worst_error
+from hyperseg_export.parity.compare import mask_disagreement, worst_error
 from hyperseg_export.parity.golden import MODULES, ONNX, GoldenFolder
 from hyperseg_export.parity.recording import RecordingGraphs
-from hyperseg_export.parity.tolerances import FEATURE
+from hyperseg_export.parity.tolerances import FEATURE, MASK_IOU
 from hyperseg_export.precision.typed import choose_precisions, typed_model
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.opening import Bundle
@@ -166,7 +166,7 @@ def test_an_image_computed_elsewhere_gives_the_same_masks(
 class FarFromTheHost(OnnxRuntimeBackend):
     """Some graphs only run where tensors are far away: they bring less to the host."""
 
-    on_device = True
+    on_device = images_on_device = True
 
 
 def test_masks_are_the_same_wherever_they_are_read(
@@ -255,6 +255,21 @@ def test_engines_give_the_same_masks(
             found = session.run(Expressions(TEXTS))
     with family_pipeline.open(pixels) as session:
         assert same(found, session.run(Expressions(TEXTS)))
+
+
+@pytest.mark.filterwarnings("ignore:graph .* run by ONNX Runtime")
+def test_openvino_gives_the_same_masks(family_bundle_dir: Path, family_pipeline: Pipeline, pixels: np.ndarray) -> None:
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    with (
+        Pipeline.load(family_bundle_dir, "openvino", threads=1, low_memory=True) as other,
+        other.open(pixels) as session,
+    ):
+        found = session.run(Expressions(TEXTS))
+    with family_pipeline.open(pixels) as session:
+        for one, expected in zip(found, session.run(Expressions(TEXTS)), strict=True):
+            assert isinstance(one, Instances) and isinstance(expected, Instances)
+            assert np.allclose(one.scores, expected.scores, atol=1e-5)
+            assert mask_disagreement(one.masks, expected.masks, 0.5) <= MASK_IOU["fp32"]
 
 
 @pytest.mark.parametrize("precision", [Precision.FP16, Precision.BF16])

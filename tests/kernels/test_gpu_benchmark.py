@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,9 +15,10 @@ from hyperseg_kernels.cuda.source import ValueType
 from hyperseg_kernels.deformable_attention import cuda_source
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+OPERATORS = ("deformable_attention", "mask_readout", "pillow_resize")
 
 
-@pytest.mark.parametrize("script", ["bench_deformable_attention_gpu.py", "bench_mask_readout_gpu.py"])
+@pytest.mark.parametrize("script", [f"bench_{name}_gpu.py" for name in OPERATORS])
 def test_without_a_gpu_it_says_not_measured(script: str) -> None:
     environment = {"CUDA_VISIBLE_DEVICES": "", "PATH": "", "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, BENCHMARKS / "kernels" / script]
@@ -60,3 +62,11 @@ def test_both_ways_to_the_best_mask_are_the_same(monkeypatch: pytest.MonkeyPatch
     expected_products, expected_mask = bench.at_full_size(logits, scores, valid_hw, image_hw)
     torch.testing.assert_close(products, expected_products, rtol=0, atol=1e-6)
     assert torch.equal(mask, expected_mask) and mask.any()
+
+
+def test_the_prepared_image_is_the_hosts() -> None:
+    """Run on the CPU: not one number differs."""
+    bench = import_module("bench_pillow_resize_gpu")
+    image = np.random.default_rng(0).integers(0, 256, (30, 41, 3), np.uint8)
+    for made, expected in zip(bench.on_device(image, "cpu")(), bench.on_host(image), strict=True):
+        assert np.array_equal(made.numpy(), expected)

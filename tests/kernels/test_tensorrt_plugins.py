@@ -12,15 +12,23 @@ from typing import Any
 
 import pytest
 
-from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, MASK_READOUT, OPERATORS, PLUGIN_ATTRIBUTES
+from hyperseg_kernels.catalog import (
+    DEFORMABLE_ATTENTION,
+    MASK_READOUT,
+    OPERATORS,
+    PILLOW_RESIZE,
+    PLUGIN_ATTRIBUTES,
+)
 from hyperseg_kernels.catalog import PROJECTED_ATTENTION as PROJECTED
 from hyperseg_kernels.cuda import source as cuda
 from hyperseg_kernels.deformable_attention import cuda_source as attention_source
 from hyperseg_kernels.mask_readout import cuda_source as readout_source
+from hyperseg_kernels.pillow_resize import cuda_source as resize_source
 
 PLUGINS = cuda.SOURCES / "tensorrt"
 ATTENTION = attention_source.SOURCES / "tensorrt"
 READOUT = readout_source.SOURCES / "tensorrt"
+RESIZE = resize_source.SOURCES / "tensorrt"
 FLOAT32, FLOAT16, INT8, INT32, BOOL, BFLOAT16 = 0, 1, 2, 3, 4, 7  # nvinfer1::DataType
 FIELD_INT32, FIELD_INT64 = 5, 10  # nvinfer1::PluginFieldType
 VALUE_TYPES = (FLOAT32, FLOAT16, BFLOAT16)
@@ -28,10 +36,11 @@ VALUE_TYPES = (FLOAT32, FLOAT16, BFLOAT16)
 VALUE, LOCATIONS, WEIGHTS = (6, 26, 8, 32), (6, 7, 8, 2, 4, 2), (6, 7, 8, 2, 4)  # of level_shapes 2 x 3 and 4 x 5
 REFERENCES = (1, 7, 2, 4)
 MASKS = (2, 100, 64, 48), (2, 3), (4, 480), (4, 480), (4, 640), (4, 640)
+PIXELS = (2, 90, 70, 3), (1, 90), (1, 90), (6, 32), (6, 32), (7, 24), (7, 24)
 
 
 def test_the_parser_finds_each_plugin_by_what_its_node_says() -> None:
-    text = "".join(path.read_text() for folder in (PLUGINS, ATTENTION, READOUT) for path in folder.glob("*.h"))
+    text = "".join(path.read_text() for folder in (PLUGINS, ATTENTION, READOUT, RESIZE) for path in folder.glob("*.h"))
     assert set(re.findall(r'kName\[\] = "(.*)";', text)) == {operator.name for operator in OPERATORS}
     names = dict(re.findall(r'constexpr char k(\w+)\[\] = "(.*)";', text))
     assert {f"plugin_{key}": names[f"Plugin{key.title()}"] for key in ("namespace", "version")} == PLUGIN_ATTRIBUTES
@@ -41,6 +50,7 @@ def test_the_parser_finds_each_plugin_by_what_its_node_says() -> None:
 def test_launches_are_those_of_the_generated_kernels() -> None:
     attention, readout = (ATTENTION / "attention_kernels.cu").read_text(), (READOUT / "readout_kernels.cu").read_text()
     assert f"kThreads = {cuda.THREADS_PER_BLOCK}" in attention
+    assert f"kThreadsPerBlock = {cuda.THREADS_PER_BLOCK}" in (RESIZE / "resize_kernels.cu").read_text()
     assert f"kBlocksPerMultiprocessor = {attention_source.BLOCKS_PER_MULTIPROCESSOR}" in attention
     assert f"kWidestLoadBytes = {cuda.LOAD_BYTES}" in attention
     assert f"kMaxThreads = {readout_source.MAX_THREADS}," in readout
@@ -68,8 +78,9 @@ def test_without_headers_cmake_says_how_to_get_them(tmp_path: Path) -> None:
     [
         (ATTENTION / "attention_kernels.cu", 33),  # 3 lanes of fp32 and 4 of each 16-bit type; samples, points, boxes
         (READOUT / "readout_kernels.cu", 3),
+        (RESIZE / "resize_kernels.cu", 3),
     ],
-    ids=["attention", "readout"],
+    ids=["attention", "readout", "resize"],
 )
 def test_kernels_compile_with_nvcc_and_nothing_spills(source: Path, kernels: int, tmp_path: Path) -> None:
     if not shutil.which("nvcc"):
@@ -112,6 +123,7 @@ def test_creators_are_registered_once_however_the_library_is_loaded(tensorrt: An
         f"hyperseg {DEFORMABLE_ATTENTION.name} 1 hyperseg level_shapes",
         f"hyperseg {PROJECTED.name} 1 hyperseg level_shapes",
         f"hyperseg {MASK_READOUT.name} 1 hyperseg",
+        f"hyperseg {PILLOW_RESIZE.name} 1 hyperseg",
     }
     assert set(tensorrt.registered().decode().splitlines()) == expected
     assert tensorrt.load_library(tensorrt.plugins.getCreators)
@@ -138,6 +150,7 @@ def test_level_shapes_that_mean_nothing_are_refused(tensorrt: Any, name: str, ex
         (DEFORMABLE_ATTENTION.name, (FLOAT32, FLOAT32), (None,)),
         (PROJECTED.name, (FLOAT32, None, None), (None,)),
         (MASK_READOUT.name, (INT32, INT32, FLOAT32, INT32, FLOAT32), (FLOAT32, INT32, BOOL)),
+        (PILLOW_RESIZE.name, (INT32,) * 6, (None,)),
     ],
 )
 def test_types(
@@ -164,6 +177,7 @@ def test_types(
         (DEFORMABLE_ATTENTION.name, (VALUE, LOCATIONS, WEIGHTS), [(6, 7, 256)]),
         (PROJECTED.name, (VALUE, REFERENCES, LOCATIONS, WEIGHTS), [(6, 7, 256)]),
         (MASK_READOUT.name, MASKS, [(2, 100), (2, 100), (2, 3, 480, 640)]),
+        (PILLOW_RESIZE.name, PIXELS, [(2, 24, 32, 3)]),
     ],
 )
 def test_output_shapes(
@@ -190,6 +204,8 @@ def test_output_shapes(
         (MASK_READOUT.name, (*MASKS[:2], (4, 480), (4, 479), *MASKS[4:]), "must both be (4, size)"),
         (MASK_READOUT.name, (*MASKS[:2], *[(4, 2**16)] * 4), "2^31 pixels or more"),
         (MASK_READOUT.name, ((2, 100, 64, 20000), *MASKS[1:]), "20000 px wide, at most 12032"),
+        (PILLOW_RESIZE.name, (*PIXELS[:5], (7, 24), (7, 25)), "must both be (taps, size)"),
+        (PILLOW_RESIZE.name, (PIXELS[0], (2, 90), *PIXELS[2:]), "must both be (taps, size)"),
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(
@@ -205,7 +221,7 @@ def create(tensorrt: Any, name: str, level_shapes: Any, kind: int = FIELD_INT32)
 
 
 def make(tensorrt: Any, name: str) -> bool:
-    if name == MASK_READOUT.name:
+    if name in (MASK_READOUT.name, PILLOW_RESIZE.name):
         return bool(tensorrt.create(name.encode(), None, None, 0, 0))
     return create(tensorrt, name, (ctypes.c_int32 * 4)(2, 3, 4, 5))
 

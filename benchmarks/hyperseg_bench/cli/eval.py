@@ -34,6 +34,9 @@ def evaluate(
     threads: options.ThreadsOption = None,
     native: options.NativeOption = False,
     backend: options.BackendOption = "onnxruntime",
+    low_memory: options.LowMemoryOption = False,
+    bf16: options.Bf16Option = False,
+    verify_hashes: options.VerifyHashesOption = False,
     accept_unmeasured: options.UnmeasuredOption = False,
     engines: options.EnginesOption = None,
     weights_gb: options.WeightsOption = None,
@@ -48,14 +51,17 @@ def evaluate(
     """
     from hyperseg_bench.quality import evaluation, results
     from hyperseg_bench.quality.datasets.registry import Choice
+    from hyperseg_runtime.batch.subject import Subject
+    from hyperseg_runtime.batch.working import in_this_process
 
     choice = Choice(data_set, None if data is None else str(data.resolve()), split, items)
     place = out or Path(f"{bundle.resolve().name}-{data_set}")
-    chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb)
-    subject = evaluation.Subject(bundle, backend, chosen)
-    work = evaluation.in_this_process
+    others = {"low_memory": low_memory, "bf16": bf16, "verify_hashes": verify_hashes}
+    chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb, **others)
+    subject = Subject(bundle, backend, chosen)
+    work = in_this_process
     if ray:
-        work = console.load_extra("hyperseg_bench.quality.on_ray", EXTRA).on_ray(workers)
+        work = console.load_extra("hyperseg_runtime.batch.on_ray", EXTRA).on_ray(workers)
     with output_folder(place), sole_writer(place):
         with _progress() as tell:
             content = evaluation.evaluate(subject, choice, place, precision, overwrite, work, tell)

@@ -10,10 +10,18 @@ import onnxscript
 import torch
 
 from hyperseg_export.modules import cache_op  # noqa: F401  (registers an op translated below)
-from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, MASK_READOUT, PLUGIN_ATTRIBUTES, PROJECTED_ATTENTION
+from hyperseg_kernels.catalog import (
+    DEFORMABLE_ATTENTION,
+    MASK_READOUT,
+    PILLOW_RESIZE,
+    PLUGIN_ATTRIBUTES,
+    PROJECTED_ATTENTION,
+)
 from hyperseg_kernels.deformable_attention import onnx_op, onnx_projected, torch_op  # noqa: F401  (likewise)
 from hyperseg_kernels.mask_readout import onnx_op as onnx_readout
 from hyperseg_kernels.mask_readout import torch_op as torch_readout  # noqa: F401  (likewise)
+from hyperseg_kernels.pillow_resize import onnx_op as onnx_resize
+from hyperseg_kernels.pillow_resize import torch_op as torch_resize  # noqa: F401  (likewise)
 from hyperseg_runtime.errors import ExportError
 
 
@@ -22,6 +30,7 @@ def register_schemas() -> None:
     onnx_op.register_schema()
     onnx_projected.register_schema()
     onnx_readout.register_schema()
+    onnx_resize.register_schema()
 
 
 def translations(opset: int) -> dict[Callable[..., Any], Callable[..., Any]]:
@@ -43,11 +52,15 @@ def translations(opset: int) -> dict[Callable[..., Any], Callable[..., Any]]:
     def mask_readout(logits: Any, shown: Any, *tables: Any) -> Any:
         return getattr(own, MASK_READOUT.name)(logits, shown, *tables, **PLUGIN_ATTRIBUTES)
 
+    def pillow_resize(pixels: Any, *tables: Any) -> Any:
+        return getattr(own, PILLOW_RESIZE.name)(pixels, *tables, **PLUGIN_ATTRIBUTES)
+
     return {
         torch.ops.hyperseg.cache_update.default: cache_update,
         torch.ops.hyperseg.deformable_attention.default: deformable_attention,
         torch.ops.hyperseg.projected_deformable_attention.default: projected_attention,
         torch.ops.hyperseg.mask_readout.default: mask_readout,
+        torch.ops.hyperseg.pillow_resize.default: pillow_resize,
     }
 
 
@@ -65,9 +78,10 @@ def add_function_bodies(model: ir.Model, opset: int) -> None:
         for form in forms:
             body = ir.serde.deserialize_function(form.body(opset))
             model.functions[body.identifier()] = body
-    if any((node.domain, node.op_type) == (MASK_READOUT.domain, MASK_READOUT.name) for node in model.graph):
-        body = ir.serde.deserialize_function(onnx_readout.function_body(opset))
-        model.functions[body.identifier()] = body
+    for operator, one_body in ((MASK_READOUT, onnx_readout.function_body), (PILLOW_RESIZE, onnx_resize.function_body)):
+        if any((node.domain, node.op_type) == (operator.domain, operator.name) for node in model.graph):
+            body = ir.serde.deserialize_function(one_body(opset))
+            model.functions[body.identifier()] = body
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,12 @@ def axis(source_px: int, target_px: int, method: Filter) -> Axis:
     return Axis(np.minimum(places, end - 1).astype(np.int32), weight)
 
 
+def most_taps(source_px: int, target_px: int, method: Filter) -> int:
+    """No pixel of such an axis has more."""
+    _, radius = _KERNELS[method]
+    return int(2 * radius * max(source_px / target_px, 1.0)) + 2
+
+
 def _triangle(x: np.ndarray) -> np.ndarray:
     far: np.ndarray = np.abs(x)
     return np.where(far < 1, 1 - far, 0.0)

@@ -52,6 +52,9 @@ class Backend(Protocol):
     on_device: bool
     """Whether the host has to wait and copy for what a buffer holds: then as little as possible is brought there."""
 
+    images_on_device: bool
+    """Whether that is so for the graphs that see an image: then its pixels are brought there as they are."""
+
     def open(self, spec: GraphSpec, path: Path) -> Graph: ...
 
     def upload(self, array: np.ndarray) -> Buffer:

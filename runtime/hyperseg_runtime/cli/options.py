@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ import typer
 from hyperseg_runtime import console
 from hyperseg_runtime.bundle.opening import read_manifest
 from hyperseg_runtime.errors import InputError, Notice
+from hyperseg_runtime.files.results import Kind
 from hyperseg_runtime.images.frames import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -29,8 +31,21 @@ BackendOption = Annotated[
     str,
     typer.Option(
         "--backend",
-        help="onnxruntime (CPU), onnxruntime-cuda (the same files on a GPU), or tensorrt: engines made by build.",
+        help="onnxruntime (CPU), openvino (x86 CPUs), onnxruntime-cuda (the same files on a GPU), or tensorrt: engines "
+        "made by build.",
     ),
+]
+LowMemoryOption = Annotated[
+    bool,
+    typer.Option("--low-memory", help="On a CPU: few graphs open at once, weights left in their files; slower."),
+]
+VerifyHashesOption = Annotated[
+    bool,
+    typer.Option("--verify-hashes", help="Hash all files of BUNDLE; default: those that changed since the last time."),
+]
+Bf16Option = Annotated[
+    bool,
+    typer.Option("--bf16", help="With --backend openvino: products in bfloat16, twice as quick where the CPU has it."),
 ]
 EnginesOption = Annotated[
     str | None,
@@ -48,6 +63,22 @@ TraceOption = Annotated[
     Path | None,
     typer.Option("--trace", metavar="FILE", dir_okay=False, help="Also write a timeline, for ui.perfetto.dev."),
 ]
+ALWAYS = (Kind.MASK, Kind.OVERLAY, Kind.RESULT)
+
+
+class Also(StrEnum):
+    """Further files of a result."""
+
+    COCO = "coco"
+    POLYGONS = "polygons"
+    LABELME = "labelme"
+    YOLO = "yolo"
+
+
+AlsoOption = Annotated[
+    list[Also] | None,
+    typer.Option("--also", help="Write such a file too: COCO JSON, GeoJSON polygons, labelme JSON, YOLO text."),
+]
 UnmeasuredOption = Annotated[
     bool, typer.Option("--accept-unmeasured", help="Also run engines that were never compared with their graphs.")
 ]
@@ -59,8 +90,12 @@ def backend_options(
     accept_unmeasured: bool,
     engines: str | None,
     weights_gb: float | None,
+    **others: bool,
 ) -> dict[str, Any]:
-    """Options of the command line as `Pipeline.load` takes them. Raises InputError for what is no amount of memory."""
+    """Options of the command line as `Pipeline.load` takes them; `others` are called the same there.
+
+    Raises InputError for what is no amount of memory.
+    """
     from hyperseg_kernels import cpu_ops
 
     if weights_gb is not None and not (math.isfinite(weights_gb) and weights_gb >= 0):
@@ -71,7 +106,13 @@ def backend_options(
         "accept_unmeasured": accept_unmeasured,
         "target": engines,
         "weight_streaming_bytes": None if weights_gb is None else int(weights_gb * 1e9),
+        **others,
     }
+
+
+def kinds_of(also: Sequence[Also] | None) -> tuple[Kind, ...]:
+    """The files that are written of every result, and those that were asked for."""
+    return (*ALWAYS, *(Kind[one.name] for one in dict.fromkeys(also or ())))
 
 
 def require_texts(texts: Sequence[str]) -> None:

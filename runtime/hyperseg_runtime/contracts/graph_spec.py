@@ -48,6 +48,8 @@ class Element(Protocol):
 class Reuse(StrEnum):
     """What a result of the graph depends on, and so how long it stays valid."""
 
+    PIXELS = "pixels"
+    """Of an image, for its graphs alone: they are run once, so nothing keeps it."""
     IMAGE = "image"
     TEXT = "text"
     PROMPT = "image and prompt"

@@ -1,10 +1,12 @@
 """A bundle's manifest as tables for people."""
 
+import re
 from collections.abc import Sequence
 
 from hyperseg_runtime import console
 from hyperseg_runtime.bundle.manifest import Manifest, ParityEntry
 from hyperseg_runtime.families import FAMILIES
+from hyperseg_runtime.reports.quantization_tables import print_quantization
 
 
 def print_manifest(manifest: Manifest) -> None:
@@ -27,7 +29,7 @@ def print_manifest(manifest: Manifest) -> None:
             (
                 graph.spec.name,
                 f"{graph.parameters:,}",
-                graph.precision,
+                graph.number_format,
                 graph.spec.reuse,
                 shorten(graph.spec.input_names()),
                 shorten(graph.spec.output_names()),
@@ -35,6 +37,7 @@ def print_manifest(manifest: Manifest) -> None:
             for graph in manifest.graphs
         ],
     )
+    print_quantization(manifest)
     print_tasks(manifest.family)
     coverage = manifest.coverage
     console.print_rows(
@@ -73,8 +76,26 @@ def print_parity(manifest: Manifest) -> None:
         console.out.print("Parity: not measured (verify BUNDLE --checkpoint CHECKPOINT shows it)")
         return
     by_graph = [[e for e in manifest.parity if e.graph == graph.spec.name] for graph in manifest.graphs]
-    worst = [max(entries, key=lambda e: (not e.passed, e.worst_error / e.tolerance)) for entries in by_graph if entries]
+    worst = [max(entries, key=_badness) for entries in by_graph if entries]
     print_entries("Parity of ONNX graphs with their modules on photographs, worst output of each", worst)
+
+
+def folded(entries: Sequence[ParityEntry]) -> list[ParityEntry]:
+    """One row for all numbered outputs of a graph, its caches: the worst, called "first to last"."""
+    groups: dict[tuple[str, ...], list[ParityEntry]] = {}
+    for entry in entries:
+        numbered = re.fullmatch(r".+\.\d+", entry.output)
+        groups.setdefault((entry.graph, entry.measure, "" if numbered else entry.output), []).append(entry)
+    rows = []
+    for group in groups.values():
+        worst = max(group, key=_badness)
+        name = worst.output if len(group) == 1 else f"{group[0].output} to {group[-1].output}: {worst.output}"
+        rows.append(worst.model_copy(update={"output": name}))
+    return rows
+
+
+def _badness(entry: ParityEntry) -> tuple[bool, float]:
+    return not entry.passed, entry.worst_error / entry.tolerance
 
 
 def print_entries(title: str, entries: Sequence[ParityEntry]) -> None:

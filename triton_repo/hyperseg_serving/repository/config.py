@@ -47,6 +47,8 @@ class RepositorySpec:
     """Largest batch of a graph's engine; without an entry the contract's own."""
     unmeasured: Sequence[str] = ()
     """Graphs whose engines are served although they were never compared with them."""
+    ungated: Sequence[str] = ()
+    """Quantised graphs that are served although they passed no task metric."""
 
     @property
     def names(self) -> ModelNames:
@@ -199,6 +201,8 @@ def _python(
     own = {parameters.CONTRACT: parameters.contract_id(spec.graphs), parameters.BACKEND: backend}
     if spec.unmeasured:
         own[parameters.UNMEASURED] = ",".join(spec.unmeasured)
+    if spec.ungated:
+        own[parameters.UNGATED] = ",".join(spec.ungated)
     _set_parameters(config, {**own, **spec.limits.to_parameters()})
     return config
 

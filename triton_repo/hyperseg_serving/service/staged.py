@@ -33,6 +33,7 @@ class StagedBackend:
         self.precisions = inner.precisions
         self.token_step = inner.token_step
         self.on_device = inner.on_device
+        self.images_on_device = False
 
     def open(self, spec: GraphSpec, path: Path) -> Graph:
         return StageGraph(spec, self._runner) if spec.reuse is Reuse.IMAGE else self._inner.open(spec, path)

@@ -4,6 +4,7 @@
 #include "attention_plugin.h"
 #include "plugin.h"
 #include "readout_plugin.h"
+#include "resize_plugin.h"
 
 namespace hyperseg {
 namespace {
@@ -15,8 +16,9 @@ nvinfer1::IPluginCreatorInterface* const* creators(int32_t& count) {
   static Creator<GivenAttentionPlugin> given;
   static Creator<ProjectedAttentionPlugin> projected;
   static Creator<MaskReadoutPlugin> readout;
-  static nvinfer1::IPluginCreatorInterface* const all[] = {&given, &projected, &readout};
-  count = 3;
+  static Creator<PillowResizePlugin> resize;
+  static nvinfer1::IPluginCreatorInterface* const all[] = {&given, &projected, &readout, &resize};
+  count = 4;
   return all;
 }
 

@@ -20,7 +20,7 @@ class DeviceBackend:
     With `overlap` off every call of a graph waits until it is done.
     """
 
-    on_device = True
+    on_device = images_on_device = True
 
     def __init__(self, device: Device, overlap: bool) -> None:
         self._device = device

@@ -4,9 +4,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, MASK_READOUT
+from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, MASK_READOUT, PILLOW_RESIZE
 from hyperseg_kernels.mask_readout.axis import TAPS
+from hyperseg_kernels.pillow_resize.axis import Filter, most_taps
+from hyperseg_runtime.contracts.axes import Axis
 from hyperseg_runtime.contracts.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
+from hyperseg_runtime.images.resize_tables import table_specs
 
 TOKENS, MASK_QUERIES, LATENTS = "tokens", "mask_queries", "latents"
 """Tables that the host reads: token embeddings, the learned mask queries, the latents of a first frame."""
@@ -64,8 +67,12 @@ BATCH = AxisRange(minimum=1, typical=1, maximum=8)
 TYPICAL_TEXT_TOKENS = 83  # 69 of the referring template and an expression of 14
 CONDITIONS = AxisRange(minimum=1, typical=1, maximum=256)
 READ_CONDITIONS = AxisRange(minimum=1, typical=1, maximum=8)
-READ_PX = AxisRange(minimum=1, typical=1024, maximum=2048)
-"""What a device reads masks of; an engine sets memory aside for the largest. The host reads what is larger or more."""
+DEVICE_PX = AxisRange(minimum=1, typical=1024, maximum=2048)
+"""Sides of images that a device prepares and reads masks of; an engine sets memory aside for the largest. The host does
+what is larger or more.
+"""
+RESIZES = {"images": Filter.BILINEAR, "images_clip": Filter.BICUBIC}
+"""Input of an encoder -> how its pixels are resized (hyperseg-spec 3.1, 3.2)."""
 
 
 def cache_names(layer: int) -> tuple[str, str, str, str]:
@@ -74,8 +81,9 @@ def cache_names(layer: int) -> tuple[str, str, str, str]:
 
 
 def graph_specs(dims: HypersegDimensions) -> tuple[GraphSpec, ...]:
-    """The eight graphs in an order in which each one's inputs are known."""
+    """The nine graphs in an order in which each one's inputs are known."""
     return (
+        _preprocess(dims),
         _image_encoder(dims),
         _clip_encoder(dims),
         _fvp(dims),
@@ -105,6 +113,40 @@ def _decoded_maps(dims: HypersegDimensions) -> tuple[TensorSpec, ...]:
     return tuple(
         _float(name, "batch", dims.mask_width, *shape)
         for name, shape in zip(DECODED_MAPS, (finest, *levels, *levels), strict=True)
+    )
+
+
+def _preprocess(dims: HypersegDimensions) -> GraphSpec:
+    """Both encoders' images from the pixels as they are, the bytes between them those of Pillow; for backends whose
+    tensors are far from the host.
+    """
+    square, clip = dims.image_px, dims.clip_image_px
+    sizes: tuple[tuple[int, Axis, Axis], ...] = ((square, "rows", "columns"), (clip, clip, clip))
+    names = zip(RESIZES, sizes, strict=True)
+    ranges = {"batch": BATCH, "pixels_height": DEVICE_PX, "pixels_width": DEVICE_PX}
+    ranges |= {axis: AxisRange(minimum=1, typical=square, maximum=square) for axis in ("rows", "columns")}
+    tables: list[TensorSpec] = []
+    for name, (side, rows, columns) in names:
+        tables += table_specs(name, rows, columns)
+        tallest = max(side, DEVICE_PX.maximum)
+        ranges[f"{name}_first_rows"] = AxisRange(minimum=1, typical=DEVICE_PX.typical, maximum=tallest)
+        usual, most = (most_taps(px, side, RESIZES[name]) for px in (DEVICE_PX.typical, DEVICE_PX.maximum))
+        for part, typical in (("first_row", 1), ("column", usual), ("last_row", usual)):
+            ranges[f"{name}_{part}_taps"] = AxisRange(minimum=1, typical=typical, maximum=most)
+    return GraphSpec(
+        name="preprocess",
+        inputs=(
+            TensorSpec(name="pixels", dtype=DType.UINT8, axes=("batch", "pixels_height", "pixels_width", 3)),
+            *tables,
+        ),
+        outputs=(
+            _float("images", "batch", 3, square, square),
+            _float("images_clip", "batch", 3, clip, clip),
+        ),
+        axis_ranges=ranges,
+        reuse=Reuse.PIXELS,
+        custom_ops=(str(PILLOW_RESIZE),),
+        exact=True,
     )
 
 
@@ -206,6 +248,8 @@ def _mask_decoder(dims: HypersegDimensions) -> GraphSpec:
             _float("mask_logits", "batch", dims.mask_queries, *dims.map_shapes[0]),
             _float("score_logits", "batch", dims.mask_queries, "conditions"),
             _float("memory", "batch", "memory_rows", dims.perceiver_width),
+            _float("class_logits", "batch", dims.mask_queries, "conditions"),
+            _float("region_logits", "batch", dims.mask_queries, "conditions"),
         ),
         axis_ranges={
             "batch": BATCH,
@@ -244,8 +288,8 @@ def _mask_readout(dims: HypersegDimensions) -> GraphSpec:
             "batch": BATCH,
             "conditions": READ_CONDITIONS,
             "tokens": _tokens(dims),
-            "image_height": READ_PX,
-            "image_width": READ_PX,
+            "image_height": DEVICE_PX,
+            "image_width": DEVICE_PX,
         },
         reuse=Reuse.PROMPT,
         custom_ops=(str(MASK_READOUT),),

@@ -2,15 +2,16 @@
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
-from hyperseg_kernels.mask_readout.axis import axis
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.calls.timing import span
 from hyperseg_runtime.errors import NumericsError
+from hyperseg_runtime.families.hyperseg.image_inputs import HostImages
+from hyperseg_runtime.families.hyperseg.size_tables import SizeTables
 from hyperseg_runtime.families.hyperseg.spec import (
     DECODED_MAPS,
     LATENTS,
@@ -19,12 +20,13 @@ from hyperseg_runtime.families.hyperseg.spec import (
     HypersegDimensions,
     cache_names,
 )
-from hyperseg_runtime.images.preprocessing import ImageGeometry
-from hyperseg_runtime.llm.prompt import Prompt, SlotKind, average_rows, pick_rows
+from hyperseg_runtime.llm.prompt import Dependencies, Prompt, SlotKind, average_rows, pick_rows
 
 SEGMENTATION_GRAPHS = ("image_encoder", "clip_encoder", "fvp", "llm", "pixel_decoder", "mask_decoder")
-READOUT_GRAPH = "mask_readout"
+PREPROCESS_GRAPH, READOUT_GRAPH = "preprocess", "mask_readout"
+"""For what the host does itself where tensors lie in its memory."""
 
+NO_REGIONS: Mapping[Dependencies, Buffer] = {}
 Caches = dict[str, Buffer]
 """Key/value buffers by input name; one set belongs to one batch of prompts."""
 
@@ -70,8 +72,14 @@ class ImageFeatures:
 @dataclass(frozen=True)
 class MaskOutputs:
     mask_logits: Buffer  # (B, Q, h, w)
-    score_logits: Buffer  # (B, Q, K)
+    score_logits: Buffer  # (B, Q, K) of conditions that are expressions
     memory: Buffer  # (B, F, E) latents of the next frame from `decode_frame`, else (B, 1, E) without meaning
+    class_logits: Buffer  # (B, Q, K) of conditions that are classes
+    region_logits: Buffer  # (B, Q, K) of conditions that are regions
+
+    def of_regions(self) -> "MaskOutputs":
+        """The same where the conditions are regions: they are scored as expressions are, by another head."""
+        return replace(self, score_logits=self.region_logits)
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ class ReadMasks:
 
 
 class HypersegStages:
-    """The eight graphs chained; holds no state between calls. `graphs` gives an opened graph by name; each call is a
+    """The nine graphs chained; holds no state between calls. `graphs` gives an opened graph by name; each call is a
     span of its graph's name (see `timing`).
     """
 
@@ -96,21 +104,40 @@ class HypersegStages:
         self._graphs = graphs
         self._tables = tables
         self._backend = backend
+        self._sizes = SizeTables(dims, backend.upload)
         self._spare: Caches | None = None
         self._closed = False
 
     def open_graphs(self) -> None:
         """Open what a segmentation needs now: a broken graph shows early, and no call's time includes it."""
-        for name in (*SEGMENTATION_GRAPHS, *([READOUT_GRAPH] if self._backend.on_device else [])):
+        backend = self._backend
+        apart = {PREPROCESS_GRAPH: backend.images_on_device, READOUT_GRAPH: backend.on_device}
+        for name in (*SEGMENTATION_GRAPHS, *(name for name, used in apart.items() if used)):
             _ = self._graphs[name]
 
     def first_latents(self, batch: int) -> Buffer:
         """Perceiver latents of a single image or a first frame, (B, F, E) float32."""
         return self._backend.upload(np.repeat(self._tables.table(LATENTS)[None], batch, axis=0))
 
-    def perceive(self, images: np.ndarray, latents: Buffer) -> ImageFeatures:
+    def encoder_images(self, image_hwc_u8: np.ndarray) -> Mapping[str, Buffer]:
+        """What the encoders take of an image, by the names of their inputs: made by the device of the pixels as they
+        are, or by the host.
+        """
+        height, width = image_hwc_u8.shape[:2]
+        sides = {"pixels_height": height, "pixels_width": width}
+        if not (self._backend.images_on_device and self._holds(PREPROCESS_GRAPH, sides)):
+            return HostImages(image_hwc_u8, self.dims, self._backend)
+        return self.prepare(image_hwc_u8)
+
+    def prepare(self, image_hwc_u8: np.ndarray) -> dict[str, Buffer]:
+        """`encoder_images` by the graph."""
+        height, width = image_hwc_u8.shape[:2]
+        pixels = self._backend.upload(image_hwc_u8[None])
+        return self._run(PREPROCESS_GRAPH, {"pixels": pixels, **self._sizes.of_preprocess((height, width))})
+
+    def perceive(self, images: Buffer, latents: Buffer) -> ImageFeatures:
         """images (B, 3, S, S) and latents (B, F, E), float32."""
-        maps = self._run("image_encoder", {"images": self._backend.upload(images)})
+        maps = self._run("image_encoder", {"images": images})
         coarse = {name: maps[name] for name in ("res3", "res4", "res5")}
         fvp = self._run("fvp", {**coarse, "latents": latents})
         pyramid = {name: maps[name] for name in ("res2", "res3", "res4", "res5")}
@@ -118,15 +145,22 @@ class HypersegStages:
         handed_on = {name: decoded[name] for name in DECODED_MAPS}
         return ImageFeatures(fvp["fvp_tokens"], handed_on)
 
-    def clip_tokens(self, images_clip: np.ndarray) -> Buffer:
+    def clip_tokens(self, images_clip: Buffer) -> Buffer:
         """images_clip (B, 3, C, C) float32 -> image tokens (B, N, D), all that a question needs."""
-        inputs = {"images_clip": self._backend.upload(images_clip)}
-        return self._run("clip_encoder", inputs)["image_tokens"]
+        return self._run("clip_encoder", {"images_clip": images_clip})["image_tokens"]
 
     def input_embeddings(
-        self, prompts: Sequence[Prompt], image_tokens: Buffer | None, fvp_tokens: Buffer | None, rows: int = 0
+        self,
+        prompts: Sequence[Prompt],
+        image_tokens: Buffer | None,
+        fvp_tokens: Buffer | None,
+        rows: int = 0,
+        regions: Mapping[Dependencies, Buffer] = NO_REGIONS,
     ) -> Buffer:
-        """Language model input (B, T, D): slot after slot, zeros after the end of a prompt, T at least `rows`."""
+        """Language model input (B, T, D): slot after slot, zeros after the end of a prompt, T at least `rows`.
+
+        `regions`: the row (1, 1, D) of each region by what its slot depends on.
+        """
         spec = self._graphs["llm"].spec.inputs[0]
         tokens = max(rows, *(prompt.length for prompt in prompts))
         target = self._backend.zeros(spec, {"batch": len(prompts), "tokens": tokens})
@@ -140,6 +174,8 @@ class HypersegStages:
                     self._backend.copy_rows(target, batch, start, text, 0)
                 elif slot.kind is SlotKind.MASK_QUERIES:
                     self._backend.copy_rows(target, batch, start, queries, 0)
+                elif (region := regions.get(slot.depends_on or ())) is not None:
+                    self._backend.copy_rows(target, batch, start, region, 0)
                 elif (source := visual.get(slot.kind)) is not None:
                     self._backend.copy_rows(target, batch, start, source, batch)
                 else:
@@ -191,8 +227,9 @@ class HypersegStages:
         self._spare = None if self._closed else buffers
 
     def close(self) -> None:
-        """Keep no caches any more; those that are still lent go when their holders do."""
+        """Keep nothing any more; caches that are still lent go when their holders do."""
         self._closed, self._spare = True, None
+        self._sizes.clear()
 
     def new_caches(self, batch: int) -> Caches:
         """Zeroed key/value buffers: a masked slot weighs 0, but 0 * NaN of fresh memory would be NaN."""
@@ -253,35 +290,32 @@ class HypersegStages:
         uploaded = {name: self._backend.upload(matrix) for name, matrix in pooling.items()}
         inputs = {**features.decoded_maps, "hidden_states": hidden_states, **uploaded}
         outputs = self._run("mask_decoder", inputs)
-        return MaskOutputs(outputs["mask_logits"], outputs["score_logits"], outputs["memory"])
+        names = ("mask_logits", "score_logits", "memory", "class_logits", "region_logits")
+        return MaskOutputs(*(outputs[name] for name in names))
 
     def reads_masks(self, outputs: MaskOutputs, image_hw: tuple[int, int]) -> bool:
         """Whether `read_masks` reads these: a host has its logits at hand and a quicker search (heads.referring)."""
-        if not self._backend.on_device:
-            return False
-        limits = self._graphs[READOUT_GRAPH].spec.axis_ranges
         sizes = {"image_height": image_hw[0], "image_width": image_hw[1], "conditions": outputs.score_logits.shape[2]}
-        return all(size <= limits[axis].maximum for axis, size in sizes.items())
+        return self._backend.on_device and self._holds(READOUT_GRAPH, sizes)
 
-    def read_masks(self, outputs: MaskOutputs, hidden_states: Buffer, tables: Mapping[str, Buffer]) -> ReadMasks:
-        """`tables` as from `readout_tables`; `hidden_states` are looked at for what is no number."""
+    def read_masks(self, outputs: MaskOutputs, hidden_states: Buffer, image_hw: tuple[int, int]) -> ReadMasks:
+        """At the size of the image; `hidden_states` are looked at for what is no number."""
         logits = {"mask_logits": outputs.mask_logits, "score_logits": outputs.score_logits}
+        tables = self._sizes.of_mask_readout(image_hw)
         found = self._run(READOUT_GRAPH, {**logits, "hidden_states": hidden_states, **tables})
         return ReadMasks(found["best_queries"], found["best_scores"], found["mask_bits"], found["finite"])
 
-    def readout_tables(self, geometry: ImageGeometry) -> dict[str, Buffer]:
-        """The way from mask logits to the image's pixels, by the names of `mask_readout`'s inputs."""
-        sizes = zip(self.dims.map_shapes[0], geometry.padded_hw, geometry.valid_hw, geometry.original_hw, strict=True)
-        found: dict[str, Buffer] = {}
-        for name, size in zip(("row", "column"), sizes, strict=True):
-            made = axis(*size)
-            found[f"{name}_index"] = self._backend.upload(made.index.astype(np.int64))
-            found[f"{name}_weight"] = self._backend.upload(made.weight)
-        return found
+    def upload(self, array: np.ndarray) -> Buffer:
+        """See `backends.base.Backend`."""
+        return self._backend.upload(array)
 
     def to_host(self, buffers: Sequence[Buffer]) -> list[np.ndarray]:
         """See `backends.base.Backend`."""
         return self._backend.to_host(buffers)
+
+    def _holds(self, graph: str, sizes: Mapping[str, int]) -> bool:
+        limits = self._graphs[graph].spec.axis_ranges
+        return all(size <= limits[axis].maximum for axis, size in sizes.items())
 
     def _run(self, graph: str, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
         opened = self._graphs[graph]  # opening, if this is the first use, is not the stage's time

@@ -3,17 +3,19 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 
 import numpy as np
 
 from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.calls.timing import span
 from hyperseg_runtime.errors import NumericsError
+from hyperseg_runtime.families.hyperseg.region_weights import region_weights
 from hyperseg_runtime.families.hyperseg.spec import DECODED_MAPS
 from hyperseg_runtime.families.hyperseg.stages import HypersegStages, ImageFeatures, LentCaches
-from hyperseg_runtime.images.preprocessing import ImageGeometry, longest_side_square, plain_square, square_geometry
+from hyperseg_runtime.images.preprocessing import ImageGeometry, square_geometry
 from hyperseg_runtime.llm.packing import PackedPrompts, pack
-from hyperseg_runtime.llm.prompt import Prompt, Row, SlotKind
+from hyperseg_runtime.llm.prompt import IMAGE, Dependencies, Prompt, Row, SlotKind
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class HypersegImage:
         self._features: tuple[ImageFeatures, ImageGeometry] | None = None
         self._caches: LentCaches | None = None
         self._held: tuple[Row, ...] = ()
-        self._tables: Mapping[str, Buffer] | None = None
+        self._images: Mapping[str, Buffer] | None = None
+        self._regions: dict[Dependencies, Buffer] = {}
 
     @classmethod
     def computed(
@@ -91,25 +94,28 @@ class HypersegImage:
     def tokens(self) -> Buffer:
         """Image tokens for the language model, (1, N, D)."""
         if self._tokens is None:
-            with span("preprocess"):
-                pixels = plain_square(self._given(), self._stages.dims.clip_image_px)[None]
-            self._tokens = self._stages.clip_tokens(pixels)
+            self._tokens = self._stages.clip_tokens(self._encoder_images()["images_clip"])
+            self._drop_images()
         return self._tokens
+
+    def read_regions(self, masks: Sequence[np.ndarray]) -> list[Dependencies]:
+        """What the slots of these regions, (H, W) bool, depend on; they can be read until the next call of this."""
+        tokens = self.tokens().to_host()[0]
+        weights = [region_weights(mask, len(tokens)) for mask in masks]
+        keys = [(*IMAGE, sha256(of_region.tobytes()).hexdigest()) for of_region in weights]
+        rows = (self._stages.upload((of_region @ tokens)[None, None]) for of_region in weights)
+        self._regions = dict(zip(keys, rows, strict=True))
+        return keys
 
     def features(self) -> tuple[ImageFeatures, ImageGeometry]:
         """What masks are made from, and the way back to the image's size."""
         if self._features is None:
-            with span("preprocess"):
-                pixels, geometry = longest_side_square(self._given(), self._stages.dims.image_px)
+            images = self._encoder_images()["images"]
             latents = self._latents or self._stages.first_latents(1)
-            self._features = self._stages.perceive(pixels[None], latents), geometry
+            geometry = square_geometry(*self.hw, self._stages.dims.image_px)
+            self._features = self._stages.perceive(images, latents), geometry
+            self._drop_images()
         return self._features
-
-    def readout_tables(self) -> Mapping[str, Buffer]:
-        """See `HypersegStages.readout_tables`."""
-        if self._tables is None:
-            self._tables = self._stages.readout_tables(self.features()[1])
-        return self._tables
 
     @contextmanager
     def trusted(self) -> Iterator[None]:
@@ -136,7 +142,7 @@ class HypersegImage:
         image_tokens = self.tokens() if prompt.spans(SlotKind.IMAGE) else None
         fvp_tokens = self.features()[0].fvp_tokens if prompt.spans(SlotKind.PERCEIVER) else None
         with span("input_embeddings"):
-            embeds = self._stages.input_embeddings([prompt], image_tokens, fvp_tokens, packed.rows)
+            embeds = self._stages.input_embeddings([prompt], image_tokens, fvp_tokens, packed.rows, self._regions)
         caches = self._caches or self._stages.lent_caches()
         caches.doubt()
         self._caches, self._held = None, ()  # until the call went well
@@ -149,6 +155,16 @@ class HypersegImage:
         )
         self._caches, self._held = caches, packed.suffixes[0].prompt.rows
         return hidden
+
+    def _encoder_images(self) -> Mapping[str, Buffer]:
+        if self._images is None:
+            self._images = self._stages.encoder_images(self._given())
+        return self._images
+
+    def _drop_images(self) -> None:
+        """Once both encoders have seen them."""
+        if self._tokens and self._features:
+            self._images = None
 
     def _given(self) -> np.ndarray:
         if self._image is None:

@@ -3,15 +3,22 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, MASK_READOUT
+from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, MASK_READOUT, PILLOW_RESIZE
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.families import FAMILIES
-from hyperseg_runtime.families.hyperseg.spec import DECODED_MAPS, HypersegDimensions, cache_names, graph_specs
+from hyperseg_runtime.families.hyperseg.spec import (
+    DECODED_MAPS,
+    RESIZES,
+    HypersegDimensions,
+    cache_names,
+    graph_specs,
+)
+from hyperseg_runtime.images.resize_tables import table_specs
 
 PRODUCED_BY_THE_HOST = {
-    "images",
-    "images_clip",
+    "pixels",
+    *(tensor.name for name in RESIZES for tensor in table_specs(name, 1, 1)),
     "latents",
     "inputs_embeds",
     "position_ids",
@@ -33,8 +40,9 @@ def real_specs(real_dims: HypersegDimensions) -> dict[str, GraphSpec]:
     return {spec.name: spec for spec in graph_specs(real_dims)}
 
 
-def test_the_eight_graphs(real_specs: dict[str, GraphSpec]) -> None:
+def test_the_nine_graphs(real_specs: dict[str, GraphSpec]) -> None:
     assert list(real_specs) == [
+        "preprocess",
         "image_encoder",
         "clip_encoder",
         "fvp",
@@ -49,6 +57,9 @@ def test_the_eight_graphs(real_specs: dict[str, GraphSpec]) -> None:
 @pytest.mark.parametrize(
     ("graph", "tensor"),
     [
+        ("preprocess", "pixels uint8 (batch, pixels_height, pixels_width, 3)"),
+        ("preprocess", "images_column_index int64 (images_column_taps, columns)"),
+        ("preprocess", "images_clip float32 (batch, 3, 384, 384)"),
         ("image_encoder", "images float32 (batch, 3, 1024, 1024)"),
         ("image_encoder", "res5 float32 (batch, 1024, 32, 32)"),
         ("clip_encoder", "image_tokens float32 (batch, 729, 2560)"),
@@ -92,8 +103,9 @@ def test_every_cache_is_written_in_place(real_specs: dict[str, GraphSpec], real_
     assert real_specs["llm"].in_place == pairs
 
 
-def test_two_graphs_need_our_operators(real_specs: dict[str, GraphSpec]) -> None:
+def test_three_graphs_need_our_operators(real_specs: dict[str, GraphSpec]) -> None:
     assert {name: spec.custom_ops for name, spec in real_specs.items() if spec.custom_ops} == {
+        "preprocess": (str(PILLOW_RESIZE),),
         "pixel_decoder": (str(DEFORMABLE_ATTENTION),),
         "mask_readout": (str(MASK_READOUT),),
     }

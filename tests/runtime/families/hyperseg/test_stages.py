@@ -22,6 +22,8 @@ from hyperseg_runtime.llm.prompt import Prompt, SlotKind
 from hyperseg_runtime.llm.tokenizer import Tokenizer
 from hyperseg_runtime.session.pipeline import OpenedGraphs
 
+UPLOAD = OnnxRuntimeBackend(threads=1).upload
+
 
 @pytest.fixture(scope="module")
 def tables(bundle: Bundle, dims: HypersegDimensions) -> HostTables:
@@ -156,7 +158,7 @@ def test_memory_of_a_frame_reaches_the_next_one(
     single = stages.decode(features, hidden, prompt)
     assert single.memory.shape == (1, 1, dims.perceiver_width)
     assert np.array_equal(frame.mask_logits.to_host(), single.mask_logits.to_host())
-    following = stages.perceive(random(1, 3, 256, 256), frame.memory)
+    following = stages.perceive(UPLOAD(random(1, 3, 256, 256)), frame.memory)
     assert not np.array_equal(following.fvp_tokens.to_host(), features.fvp_tokens.to_host())
 
 
@@ -165,10 +167,19 @@ def test_a_question_runs_three_graphs_only(
 ) -> None:
     question = build_prompt(Task.QUESTION, "What is this?", tokenizer, dims)
     with recorded() as spans_ms:
-        embeds = stages.input_embeddings([question], stages.clip_tokens(random(1, 3, 76, 76)), None)
+        embeds = stages.input_embeddings([question], stages.clip_tokens(UPLOAD(random(1, 3, 76, 76))), None)
         hidden = stages.prefill(embeds, [question.attended_length], stages.new_caches(1))
         assert stages.score_tokens(stages.row(hidden, question.length - 1)).shape == (1, dims.logit_rows)
     assert list(spans_ms) == ["clip_encoder", "llm", "lm_head"]
+
+
+@pytest.mark.parametrize("image_hw", [(1, 1), (37, 90), (400, 600), (120, 33), (256, 256)])
+def test_a_device_prepares_images_as_the_host_does(stages: HypersegStages, image_hw: tuple[int, int]) -> None:
+    """Byte for byte between the passes, and so number for number."""
+    image = np.random.default_rng(sum(image_hw)).integers(0, 256, (*image_hw, 3), np.uint8)
+    by_host = stages.encoder_images(image)
+    for name, made in stages.prepare(image).items():
+        assert np.array_equal(made.to_host(), by_host[name].to_host()), name
 
 
 def random(*shape: int) -> np.ndarray:
@@ -197,8 +208,8 @@ def perceived(
     stages: HypersegStages, images: Sequence[np.ndarray], prompts: Sequence[Prompt]
 ) -> tuple[ImageFeatures, Buffer]:
     pixels, pixels_clip = images
-    features = stages.perceive(pixels, stages.first_latents(len(pixels)))
-    embeds = stages.input_embeddings(prompts, stages.clip_tokens(pixels_clip), features.fvp_tokens)
+    features = stages.perceive(UPLOAD(pixels), stages.first_latents(len(pixels)))
+    embeds = stages.input_embeddings(prompts, stages.clip_tokens(UPLOAD(pixels_clip)), features.fvp_tokens)
     lengths = [prompt.attended_length for prompt in prompts]
     return features, stages.prefill(embeds, lengths, stages.new_caches(len(prompts)))
 

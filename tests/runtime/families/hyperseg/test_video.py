@@ -26,13 +26,13 @@ def model(bundle: Bundle, graphs: OpenedGraphs) -> HypersegModel:
 
 
 def by_hand(model: HypersegModel, frames: list[np.ndarray]) -> Iterator[tuple[np.ndarray, float]]:
-    stages = model.stages
+    stages, upload = model.stages, OnnxRuntimeBackend(threads=1).upload
     prompt = build_prompt(Task.VIDEO, TEXT, model.tokenizer, model.dims)
     latents = stages.first_latents(1)
     for frame in frames:
         pixels, geometry = longest_side_square(frame, model.dims.image_px)
-        features = stages.perceive(pixels[None], latents)
-        tokens = stages.clip_tokens(plain_square(frame, model.dims.clip_image_px)[None])
+        features = stages.perceive(upload(pixels[None]), latents)
+        tokens = stages.clip_tokens(upload(plain_square(frame, model.dims.clip_image_px)[None]))
         embeds = stages.input_embeddings([prompt], tokens, features.fvp_tokens)
         hidden = stages.prefill(embeds, [prompt.length], stages.new_caches(1))
         outputs = stages.decode_frame(features, hidden, [prompt])
