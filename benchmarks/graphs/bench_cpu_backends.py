@@ -111,10 +111,11 @@ def in_turn(
 
 def worst_cosine(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:
     """Of two runs' outputs, seen as vectors in float64."""
-    pairs = [
-        (found[name].astype(np.float64).ravel(), wanted.astype(np.float64).ravel()) for name, wanted in expected.items()
-    ]
-    return round(min(float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))) for a, b in pairs), 6)
+    cosines = []
+    for name, wanted in expected.items():
+        a, b = found[name].astype(np.float64).ravel(), wanted.astype(np.float64).ravel()
+        cosines.append(float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))))
+    return round(min(cosines), 6)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from hyperseg_runtime import console
 from hyperseg_runtime.cli import options
+from hyperseg_runtime.files.locking import sole_writer
 from hyperseg_runtime.files.writing import output_folder
 
 EXTRA = "batch"
@@ -50,16 +51,18 @@ def evaluate(
     """
     from hyperseg_bench.quality import evaluation, results
     from hyperseg_bench.quality.datasets.registry import Choice
+    from hyperseg_runtime.batch.subject import Subject
+    from hyperseg_runtime.batch.working import in_this_process
 
     choice = Choice(data_set, None if data is None else str(data.resolve()), split, items)
     place = out or Path(f"{bundle.resolve().name}-{data_set}")
     others = {"low_memory": low_memory, "bf16": bf16, "verify_hashes": verify_hashes}
     chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb, **others)
-    subject = evaluation.Subject(bundle, backend, chosen)
-    work = evaluation.in_this_process
+    subject = Subject(bundle, backend, chosen)
+    work = in_this_process
     if ray:
-        work = console.load_extra("hyperseg_bench.quality.on_ray", EXTRA).on_ray(workers)
-    with output_folder(place):
+        work = console.load_extra("hyperseg_runtime.batch.on_ray", EXTRA).on_ray(workers)
+    with output_folder(place), sole_writer(place):
         with _progress() as tell:
             content = evaluation.evaluate(subject, choice, place, precision, overwrite, work, tell)
         files = results.write_report(place, choice)

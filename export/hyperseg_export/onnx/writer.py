@@ -104,11 +104,14 @@ def save_graph(model: ir.Model, path: Path, weights: WeightFile, placed: Mapping
             continue
         if value.const_value is None:
             raise ExportError(f"graph {model.graph.name}: initializer {name} has no value")
+        if (written := weights.recall(name)) is not None:
+            value.const_value = _external(value, written, path)
+            continue
         tensor = value.const_value
         if tensor.nbytes < INLINE_BYTES:
             value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=name)
         else:
-            value.const_value = _external(value, weights.add(_stored(tensor)), path)
+            value.const_value = _external(value, weights.add(_stored(tensor), name), path)
     ir.save(model, path)
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from hyperseg_bench.quality.comparison import pair_up
 from hyperseg_bench.quality.datasets.registry import Choice, open_data_set
-from hyperseg_bench.quality.evaluation import Subject, evaluate
+from hyperseg_bench.quality.evaluation import evaluate
 from hyperseg_bench.quality.paired import median_overlap, paired_drops
 from hyperseg_bench.quality.results import read_complete
+from hyperseg_runtime.batch.subject import Subject
 from hyperseg_runtime.bundle.quantization import GateEntry, MeasureEntry
 from hyperseg_runtime.files.writing import output_folder
 

@@ -82,6 +82,7 @@ class TorchBackend:
     precisions = frozenset(Precision)
     token_step = 1
     on_device = False
+    images_on_device = False
 
     def __init__(self, name: str, model: SourceModel, prepare: Prepare, threads: int | None) -> None:
         self.name = name

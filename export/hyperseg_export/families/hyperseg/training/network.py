@@ -115,7 +115,7 @@ class Network:
         count, rows = queries.shape[1], queries.shape[1] + conditions.shape[1]
         select = torch.eye(rows, device=queries.device).expand(len(queries), -1, -1)
         self._mask_embeddings.clear()
-        _, scores, _ = self.run(
+        _, scores, *_ = self.run(
             "mask_decoder", *decoded, torch.cat((queries, conditions), dim=1),
             select[:, :count], select[:, count:], select[:, :1],
         )  # fmt: skip
