@@ -20,7 +20,7 @@ from hyperseg_runtime.bundle.opening import Bundle, describe_file, read_manifest
 from hyperseg_runtime.errors import BundleError, GateError, InputError, NumericsError
 from hyperseg_runtime.session.pipeline import Pipeline
 from quantisation import options
-from support import RunCli, family_bundle
+from support import RunCli, family_bundle, made_once
 
 IMAGE_GRAPHS = ("image_encoder", "clip_encoder", "fvp", "pixel_decoder", "mask_decoder")
 ALL_BUT_ENCODERS = dict.fromkeys(("fvp", "llm", "lm_head", "pixel_decoder", "mask_decoder"), "wide")
@@ -28,9 +28,10 @@ ALL_BUT_ENCODERS = dict.fromkeys(("fvp", "llm", "lm_head", "pixel_decoder", "mas
 
 @pytest.fixture(scope="module")
 def passed(shared_dir: Path, trained_bundle: Path) -> Path:
-    folder = shared_dir / "passed-int8"
-    quantize_bundle(trained_bundle, folder, options("int8"))
-    return folder
+    def make(folder: Path) -> None:
+        quantize_bundle(trained_bundle, folder, options("int8"))
+
+    return made_once(shared_dir / "passed-int8", make)
 
 
 def test_a_bundle_that_passed_says_how(passed: Path, trained_bundle: Path) -> None:
