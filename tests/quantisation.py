@@ -5,7 +5,7 @@ from typing import Any
 from hyperseg_bench.quality.datasets.registry import Choice
 from hyperseg_export.quantization.quantize import QuantizeOptions
 
-GATE_ITEMS, SAMPLES = 24, 4
+GATE_ITEMS, SAMPLES = 8, 2
 
 
 def options(recipe: str, **others: Any) -> QuantizeOptions:

@@ -15,6 +15,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -175,7 +176,7 @@ def build(
         network = parse(trt, builder, logger, path, spec, rewritten(path, form))
     except EngineError as error:
         return {"built": False, "error": str(error)}
-    decomposed = decompose_attention(trt, network)
+    decomposed, dequantized = decompose_attention(trt, network), dequantized_types(trt, network)
     config = builder.create_builder_config()
     config.num_compute_capabilities = len(architectures)
     for index, name in enumerate(architectures):
@@ -191,7 +192,15 @@ def build(
         "seconds": round(perf_counter() - start, 2),
         "peak_mb": round(peak_bytes() / 1e6),
         "decomposed_attention": len(decomposed),
+        "dequantized": dequantized,
     }
+
+
+def dequantized_types(trt: Any, network: Any) -> dict[str, int]:
+    """Type -> how many tensors of it the parser found to be quantised, weights and activations."""
+    layers = map(network.get_layer, range(network.num_layers))
+    found = Counter(one.get_input(0).dtype.name for one in layers if one.type == trt.LayerType.DEQUANTIZE)
+    return dict(found)
 
 
 def rewritten(path: Path, form: Form) -> bytes | None:

@@ -69,6 +69,8 @@ def evaluate(
 
 
 def precision_of(manifest: Manifest) -> str:
-    """The precision of all graphs, or "mixed"."""
+    """The precision of all graphs, or "mixed"; of a quantised bundle its recipe."""
+    if manifest.quantization is not None:
+        return manifest.quantization.recipe
     found = {str(entry.precision) for entry in manifest.graphs}
     return found.pop() if len(found) == 1 else MIXED

@@ -135,13 +135,13 @@ class _Quantization:
 
     def run(self) -> Manifest:
         picture = self.data.sample(self.keys[0]).frames[0]
-        workshop = Workshop(self.bundle, self.staging, picture, *self._calibrated())
+        workshop = Workshop(self.bundle, self.staging, self.options.recipe, picture, *self._calibrated())
         if self.options.gated:
             self.progress.stage("gate: the bundle as it is", 2, 4)
             self.gate.ask_before(self.bundle.directory)
         self.progress.stage("rounding", 3, 4)
         mix = self._mix(workshop)
-        manifest = workshop.manifest(mix, self.options.recipe, self._judged(workshop, mix))
+        manifest = workshop.manifest(mix, self._judged(workshop, mix))
         write_atomically(self.staging.directory / FILE_NAME, manifest.to_bytes())
         self.staging.commit([*manifest.files, FILE_NAME])
         return manifest

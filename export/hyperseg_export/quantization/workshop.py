@@ -48,12 +48,14 @@ class Workshop:
         self,
         bundle: Bundle,
         staging: Staging,
+        recipe: str,
         picture: ImageSource,
         observed: Observed,
         calibration: CalibrationEntry | None,
     ) -> None:
-        """`picture` is what calls of graphs are recorded on, see `record`."""
+        """`recipe` is the name that manifests tell; `picture` is what calls of graphs are recorded on, see `record`."""
         self.bundle = bundle
+        self._recipe = recipe
         self._picture = picture
         self.observed = observed
         self._staging = staging
@@ -89,7 +91,7 @@ class Workshop:
 
     def written(self, mix: Mix) -> Path:
         """The folder, as a bundle of this mix that is not gated."""
-        write_atomically(self.directory / FILE_NAME, self.manifest(mix, "being made", None).to_bytes())
+        write_atomically(self.directory / FILE_NAME, self.manifest(mix, None).to_bytes())
         return self.directory
 
     def _bring(self, names: Iterable[str]) -> None:
@@ -101,7 +103,7 @@ class Workshop:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(self.bundle.path(name), target)
 
-    def manifest(self, mix: Mix, recipe: str, gate: GateEntry | None) -> Manifest:
+    def manifest(self, mix: Mix, gate: GateEntry | None) -> Manifest:
         """What a bundle of this mix says of itself; all its files are here now."""
         old = self.bundle.manifest
         graphs = tuple(mix.rounded.get(entry.spec.name, entry) for entry in old.graphs)
@@ -117,7 +119,7 @@ class Workshop:
                 "files": {name: files[name] for name in (*sorted(used), *others)},
                 "parity": parity and tuple(entry for entry in parity if entry.graph not in mix.rounded),
                 "quantization": QuantizationEntry(
-                    recipe=recipe,
+                    recipe=self._recipe,
                     source_sha256=self._source,
                     kept=mix.kept,
                     calibration=self._calibration,

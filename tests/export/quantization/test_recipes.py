@@ -20,7 +20,8 @@ def test_four_bits_are_for_graphs_that_read_a_few_rows() -> None:
     schemes = {name: recipe.scheme for name, recipe in made.recipes.items()}
     assert {name for name, scheme in schemes.items() if scheme is Scheme.INT4} == {"llm", "lm_head"}
     assert set(schemes.values()) == {Scheme.INT4, Scheme.INT8}
-    assert list(made.kept) == ["mask_readout"] and "exactly" in made.kept["mask_readout"]
+    assert set(made.kept) == {spec.name for spec in SPECS if spec.exact}
+    assert all("exactly" in reason for reason in made.kept.values())
 
 
 def test_a_family_keeps_a_graph_unless_it_is_asked_for_by_name() -> None:
