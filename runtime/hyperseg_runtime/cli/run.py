@@ -66,6 +66,8 @@ def run(
     Files are called after the whole name of IMAGE. Several TEXTs or regions share the work on the image; their files
     are numbered. Times per stage are those of its graph; with --trace stages overlap as they do in a server.
     """
+    from hyperseg_runtime.reports.result_files import PageFacts, contents_of
+
     options.require_texts(texts or [])
     for text in texts or []:  # before the first of them takes its time
         require_text(text)
@@ -77,8 +79,6 @@ def run(
     several = asked.results is not None and asked.results > 1
     numbers = range(1, (asked.results or 1) + 1) if several else (None,)
     names = [{kind: result_name(image.name, kind, number) for kind in kinds} for number in numbers]
-    from hyperseg_runtime.reports.result_files import PageFacts, contents_of
-
     with output_folder(out):
         folder.require_free((name for of_one in names for name in of_one.values()), source)
         others = {"low_memory": low_memory, "bf16": bf16, "verify_hashes": verify_hashes}
@@ -102,11 +102,11 @@ def run(
         return
     for result, written in zip(results, files, strict=True):
         _print_result(result, written)
-    _print_times([result.timings_ms for result in results])
+    _print_times([result.timings_ms for result in results[: len(asked.timed_apart)]])
 
 
 def _print_times(times_ms: Sequence[Mapping[str, float]]) -> None:
-    """A column for each result; what the first one did for the image stays empty in the others."""
+    """A column for each call; what the first one did for the image stays empty in the others."""
     stages = dict.fromkeys(stage for one in times_ms for stage in one)
     columns = [f">{number} ms" for number in range(1, len(times_ms) + 1)] if len(times_ms) > 1 else [">ms"]
     rows = [(stage, *(f"{one[stage]:.1f}" if stage in one else "" for one in times_ms)) for stage in stages]
