@@ -19,10 +19,12 @@ from hyperseg_runtime.cli.asked import (
     ScribbleOption,
     asked_of,
 )
+from hyperseg_runtime.contracts.requests import Regions
 from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, SemanticMap
 from hyperseg_runtime.files.results import Kind, ResultFolder, input_source, refuse_own_result, result_name
 from hyperseg_runtime.files.writing import output_folder
 from hyperseg_runtime.images.reading import load_image
+from hyperseg_runtime.images.regions import region_masks
 from hyperseg_runtime.llm.tokenizer import require_text
 
 FEW = 8
@@ -74,6 +76,8 @@ def run(
     asked = asked_of(texts or [], task, classes, box, point, scribble, mask)
     refuse_own_result(image)
     pixels = load_image(image)
+    if isinstance(asked.request, Regions):
+        region_masks(asked.request, pixels.shape[:2])  # refuses those outside the image before the bundle is read
     folder, source = ResultFolder(out, overwrite), input_source(image)
     kinds = [*options.kinds_of(also), *([Kind.REPORT] if report else [])]
     several = asked.results is not None and asked.results > 1
