@@ -28,6 +28,9 @@ def video(
     texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="What to segment in every frame.")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path(),
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw each mask on its frame.")] = False,
+    objects: Annotated[
+        bool, typer.Option("--objects", help="Also one PNG a frame, with the number of the TEXT that each pixel is of.")
+    ] = False,
     overwrite: options.OverwriteOption = False,
     task: Annotated[str | None, typer.Option(help="One of the family's tasks for frames; default: its first.")] = None,
     threads: options.ThreadsOption = None,
@@ -61,10 +64,14 @@ def video(
     ):
         for frame_source, name in source.names:
             folder.require_free(_names(name, kinds, len(texts)), frame_source)
+            if objects:
+                folder.require_free([result_name(name, Kind.OBJECTS)], frame_source)
         session = pipeline.open_video()
         with VideoRecord(folder, source.source) as record:
             for frame, ready in _results(session, source, request):
                 row = _written(frame, ready, folder, kinds)
+                if objects:
+                    _write_objects(frame, ready, folder)
                 content.append(row)
                 record.add(row)
                 advance()
@@ -111,6 +118,13 @@ def _written(frame: Frame, ready: FrameResults, folder: ResultFolder, kinds: Ite
             name = result_name(frame.name, kind, number if len(masks) > 1 else None)
             folder.write(name, encode_png(drawn), frame.source)
     return {"frame": frame.name, "results": [result.to_json() for result in ready.results]}
+
+
+def _write_objects(frame: Frame, ready: FrameResults, folder: ResultFolder) -> None:
+    from hyperseg_runtime.reports.objects import object_png
+
+    found = [result for result in ready.results if isinstance(result, Instances)]
+    folder.write(result_name(frame.name, Kind.OBJECTS), object_png(found), frame.source)
 
 
 def _told(left_out: LeftOut) -> dict[str, Any]:
