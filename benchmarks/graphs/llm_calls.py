@@ -38,7 +38,8 @@ class Llm:
         arrays = {
             "inputs_embeds": self.table[rows][None],
             "position_ids": packed.position_ids(),
-            "attention_mask": packed.attention_mask(self.context),
+            "attended_slots": packed.attended_slots(),
+            "slot_numbers": np.arange(packed.slots(self.backend.slot_step, self.context)),
             "write_indices": np.array([packed.first_slot], np.int64),
         }
         return {name: self.backend.upload(array) for name, array in arrays.items()}

@@ -32,11 +32,15 @@ class StagedBackend:
         self.name = inner.name
         self.precisions = inner.precisions
         self.token_step = inner.token_step
+        self.slot_step = inner.slot_step
         self.on_device = inner.on_device
         self.images_on_device = False
 
     def open(self, spec: GraphSpec, path: Path) -> Graph:
         return StageGraph(spec, self._runner) if spec.reuse is Reuse.IMAGE else self._inner.open(spec, path)
+
+    def chained(self, first: Graph, second: Graph) -> Graph | None:
+        return self._inner.chained(first, second)
 
     def upload(self, array: np.ndarray) -> Buffer:
         return self._inner.upload(array)

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from hyperseg_runtime.backends.base import Buffer
+from hyperseg_runtime.backends.base import Buffer, Graph
 from hyperseg_runtime.backends.onnxruntime.library import ort
 from hyperseg_runtime.backends.onnxruntime.session import memory_explained, open_session
 from hyperseg_runtime.contracts.graph_spec import GraphSpec, TensorSpec
@@ -77,7 +77,7 @@ class OnnxRuntimeBackend:
 
     name = "onnxruntime"
     precisions = frozenset({Precision.FP32, Precision.FP16})
-    token_step = 1
+    token_step = slot_step = 1
     on_device = images_on_device = False
 
     def __init__(self, threads: int | None = None, custom_op_libraries: Sequence[Path] = ()) -> None:
@@ -86,6 +86,9 @@ class OnnxRuntimeBackend:
 
     def open(self, spec: GraphSpec, path: Path) -> OnnxRuntimeGraph:
         return OnnxRuntimeGraph(spec, open_session(spec, path, self.session_options, PROVIDERS))
+
+    def chained(self, first: Graph, second: Graph) -> None:
+        """A call costs next to nothing here."""
 
     def upload(self, array: np.ndarray) -> HostBuffer:
         array = np.ascontiguousarray(array)

@@ -104,7 +104,7 @@ class OnnxRuntimeCudaBackend(DeviceBackend):
 
     name = "onnxruntime-cuda"
     precisions = frozenset({Precision.FP32, Precision.FP16})
-    token_step = 1
+    token_step = slot_step = 1
 
     def __init__(self, overlap: bool = True) -> None:
         require_cuda_build()
