@@ -1,7 +1,7 @@
 """Kernels of ONNX Runtime's CUDA provider for the operators of our graphs, as its own table lists them.
 
-Source: microsoft/onnxruntime, docs/OperatorKernels.md ("Operators implemented by CUDAExecutionProvider", domain ai.onnx),
-read at commit 001d12d2623fd411ce0f83d05abb5e82304a3389; the table at the very commit of 1.31.1 (6af1a93) was not at hand.
+Source: microsoft/onnxruntime, docs/OperatorKernels.md ("Operators implemented by CUDAExecutionProvider", domain
+ai.onnx), read at commit 001d12d2623fd411ce0f83d05abb5e82304a3389; that of 1.31.1 itself (6af1a93) was not at hand.
 Taken is the newest range of opsets of each operator, which holds the one that graphs are written in.
 """
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hyperseg_runtime import console
+from hyperseg_runtime.calls.tracing import traced
 from hyperseg_runtime.cli import options
 from hyperseg_runtime.contracts.sampling import Sampling
 from hyperseg_runtime.errors import InputError
@@ -31,6 +32,7 @@ def chat(
     accept_unmeasured: options.UnmeasuredOption = False,
     engines: options.EnginesOption = None,
     weights_gb: options.WeightsOption = None,
+    trace: options.TraceOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Answer QUESTION about IMAGE, or without one; the answer appears as it is made."""
@@ -45,7 +47,11 @@ def chat(
     sampling = Sampling(temperature, top_p, seed)
     pixels = None if image is None else load_image(image)
     chosen = options.backend_options(threads, False, accept_unmeasured, engines, weights_gb)
-    with options.opened_pipeline(bundle, backend, **chosen) as pipeline, pipeline.open(pixels) as session:
+    with (
+        options.opened_pipeline(bundle, backend, **chosen) as pipeline,
+        traced(trace),
+        pipeline.open(pixels) as session,
+    ):
         answer = session.ask(question, sampling, max_tokens)
         for piece in as_shown(answer):
             if not as_json:
