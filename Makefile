@@ -26,6 +26,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found; install one, or: make PYTHON=/path/to/python"; exit 3; }
 	@$(PYTHON) -m venv $(VENV) || { echo "venv is missing; on Debian: apt install python3-venv"; exit 3; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
+	$(BIN)/python -c 'from hyperseg_kernels import cpu_ops; cpu_ops.libraries_if_possible()'  # for --native
 	@touch $@
 
 # What is asked, and of which pictures: see benchmarks/quality/demo.py.
@@ -37,8 +38,10 @@ demo: setup
 		--out $(DEMO)/result --report
 	$(BIN)/hyperseg-trt run $(DEMO)/bundle $(DEMO)/photograph.png "the rightmost circle" --out $(DEMO)/result --report
 	$(BIN)/python benchmarks/quality/demo.py score $(DEMO)
+	$(BIN)/hyperseg-trt bench $(DEMO)/bundle --scenario first --scenario next --scenario chat --rounds 10 \
+		--backend onnxruntime --rival torch-eager --checkpoint $(TRAINED) --out $(DEMO)/bench
 
-test: check $(VENV)/.triton
+test: check $(VENV)/.triton $(VENV)/.browser
 	HYPERSEG_TRITON=$(CURDIR)/$(VENV)/triton $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # What takes too long for every change. The result file is what the README shows.
@@ -50,6 +53,11 @@ test-full: setup $(VENV)/.triton
 # A server for the tests of serving, which are skipped on machines that cannot have it.
 $(VENV)/.triton: $(VENV)/.ready triton_repo/hyperseg_serving/server/distribution.py
 	$(BIN)/hyperseg-trt serve install-local --folder $(VENV)/triton && touch $@ || echo "no local server: tests that need one will be skipped"
+
+# A browser for the tests of pages, which are skipped by name on machines that cannot have it.
+$(VENV)/.browser: $(VENV)/.ready
+	command -v chromium || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -qy --no-install-recommends chromium; } \
+		&& touch $@ || echo "no chromium: tests that need a browser will be skipped"
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -34,13 +34,34 @@ LONGEST_FIRST = (
     "test_build.py",
     "test_slots.py",
     "test_rtx_gate.py",
-    "test_served.py",
+    "served",
+    "hostile",
 )
 """Two workers take whole files: the long ones start early, and the first needs no bundle while the second makes one."""
+ONE_SERVER = ("tests/serving/served", "tests/serving/gateway/hostile")
+"""Folders whose files share a server, which the last of them stops or breaks: one worker takes all, in their order."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: LONGEST_FIRST.index(item.path.name) if item.path.name in LONGEST_FIRST else 9)
+    def rank(item: pytest.Item) -> int:
+        places = [
+            LONGEST_FIRST.index(name) for name in (item.path.name, item.path.parent.name) if name in LONGEST_FIRST
+        ]
+        return min(places, default=9)
+
+    items.sort(key=rank)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByServer(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            folder = nodeid.partition("::")[0].rpartition("/")[0]
+            return folder if folder in ONE_SERVER else str(super()._split_scope(nodeid))
+
+    return ByServer(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -5,29 +5,22 @@ import json
 import queue
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
 from hyperseg_runtime.contracts.results import Instances, Result
 from hyperseg_serving.client.client import Client
 from hyperseg_serving.client.grpc_transport import GrpcTransport
+from hyperseg_serving.contract import Limits
 from hyperseg_serving.names import ModelNames
+from hyperseg_serving.server.trial import ServeUp
 
-
-@dataclass(frozen=True)
-class Served:
-    process: psutil.Popen
-    http: str
-    grpc: str
-    metrics: str
-    bundle: Path
-    log: Path
+LIMITS = Limits(workers=2, max_queue=8, max_streams=3)
+"""Of the server in `serving/served`: small enough to be reached."""
+READY_S = 120
 
 
 def same(found: Sequence[Result], expected: Sequence[Result]) -> bool:
@@ -85,7 +78,7 @@ def post(url: str, model: str, content: Any) -> tuple[int, str]:
     return response.status, body
 
 
-def metric(served: Served, line: str) -> float:
+def metric(served: ServeUp, line: str) -> float:
     with urllib.request.urlopen(served.metrics) as page:
         lines = page.read().decode().splitlines()
     return sum(float(found.rpartition(" ")[2]) for found in lines if found.startswith(line))

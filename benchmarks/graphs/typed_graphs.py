@@ -87,7 +87,7 @@ def compare(model: "SourceModel", device: str, graphs: Sequence[str] = ()) -> It
         for precision in (Precision.FP16, Precision.BF16):
             typed = typed_model(model, choose_precisions(model.specs, Precision.FP32, {spec.name: precision}))
             found = run(typed, spec.name, inputs, device)
-            for entry in compare_graph(spec.name, precision, [found], [expected], "torch", tolerances):
+            for entry in compare_graph(spec.name, precision, found, expected, "torch", tolerances):
                 yield {"precision": precision.value, **entry.model_dump(mode="json")}
 
 

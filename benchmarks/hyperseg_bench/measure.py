@@ -1,44 +1,22 @@
 """What every benchmark needs: where it ran, how often, and one JSON file at the end."""
 
 import json
-import os
-import platform
 import resource
 import statistics
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+
+from hyperseg_runtime.reports import machine
 
 RESULTS = Path(__file__).parents[1] / "results"
 PACKAGES = ("hyperseg-trt", "torch", "onnxruntime", "numpy")
 
 
 def environment() -> dict[str, Any]:
-    """Processor, cores, memory and versions; enough to know what a number may be compared with."""
-    return {
-        "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-        "python": platform.python_version(),
-        "gpu": "none used",
-        **{name: installed(name) for name in PACKAGES},
-    }
-
-
-def processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor() or "unknown"
-
-
-def installed(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
+    """What the scripts' results say of where they were made."""
+    return {**machine.environment(PACKAGES), "gpu": "none used"}
 
 
 def alternate(rivals: Sequence[Callable[[], object]], rounds: int, warm_up: int = 1) -> list[list[float]]:

@@ -4,7 +4,7 @@
 
 1. overhead: a request's round trip against the same work in process, for images never seen and seen before.
 2. load: closed loop with 1 to 8 callers, and a fixed rate of half of what was reached; queue and compute time of
-   every model from the server's statistics.
+   every model from the server's metrics page.
 3. memory: the resident size of the model's process over 1,000 requests.
 4. hops: what crosses between processes for one image, from the contracts at the published sizes.
 
@@ -15,8 +15,10 @@ import argparse
 import io
 import json
 import math
+import re
 import statistics
 import urllib.request
+from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -45,6 +47,13 @@ from hyperseg_serving.service.requests import Request, open_image
 from hyperseg_serving.service.responses import Response
 
 TEXT = "the cup of coffee"
+STATISTIC = re.compile(r'(?P<name>\w+)\{model="(?P<model>\w+)",.*\} (?P<value>\S+)')
+STATISTICS = {
+    "nv_inference_request_success": "requests",
+    "nv_inference_queue_duration_us": "queue_us",
+    "nv_inference_compute_infer_duration_us": "compute_us",
+}
+"""Of the metrics page, and what they are called here."""
 
 
 def main() -> None:
@@ -188,27 +197,23 @@ def watched(server: Server, name: str, run: Callable[[], Load]) -> dict[str, Any
 
 
 def statistics_of(server: Server) -> dict[str, dict[str, int]]:
-    """Successful requests and nanoseconds so far, by model."""
-    request = urllib.request.Request(
-        f"{server.address.http_url}/v2/models/stats", headers={"admin-key": server.settings.admin_key}
-    )
-    with urllib.request.urlopen(request) as page:
-        models = json.load(page)["model_stats"]
-    return {
-        model["name"]: {
-            "requests": model["inference_stats"]["success"]["count"],
-            "queue_ns": model["inference_stats"]["queue"]["ns"],
-            "compute_ns": model["inference_stats"]["compute_infer"]["ns"],
-        }
-        for model in models
-    }
+    """Successful requests and microseconds so far, by model."""
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    for line in page_of(server):
+        shown = STATISTIC.match(line)
+        if shown and shown["name"] in STATISTICS:
+            found[shown["model"]][STATISTICS[shown["name"]]] = int(float(shown["value"]))
+    return found
+
+
+def page_of(server: Server) -> list[str]:
+    with urllib.request.urlopen(server.address.metrics_url) as page:
+        return list(page.read().decode().splitlines())
 
 
 def stages_of(server: Server) -> dict[str, float]:
     """Milliseconds that the public model has spent in each stage so far, from the metrics page."""
-    with urllib.request.urlopen(server.address.metrics_url) as page:
-        lines = page.read().decode().splitlines()
-    found = (line.split() for line in lines if line.startswith(STAGE_MS + "{"))
+    found = (line.split() for line in page_of(server) if line.startswith(STAGE_MS + "{"))
     return {label.split('"')[1]: float(value) for label, value in found}
 
 
@@ -220,8 +225,8 @@ def spent(before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]) -
         if count:
             found[name] = {
                 "requests": count,
-                "queue_ms": round((now["queue_ns"] - before[name]["queue_ns"]) / count / 1e6, 3),
-                "compute_ms": round((now["compute_ns"] - before[name]["compute_ns"]) / count / 1e6, 3),
+                "queue_ms": round((now["queue_us"] - before[name]["queue_us"]) / count / 1e3, 3),
+                "compute_ms": round((now["compute_us"] - before[name]["compute_us"]) / count / 1e3, 3),
             }
     return found
 

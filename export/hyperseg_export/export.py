@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from hyperseg_export.adapters.slots import KeptAdapter, keep_apart, write_factors
+from hyperseg_export.comparison import compare_bundle
 from hyperseg_export.jobs.progress import Progress, Silent
 from hyperseg_export.jobs.staging import Staging, StepResult, Work, content_key, require_apart
 from hyperseg_export.model import SourceModel, table_name
@@ -22,7 +23,6 @@ from hyperseg_export.onnx.lint import check_graph
 from hyperseg_export.onnx.weight_store import Location, WeightStore
 from hyperseg_export.onnx.writer import export_graph, save_graph
 from hyperseg_export.opening import CheckpointModel, open_checkpoint
-from hyperseg_export.parity.bundle import measure_bundle
 from hyperseg_export.parity.entries import require_passed
 from hyperseg_export.precision.lint import check_precision
 from hyperseg_export.precision.typed import GraphPrecisions, choose_precisions, typed_model
@@ -174,11 +174,14 @@ class _Export:
         return [*map(table_path, self.model.tables), *self.model.definition.files], {}
 
     def _measure(self, manifest: Manifest) -> tuple[ParityEntry, ...]:
-        bundle = Bundle(self.staging.directory, manifest)
-        entries = measure_bundle(
-            bundle, self.opened.model, self.opened.family.tolerances, sample_images(), self.progress
+        self.staging.keep()
+        directory = self.staging.directory
+        entries = compare_bundle(Bundle(directory, manifest), self.opened, sample_images(), directory, self.progress)
+        require_passed(
+            entries,
+            f"no bundle was written; the graphs are kept in {directory}: --skip-parity makes a bundle of them, or "
+            "delete it",
         )
-        require_passed(entries, "no bundle was written")
         return entries
 
     def _step(self, name: str, work: Work, *parts: object) -> StepResult:

@@ -13,9 +13,19 @@ from hyperseg_runtime.bundle.manifest import Coverage
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What `open_checkpoint` was asked for."""
+
+    checkpoint: Path
+    adapter: Path | None
+    context: int | None
+
+
+@dataclass(frozen=True)
 class CheckpointModel:
     """A model together with the folder it came from."""
 
+    origin: Origin
     checkpoint: MergedCheckpoint
     family: ExportFamily
     model: SourceModel
@@ -44,4 +54,4 @@ def open_checkpoint(directory: Path, adapter: Path | None = None, context: int |
     family = detect_family(checkpoint.names)
     model = bind_model(family.name, family.define(checkpoint, context), checkpoint)
     check_equal(model.key_map, checkpoint)
-    return CheckpointModel(checkpoint, family, model)
+    return CheckpointModel(Origin(directory, adapter, context), checkpoint, family, model)

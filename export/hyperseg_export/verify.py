@@ -1,18 +1,20 @@
 """What the `verify` verb runs and prints."""
 
+import os
+import tempfile
 from pathlib import Path
 
+from hyperseg_export.comparison import compare_bundle
 from hyperseg_export.families.registry import detect_family
 from hyperseg_export.jobs.progress import Progress
 from hyperseg_export.opening import open_checkpoint
-from hyperseg_export.parity.bundle import measure_bundle
 from hyperseg_export.parity.golden import GoldenFolder, GoldenReport
 from hyperseg_export.samples import sample_images
 from hyperseg_runtime import console
 from hyperseg_runtime.bundle.manifest import ParityEntry
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.errors import CheckpointError, InputError, ParityError
-from hyperseg_runtime.reports.manifest_tables import print_entries, verdict
+from hyperseg_runtime.reports.manifest_tables import folded, print_entries, verdict
 
 
 def verify_golden(directory: Path, progress: Progress) -> GoldenReport:
@@ -46,7 +48,12 @@ def compare_with_checkpoint(
             f"{origin.checkpoint_sha256[:16]}..., adapter {origin.adapter_sha256 or 'none'}; found {found[0][:16]}..., "
             f"{found[1] or 'none'}"
         )
-    return measure_bundle(bundle, opened.model, opened.family.tolerances, images or sample_images(), progress)
+    return compare_bundle(bundle, opened, images or sample_images(), _scratch(bundle.directory), progress)
+
+
+def _scratch(bundle: Path) -> Path:
+    """Beside the bundle, where the disk is large; elsewhere if nothing can be written there."""
+    return bundle.resolve().parent if os.access(bundle.resolve().parent, os.W_OK) else Path(tempfile.gettempdir())
 
 
 def print_golden(report: GoldenReport, as_json: bool) -> None:
@@ -80,6 +87,6 @@ def print_bundle(entries: tuple[ParityEntry, ...], as_json: bool) -> None:
     if as_json:
         console.print_json({"parity": [entry.model_dump() for entry in entries], "passed": not failed})
     else:
-        print_entries("ONNX graphs against their modules", entries)
+        print_entries("ONNX graphs against their modules", folded(entries))
     if failed:
         raise ParityError(f"{len(failed)} graph outputs differ more than allowed")

@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from hyperseg_kernels.user_cache import user_cache
+
 OPTIMISATION = ("-O3", "-ffp-contract=fast", "-fno-math-errno", "-fopenmp-simd")
 FLAGS = ("-std=c++17", *OPTIMISATION, "-shared", "-fPIC", "-fvisibility=hidden")
 
@@ -56,11 +58,11 @@ def compiler_version(compiler: str) -> str:
 
 
 def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/hyperseg-trt, by default ~/.cache/hyperseg-trt. Raises NativeBuildError if there is no home."""
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hyperseg-trt"
-    except RuntimeError as error:
-        raise NativeBuildError("this user has no home folder to keep it in; set XDG_CACHE_HOME") from error
+    """The user's; raises NativeBuildError if there is none."""
+    found = user_cache()
+    if found is None:
+        raise NativeBuildError("this user has no home folder to keep it in; set XDG_CACHE_HOME")
+    return found
 
 
 def compile_into(library: Path, command: Sequence[str]) -> None:

@@ -58,6 +58,7 @@ def examine(directory: Path) -> list[Finding]:
 
 
 MODULES = (
+    ("openvino", "run --backend openvino", "pip install 'hyperseg-trt[cpu,openvino]'"),
     ("torch", "export, verify", "pip install 'hyperseg-trt[export]'"),
     ("tritonclient", "serve init, client over grpc", "pip install 'hyperseg-trt[triton]'"),
 )

@@ -257,6 +257,18 @@ def test_engines_give_the_same_masks(
         assert same(found, session.run(Expressions(TEXTS)))
 
 
+@pytest.mark.filterwarnings("ignore:graph .* run by ONNX Runtime")
+def test_openvino_gives_the_same_masks(family_bundle_dir: Path, family_pipeline: Pipeline, pixels: np.ndarray) -> None:
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    with (
+        Pipeline.load(family_bundle_dir, "openvino", threads=1, low_memory=True) as other,
+        other.open(pixels) as session,
+    ):
+        found = session.run(Expressions(TEXTS))
+    with family_pipeline.open(pixels) as session:
+        assert same(found, session.run(Expressions(TEXTS)))
+
+
 @pytest.mark.parametrize("precision", [Precision.FP16, Precision.BF16])
 def test_typed_graphs_pass_the_lint(export_family: ExportFamily, precision: Precision, tmp_path: Path) -> None:
     """Every graph of the smallest model in half precision: exported, linted, its types inferred anew."""

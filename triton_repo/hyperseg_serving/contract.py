@@ -67,6 +67,8 @@ STREAM = WireTensor("STREAM", "TYPE_STRING", (1,), optional=True)
 PROBE = WireTensor("PROBE", "TYPE_STRING", (1,), optional=True)
 CANCEL = WireTensor("CANCEL", "TYPE_STRING", (1,), optional=True)
 """The id of a request that its caller does not want answered any more."""
+CALL_HEADER = "x-gateway-call"
+"""Names a gRPC call at the gateway: CANCEL takes it in the place of an id, for all that was asked in that call."""
 LEAST_CANCEL_LETTERS = 16
 """Shorter ids could be guessed by others."""
 # Between the first and the last step of the ensemble.

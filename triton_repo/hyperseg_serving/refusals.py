@@ -55,6 +55,16 @@ CODES = {
 }
 """Reasons that are not the caller's fault; all others are INVALID_ARG."""
 
+STATUSES = {
+    Code.INVALID_ARG: 400,
+    Code.NOT_FOUND: 404,
+    Code.UNAVAILABLE: 503,
+    Code.UNSUPPORTED: 501,
+    Code.CANCELLED: 499,
+    Code.INTERNAL: 500,
+}
+"""Of HTTP, as the gateway gives them; 499 is nginx's "client closed request"."""
+
 NO_ROOM = ("Exceeds maximum queue size", "Request timeout expired", "has no available versions", "Server is stopping")
 """What the server itself says of a full or late queue, and while it stops or starts: nothing was done."""
 

@@ -33,6 +33,9 @@ def evaluate(
     threads: options.ThreadsOption = None,
     native: options.NativeOption = False,
     backend: options.BackendOption = "onnxruntime",
+    low_memory: options.LowMemoryOption = False,
+    bf16: options.Bf16Option = False,
+    verify_hashes: options.VerifyHashesOption = False,
     accept_unmeasured: options.UnmeasuredOption = False,
     engines: options.EnginesOption = None,
     weights_gb: options.WeightsOption = None,
@@ -50,7 +53,8 @@ def evaluate(
 
     choice = Choice(data_set, None if data is None else str(data.resolve()), split, items)
     place = out or Path(f"{bundle.resolve().name}-{data_set}")
-    chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb)
+    others = {"low_memory": low_memory, "bf16": bf16, "verify_hashes": verify_hashes}
+    chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb, **others)
     subject = evaluation.Subject(bundle, backend, chosen)
     work = evaluation.in_this_process
     if ray:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hyperseg_export.checkpoint.unread import ADAPTER_WEIGHTS, refuse_unread
 from hyperseg_runtime.errors import CheckpointError
+from hyperseg_runtime.files.hashing import remembered_hash
 from hyperseg_runtime.files.unreadable import MISSING, stand_in_of, why_no_folder, why_unreadable
 
 CONFIG = "config.json"
@@ -89,8 +90,7 @@ class Checkpoint:
         digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
         for path in sorted(self.files):
             digest.update(path.name.encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+            digest.update(bytes.fromhex(remembered_hash(path)))
         return digest.hexdigest()
 
     def _compare_with_index(self, expected: Mapping[str, str]) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from hyperseg_export.checkpoint.folder import CONFIG, DTYPES, read_json
 from hyperseg_runtime.errors import CheckpointError
+from hyperseg_runtime.files.hashing import remembered_hash
 from hyperseg_runtime.files.unreadable import HEAD_BYTES, MISSING, stand_in, why_unreadable
 
 STATE_DICT = "state_dict"
@@ -75,8 +76,7 @@ class PickleCheckpoint:
     def fingerprint(self) -> str:
         """SHA-256 over config and file: equal for equal checkpoints."""
         digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
-        with self.path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(remembered_hash(self.path)))
         return digest.hexdigest()
 
     def _add(self, stored: object, tensor: object) -> None:

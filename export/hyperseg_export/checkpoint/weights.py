@@ -69,9 +69,12 @@ class ModuleWeights:
         return (value.t() if name in self._swapped else value).contiguous()
 
 
-def materialise(module: nn.Module, values: Mapping[str, Tensor] | ModuleWeights) -> nn.Module:
-    """Give a module built on the meta device real tensors. Returns the same module."""
-    names = [name for name, _ in (*module.named_parameters(), *module.named_buffers())]
+def materialise(
+    module: nn.Module, values: Mapping[str, Tensor] | ModuleWeights, names: Iterable[str] | None = None
+) -> nn.Module:
+    """Give a module built on the meta device real tensors, all or those of these names. Returns the same module."""
+    if names is None:
+        names = [name for name, _ in (*module.named_parameters(), *module.named_buffers())]
     for name in names:
         path, _, leaf = name.rpartition(".")
         part = module.get_submodule(path)

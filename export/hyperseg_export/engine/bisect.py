@@ -15,11 +15,12 @@ from pydantic import BaseModel, ConfigDict
 
 from hyperseg_export.engine.plugins import register_kernels
 from hyperseg_export.engine.reproducer import write_case
-from hyperseg_export.engine.worker import Job, formed, keep_stdout, run_job, say, write_plan
+from hyperseg_export.engine.worker import Job, formed, write_plan
+from hyperseg_export.jobs.worker import keep_stdout, run_job, say
 from hyperseg_export.onnx.upcast import upcast
 from hyperseg_export.parity.compare import cosine_distance
 from hyperseg_export.parity.recording import Arrays, Call
-from hyperseg_export.parity.reference import read_calls
+from hyperseg_export.parity.saved_calls import read_calls
 from hyperseg_export.parity.tolerances import COSINE, FEATURE
 from hyperseg_runtime.backends.cuda.device import Device
 from hyperseg_runtime.backends.cuda.driver import load_cudart

@@ -18,7 +18,7 @@ from hyperseg_export.engine.worker import Built, Job
 from hyperseg_export.jobs.process import run_worker
 from hyperseg_export.jobs.progress import Progress, Silent
 from hyperseg_export.jobs.staging import content_key
-from hyperseg_export.parity.reference import record_calls, reference_bytes
+from hyperseg_export.parity.reference import Recorded, ReferenceJob, reference_bytes
 from hyperseg_export.samples import sample_images
 from hyperseg_runtime.backends.tensorrt.machine import find_machine
 from hyperseg_runtime.bundle.engines import (
@@ -39,7 +39,7 @@ from hyperseg_runtime.errors import BundleError, NumericsError, OutputError, Par
 from hyperseg_runtime.files.writing import explained, output_folder, write_atomically
 
 BUILDER, CHECKER = "hyperseg_export.engine.worker", "hyperseg_export.engine.measure"
-BISECTOR = "hyperseg_export.engine.bisect"
+BISECTOR, RECORDER = "hyperseg_export.engine.bisect", "hyperseg_export.parity.reference"
 
 
 def build_engines(
@@ -185,8 +185,14 @@ class _Build:
         with explained(self._reference):
             self._reference.mkdir()
             self._progress.stage("parity: reference on a photograph", 0, len(entries))
-            names = [entry.spec.name for entry in entries]
-            record_calls(self._bundle, names, sample_images()[0], self._reference)
+        job = ReferenceJob(
+            bundle=self._bundle.directory,
+            graphs=tuple(entry.spec.name for entry in entries),
+            image=sample_images()[0],
+            folder=self._reference,
+        )
+        advice = "; the engines are kept: close other programs and call build again, or give them --accept-unmeasured"
+        run_worker(RECORDER, "the reference in ONNX Runtime", job, Recorded, self._progress, advice)
         failures: list[ParityError | NumericsError] = []
         for index, entry in enumerate(entries, 1):
             self._progress.stage(f"parity: {entry.spec.name}", index, len(entries))
@@ -214,7 +220,7 @@ class _Build:
             calls=self._reference,
         )
         try:
-            return run_worker(CHECKER, name, job, Measured, self._progress).parity
+            return run_worker(CHECKER, f"graph {name}: the comparison", job, Measured, self._progress).parity
         except (ParityError, NumericsError) as error:
             self._forget(name)
             (self._folder / f"{name}.plan").unlink()
@@ -235,7 +241,7 @@ class _Build:
             scratch=scratch,
             case=self._folder / f"{name}.case",
         )
-        found = run_worker(BISECTOR, name, job, Culprit, self._progress)
+        found = run_worker(BISECTOR, f"graph {name}: the search", job, Culprit, self._progress)
         if found.tensor is None:
             return (
                 f"graph {name}: no tensor on the way differs once it is an output ({found.builds} builds): fusion "
@@ -251,7 +257,7 @@ class _Build:
         name = entry.spec.name
         partial = self._folder / f".{name}.{os.getpid()}.plan.partial"  # a killed build's worker may still write
         try:
-            built = run_worker(BUILDER, name, self._job(entry, partial), Built, self._progress)
+            built = run_worker(BUILDER, f"graph {name}: the build", self._job(entry, partial), Built, self._progress)
             self._forget(name)
             with explained(self._folder):
                 partial.replace(self._folder / f"{name}.plan")

@@ -14,11 +14,11 @@ from pydantic import BaseModel, ConfigDict
 from hyperseg_export.engine.attention import AttentionForm, advice
 from hyperseg_export.engine.plugins import PluginForm
 from hyperseg_export.engine.plugins import advice as plugin_advice
-from hyperseg_export.engine.worker import keep_stdout, run_job
 from hyperseg_export.families import tolerances_of
-from hyperseg_export.parity.entries import compare_graph, require_passed
+from hyperseg_export.jobs.worker import keep_stdout, run_job
+from hyperseg_export.parity.entries import compare_graph, require_passed, worst_of
 from hyperseg_export.parity.recording import Arrays, Call
-from hyperseg_export.parity.reference import read_calls
+from hyperseg_export.parity.saved_calls import read_calls
 from hyperseg_runtime.backends.cuda.device import Device
 from hyperseg_runtime.backends.cuda.driver import load_cudart
 from hyperseg_runtime.backends.tensorrt.engine import EngineReader
@@ -27,7 +27,7 @@ from hyperseg_runtime.backends.tensorrt.machine import load_tensorrt
 from hyperseg_runtime.bundle.manifest import ParityEntry
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.contracts.precision import Precision
-from hyperseg_runtime.errors import NumericsError, ParityError
+from hyperseg_runtime.errors import NumericsError
 
 RUNS = 3
 """As it is, recorded after the second time, replayed the third time (see TensorRTGraph)."""
@@ -79,17 +79,14 @@ def measure_engine(job: ParityJob) -> Measured:
 
 def _compare(job: ParityJob, graph: TensorRTGraph, device: Device) -> tuple[ParityEntry, ...]:
     """The worst row of each output and measure over all calls, which are read one at a time."""
-    worst: dict[tuple[str, str], ParityEntry] = {}
+    return worst_of(job.spec.name, _all_rows(job, graph, device))
+
+
+def _all_rows(job: ParityJob, graph: TensorRTGraph, device: Device) -> Iterator[ParityEntry]:
     for call in read_calls(job.calls, job.spec.name):
         for made in _outputs(graph, device, call):
             _require_numbers(job, made)
-            for row in _rows(job, call, made):
-                known = worst.get((row.output, row.measure))
-                if known is None or row.worst_error > known.worst_error:
-                    worst[row.output, row.measure] = row
-    if not worst:
-        raise ParityError(f"graph {job.spec.name} was not called by the reference requests: nothing to compare")
-    return tuple(worst.values())
+            yield from _rows(job, call, made)
 
 
 def _rows(job: ParityJob, call: Call, made: Arrays) -> Iterator[ParityEntry]:
@@ -100,9 +97,7 @@ def _rows(job: ParityJob, call: Call, made: Arrays) -> Iterator[ParityEntry]:
         if written.any():
             parts.append(({output: made[output][written]}, {output: call.outputs[output][written]}))
     for found, expected in parts:
-        yield from compare_graph(
-            job.spec.name, job.precision, [found], [expected], "tensorrt", tolerances_of(job.family)
-        )
+        yield from compare_graph(job.spec.name, job.precision, found, expected, "tensorrt", tolerances_of(job.family))
 
 
 def _outputs(graph: TensorRTGraph, device: Device, call: Call) -> Iterator[Arrays]:

@@ -2,17 +2,12 @@
 
     python -m hyperseg_export.engine.worker JOB.json
 
-Prints one JSON object per line: {"progress": ...} as it goes, then {"made": ...} or {"error": ..., "kind": ...}.
+What it prints: see `jobs.worker`.
 """
 
-import json
-import os
-import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -24,17 +19,16 @@ from hyperseg_export.engine.options import BuildOptions
 from hyperseg_export.engine.plugins import PluginForm, form_of, planned_layers, register_kernels
 from hyperseg_export.engine.plugins import advice as plugin_advice
 from hyperseg_export.engine.profiles import Profile, make_profiles
+from hyperseg_export.jobs.worker import keep_stdout, run_job, say
 from hyperseg_runtime.backends.tensorrt.engine import OUT_OF_MEMORY, EngineReader, started
 from hyperseg_runtime.backends.tensorrt.logger import reason
 from hyperseg_runtime.backends.tensorrt.machine import load_tensorrt
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.contracts.tensorrt_versions import parse_version
-from hyperseg_runtime.errors import EngineError, HypersegError, OutputError, ResourceError
+from hyperseg_runtime.errors import EngineError, HypersegError, ResourceError
 from hyperseg_runtime.families import FAMILIES
-from hyperseg_runtime.files.writing import NO_ROOM, explained, fsync_file, write_atomically
-
-Description = TypeVar("Description", bound=BaseModel)
+from hyperseg_runtime.files.writing import explained, fsync_file, write_atomically
 
 
 class Job(BaseModel):
@@ -223,39 +217,6 @@ def _monitor(trt: Any) -> Any:
             self.steps.pop(phase, None)
 
     return Monitor()
-
-
-_one_at_a_time = threading.Lock()
-
-
-def say(content: dict[str, Any]) -> None:
-    """One line, whole, whatever other threads say meanwhile."""
-    line = json.dumps(content) + "\n"
-    with _one_at_a_time:
-        sys.stdout.write(line)
-        sys.stdout.flush()
-
-
-def keep_stdout() -> None:
-    """From here on stdout is ours alone: what libraries print from C++ goes to stderr, not into our lines."""
-    sys.stdout.flush()
-    own = os.dup(1)
-    os.dup2(2, 1)
-    sys.stdout = os.fdopen(own, "w", encoding="utf-8")
-
-
-def run_job(kind: type[Description], work: Callable[[Description], BaseModel]) -> None:
-    """Do the work that a file describes, named on the command line, and say how it went."""
-    job = kind.model_validate_json(Path(sys.argv[1]).read_bytes())
-    try:
-        say({"made": work(job).model_dump(mode="json")})
-    except HypersegError as error:
-        say({"error": str(error), "kind": type(error).__name__})
-    except MemoryError:
-        say({"error": "the host's memory ran out; use a machine with more", "kind": ResourceError.__name__})
-    except OSError as error:
-        told = ResourceError if error.errno in NO_ROOM else OutputError
-        say({"error": f"{error.filename}: {error.strerror}", "kind": told.__name__})
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyperseg_export.checkpoint.lora import MergedCheckpoint
+from hyperseg_export.checkpoint.shards import Tell
 from hyperseg_export.jobs.progress import Progress
 from hyperseg_export.model import ModelDefinition, SourceModel
 from hyperseg_export.parity.golden import GoldenFolder, GoldenReport
@@ -12,6 +13,26 @@ from hyperseg_export.parity.tolerances import Tolerances
 
 RANDOM_SIZES = ("small", "tiny", "full")
 """One layer of everything; what `make-tiny` writes; the published widths."""
+
+
+WriteFiles = Callable[[Path, Tell], list[str]]
+"""Writes files into a folder, tells tensors done of all, and returns the files' names."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A checkpoint of random weights at the published size.
+
+    files       seed and layers of the language model (None: all) -> name of a step -> what it writes
+    size_bytes  of its tensors, for such layers
+    layered     whether there is a language model that can have fewer layers
+    """
+
+    name: str
+    about: str
+    files: Callable[[int, int | None], Mapping[str, WriteFiles]]
+    size_bytes: Callable[[int | None], int]
+    layered: bool = False
 
 
 @dataclass(frozen=True)
@@ -29,5 +50,6 @@ class ExportFamily:
     """Of a size of `RANDOM_SIZES`, from a seed; weights are made when asked for, so nothing has to fit the disk."""
     size_notes: Mapping[str, str]
     """Size -> what is less than it says."""
+    preset: Preset
     verify_golden: Callable[[GoldenFolder, Progress], GoldenReport]
     """Compare modules and graphs with a folder of arrays made by the original code."""

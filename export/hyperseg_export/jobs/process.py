@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
+from hyperseg_export.jobs.memory import kills
 from hyperseg_export.jobs.progress import Progress
 from hyperseg_runtime import errors
 from hyperseg_runtime.errors import EngineError, ResourceError
@@ -17,10 +18,12 @@ from hyperseg_runtime.errors import EngineError, ResourceError
 Made = TypeVar("Made", bound=BaseModel)
 
 
-def run_worker(module: str, graph: str, job: BaseModel, kind: type[Made], progress: Progress) -> Made:
-    """Run `module` with the file of `job`; what it made. Raises what it raised, EngineError if it crashed,
-    ResourceError if it was killed.
+def run_worker(module: str, what: str, job: BaseModel, kind: type[Made], progress: Progress, advice: str = "") -> Made:
+    """Run `module` with the file of `job`; what it made. `what` is its name in words.
+
+    Raises what it raised, EngineError if it crashed, ResourceError if it was killed, which ends with `advice`.
     """
+    killed_before = kills()
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "job.json"
         path.write_text(job.model_dump_json())
@@ -42,8 +45,9 @@ def run_worker(module: str, graph: str, job: BaseModel, kind: type[Made], progre
     if "error" in last:
         raise getattr(errors, str(last["kind"]))(last["error"])
     if worker.returncode in (-signal.SIGKILL, 137):
-        raise ResourceError(f"graph {graph}: the build was killed, most likely because the host's memory ran out")
-    raise EngineError(f"graph {graph}: the build ended with {worker.returncode}: {' | '.join(message)}")
+        why = "because" if kills() > killed_before else "most likely because"
+        raise ResourceError(f"{what} was killed, {why} the host's memory ran out{advice}")
+    raise EngineError(f"{what} ended with {worker.returncode}: {' | '.join(message)}")
 
 
 def _follow(worker: "subprocess.Popen[str]", progress: Progress) -> dict[str, object]:
@@ -58,7 +62,11 @@ def _follow(worker: "subprocess.Popen[str]", progress: Progress) -> dict[str, ob
         if not isinstance(message, dict):
             continue
         if phase := message.get("progress"):
-            progress.phase(phase["name"], phase["step"], phase["steps"])
+            progress.phase(**phase)
+        elif stage := message.get("stage"):
+            progress.stage(**stage)
+        elif note := message.get("note"):
+            progress.note(note)
         else:
             last = message
     return last

@@ -17,6 +17,7 @@ from hyperseg_export.jobs.replacing import require_replaceable
 from hyperseg_runtime.bundle.manifest import FileEntry
 from hyperseg_runtime.bundle.opening import describe_file
 from hyperseg_runtime.errors import HypersegError, InputError, Notice, OutputError, ResourceError
+from hyperseg_runtime.files.hashing import remembered_hash
 from hyperseg_runtime.files.writing import explained, fsync_directory, replace_folder, write_atomically
 
 RECORDS = ".steps"
@@ -47,8 +48,8 @@ class Staging:
 
     Steps run in a fixed order. A step whose key, files, sizes and hashes are as recorded is skipped; the
     first one that is not, and all after it, run again. A killed process leaves the folder for the next
-    try; an error removes it, because what failed once with this input would fail again. Different kinds of
-    work on one target need different marks: neither may find what the other left.
+    try; an error removes it, because what failed once with this input would fail again, unless `keep` was called.
+    Different kinds of work on one target need different marks: neither may find what the other left.
     """
 
     def __init__(self, target: Path, overwrite: bool, mark: str = "partial", keeps_others: bool = False) -> None:
@@ -59,6 +60,7 @@ class Staging:
         self._overwrite = overwrite
         self._keeps_others = keeps_others
         self._replaying = True
+        self._kept = False
         self._lock: TextIOWrapper | None = None
         self.resumed: list[str] = []
 
@@ -85,10 +87,14 @@ class Staging:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None and issubclass(kind, HypersegError | OSError):
+        if kind is not None and issubclass(kind, HypersegError | OSError) and not self._kept:
             shutil.rmtree(self.directory, ignore_errors=True)
         if self._lock is not None:
             self._lock.close()
+
+    def keep(self) -> None:
+        """From here on an error leaves the finished steps for the next try: what follows only looks at them."""
+        self._kept = True
 
     def require_room(self, needed_bytes: int) -> None:
         """ResourceError before anything is written, if the disk cannot hold the result."""
@@ -138,8 +144,8 @@ class Staging:
         try:
             content = json.loads(record.read_bytes())
             files = {name: FileEntry.model_validate(entry) for name, entry in content["files"].items()}
-            intact = all(describe_file(self.directory / name) == entry for name, entry in files.items())
-            return StepResult(files, content["facts"]) if content["key"] == key and intact else None
+            found = {name: describe_file(self.directory / name, remembered_hash) for name in files}
+            return StepResult(files, content["facts"]) if content["key"] == key and found == files else None
         except (OSError, ValueError, KeyError, AttributeError):
             return None
 

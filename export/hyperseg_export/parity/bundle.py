@@ -1,86 +1,110 @@
 """Level "module": every ONNX graph of a bundle against the float32 module it was exported from."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from hyperseg_export.checkpoint.streaming import streamed, streamed_bytes
 from hyperseg_export.checkpoint.weights import materialise
 from hyperseg_export.jobs.progress import Progress
 from hyperseg_export.model import SourceModel
 from hyperseg_export.onnx.writer import TORCH_DTYPES
-from hyperseg_export.parity.entries import compare_graph
+from hyperseg_export.parity.entries import Engine, compare_graph, worst_of
 from hyperseg_export.parity.module_graph import ModuleGraph
-from hyperseg_export.parity.recording import Arrays, Call, RecordingGraphs
+from hyperseg_export.parity.recording import Arrays, Call
+from hyperseg_export.parity.saved_calls import SavingGraphs, call_bytes, forget_calls, read_calls
 from hyperseg_export.parity.tolerances import Tolerances
 from hyperseg_export.precision.typed import choose_precisions, typed_model
 from hyperseg_runtime.backends.base import Backend, Graph
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
-from hyperseg_runtime.bundle.manifest import ParityEntry
+from hyperseg_runtime.bundle.manifest import GraphEntry, ParityEntry
 from hyperseg_runtime.bundle.opening import Bundle
+from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.images.reading import load_image
-from hyperseg_runtime.session.pipeline import OpenedGraphs, family_of
+from hyperseg_runtime.session.pipeline import AT_ONCE, OpenedGraphs, family_of
+
+LIBRARIES_BYTES = 700_000_000
+"""torch, ONNX Runtime and the checkpoint's names."""
+ACTIVATIONS = 16
+"""What a graph needs while it runs, in sizes of what goes in and comes out, caches aside: at the published widths the
+image encoder takes 20, the pixel decoder 18, the mask decoder 4."""
+
+
+def needed_bytes(model: SourceModel) -> int:
+    """About the most memory that `measure_bundle` takes that is no page of a file."""
+    most = 0
+    for spec in model.specs:
+        caches, others = call_bytes(spec)
+        most = max(most, streamed_bytes(model.module(spec.name)) + ACTIVATIONS * others + 2 * caches)
+    return LIBRARIES_BYTES + most
+
+
+def saved_bytes(model: SourceModel, images: int) -> int:
+    """What `measure_bundle` writes into its folder, most of it caches."""
+    return images * sum(sum(call_bytes(spec)) for spec in model.specs)
 
 
 def measure_bundle(
-    bundle: Bundle, model: SourceModel, tolerances: Tolerances, images: Sequence[Path], progress: Progress
+    bundle: Bundle,
+    model: SourceModel,
+    tolerances: Tolerances,
+    images: Sequence[Path],
+    folder: Path,
+    progress: Progress,
 ) -> tuple[ParityEntry, ...]:
     """Run the real pipeline on photographs, then each module on the very inputs its graph got.
 
-    `model` is the float32 model, whatever the precision of the bundle. All graphs are used at least once.
-    Modules are built one at a time, after the sessions are gone, so memory never holds the model twice. ONNX
+    `model` is the float32 model, whatever the precision of the bundle. All graphs are used at least once. Few graphs
+    are open at once, their calls lie in `folder` until they are compared, and of a module one layer is in memory. ONNX
     Runtime's CPU provider has no bf16: the modules of such graphs take their place, and what is compared
     is the module in bf16.
     """
     count = len(bundle.manifest.graphs)
     progress.stage("parity: pipeline on photographs", 0, count)
-    calls = _record(bundle, model, images)
+    _record(bundle, model, images, folder)
     entries: list[ParityEntry] = []
     for index, graph in enumerate(bundle.manifest.graphs, 1):
-        name, precision = graph.spec.name, graph.precision
-        progress.stage(f"parity: {name}", index, count)
-        reference = _run_module(model, name, calls[name])
-        if precision is Precision.BF16:
-            typed = typed_model(model, choose_precisions(model.specs, Precision.FP32, {name: precision}))
-            entries += compare_graph(
-                name, precision, _run_module(typed, name, calls[name]), reference, "torch", tolerances
-            )
-        else:
-            made = [call.outputs for call in calls[name]]
-            entries += compare_graph(name, precision, made, reference, "onnxruntime", tolerances)
+        progress.stage(f"parity: {graph.spec.name}", index, count)
+        entries += worst_of(graph.spec.name, _compared(graph, model, tolerances, folder))
+        forget_calls(folder, graph.spec.name)
     return tuple(entries)
 
 
-def _record(bundle: Bundle, model: SourceModel, images: Sequence[Path]) -> dict[str, list[Call]]:
-    with OnnxRuntimeBackend() as backend:
-        graphs = RecordingGraphs(_Runnable(bundle, model, backend))
-        opened = family_of(bundle).open_model(bundle, graphs, backend)
+def _compared(graph: GraphEntry, model: SourceModel, tolerances: Tolerances, folder: Path) -> Iterator[ParityEntry]:
+    """Rows of every call."""
+    name, precision = graph.spec.name, graph.precision
+    wide, spec = _streamed(model, name), model.spec(name)
+    typed: nn.Module | None = None
+    if precision is Precision.BF16:
+        typed = _streamed(typed_model(model, choose_precisions(model.specs, Precision.FP32, {name: precision})), name)
+    for call in read_calls(folder, name):
+        made = call.outputs if typed is None else _run_module(typed, spec, call)
+        engine: Engine = "onnxruntime" if typed is None else "torch"
+        yield from compare_graph(name, precision, made, _run_module(wide, spec, call), engine, tolerances)
+
+
+def _record(bundle: Bundle, model: SourceModel, images: Sequence[Path], folder: Path) -> None:
+    with OnnxRuntimeBackend(low_memory=True) as backend:
+        runnable = _Runnable(bundle, model, backend)
+        opened = family_of(bundle).open_model(bundle, SavingGraphs(runnable, folder, list(runnable)), backend)
         for image in images:
             opened.exercise(load_image(image))
-        return graphs.calls
 
 
-class _Runnable(Mapping[str, Graph]):
+class _Runnable(OpenedGraphs):
     """The bundle's graphs; the float32 module in place of a graph that ONNX Runtime's CPU provider cannot run."""
 
     def __init__(self, bundle: Bundle, model: SourceModel, backend: Backend) -> None:
-        self._opened = OpenedGraphs(bundle, backend)
-        self._stand_ins = {
-            spec.name: ModuleGraph(spec, module_of(model, spec.name), backend)
-            for spec in model.specs
-            if bundle.manifest.graph(spec.name).precision is Precision.BF16
-        }
+        super().__init__(bundle, backend, AT_ONCE)
+        self._model = model
 
-    def __getitem__(self, name: str) -> Graph:
-        return self._stand_ins[name] if name in self._stand_ins else self._opened[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._opened)
-
-    def __len__(self) -> int:
-        return len(self._opened)
+    def _open(self, name: str) -> Graph:
+        if self._bundle.manifest.graph(name).precision is Precision.BF16:
+            return ModuleGraph(self._model.spec(name), _streamed(self._model, name), self._backend)
+        return super()._open(name)
 
 
 def module_of(model: SourceModel, graph: str) -> nn.Module:
@@ -89,16 +113,16 @@ def module_of(model: SourceModel, graph: str) -> nn.Module:
     return materialise(module, model.weights.of_module(module))
 
 
-def _run_module(model: SourceModel, graph: str, calls: Sequence[Call]) -> list[Arrays]:
+def _streamed(model: SourceModel, graph: str) -> nn.Module:
+    """The same with few of its weights in memory at a time."""
+    module = model.module(graph)
+    return streamed(module, model.weights.of_module(module))
+
+
+def _run_module(module: nn.Module, spec: GraphSpec, call: Call) -> Arrays:
     """Outputs of a graph's module on recorded inputs, in types that numpy has."""
-    module, spec = module_of(model, graph), model.spec(graph)
-    results = []
-    for call in calls:
-        inputs = [torch.from_numpy(call.inputs[t.name]).to(TORCH_DTYPES[t.dtype]) for t in spec.inputs]
-        with torch.inference_mode():
-            outputs = module(*inputs)
-        tensors = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
-        results.append(
-            {name: tensor.float().numpy() for name, tensor in zip(spec.output_names(), tensors, strict=True)}
-        )
-    return results
+    inputs = [torch.from_numpy(call.inputs[t.name]).to(TORCH_DTYPES[t.dtype]) for t in spec.inputs]
+    with torch.inference_mode():
+        outputs = module(*inputs)
+    tensors = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
+    return {name: tensor.float().numpy() for name, tensor in zip(spec.output_names(), tensors, strict=True)}

@@ -1,6 +1,6 @@
 """From arrays of two runs to rows of a manifest, and the verdict over them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -18,16 +18,14 @@ Engine = Literal["onnxruntime", "torch", "tensorrt"]
 def compare_graph(
     graph: str,
     precision: Precision,
-    found: Sequence[Arrays],
-    expected: Sequence[Arrays],
+    found: Arrays,
+    expected: Arrays,
     engine: Engine,
     tolerances: Tolerances,
 ) -> Iterator[ParityEntry]:
-    """The worst of several calls, for each output one row per measure."""
-    pairs = list(zip(found, expected, strict=True))
-    for name in expected[0]:
-        arrays = [(made[name], wanted[name]) for made, wanted in pairs]
-        for measure, error, tolerance in _measured(name, precision, arrays, engine, tolerances):
+    """Of one call, for each output one row per measure."""
+    for name, wanted in expected.items():
+        for measure, error, tolerance in _measured(name, precision, (found[name], wanted), engine, tolerances):
             yield ParityEntry(
                 graph=graph,
                 output=name,
@@ -37,6 +35,18 @@ def compare_graph(
                 tolerance=tolerance,
                 passed=error <= tolerance,
             )
+
+
+def worst_of(graph: str, rows: Iterable[ParityEntry]) -> tuple[ParityEntry, ...]:
+    """The worst row of each output and measure over all calls. Raises ParityError if there was no call."""
+    worst: dict[tuple[str, str], ParityEntry] = {}
+    for row in rows:
+        known = worst.get((row.output, row.measure))
+        if known is None or row.worst_error > known.worst_error:
+            worst[row.output, row.measure] = row
+    if not worst:
+        raise ParityError(f"graph {graph} was not called by the reference requests: nothing to compare")
+    return tuple(worst.values())
 
 
 def require_passed(entries: Sequence[ParityEntry], consequence: str) -> None:
@@ -54,18 +64,18 @@ def require_passed(entries: Sequence[ParityEntry], consequence: str) -> None:
 def _measured(
     name: str,
     precision: Precision,
-    arrays: Sequence[tuple[np.ndarray, np.ndarray]],
+    pair: tuple[np.ndarray, np.ndarray],
     engine: Engine,
     tolerances: Tolerances,
 ) -> Iterator[tuple[Measure, float, float]]:
     typed = precision is not Precision.FP32
     if typed:
-        yield "cosine distance", max(cosine_distance(*pair) for pair in arrays), COSINE[precision]
+        yield "cosine distance", cosine_distance(*pair), COSINE[precision]
     else:
-        yield "error / range", max(worst_error(*pair) for pair in arrays), tolerances.of(name)
+        yield "error / range", worst_error(*pair), tolerances.of(name)
     if name in tolerances.masks and (typed or engine == "tensorrt"):
         from_value = tolerances.masks[name]
-        yield "1 - mask IoU", max(mask_disagreement(*pair, from_value) for pair in arrays), MASK_IOU[precision]
+        yield "1 - mask IoU", mask_disagreement(*pair, from_value), MASK_IOU[precision]
     if name in tolerances.choices and engine == "tensorrt":
         axis = tolerances.choices[name]
-        yield "decision regret", max(decision_regret(*pair, axis) for pair in arrays), DECISION[precision]
+        yield "decision regret", decision_regret(*pair, axis), DECISION[precision]

@@ -7,8 +7,9 @@ from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.errors import InputError
 
 OPTIONS = {
-    "onnxruntime": ("threads", "custom_op_libraries"),
+    "onnxruntime": ("threads", "custom_op_libraries", "low_memory"),
     "onnxruntime-cuda": (),
+    "openvino": ("threads", "custom_op_libraries", "low_memory", "bf16"),
     "tensorrt": ("accept_unmeasured", "target", "weight_streaming_bytes", "recordings"),
 }
 """Names of the backends -> what only they can be told; see their classes."""
@@ -27,8 +28,8 @@ def make_backend(name: str, bundle: Bundle, timed_stages: bool = False, **option
     }
     for option in given:
         if option not in OPTIONS[name]:
-            others = [other for other, known in OPTIONS.items() if option in known]
-            of_whom = f"goes with the backend {others[0]}" if others else "is an option of no backend"
+            others = " or ".join(other for other, known in OPTIONS.items() if option in known)
+            of_whom = f"goes with the backend {others}" if others else "is an option of no backend"
             raise InputError(f"{option} {of_whom}; {name} takes {', '.join(OPTIONS[name]) or 'none'}")
     if name == "tensorrt":
         from hyperseg_runtime.backends.tensorrt import TensorRTBackend
@@ -38,6 +39,10 @@ def make_backend(name: str, bundle: Bundle, timed_stages: bool = False, **option
         from hyperseg_runtime.backends.onnxruntime.cuda import OnnxRuntimeCudaBackend
 
         return OnnxRuntimeCudaBackend(overlap=not timed_stages)
+    if name == "openvino":
+        from hyperseg_runtime.backends.openvino import OpenVinoBackend
+
+        return OpenVinoBackend(**given)
     from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(**given)

@@ -1,6 +1,5 @@
 """A bundle folder: the only thing that passes from export to runtime. Nothing in it is trusted."""
 
-import hashlib
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from pathlib import Path
 from hyperseg_runtime.bundle import manifest as manifests
 from hyperseg_runtime.bundle.manifest import FileEntry, Manifest
 from hyperseg_runtime.errors import BundleError
+from hyperseg_runtime.files.hashing import HashFile, hash_file
 from hyperseg_runtime.files.unreadable import MISSING, stand_in_of, why_no_folder
 
 MAX_MANIFEST_BYTES = 64 * 2**20
@@ -33,19 +33,22 @@ class Bundle:
         return cls.read(directory).verified(on_bytes)
 
     def verified(
-        self, on_bytes: Callable[[int], None] = lambda count: None, names: Iterable[str] | None = None
+        self,
+        on_bytes: Callable[[int], None] = lambda count: None,
+        names: Iterable[str] | None = None,
+        hash_of: HashFile = hash_file,
     ) -> "Bundle":
         """The same bundle with the kind, size and hash of every file checked, or of those in `names` alone.
 
-        `on_bytes` is told how many bytes were hashed, for progress. Raises BundleError naming the first
-        file that is missing, changed or leads out of the folder.
+        `on_bytes` is told how many bytes were hashed, for progress; `hash_of` may be `remembered_hash`. Raises
+        BundleError naming the first file that is missing, changed or leads out of the folder.
         """
         chosen = self.manifest.files if names is None else {name: self._entry(name) for name in names}
         with _readable(self.directory):
             for path, entry in chosen.items():
                 self._check_kind_and_size(path, entry)
             with ThreadPoolExecutor(HASH_THREADS) as pool:
-                checks = [pool.submit(self._check_hash, path, entry, on_bytes) for path, entry in chosen.items()]
+                checks = [pool.submit(self._check_hash, *item, on_bytes, hash_of) for item in chosen.items()]
                 for check in checks:
                     check.result()
         return self
@@ -79,8 +82,8 @@ class Bundle:
                 "it is damaged or half copied"
             )
 
-    def _check_hash(self, name: str, entry: FileEntry, on_bytes: Callable[[int], None]) -> None:
-        if hash_file(self.directory / name, on_bytes) != entry.sha256:
+    def _check_hash(self, name: str, entry: FileEntry, on_bytes: Callable[[int], None], hash_of: HashFile) -> None:
+        if hash_of(self.directory / name, on_bytes) != entry.sha256:
             raise BundleError(
                 f"bundle {self.directory}: the content of {name} differs from the manifest's hash; "
                 "it was changed after the export"
@@ -125,14 +128,5 @@ def _readable(directory: Path) -> Iterator[None]:
         raise BundleError(f"bundle {directory}: {error.filename} cannot be read ({error.strerror})") from error
 
 
-def hash_file(path: Path, on_bytes: Callable[[int], None] = lambda count: None) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(2**22):
-            digest.update(chunk)
-            on_bytes(len(chunk))
-    return digest.hexdigest()
-
-
-def describe_file(path: Path) -> FileEntry:
-    return FileEntry(size_bytes=path.stat().st_size, sha256=hash_file(path))
+def describe_file(path: Path, hash_of: HashFile = hash_file) -> FileEntry:
+    return FileEntry(size_bytes=path.stat().st_size, sha256=hash_of(path, lambda count: None))

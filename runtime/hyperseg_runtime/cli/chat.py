@@ -2,11 +2,13 @@
 
 import os
 from pathlib import Path
+from time import perf_counter
 from typing import Annotated
 
 import typer
 
 from hyperseg_runtime import console
+from hyperseg_runtime.calls.timing import recorded
 from hyperseg_runtime.calls.tracing import traced
 from hyperseg_runtime.cli import options
 from hyperseg_runtime.contracts.sampling import Sampling
@@ -29,6 +31,9 @@ def chat(
     seed: Annotated[int | None, typer.Option(help="Same seed, same answer.")] = None,
     threads: options.ThreadsOption = None,
     backend: options.BackendOption = "onnxruntime",
+    low_memory: options.LowMemoryOption = False,
+    bf16: options.Bf16Option = False,
+    verify_hashes: options.VerifyHashesOption = False,
     accept_unmeasured: options.UnmeasuredOption = False,
     engines: options.EnginesOption = None,
     weights_gb: options.WeightsOption = None,
@@ -46,18 +51,26 @@ def chat(
         refuse_own_result(image)
     sampling = Sampling(temperature, top_p, seed)
     pixels = None if image is None else load_image(image)
-    chosen = options.backend_options(threads, False, accept_unmeasured, engines, weights_gb)
+    others = {"low_memory": low_memory, "bf16": bf16, "verify_hashes": verify_hashes}
+    chosen = options.backend_options(threads, False, accept_unmeasured, engines, weights_gb, **others)
     with (
         options.opened_pipeline(bundle, backend, **chosen) as pipeline,
         traced(trace),
         pipeline.open(pixels) as session,
     ):
         answer = session.ask(question, sampling, max_tokens)
-        for piece in as_shown(answer):
-            if not as_json:
-                console.out.print(piece, end="", markup=False)
+        started = perf_counter()
+        first_s = 0.0
+        with recorded() as spans_ms:
+            for piece in as_shown(answer):
+                first_s = first_s or perf_counter() - started
+                if not as_json:
+                    console.out.print(piece, end="", markup=False)
+        whole_s = perf_counter() - started
     if as_json:
-        console.print_json({"text": answer.text, "finish": answer.finish, "tokens": len(answer.token_ids)})
+        told = {"text": answer.text, "finish": answer.finish, "tokens": len(answer.token_ids)}
+        times = {"first_piece": first_s * 1000, "whole": whole_s * 1000, **spans_ms}
+        console.print_json({**told, "timings_ms": {name: round(ms, 3) for name, ms in times.items()}})
         return
     console.out.print()
     if answer.finish is Finish.LENGTH:

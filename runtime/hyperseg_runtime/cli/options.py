@@ -29,8 +29,21 @@ BackendOption = Annotated[
     str,
     typer.Option(
         "--backend",
-        help="onnxruntime (CPU), onnxruntime-cuda (the same files on a GPU), or tensorrt: engines made by build.",
+        help="onnxruntime (CPU), openvino (x86 CPUs), onnxruntime-cuda (the same files on a GPU), or tensorrt: engines "
+        "made by build.",
     ),
+]
+LowMemoryOption = Annotated[
+    bool,
+    typer.Option("--low-memory", help="On a CPU: few graphs open at once, weights left in their files; slower."),
+]
+VerifyHashesOption = Annotated[
+    bool,
+    typer.Option("--verify-hashes", help="Hash all files of BUNDLE; default: those that changed since the last time."),
+]
+Bf16Option = Annotated[
+    bool,
+    typer.Option("--bf16", help="With --backend openvino: products in bfloat16, twice as quick where the CPU has it."),
 ]
 EnginesOption = Annotated[
     str | None,
@@ -59,8 +72,12 @@ def backend_options(
     accept_unmeasured: bool,
     engines: str | None,
     weights_gb: float | None,
+    **others: bool,
 ) -> dict[str, Any]:
-    """Options of the command line as `Pipeline.load` takes them. Raises InputError for what is no amount of memory."""
+    """Options of the command line as `Pipeline.load` takes them; `others` are called the same there.
+
+    Raises InputError for what is no amount of memory.
+    """
     from hyperseg_kernels import cpu_ops
 
     if weights_gb is not None and not (math.isfinite(weights_gb) and weights_gb >= 0):
@@ -71,6 +88,7 @@ def backend_options(
         "accept_unmeasured": accept_unmeasured,
         "target": engines,
         "weight_streaming_bytes": None if weights_gb is None else int(weights_gb * 1e9),
+        **others,
     }
 
 

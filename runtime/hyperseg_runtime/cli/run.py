@@ -1,6 +1,7 @@
 """`hyperseg-trt run`: masks of one image."""
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +12,12 @@ from hyperseg_runtime import console
 from hyperseg_runtime.bundle.manifest import Manifest
 from hyperseg_runtime.calls.tracing import traced
 from hyperseg_runtime.cli import options
+from hyperseg_runtime.cli.app import COMMAND
 from hyperseg_runtime.contracts.results import Instances, encode_png
 from hyperseg_runtime.files.results import Kind, ResultFolder, input_source, refuse_own_result, result_name
 from hyperseg_runtime.files.writing import output_folder
 from hyperseg_runtime.images.reading import load_image
+from hyperseg_runtime.llm.tokenizer import require_text
 
 
 def run(
@@ -30,6 +33,9 @@ def run(
     threads: options.ThreadsOption = None,
     native: options.NativeOption = False,
     backend: options.BackendOption = "onnxruntime",
+    low_memory: options.LowMemoryOption = False,
+    bf16: options.Bf16Option = False,
+    verify_hashes: options.VerifyHashesOption = False,
     accept_unmeasured: options.UnmeasuredOption = False,
     engines: options.EnginesOption = None,
     weights_gb: options.WeightsOption = None,
@@ -44,6 +50,8 @@ def run(
     Times per stage are those of its graph; with --trace stages overlap as they do in a server.
     """
     options.require_texts(texts)
+    for text in texts:  # before the first of them takes its time
+        require_text(text)
     refuse_own_result(image)
     pixels = load_image(image)
     folder, source = ResultFolder(out, overwrite), input_source(image)
@@ -52,13 +60,14 @@ def run(
     names = [{kind: result_name(image.name, kind, number) for kind in kinds} for number in numbers]
     with output_folder(out):
         folder.require_free((name for of_text in names for name in of_text.values()), source)
-        chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb)
+        others = {"low_memory": low_memory, "bf16": bf16, "verify_hashes": verify_hashes}
+        chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb, **others)
         with (
             options.opened_pipeline(bundle, backend, timed_stages=trace is None, **chosen) as pipeline,
             traced(trace),
             pipeline.open(pixels) as session,
         ):
-            results = session.segment_many(texts, task)
+            results = [session.segment(text, task) for text in texts]  # each with times of its own
             manifest = pipeline.bundle.manifest
         files = []
         for result, of_text in zip(results, names, strict=True):
@@ -70,7 +79,7 @@ def run(
         return
     for result, written in zip(results, files, strict=True):
         _print_result(result, written)
-    console.print_rows("Time per stage", ("stage", ">ms"), [(n, f"{ms:.1f}") for n, ms in result.timings_ms.items()])
+    _print_times([result.timings_ms for result in results])
 
 
 def _contents(result: Instances, pixels: np.ndarray, manifest: Manifest, kinds: Iterable[Kind]) -> dict[Kind, bytes]:
@@ -86,8 +95,16 @@ def _contents(result: Instances, pixels: np.ndarray, manifest: Manifest, kinds: 
     if Kind.REPORT in kinds:  # drawing charts takes a second to load, and a place that can be written to
         from hyperseg_runtime.reports.html import render_report
 
-        contents[Kind.REPORT] = render_report(result, overlay, manifest)
+        contents[Kind.REPORT] = render_report(result, overlay, manifest, [COMMAND, *sys.argv[1:]])
     return contents
+
+
+def _print_times(times_ms: Sequence[Mapping[str, float]]) -> None:
+    """A column for each expression; what the first one did for the image stays empty in the others."""
+    stages = dict.fromkeys(stage for one in times_ms for stage in one)
+    columns = [f">{number} ms" for number in range(1, len(times_ms) + 1)] if len(times_ms) > 1 else [">ms"]
+    rows = [(stage, *(f"{one[stage]:.1f}" if stage in one else "" for one in times_ms)) for stage in stages]
+    console.print_rows("Time per stage", ("stage", *columns), rows)
 
 
 def _print_result(result: Instances, written: dict[str, str]) -> None:

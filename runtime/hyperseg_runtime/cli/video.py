@@ -34,6 +34,9 @@ def video(
     threads: options.ThreadsOption = None,
     native: options.NativeOption = False,
     backend: options.BackendOption = "onnxruntime",
+    low_memory: options.LowMemoryOption = False,
+    bf16: options.Bf16Option = False,
+    verify_hashes: options.VerifyHashesOption = False,
     accept_unmeasured: options.UnmeasuredOption = False,
     engines: options.EnginesOption = None,
     weights_gb: options.WeightsOption = None,
@@ -51,7 +54,8 @@ def video(
     request = Expressions.of(texts, task)
     kinds = (Kind.MASK, Kind.OVERLAY) if overlay else (Kind.MASK,)
     folder = ResultFolder(out, overwrite)
-    chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb)
+    others = {"low_memory": low_memory, "bf16": bf16, "verify_hashes": verify_hashes}
+    chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb, **others)
     content: list[dict[str, Any]] = []
     with (
         output_folder(out),

@@ -24,18 +24,6 @@ STYLE = {
 Output = list[bytes]
 
 
-def bars(values: Mapping[str, float], unit: str) -> bytes:
-    """One bar for each name, in order from the top."""
-    with _drawn(0.7 + ROW_IN * max(1, len(values))) as (axes, output):
-        names = list(values)
-        drawn = axes.barh(range(len(names)), list(values.values()))
-        axes.bar_label(drawn, fmt="%.1f", padding=3)
-        axes.set_yticks(range(len(names)), names)
-        axes.invert_yaxis()
-        axes.set_xlabel(unit)
-    return output[0]
-
-
 def histogram(groups: Mapping[str, Sequence[float]], about: str, bins: int = 20) -> bytes:
     """How values in 0..1 are spread, for each group."""
     with _drawn(2.6) as (axes, output):
@@ -52,6 +40,35 @@ def pairs(before: Sequence[float], after: Sequence[float], names: tuple[str, str
         axes.plot((0, 1), (0, 1), color="#bbbbbb", linewidth=1)
         axes.scatter(before, after, s=9, alpha=0.6)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xlabel=names[0], ylabel=names[1])
+    return output[0]
+
+
+def intervals(values: Mapping[str, tuple[float, float, float]], unit: str) -> bytes:
+    """A bar for each name's (value, low, high) with the interval drawn on it, in order from the top."""
+    with _drawn(0.7 + ROW_IN * max(1, len(values))) as (axes, output):
+        middles = [value for value, _, _ in values.values()]
+        around = [
+            [value - low for value, low, _ in values.values()],
+            [high - value for value, _, high in values.values()],
+        ]
+        drawn = axes.barh(range(len(values)), middles, xerr=around, ecolor="#333333", capsize=3)
+        axes.bar_label(drawn, labels=[f"{value:.3g}" for value in middles], padding=9)
+        axes.set_yticks(range(len(values)), list(values))
+        axes.invert_yaxis()
+        axes.set_xlabel(unit)
+    return output[0]
+
+
+def waterfall(spans: Sequence[tuple[str, float, float, bool]], unit: str) -> bytes:
+    """A bar for each span (name, start, length, emphasised) at its place in time, in order from the top."""
+    with _drawn(0.7 + ROW_IN * max(1, len(spans))) as (axes, output):
+        names, starts, lengths, strong = zip(*spans, strict=True) if spans else ((), (), (), ())
+        colours = [COLOURS[1] if emphasised else COLOURS[4] for emphasised in strong]
+        drawn = axes.barh(range(len(spans)), lengths, left=starts, color=colours)
+        axes.bar_label(drawn, labels=[f"{length:.3g}" for length in lengths], padding=3)
+        axes.set_yticks(range(len(spans)), names)
+        axes.invert_yaxis()
+        axes.set_xlabel(unit)
     return output[0]
 
 

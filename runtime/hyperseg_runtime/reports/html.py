@@ -1,15 +1,21 @@
-"""One result as a self-contained HTML page: the picture, the numbers, and what was not measured."""
+"""One result as a self-contained HTML page: the picture, the numbers, and what was not measured.
 
+The small sister of a benchmark's page: the same parts in the same order, of one run.
+"""
+
+import shlex
+from collections.abc import Sequence
 from html import escape
 
 from hyperseg_runtime.bundle.manifest import Manifest
 from hyperseg_runtime.contracts.results import Instances
-from hyperseg_runtime.reports.charts import bars
+from hyperseg_runtime.reports import machine
+from hyperseg_runtime.reports.charts import waterfall
 from hyperseg_runtime.reports.page import chart, number, page, picture, table
 
 
-def render_report(result: Instances, overlay_png: bytes, manifest: Manifest) -> bytes:
-    """UTF-8 HTML without links to anything outside."""
+def render_report(result: Instances, overlay_png: bytes, manifest: Manifest, command: Sequence[str]) -> bytes:
+    """UTF-8 HTML without links to anything outside; `command` is what made the result."""
     height, width = result.masks.shape[1:]
     asked = ", ".join(result.asked)
     body = [
@@ -23,9 +29,12 @@ def render_report(result: Instances, overlay_png: bytes, manifest: Manifest) -> 
         _parity(manifest),
         "<h2>Bundle</h2>",
         _bundle(manifest),
+        "<h2>Machine</h2>",
+        table(("", ""), [(escape(name), escape(str(value))) for name, value in machine.environment().items()]),
         "<h2>Not measured</h2>",
         "<p>Nothing on this page says how good the mask is: that takes a data set with the right answers. "
-        "The times are of this one run and include first-use costs.</p>",
+        "The times are of this one run and include first-use costs; `hyperseg-trt bench` measures them.</p>",
+        f"<h2>Reproduce</h2><p><code>{escape(shlex.join(command))}</code></p>",
     ]
     return page(asked, body)
 
@@ -35,8 +44,13 @@ def _details(result: Instances) -> str:
 
 
 def _timings(result: Instances) -> str:
+    """Stages one after another, as a run with an eye on its stages does them."""
     rows = [(escape(name), number(f"{ms:.1f}")) for name, ms in result.timings_ms.items()]
-    drawn = chart(bars(result.timings_ms, "ms"), "time of each stage as bars")
+    spans, start = [], 0.0
+    for name, ms in result.timings_ms.items():
+        spans.append((name, start, ms, True))
+        start += ms
+    drawn = chart(waterfall(spans, "ms"), "time of each stage, one after another")
     return f"{drawn}{table(('stage', 'ms'), rows)}"
 
 

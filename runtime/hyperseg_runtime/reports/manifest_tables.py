@@ -1,5 +1,6 @@
 """A bundle's manifest as tables for people."""
 
+import re
 from collections.abc import Sequence
 
 from hyperseg_runtime import console
@@ -73,8 +74,26 @@ def print_parity(manifest: Manifest) -> None:
         console.out.print("Parity: not measured (verify BUNDLE --checkpoint CHECKPOINT shows it)")
         return
     by_graph = [[e for e in manifest.parity if e.graph == graph.spec.name] for graph in manifest.graphs]
-    worst = [max(entries, key=lambda e: (not e.passed, e.worst_error / e.tolerance)) for entries in by_graph if entries]
+    worst = [max(entries, key=_badness) for entries in by_graph if entries]
     print_entries("Parity of ONNX graphs with their modules on photographs, worst output of each", worst)
+
+
+def folded(entries: Sequence[ParityEntry]) -> list[ParityEntry]:
+    """One row for all numbered outputs of a graph, its caches: the worst, called "first to last"."""
+    groups: dict[tuple[str, ...], list[ParityEntry]] = {}
+    for entry in entries:
+        numbered = re.fullmatch(r".+\.\d+", entry.output)
+        groups.setdefault((entry.graph, entry.measure, "" if numbered else entry.output), []).append(entry)
+    rows = []
+    for group in groups.values():
+        worst = max(group, key=_badness)
+        name = worst.output if len(group) == 1 else f"{group[0].output} to {group[-1].output}: {worst.output}"
+        rows.append(worst.model_copy(update={"output": name}))
+    return rows
+
+
+def _badness(entry: ParityEntry) -> tuple[bool, float]:
+    return not entry.passed, entry.worst_error / entry.tolerance
 
 
 def print_entries(title: str, entries: Sequence[ParityEntry]) -> None:

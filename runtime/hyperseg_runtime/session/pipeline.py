@@ -1,5 +1,6 @@
 """A bundle ready to be asked: the public entry of the runtime."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,25 +18,39 @@ from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.errors import BundleError, InputError
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import VIDEO, FamilySpec
+from hyperseg_runtime.files.hashing import hash_file, remembered_hash
 from hyperseg_runtime.images.reading import MAX_PIXELS, ImageSource, load_image
 from hyperseg_runtime.session.image_cache import ImageCache, image_key, new_key
 from hyperseg_runtime.session.image_session import ImageSession, Shared
 from hyperseg_runtime.session.video_session import VideoSession
 
+AT_ONCE = 2
+"""Graphs that stay open where memory is short: for every token a language model and its head take turns."""
+
 
 class OpenedGraphs(Mapping[str, Graph]):
-    """The graphs of a bundle, each opened when first asked for: a task pays only for what it runs."""
+    """The graphs of a bundle, each opened when first asked for: a task pays only for what it runs.
 
-    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+    With `at_once` no more stay open: the one that was asked for longest ago is closed first.
+    """
+
+    def __init__(self, bundle: Bundle, backend: Backend, at_once: int | None = None) -> None:
         self._bundle = bundle
         self._backend = backend
-        self._opened: dict[str, Graph] = {}
+        self._at_once = at_once
+        self._opened: OrderedDict[str, Graph] = OrderedDict()
 
     def __getitem__(self, name: str) -> Graph:
         if name not in self._opened:
-            entry = self._bundle.manifest.graph(name)
-            self._opened[name] = self._backend.open(entry.spec, self._bundle.path(entry.file))
+            while self._at_once is not None and len(self._opened) >= self._at_once:
+                self._opened.popitem(last=False)
+            self._opened[name] = self._open(name)
+        self._opened.move_to_end(name)
         return self._opened[name]
+
+    def _open(self, name: str) -> Graph:
+        entry = self._bundle.manifest.graph(name)
+        return self._backend.open(entry.spec, self._bundle.path(entry.file))
 
     def clear(self) -> None:
         """Close all."""
@@ -60,11 +75,14 @@ class Pipeline:
     Close it, or use it as a context manager.
     """
 
-    def __init__(self, bundle: Bundle, backend: Backend, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(
+        self, bundle: Bundle, backend: Backend, cache_bytes: int = CACHE_BYTES, at_once: int | None = None
+    ) -> None:
+        """`at_once` graphs are open at a time; default: all that were asked for."""
         self.bundle = bundle
         self.family = family_of(bundle)
         self._backend = backend
-        self._graphs = OpenedGraphs(bundle, backend)
+        self._graphs = OpenedGraphs(bundle, backend, at_once)
         model = self.family.open_model(bundle, self._graphs, backend)
         self._shared = Shared(self.family, model, ImageCache(cache_bytes))
 
@@ -75,20 +93,25 @@ class Pipeline:
         backend: str = "onnxruntime",
         on_bytes: Callable[[int], None] = lambda count: None,
         cache_bytes: int = CACHE_BYTES,
+        low_memory: bool = False,
+        verify_hashes: bool = False,
         **options: Any,
     ) -> Self:
         """Verify a bundle folder and make it ready on the backend of this name; never on another one.
 
         `on_bytes` is told how many bytes were verified. `cache_bytes` bounds what is kept of images that no
         open session uses: features and language model cache, so that asking again is quick; 0 keeps nothing.
+        The hashes of large files that were checked before are remembered (see `files.hashing`), unless `verify_hashes`.
+        With `low_memory` few graphs are open at once, and the backend saves memory, too, if it can be told to.
         `options` are the backend's (see `backends.by_name`). Raises BundleError, InputError for unknown options,
         EnvironmentMissingError where the backend lacks a package or device.
         """
         read = Bundle.read(bundle)
         with ExitStack() as opened:
-            chosen = opened.enter_context(make_backend(backend, read, **options))
+            chosen = opened.enter_context(make_backend(backend, read, low_memory=low_memory, **options))
             require_runnable(read.manifest, chosen)
-            pipeline = cls(read.verified(on_bytes), chosen, cache_bytes)
+            checked = read.verified(on_bytes, hash_of=hash_file if verify_hashes else remembered_hash)
+            pipeline = cls(checked, chosen, cache_bytes, AT_ONCE if low_memory else None)
             opened.pop_all()  # the pipeline closes it
         return pipeline
 

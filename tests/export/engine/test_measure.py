@@ -10,7 +10,8 @@ import pytest
 from hyperseg_export.adapters.swap import swap_adapter
 from hyperseg_export.engine.build import build_engines
 from hyperseg_export.engine.options import BuildOptions
-from hyperseg_export.parity.reference import read_calls, record_calls
+from hyperseg_export.parity.reference import record_calls
+from hyperseg_export.parity.saved_calls import read_calls
 from hyperseg_export.samples import sample_images
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.backends.tensorrt import TensorRTBackend

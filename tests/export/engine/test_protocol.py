@@ -53,7 +53,7 @@ def test_no_line_is_torn_by_many_threads() -> None:
     program = (
         "import sys, threading\n"
         "sys.setswitchinterval(1e-6)\n"
-        "from hyperseg_export.engine.worker import say\n"
+        "from hyperseg_export.jobs.worker import say\n"
         "work = lambda n: [say({'thread': n, 'step': step}) for step in range(2000)]\n"
         "threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]\n"
         "[thread.start() for thread in threads]\n"
@@ -66,7 +66,7 @@ def test_no_line_is_torn_by_many_threads() -> None:
 def test_what_libraries_print_goes_to_stderr() -> None:
     program = (
         "import os\n"
-        "from hyperseg_export.engine.worker import keep_stdout, say\n"
+        "from hyperseg_export.jobs.worker import keep_stdout, say\n"
         "keep_stdout()\n"
         "os.write(1, b'from C++')\n"
         "say({'made': 1})\n"

@@ -12,6 +12,7 @@ from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.reports.html import render_report
 
+COMMAND = ["hyperseg-trt", "run", "bundle", "a photo.jpg", "the cup"]
 ATTACK = "<script>alert('x')</script> \" & '"
 
 
@@ -34,7 +35,7 @@ class Page(HTMLParser):
 
 
 def test_the_page_needs_nothing_from_outside(bundle: Bundle) -> None:
-    page = render_report(result(), b"PNG", bundle.manifest)
+    page = render_report(result(), b"PNG", bundle.manifest, COMMAND)
     parsed = Page(page)
     assert not {"script", "link", "iframe", "object", "a"} & set(parsed.tags)
     pictures = [value for name, value in parsed.attributes if name in ("src", "href")]
@@ -45,7 +46,7 @@ def test_the_page_needs_nothing_from_outside(bundle: Bundle) -> None:
 
 
 def test_it_shows_text_numbers_stages_and_parity(bundle: Bundle) -> None:
-    parsed = Page(render_report(result(), b"PNG", bundle.manifest))
+    parsed = Page(render_report(result(), b"PNG", bundle.manifest, COMMAND))
     shown = " ".join(parsed.texts)
     for expected in (
         "the cup ☕",
@@ -55,7 +56,9 @@ def test_it_shows_text_numbers_stages_and_parity(bundle: Bundle) -> None:
         bundle.manifest.provenance.checkpoint_sha256,
         "mask_logits",
         "passed",
+        "processor",
         "Not measured",
+        "hyperseg-trt run bundle 'a photo.jpg' 'the cup'",
     ):
         assert expected in shown
     assert "FAILED" not in shown
@@ -66,6 +69,7 @@ def test_text_of_the_user_stays_text(bundle: Bundle) -> None:
         result(asked=(ATTACK,), labels=(ATTACK,), task=ATTACK, timings_ms={ATTACK: 1.0}, details={ATTACK: ATTACK}),
         b"PNG",
         bundle.manifest,
+        ["hyperseg-trt", ATTACK],
     )
     parsed = Page(page)
     assert "script" not in parsed.tags
@@ -81,22 +85,24 @@ def test_text_of_the_bundle_stays_text(bundle: Bundle) -> None:
     content["graphs"][0]["spec"]["name"] = ATTACK
     content["provenance"]["versions"] = {ATTACK: ATTACK}
     content["parity"][0] |= {"graph": ATTACK, "output": ATTACK}
-    parsed = Page(render_report(result(), b"PNG", Manifest.model_validate(content)))
+    parsed = Page(render_report(result(), b"PNG", Manifest.model_validate(content), COMMAND))
     assert "script" not in parsed.tags
     assert parsed.texts.count(ATTACK) == 6
 
 
 def test_a_failed_and_an_unmeasured_parity_are_told_plainly(bundle: Bundle) -> None:
     failed = ParityEntry(graph="llm", output="hidden_states", worst_error=0.5, tolerance=1e-4, passed=False)
-    texts = Page(render_report(result(), b"PNG", bundle.manifest.model_copy(update={"parity": (failed,)}))).texts
+    texts = Page(
+        render_report(result(), b"PNG", bundle.manifest.model_copy(update={"parity": (failed,)}), COMMAND)
+    ).texts
     assert "FAILED" in texts and "passed" not in texts
-    texts = Page(render_report(result(), b"PNG", bundle.manifest.model_copy(update={"parity": None}))).texts
+    texts = Page(render_report(result(), b"PNG", bundle.manifest.model_copy(update={"parity": None}), COMMAND)).texts
     assert "not measured" in texts and "passed" not in texts
 
 
 @pytest.mark.parametrize("timings_ms", [{}, {"llm": 0.0}])
 def test_times_may_be_absent_or_zero(bundle: Bundle, timings_ms: dict[str, float]) -> None:
-    parsed = Page(render_report(result(timings_ms=timings_ms), b"PNG", bundle.manifest))
+    parsed = Page(render_report(result(timings_ms=timings_ms), b"PNG", bundle.manifest, COMMAND))
     assert ("llm" in parsed.texts) == bool(timings_ms) or "Time per stage" in parsed.texts
 
 

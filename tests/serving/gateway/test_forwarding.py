@@ -41,7 +41,7 @@ def test_an_ensemble_that_was_deleted_is_not_forwarded(repository: Path, tmp_pat
     shutil.rmtree(copy / name)
     found = forwarding_of(copy)
     assert found.ensemble is None and found.http_ensemble is None
-    routes = json.dumps(bootstrap(found, GatewaySettings(Address()), Address(), tmp_path / "admin"))
+    routes = json.dumps(bootstrap(found, GatewaySettings(Address()), Address(), 1, tmp_path / "admin"))
     assert f"{name}/generate" not in routes
 
 

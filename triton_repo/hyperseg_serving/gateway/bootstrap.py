@@ -1,6 +1,6 @@
 """Envoy's whole configuration, as the JSON it reads.
 
-Three listeners on the ports that callers know (HTTP, gRPC, metrics), five places behind them on the loopback address.
+Three listeners on the ports that callers know (HTTP, gRPC, metrics), six places behind them on the loopback address.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from hyperseg_serving.gateway.settings import GatewaySettings, Tls
 from hyperseg_serving.server.command import Address
 
 Config = dict[str, Any]
-HTTP, GRPC, ENSEMBLE, METRICS, ADMIN = "http", "grpc", "ensemble", "metrics", "admin"
+HTTP, GRPC, RELAY, ENSEMBLE, METRICS, ADMIN = "http", "grpc", "relay", "ensemble", "metrics", "admin"
 """Clusters."""
 GATEWAY_METRICS = "/gateway-metrics"
 CONNECT_S = 1
@@ -39,8 +39,12 @@ LOGGED = {
 }  # fmt: skip
 
 
-def bootstrap(forwarding: Forwarding, settings: GatewaySettings, upstream: Address, admin: Path) -> Config:
-    """`upstream` is the server, `admin` a socket in a folder that nobody else can enter."""
+def bootstrap(
+    forwarding: Forwarding, settings: GatewaySettings, upstream: Address, relay_port: int, admin: Path
+) -> Config:
+    """`upstream` is the server, `relay_port` that of `relay.py`, `admin` a socket in a folder that nobody else can
+    enter.
+    """
     at = settings.address
     return {
         "admin": {"address": _pipe(admin)},
@@ -56,6 +60,7 @@ def bootstrap(forwarding: Forwarding, settings: GatewaySettings, upstream: Addre
             "clusters": [
                 _server(HTTP, upstream.http_port, upstream.http_port),
                 _server(GRPC, upstream.grpc_port, upstream.http_port, http2=True),
+                _server(RELAY, relay_port, upstream.http_port, http2=True),
                 _server(ENSEMBLE, upstream.http_port, upstream.http_port, at_once=forwarding.ensemble_at_once),
                 _server(METRICS, upstream.metrics_port, None),
                 _cluster(ADMIN, _pipe(admin)),
@@ -96,14 +101,19 @@ def _http(forwarding: Forwarding, settings: GatewaySettings) -> Config:
 
 
 def _grpc(forwarding: Forwarding, settings: GatewaySettings) -> Config:
-    """A call's own deadline counts where it has one. A stream lives as long as something goes through it."""
+    """A plain call's own deadline counts where it has one. A stream lives as long as something goes through it, and its
+    deadline is the caller's to keep: at the same moment here it would look like a fault of the server.
+    """
     timeout = f"{forwarding.longest_s}s"
     honoured = {"max_stream_duration": {"grpc_timeout_header_max": timeout}}
     calls = [
-        _route(f"{routes.SERVICE}/{call}", "POST", GRPC, timeout=timeout, **honoured) for call in routes.GRPC_CALLS
+        _route(call, "POST", RELAY if call in routes.RELAYED else GRPC, timeout=timeout, **honoured)
+        for call in (f"{routes.SERVICE}/{name}" for name in routes.GRPC_CALLS)
     ]
-    stream = _route(routes.GRPC_STREAM, "POST", GRPC, timeout="0s", idle_timeout=timeout,
-                    max_stream_duration={"grpc_timeout_header_max": "0s"})  # fmt: skip
+    stream = {
+        **_route(routes.GRPC_STREAM, "POST", RELAY, timeout="0s", idle_timeout=timeout),
+        "request_headers_to_remove": ["grpc-timeout"],
+    }
     health = {**_route(routes.GRPC_HEALTH, "POST", GRPC, timeout="5s"), **unasked()}
     for route in (*calls, stream, health):
         route["match"]["grpc"] = {}

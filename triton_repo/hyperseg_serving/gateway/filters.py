@@ -3,17 +3,17 @@
 from importlib.resources import files
 from typing import Any
 
+from hyperseg_serving.contract import CALL_HEADER
 from hyperseg_serving.gateway.forwarding import MAX_DEPTH, Forwarding
 from hyperseg_serving.gateway.settings import GatewaySettings
+from hyperseg_serving.refusals import CODES, STATUSES, Reason
 
 EXTENSIONS = "type.googleapis.com/envoy.extensions.filters.http"
 KEY_FILTER, SCRIPT_FILTER = "envoy.filters.http.api_key_auth", "envoy.filters.http.lua"
 CALLER_HEADER = "x-caller"
 """Set by the gateway alone; a caller's own is removed."""
-STRIPPED_HEADERS = (
-    "admin-key", "triton-grpc-protocol-admin-key", "inference-header-content-length", CALLER_HEADER,
-)  # fmt: skip
-"""Of requests: what opens administration, and what changes how the server reads a body."""
+STRIPPED_HEADERS = ("inference-header-content-length", CALLER_HEADER, CALL_HEADER)
+"""Of requests: what changes how the server reads a body, and what the gateway alone says."""
 Filter = dict[str, Any]
 
 
@@ -100,9 +100,11 @@ def _grpc_constants(forwarding: Forwarding) -> str:
 
 def _json_constants(forwarding: Forwarding) -> str:
     inputs = ", ".join(f"{name} = true" for name in (*forwarding.public_inputs(), "id"))
+    named = ", ".join(f'{reason} = "{status}"' for reason, status in statuses().items())
     return (
         f"local INPUTS = {{ {inputs} }}\nlocal MAX_DEPTH, MAX_TEXTS = {MAX_DEPTH}, {forwarding.max_texts}\n"
         f"local MAX_MS = {forwarding.longest_s * 1000}\n"
+        f"local STATUSES = {{ {named} }}\n"
     )
 
 
@@ -115,3 +117,8 @@ def _filter(name: str, kind: str, config: dict[str, Any]) -> Filter:
         "name": f"envoy.filters.http.{name}",
         "typed_config": {"@type": f"{EXTENSIONS}.{name}.v3.{kind}", **config},
     }
+
+
+def statuses() -> dict[Reason, int]:
+    """Of what models say that is no fault of the caller."""
+    return {reason: STATUSES[code] for reason, code in CODES.items()} | {Reason.TIMEOUT: 504}

@@ -22,6 +22,8 @@ from hyperseg_serving.server.command import limits_of
 SERVICE = "/inference.GRPCInferenceService"
 GRPC_CALLS = ("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer")
 GRPC_STREAM = f"{SERVICE}/ModelStreamInfer"
+RELAYED = (f"{SERVICE}/ModelInfer", GRPC_STREAM)
+"""Calls that callers leave while they are worked on; see `relay.py`."""
 GRPC_HEALTH = "/grpc.health.v1.Health/Check"
 OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")
 """Need no key."""

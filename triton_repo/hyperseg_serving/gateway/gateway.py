@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +19,7 @@ from hyperseg_runtime.errors import EnvironmentMissingError
 from hyperseg_serving.gateway.bootstrap import bootstrap
 from hyperseg_serving.gateway.envoy import find_envoy
 from hyperseg_serving.gateway.forwarding import Forwarding
+from hyperseg_serving.gateway.relay import Relay
 from hyperseg_serving.gateway.settings import GatewaySettings
 from hyperseg_serving.server.command import Address
 from hyperseg_serving.server.log import ServerLog
@@ -47,7 +49,8 @@ class Gateway:
         self._envoy = find_envoy()
         self._work = tempfile.TemporaryDirectory(prefix="hyperseg-trt-gateway-")  # for us alone: it holds keys
         self._admin = Path(self._work.name) / "admin"
-        self._config = bootstrap(forwarding, settings, upstream, self._admin)
+        self._relay = Relay(forwarding, upstream.grpc_port)
+        self._config = partial(bootstrap, forwarding, settings, upstream, admin=self._admin)
         self._pass_on = on_line
         self._stopping = threading.Event()
         self._log: ServerLog | None = None
@@ -55,8 +58,9 @@ class Gateway:
 
     def __enter__(self) -> Self:
         """Raises EnvironmentMissingError where it cannot listen, and says why."""
-        self._start()
+        self._relay.start()
         try:
+            self._start()
             self._wait_until_it_listens()
         except BaseException:
             self.stop()
@@ -85,6 +89,7 @@ class Gateway:
                 self._process.kill()
                 self._process.wait()
         self.last_words()
+        self._relay.stop()
         self._work.cleanup()
 
     def last_words(self) -> str:
@@ -93,7 +98,7 @@ class Gateway:
 
     def _start(self) -> None:
         config = Path(self._work.name) / "envoy.json"
-        config.write_text(json.dumps(self._config))
+        config.write_text(json.dumps(self._config(relay_port=self._relay.port)))
         command = [self._envoy, "--config-path", config, "--concurrency", WORKERS, "--disable-hot-restart"]
         self._process = subprocess.Popen(
             [*map(str, command), "--log-level", "warning"],

@@ -1,10 +1,11 @@
 -- Looks at a JSON body before the server does: release 24.10 parses by recursion, and 200 kB of brackets end it.
 --
 -- Bodies of the routes that are forwarded are an object of the model's inputs: texts, numbers and lists of them. A
--- caller's deadline is taken from a header, since HTTP has none of its own. INPUTS (a set of names, and id), MAX_DEPTH, MAX_TEXTS
--- and MAX_MS are written in front of this file.
+-- caller's deadline is taken from a header, since HTTP has none of its own. INPUTS (a set of names, and id), MAX_DEPTH,
+-- MAX_TEXTS, MAX_MS and STATUSES (identifier -> status) are written in front of this file.
 
 local QUOTE, OPENING = 34, { [91] = true, [123] = true }
+local SHOWN_BYTES = 200
 
 -- Why a body may not pass, or nil. Brackets within texts do not count.
 local function refusal(text)
@@ -53,4 +54,13 @@ function envoy_on_request(handle)
   elseif why then
     respond(handle, "400", "E_REQUEST: in the body there is " .. why)
   end
+end
+
+-- Over HTTP the server makes every error of a model status 400. The message starts with what it really is.
+function envoy_on_response(handle)
+  if handle:headers():get(":status") ~= "400" then return end
+  local body = handle:body()
+  local text = body and body:getBytes(0, math.min(body:length(), SHOWN_BYTES)) or ""
+  local status = STATUSES[text:match('"error"%s*:%s*"(E_[A-Z_]+): ') or ""]
+  if status then handle:headers():replace(":status", status) end
 end

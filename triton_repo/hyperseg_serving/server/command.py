@@ -2,7 +2,6 @@
 
 import os
 import re
-import secrets
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
@@ -10,22 +9,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hyperseg_runtime.errors import EnvironmentMissingError, InputError
-from hyperseg_serving.contract import Limits, Profile
+from hyperseg_serving.contract import CALL_HEADER, Limits, Profile
 from hyperseg_serving.names import ModelNames, family_in
 from hyperseg_serving.server.distribution import Distribution
 
 LOOPBACK = "127.0.0.1"
 ADMIN_APIS = "model-repository,model-config,statistics,shared-memory,logging,trace"
 """Not for everybody: they change the server, or tell about it."""
-KEY_VARIABLE = "HYPERSEG_ADMIN_KEY"
-"""The key of these APIs; a random one unless it is set."""
+NOBODY = "closed\nto everybody=nobody"
+"""The header that opens these APIs, and its value. No caller can send it, since neither HTTP nor gRPC takes a line feed
+in a header's name (both were tried on 24.10), so that there is no key: the server takes one as an argument only
+(`ParseRestrictedFeatureOption` in command_line_parser.cc, to August 2026), where all users of the machine can read it.
+"""
 HTTP_OVERHEAD_BYTES = 1_000_000
 PARAMETER = re.compile(r'parameters\s*\{\s*key:\s*"(\w+)"\s*value\s*\{\s*string_value:\s*"([^"]*)"')
 """Of a configuration as text: reading it whole takes protobuf, which a machine that only starts servers may lack."""
 BACKEND_REGION = "triton_python_backend_shm_region_"
 """The Python backend's shared memory begins with this unless told otherwise, and servers from 25.07 on refuse to
 register regions that do (CVE-2025-23320): another prefix would let callers name the backend's own memory."""
-HEADERS = "^(x-request-id|traceparent)$"
+HEADERS = f"^(x-request-id|traceparent|{CALL_HEADER})$"
 OPTION = re.compile(r"^\s+--([a-z][\w-]*)", re.M)
 HELP_S = 30
 SINCE = {"http-max-input-size": "25.06", "allow-client-shm": "26.04"}
@@ -86,13 +88,12 @@ def _free_port() -> int:
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """`admin_key` opens the APIs that change the server; `environment` goes to the served models."""
+    """`environment` goes to the served models."""
 
     repository: Path
     bundle: Path
     profile: Profile
     address: Address = Address()
-    admin_key: str = field(default_factory=lambda: os.environ.get(KEY_VARIABLE) or secrets.token_hex(16), repr=False)
     shared_memory: bool = False
     """Let every caller register shared memory. Whoever may is trusted with every region of this machine that the
     server's user can open, and to change a request while it is worked on."""
@@ -192,7 +193,7 @@ def server_command(
 
 
 def _loading(settings: ServerSettings) -> list[tuple[str, str]]:
-    """Which models the server loads when it starts. Whether others may be loaded later is for the admin key alone."""
+    """Which models the server loads when it starts; nobody can make it load others later."""
     family = family_in(settings.repository)
     if settings.profile is not Profile.GPU or settings.ensemble or family is None:
         return [("model-control-mode", "none")]
@@ -219,8 +220,8 @@ def _own_options(
         ("grpc-port", str(address.grpc_port)),
         ("metrics-address", address.host),
         ("metrics-port", str(address.metrics_port)),
-        ("http-restricted-api", f"{restricted}:admin-key={settings.admin_key}"),
-        ("grpc-restricted-protocol", f"{restricted}:admin-key={settings.admin_key}"),
+        ("http-restricted-api", f"{restricted}:{NOBODY}"),
+        ("grpc-restricted-protocol", f"{restricted}:{NOBODY}"),
         ("backend-config", f"python,shm-region-prefix-name={region}"),
         ("http-header-forward-pattern", HEADERS),
         ("grpc-header-forward-pattern", HEADERS),

@@ -35,6 +35,11 @@ class Caller(Protocol):
         """What the caller calls the request, for the log; may be empty."""
         ...
 
+    @property
+    def call(self) -> str:
+        """What the gateway calls the connection that it came in; may be empty."""
+        ...
+
     def tensors(self) -> Tensors: ...
 
     def cancelled(self) -> bool: ...
@@ -158,9 +163,9 @@ class Desk:
         self._begin(begun)
 
     def _cancel(self, name: str) -> bool:
-        """Whether a request of this id was there to be ended."""
+        """Whether a request of this id, or from this call, was there to be ended."""
         with self._lock:
-            found = [job for job in self._jobs if job.caller.name == name]
+            found = [job for job in self._jobs if name in (job.caller.name, job.caller.call)]
             for job in found:
                 job.is_cancelled = True
         return bool(found)

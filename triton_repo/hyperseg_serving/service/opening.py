@@ -15,6 +15,7 @@ from hyperseg_runtime.bundle.tables import table_path
 from hyperseg_runtime.contracts.graph_spec import GraphSpec, Reuse
 from hyperseg_runtime.contracts.requests import Question
 from hyperseg_runtime.errors import BundleError
+from hyperseg_runtime.files.hashing import remembered_hash
 from hyperseg_runtime.session.pipeline import Pipeline, family_of, require_runnable
 from hyperseg_serving.contract import Limits
 from hyperseg_serving.names import ModelNames
@@ -102,7 +103,7 @@ def _pipeline(bundle: Bundle, backend: Backend, image_graphs_run: StageRunner | 
     """On this backend; with `image_graphs_run` that runs the image graphs in its place."""
     require_runnable(bundle.manifest, backend)
     chosen = StagedBackend(backend, image_graphs_run) if image_graphs_run else backend
-    return Pipeline(bundle.verified(), chosen, cache_bytes)
+    return Pipeline(bundle.verified(hash_of=remembered_hash), chosen, cache_bytes)
 
 
 def _runs_elsewhere(spec: GraphSpec, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:

@@ -10,6 +10,7 @@ import triton_python_backend_utils as pb_utils
 
 from hyperseg_runtime.backends.base import Backend, Buffer
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
+from hyperseg_serving.contract import CALL_HEADER
 from hyperseg_serving.names import ModelNames
 from hyperseg_serving.refusals import Failure, Reason, RefusalError, refusal_of
 from hyperseg_serving.service.byte_tensors import read_elements, require_read
@@ -48,11 +49,15 @@ LONGEST_NAME = 100
 
 def name_of(request: Any) -> str:
     """What the caller calls the request, fit for a line of a log."""
-    name = request.request_id()
-    if not name and callable(getattr(request, "parameters", None)):
-        given = json.loads(request.parameters() or "{}")
-        name = next((str(given[header]) for header in NAME_HEADERS if header in given), "")
+    given = parameters_of(request)
+    name = request.request_id() or next((str(given[header]) for header in NAME_HEADERS if header in given), "")
     return "".join(letter for letter in name[:LONGEST_NAME] if letter.isprintable())
+
+
+def parameters_of(request: Any) -> dict[str, Any]:
+    """With the headers that the server passes on. Nothing of requests from the server's own queues."""
+    found = json.loads(request.parameters() or "{}") if callable(getattr(request, "parameters", None)) else {}
+    return found if isinstance(found, dict) else {}
 
 
 class StreamedCaller:
@@ -62,6 +67,7 @@ class StreamedCaller:
         self._request = request
         self._sender = request.get_response_sender()
         self.name = name_of(request)
+        self.call = str(parameters_of(request).get(CALL_HEADER, ""))
 
     def tensors(self) -> Tensors:
         return read_tensors(self._request)

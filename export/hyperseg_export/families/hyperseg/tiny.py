@@ -81,11 +81,11 @@ def random_checkpoint(sizes: Sizes, seed: int) -> RandomCheckpoint:
 def write_checkpoint(directory: Path, sizes: Sizes, seed: int) -> None:
     """A random checkpoint. The tokenizer has `TOKEN_ROWS` tokens; `sizes` must have room for them."""
     write_tensors(directory, random_checkpoint(sizes, seed), sizes)
-    write_tokenizer(directory, sizes.max_positions, _training_text(), BASE_TOKENS)
+    write_own_tokenizer(directory, sizes)
 
 
 def write_tensors(directory: Path, source: TensorSource, sizes: Sizes) -> None:
-    """config.json, generation_config.json, and two safetensors shards with an index."""
+    """config.json, generation_config.json, and two safetensors shards with an index, each in memory at once."""
     names = sorted(source.shapes)
     weight_map, total = {}, 0
     for shard in range(SHARDS):
@@ -96,8 +96,18 @@ def write_tensors(directory: Path, source: TensorSource, sizes: Sizes) -> None:
         weight_map.update(dict.fromkeys(tensors, file))
         total += sum(tensor.nbytes for tensor in tensors.values())
     _write_json(directory / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+    write_config(directory, sizes)
+
+
+def write_config(directory: Path, sizes: Sizes) -> None:
+    """config.json and generation_config.json."""
     _write_json(directory / CONFIG, sizes.config())
     _write_json(directory / "generation_config.json", {"_from_model_config": True, "do_sample": False})
+
+
+def write_own_tokenizer(directory: Path, sizes: Sizes) -> None:
+    """The tokenizer of made checkpoints, which knows the words of the prompts, and bytes."""
+    write_tokenizer(directory, sizes.max_positions, _training_text(), BASE_TOKENS)
 
 
 def write_tokenizer(directory: Path, max_length: int, texts: Iterable[str], most_tokens: int) -> int:

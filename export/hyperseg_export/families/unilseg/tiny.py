@@ -66,10 +66,10 @@ def random_checkpoint(sizes: Sizes, seed: int) -> RandomCheckpoint:
     return RandomCheckpoint(tensor_layout(sizes), seed, special)
 
 
-def write_checkpoint(directory: Path, sizes: Sizes, seed: int) -> None:
-    """The pickle as it is released, and a config.json with what its tensors do not tell."""
+def write_checkpoint(directory: Path, sizes: Sizes, seed: int, file: str = FILE) -> None:
+    """The pickle `file` as it is released, and a config.json with what its tensors do not tell."""
     checkpoint = random_checkpoint(sizes, seed)
     tensors = {f"{PREFIX}{name}": checkpoint.tensor(name).contiguous() for name in checkpoint.shapes}
-    torch.save({STATE_DICT: tensors}, directory / FILE)
+    torch.save({STATE_DICT: tensors}, directory / file)
     config = json.dumps(sizes.config(), indent=2)
     (directory / CONFIG).write_text(config + "\n", encoding="utf-8")

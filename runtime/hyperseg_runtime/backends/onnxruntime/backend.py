@@ -9,13 +9,12 @@ from typing import Self
 import numpy as np
 
 from hyperseg_runtime.backends.base import Buffer, Graph
+from hyperseg_runtime.backends.onnxruntime.cpu_defaults import PROVIDERS, run_options, session_options
 from hyperseg_runtime.backends.onnxruntime.library import ort
 from hyperseg_runtime.backends.onnxruntime.session import memory_explained, open_session
 from hyperseg_runtime.contracts.graph_spec import GraphSpec, TensorSpec
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import InputError
-
-PROVIDERS = ["CPUExecutionProvider"]
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,10 @@ class HostBuffer:
 class OnnxRuntimeGraph:
     """One ONNX file in one session. Cache inputs and outputs are bound to the same memory."""
 
-    def __init__(self, spec: GraphSpec, session: ort.InferenceSession) -> None:
+    def __init__(self, spec: GraphSpec, session: ort.InferenceSession, options: ort.RunOptions) -> None:
         self.spec = spec
         self._session = session
+        self._options = options
 
     def run(self, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
         self.spec.check_inputs(inputs)
@@ -59,7 +59,7 @@ class OnnxRuntimeGraph:
             else:
                 binding.bind_output(name)
         with memory_explained(f"graph {self.spec.name}"):
-            self._session.run_with_iobinding(binding)
+            self._session.run_with_iobinding(binding, self._options)
         outputs: dict[str, Buffer] = {}
         for name, value in zip(self.spec.output_names(), binding.get_outputs(), strict=True):
             source = self.spec.in_place.get(name)
@@ -72,7 +72,8 @@ class OnnxRuntimeBackend:
 
     `threads` bounds the threads of one graph, None takes every core. `custom_op_libraries` hold native
     kernels for operators of our own (`hyperseg_kernels.cpu_ops`); without them a graph
-    runs by its function bodies, exactly as every other runtime sees it.
+    runs by its function bodies, exactly as every other runtime sees it. `low_memory` leaves all weights in their files
+    and gives memory back after every call: slower, see `cpu_defaults`.
     """
 
     name = "onnxruntime"
@@ -80,12 +81,19 @@ class OnnxRuntimeBackend:
     token_step = slot_step = 1
     on_device = images_on_device = False
 
-    def __init__(self, threads: int | None = None, custom_op_libraries: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, threads: int | None = None, custom_op_libraries: Sequence[Path] = (), low_memory: bool = False
+    ) -> None:
         self.threads = threads
         self.custom_op_libraries = tuple(custom_op_libraries)
+        self.low_memory = low_memory
 
     def open(self, spec: GraphSpec, path: Path) -> OnnxRuntimeGraph:
-        return OnnxRuntimeGraph(spec, open_session(spec, path, self.session_options, PROVIDERS))
+        def options() -> ort.SessionOptions:
+            return session_options(path, self.threads, self.custom_op_libraries, self.low_memory)
+
+        session = open_session(spec, path, options, PROVIDERS)
+        return OnnxRuntimeGraph(spec, session, run_options(spec, self.low_memory))
 
     def chained(self, first: Graph, second: Graph) -> None:
         """A call costs next to nothing here."""
@@ -115,16 +123,3 @@ class OnnxRuntimeBackend:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def session_options(self) -> ort.SessionOptions:
-        """What every session of this backend is opened with."""
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = self.threads or 0
-        # Planning one block for all activations costs 1.4 GB at 1024 x 1024 and saves no time.
-        options.enable_mem_pattern = False
-        # Graphs run one after another: a session's threads must not spin while the next one works.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        for library in self.custom_op_libraries:
-            options.register_custom_ops_library(str(library))
-        return options

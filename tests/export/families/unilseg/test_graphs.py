@@ -119,7 +119,7 @@ def test_written_graphs_compute_what_their_modules_do(precision: Precision, tmp_
             with torch.inference_mode():
                 outputs = module_of(model, spec.name)(*map(torch.from_numpy, inputs.values()))
             expected = {name: tensor.numpy() for name, tensor in zip(spec.output_names(), outputs, strict=True)}
-            entries = list(compare_graph(spec.name, precision, [found], [expected], "onnxruntime", TOLERANCES))
+            entries = list(compare_graph(spec.name, precision, found, expected, "onnxruntime", TOLERANCES))
             assert entries
             assert [entry for entry in entries if not entry.passed] == []
 
@@ -136,5 +136,5 @@ def test_bf16_graphs_are_written(tmp_path: Path) -> None:
             with torch.inference_mode():
                 outputs = module_of(source, spec.name)(*inputs.values())
             arrays.append({n: x.float().numpy() for n, x in zip(spec.output_names(), outputs, strict=True)})
-        entries = list(compare_graph(spec.name, Precision.BF16, arrays[:1], arrays[1:], "torch", TOLERANCES))
+        entries = list(compare_graph(spec.name, Precision.BF16, *arrays, "torch", TOLERANCES))
         assert [entry for entry in entries if not entry.passed] == []

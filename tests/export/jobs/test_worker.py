@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from hyperseg_export.engine.worker import run_job
+from hyperseg_export.jobs.worker import run_job
 from hyperseg_runtime.errors import AuditError
 
 

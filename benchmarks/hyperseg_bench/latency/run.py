@@ -1,0 +1,246 @@
+"""A run: scenarios one after another, in each of them all subjects in turn, round after round."""
+
+import gc
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from hyperseg_bench import measure
+from hyperseg_bench.latency import conditions
+from hyperseg_bench.latency.cost import Cost, CostOf, Floor, Peaks, cost_counter
+from hyperseg_bench.latency.drawing import draw
+from hyperseg_bench.latency.gpu import Gpu
+from hyperseg_bench.latency.lines import (
+    HOST,
+    Absent,
+    Device,
+    Memory,
+    Peak,
+    Probed,
+    Run,
+    Sample,
+    SampleFile,
+    TimedCall,
+    TimeLine,
+    Work,
+)
+from hyperseg_bench.latency.peaks import DEVICE, machine_peaks
+from hyperseg_bench.latency.peaks import HOST as HOST_PLACE
+from hyperseg_bench.latency.probe import Probe
+from hyperseg_bench.latency.scenarios import Pictures, Round, Scenario, Times
+from hyperseg_bench.latency.subjects import Choice, Opened, Subject
+from hyperseg_bench.latency.watching import Call, critical_path
+from hyperseg_bench.quality.datasets.shapes.scene import make_scene
+from hyperseg_runtime.errors import HypersegError
+from hyperseg_runtime.reports.machine import cores
+
+PICTURE_PX = 640
+Tell = Callable[[str, int, int], None]
+"""Scenario, rounds done, rounds in all."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    subjects: Sequence[Subject]
+    scenarios: Sequence[Scenario]
+    choice: Choice
+    rounds: int = 20
+    warm_up: int = 3
+    pictures: Pictures = field(default_factory=lambda: made_pictures())
+
+
+def made_pictures() -> list[np.ndarray]:
+    """Two scenes of the data set `shapes`, (640, 640, 3) uint8: for those who name no image of their own."""
+    return [make_scene(seed, (), PICTURE_PX).image for seed in (0, 1)]
+
+
+def run(plan: Plan, path: Path, tell: Tell = lambda name, done, of: None) -> None:
+    """Measure, each thing in the new file `path` as soon as it is. What cannot be measured is a line that says so."""
+    threads = plan.choice.options.get("threads")
+    gpu = Gpu.open()
+    with SampleFile(path) as file, ExitStack() as opened, Probe(threads or cores()) as probe:
+        file.add(_conditions(plan, gpu))
+        peaks = machine_peaks(threads or cores())
+        for place, peak in peaks.items():
+            file.add(Peak(place=place, flops_per_s=dict(peak.flops_per_s), bytes_per_s=peak.bytes_per_s))
+        ready = {subject: made for subject in plan.subjects if (made := _opened(subject, plan, file, opened, gpu))}
+        _Run(plan, file, probe, gpu, peaks, tell).all(ready)
+        for line in draw(
+            {subject.label: made.pipeline for subject, made in ready.items()}, plan.pictures[0], path.parent
+        ):
+            file.add(line)
+
+
+def _conditions(plan: Plan, gpu: Gpu | None) -> Run:
+    return Run(
+        started_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
+        rounds=plan.rounds,
+        warm_up=plan.warm_up,
+        environment=conditions.conditions(plan.choice.options.get("threads"), gpu),
+        subjects={subject.label: subject.facts() for subject in plan.subjects},
+        scenarios={scenario.name: scenario.about for scenario in plan.scenarios},
+    )
+
+
+def _opened(subject: Subject, plan: Plan, file: SampleFile, stack: ExitStack, gpu: Gpu | None) -> Opened | None:
+    """Open a subject and let every graph run that the scenarios need; None, and a line, where that cannot be."""
+    host, device = conditions.resident_bytes(), gpu.used_bytes() if gpu else None
+    try:
+        made = subject.open(plan.choice)
+        stack.enter_context(made.pipeline)
+        for scenario in _fitting(subject, plan.scenarios):
+            with scenario.begin(made.pipeline, plan.pictures) as once:
+                once(0)
+    except HypersegError as error:
+        file.add(Absent(subject=subject.label, reason=str(error)))
+        return None
+    gc.collect()
+    used = gpu.used_bytes() if gpu else None
+    file.add(Memory(
+        subject=subject.label, host_bytes=conditions.resident_bytes() - host, peak_host_bytes=measure.peak_bytes(),
+        device_bytes=None if used is None or device is None else used - device,
+    ))  # fmt: skip
+    return made
+
+
+def _fitting(subject: Subject, scenarios: Sequence[Scenario]) -> Iterator[Scenario]:
+    return (scenario for scenario in scenarios if not scenario.lacking(subject.family))
+
+
+class _Run:
+    def __init__(
+        self, plan: Plan, file: SampleFile, probe: Probe, gpu: Gpu | None, peaks: Mapping[str, Peaks], tell: Tell
+    ) -> None:
+        self.plan = plan
+        self.file = file
+        self.probe = probe
+        self.gpu = gpu
+        self.peaks = peaks
+        self.tell = tell
+        self.costs = _Costs()
+
+    def all(self, ready: Mapping[Subject, Opened]) -> None:
+        for scenario in self.plan.scenarios:
+            able = {}
+            for subject, made in ready.items():
+                if reason := scenario.lacking(subject.family):
+                    self.file.add(Absent(subject=subject.label, scenario=scenario.name, reason=reason))
+                else:
+                    able[subject] = made
+            if able:
+                self._scenario(scenario, able)
+
+    def _scenario(self, scenario: Scenario, ready: Mapping[Subject, Opened]) -> None:
+        with ExitStack() as begun:
+            asked = {
+                subject: begun.enter_context(scenario.begin(made.pipeline, self.plan.pictures))
+                for subject, made in ready.items()
+            }
+            for number in range(-self.plan.warm_up, self.plan.rounds):
+                for subject in _in_turn(list(ready), number):
+                    self._round(scenario, subject, ready[subject], asked[subject], number)
+                if number >= 0:
+                    self.file.add(Probed(scenario=scenario.name, round=number, ms=self.probe.ms()))
+                    self.tell(scenario.name, number + 1, self.plan.rounds)
+        if self.gpu:
+            facts = self.gpu.facts()
+            self.file.add(Device(scenario=scenario.name, facts=facts, throttled=self.gpu.throttled()))
+
+    def _round(self, scenario: Scenario, subject: Subject, made: Opened, ask: Round, number: int) -> None:
+        """One sample of everything; on a device a second request for the graphs, each of them waited for."""
+        before = self.gpu.energy_j() if self.gpu and made.watch.on_device else None
+        made.watch.begin()
+        times = ask(number)
+        after = self.gpu.energy_j() if self.gpu and before is not None else None
+        if made.watch.overlaps:
+            with made.watch.waiting():
+                made.watch.begin()
+                ask(number)
+        if number < 0:
+            return
+        label, name = subject.label, scenario.name
+        energy = after - before if after is not None and before is not None else None
+        for metric, ms in times.items():
+            self.file.add(Sample(subject=label, scenario=name, metric=metric, round=number, ms=ms, energy_j=energy))
+        self._parts(label, name, number, times, made)
+        if number == self.plan.rounds - 1:
+            self._last(label, name, sum(times.values()), subject, made)
+
+    def _parts(self, label: str, name: str, number: int, times: Times, made: Opened) -> None:
+        calls, metric = made.watch.calls, next(iter(times))
+        for graph, own in _by_graph(calls).items():
+            waited = made.watch.overlaps
+            self.file.add(Sample(
+                subject=label, scenario=name, metric=metric, part=graph, round=number, ms=sum(call.ms for call in own),
+                enqueue_ms=sum(call.enqueue_ms for call in own) if waited else None,
+            ))  # fmt: skip
+        if len(times) == 1 and not made.watch.overlaps:
+            rest = times[metric] - sum(call.ms for call in calls)
+            self.file.add(Sample(subject=label, scenario=name, metric=metric, part=HOST, round=number, ms=rest))
+
+    def _last(self, label: str, name: str, ms: float, subject: Subject, made: Opened) -> None:
+        """Time line and work of a scenario's last round."""
+        calls = made.watch.calls
+        path = set(critical_path(calls))
+        shown = [
+            TimedCall(graph=call.graph, start_ms=call.start_ms, ms=call.ms, critical=index in path)
+            for index, call in enumerate(calls)
+        ]
+        self.file.add(TimeLine(subject=label, scenario=name, ms=ms, calls=shown))
+        peaks = self.peaks.get(DEVICE if made.watch.on_device else HOST_PLACE)
+        for graph, own in _by_graph(calls).items():
+            self.file.add(_work(label, name, graph, self.costs.of(subject, own), peaks))
+
+
+class _Costs:
+    """Costs of calls, each counted once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Path, str], Cost] = {}
+        self._count: CostOf | None = None
+
+    def of(self, subject: Subject, calls: Sequence[Call]) -> "list[Cost] | str":
+        """Of each call; or why they are not known."""
+        found = []
+        try:
+            self._count = self._count or cost_counter()
+            for call in calls:
+                path = subject.bundle.path(subject.bundle.manifest.graph(call.graph).file)
+                key = path, str(sorted(call.sizes.items()))
+                if key not in self._known:
+                    self._known[key] = self._count(path, call.sizes)
+                found.append(self._known[key])
+        except HypersegError as error:
+            return str(error)
+        return found
+
+
+def _work(label: str, scenario: str, graph: str, costs: "list[Cost] | str", peaks: Peaks | None) -> Work:
+    if isinstance(costs, str):
+        return Work(subject=label, scenario=scenario, graph=graph, calls=0, unknown=costs)
+    total = sum(costs, Cost())
+    floor = peaks.floor(costs) if peaks else "no peak of this machine was measured"
+    known = {"floor_ms": floor.ms, "bound": floor.bound} if isinstance(floor, Floor) else {"unknown": floor}
+    return Work.model_validate({
+        "subject": label, "scenario": scenario, "graph": graph, "calls": len(costs), "flops": dict(total.flops),
+        "bytes": total.bytes, **known,
+    })  # fmt: skip
+
+
+def _by_graph(calls: Sequence[Call]) -> dict[str, list[Call]]:
+    found: dict[str, list[Call]] = {}
+    for call in calls:
+        found.setdefault(call.graph, []).append(call)
+    return found
+
+
+def _in_turn(subjects: list[Subject], number: int) -> list[Subject]:
+    """Another one first each time: nobody always comes after the same one."""
+    start = number % len(subjects)
+    return subjects[start:] + subjects[:start]

@@ -1,0 +1,56 @@
+"""How sessions on a CPU are opened and run, each choice with its reason. Names of options: ONNX Runtime 1.31,
+onnxruntime_session_options_config_keys.h and onnxruntime_run_options_config_keys.h.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hyperseg_runtime.backends.onnxruntime.library import ort
+from hyperseg_runtime.contracts.graph_spec import GraphSpec, Reuse
+
+PROVIDERS = ["CPUExecutionProvider"]
+MAP_FROM_BYTES = 1 << 30
+"""Weights from this size on stay in their file (see `session_options`): to copy them takes more than a second."""
+
+
+def session_options(
+    path: Path, threads: int | None, custom_op_libraries: Sequence[Path], low_memory: bool
+) -> "ort.SessionOptions":
+    """Options for the graph in the ONNX file `path`."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads or 0
+    # Planning one block for all activations costs 1.4 GB at 1024 x 1024 and saves no time.
+    options.enable_mem_pattern = False
+    # Graphs run one after another: a session's threads must not spin while the next one works.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    # By default weights are copied into a second layout: 17 s and 13 GB for a model of 3.3 billion parameters. Without
+    # that they are pages of the file, which the system may drop and read again: 1 s and 4.1 GB in all, for 5 to 14 %
+    # more time in float32 and none to be seen in int8. Small weights are copied at once and pay it back.
+    if low_memory or weight_bytes(path) >= MAP_FROM_BYTES:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    # ONNX Runtime 1.31: with this pass some S8 graphs do not open ("output_dtype INT8 does not match y_zero_point
+    # UINT8"), and products beside a reshape give 8 bits: it moves Q/DQ pairs to where the next pass does not expect
+    # them. Other graphs have nothing to move. Can go when test_cpu_defaults.py passes without it.
+    options.add_session_config_entry("optimization.disable_specified_optimizers", "QDQPropagationTransformer")
+    for library in custom_op_libraries:
+        options.register_custom_ops_library(str(library))
+    return options
+
+
+def run_options(spec: GraphSpec, low_memory: bool) -> "ort.RunOptions":
+    """Options for every call of a graph."""
+    options = ort.RunOptions()
+    # A session keeps what its largest call needed: 1.9 GB for an image encoder of 1024 x 1024, 0.55 GB if it gives the
+    # rest back, and the graph that runs next can have it. A first call takes the same time, a later one 12 to 17 % more
+    # (5.8 and 6.6 CPU seconds): little in a request about a new image, too much in calls that follow each other.
+    if low_memory or spec.reuse is Reuse.IMAGE:
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
+
+
+def weight_bytes(path: Path) -> int:
+    """What a graph has of weights of its own, in the file that `export` puts beside it; tensors shared with an earlier
+    graph are with that one."""
+    data = path.with_suffix(".data")
+    return data.stat().st_size if data.is_file() else 0
