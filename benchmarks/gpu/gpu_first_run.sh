@@ -20,7 +20,7 @@ out=build/gpu_first_run
 photo=export/hyperseg_export/samples/coffee.jpg
 
 parts="machine first-engines kernels resize open-questions onnxruntime-cuda memory-checker plugins attention
-typed-modules library graphs engines masks forms refit precisions server"
+typed-modules library graphs engines masks times forms refit precisions server"
 
 about() {
     case $1 in
@@ -38,6 +38,7 @@ about() {
         graphs) echo "tensorrt   checkpoint and graphs of SIZE in mixed precision" ;;
         engines) echo "tensorrt   engines of SIZE, audit, parity; call it until it is done" ;;
         masks) echo "tensorrt   masks and answers of SIZE on engines and on ONNX Runtime, pixel by pixel" ;;
+        times) echo "tensorrt   what SIZE takes on engines and in PyTorch, graph by graph, beside the floors of this GPU" ;;
         forms) echo "tensorrt   the pixel decoder of SIZE with plugins and with bodies, timed" ;;
         refit) echo "tensorrt   the tiny model refitted, and with weights kept on the host" ;;
         precisions) echo "tensorrt   the tiny model in fp16 and fp32: engines, audit, parity" ;;
@@ -172,6 +173,9 @@ part() {
             done
             step "pixels that differ" "$python" -c "$differing_pixels" "$out/tensorrt.masks" "$out/onnxruntime.masks"
             trt "an answer" chat "$out/$size-mixed" $photo "What is it?" --max-tokens 8 --backend tensorrt ;;
+        times)
+            bundle "$size" mixed && trt "engines" build "$out/$size-mixed" && rm -rf "$out/times" &&
+            trt "times" bench "$out/$size-mixed" --backend tensorrt --checkpoint "$out/$size" --out "$out/times" ;;
         forms)
             bundle "$size" mixed && pixel_decoder "$out/$size-mixed" ;;
         refit)

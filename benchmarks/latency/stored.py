@@ -22,6 +22,8 @@ FOLDER = measure.RESULTS / "bench"
 LEFT_OUT = ("drawn", "timelines")
 """Large, and nobody reads them in a table."""
 
+Row = dict[str, Any]
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -47,7 +49,7 @@ def markdown(name: str) -> str:
     return "\n".join((*_requests(content), "", *_graphs(content)))
 
 
-def _requests(content: dict[str, Any]) -> Iterator[str]:
+def _requests(content: Row) -> Iterator[str]:
     first, second = _measured(content)
     yield f"| request | {first} ms | 95 % | {second} ms | 95 % | ratio | 95 % |"
     yield "|---|---|---|---|---|---|---|"
@@ -60,7 +62,7 @@ def _requests(content: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _graphs(content: dict[str, Any]) -> Iterator[str]:
+def _graphs(content: Row) -> Iterator[str]:
     first, second = _measured(content)
     yield f"| graph | GFLOP | floor ms | {first} ms | of the floor | {second} ms | of the floor | bound by |"
     yield "|---|---|---|---|---|---|---|---|"
@@ -72,16 +74,14 @@ def _graphs(content: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _measured(content: dict[str, Any]) -> tuple[str, str]:
+def _measured(content: Row) -> tuple[str, str]:
     """Backends of the first two subjects that have rows."""
     labels = list(dict.fromkeys(row["subject"] for row in content["rows"]))[:2]
     first, second = (content["run"]["subjects"][label]["backend"] for label in labels)
     return first, second
 
 
-def _pairs(
-    content: dict[str, Any], wanted: Callable[[dict[str, Any]], bool]
-) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+def _pairs(content: Row, wanted: Callable[[dict[str, Any]], bool]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Rows of the first subject with those of the second one, told apart by nothing else."""
     labels = list(dict.fromkeys(row["subject"] for row in content["rows"]))
     key_of = itemgetter("subject", "scenario", "metric", "part")

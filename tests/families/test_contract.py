@@ -17,10 +17,10 @@ from hyperseg_export.export import write_graph
 from hyperseg_export.families.family import RANDOM_SIZES, ExportFamily
 from hyperseg_export.families.registry import detect_family
 from hyperseg_export.opening import open_checkpoint
-from hyperseg_export.parity.compare import worst_error
+from hyperseg_export.parity.compare import mask_disagreement, worst_error
 from hyperseg_export.parity.golden import MODULES, ONNX, GoldenFolder
 from hyperseg_export.parity.recording import RecordingGraphs
-from hyperseg_export.parity.tolerances import FEATURE
+from hyperseg_export.parity.tolerances import FEATURE, MASK_IOU
 from hyperseg_export.precision.typed import choose_precisions, typed_model
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.opening import Bundle
@@ -266,7 +266,10 @@ def test_openvino_gives_the_same_masks(family_bundle_dir: Path, family_pipeline:
     ):
         found = session.run(Expressions(TEXTS))
     with family_pipeline.open(pixels) as session:
-        assert same(found, session.run(Expressions(TEXTS)))
+        for one, expected in zip(found, session.run(Expressions(TEXTS)), strict=True):
+            assert isinstance(one, Instances) and isinstance(expected, Instances)
+            assert np.allclose(one.scores, expected.scores, atol=1e-5)
+            assert mask_disagreement(one.masks, expected.masks, 0.5) <= MASK_IOU["fp32"]
 
 
 @pytest.mark.parametrize("precision", [Precision.FP16, Precision.BF16])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from torch import nn
+from torch import Tensor, nn
 
 from hyperseg_export.checkpoint.weights import ModuleWeights, materialise
 
@@ -13,7 +13,7 @@ def streamed(module: nn.Module, values: ModuleWeights) -> nn.Module:
     A layer is an element of a ModuleList that lies in no other one; its tensors must be used by its own call alone.
     What lies outside of layers stays in memory. Returns the same module.
     """
-    tensors = dict((*module.named_parameters(), *module.named_buffers()))
+    tensors: dict[str, Tensor] = dict((*module.named_parameters(), *module.named_buffers()))
     layers = dict(_layers(module))
     materialise(module, values, (name for name in tensors if not _inside(name, layers)))
     for path, layer in layers.items():
@@ -22,7 +22,7 @@ def streamed(module: nn.Module, values: ModuleWeights) -> nn.Module:
         def load(layer: nn.Module, inputs: object, inside: Iterable[str] = tuple(inside)) -> None:
             materialise(module, values, inside)
 
-        def drop(layer: nn.Module, inputs: object, outputs: object, inside: dict[str, object] = inside) -> None:
+        def drop(layer: nn.Module, inputs: object, outputs: object, inside: dict[str, Tensor] = inside) -> None:
             materialise(module, inside, inside)  # the tensors without values that it was built with
 
         layer.register_forward_pre_hook(load)

@@ -91,6 +91,32 @@ def test_a_rival_whose_library_is_missing_is_a_row(
     assert absent["subject"].endswith("torch-eager") and "is not installed; run: pip install" in absent["reason"]
 
 
+@pytest.mark.usefixtures("short_peaks", "tensorrt_double")
+def test_graphs_of_a_device_are_timed_alone_and_requests_as_they_are(
+    run_cli: RunCli, engine_bundle: Path, tmp_path: Path
+) -> None:
+    """On the double: a second request in which every graph is waited for, and no share of the host."""
+    arguments = (
+        "--backend",
+        "tensorrt",
+        "--rival",
+        "torch-eager",
+        "--scenario",
+        "next",
+        "--rounds",
+        "2",
+        "--warm-up",
+        "0",
+    )
+    result = run_cli("bench", engine_bundle, *arguments, "--out", tmp_path / "out", "--json")
+    assert result.code == 0, result.err
+    content = json.loads(result.out)
+    parts = {row["part"]: row for row in content["rows"]}
+    assert set(parts) == {"", "llm", "mask_decoder", "mask_readout"} and content["run"]["rounds"] == 2
+    assert 0 < parts["llm"]["enqueue_share"] <= 1 and parts[""]["enqueue_share"] is None
+    assert parts["llm"]["floor_unknown"] == "no peak of this machine was measured"  # of the device there is none
+
+
 def test_a_killed_run_keeps_its_samples(run_cli: RunCli, tiny_bundle: Path, tmp_path: Path) -> None:
     """Killed with SIGKILL in the middle; a summary and a page are made of what is there."""
     program = (

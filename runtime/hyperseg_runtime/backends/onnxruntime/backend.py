@@ -88,7 +88,7 @@ class OnnxRuntimeBackend:
         self.custom_op_libraries = tuple(custom_op_libraries)
         self.low_memory = low_memory
 
-    def open(self, spec: GraphSpec, path: Path) -> OnnxRuntimeGraph:
+    def open(self, spec: GraphSpec, path: Path) -> Graph:
         def options() -> ort.SessionOptions:
             return session_options(path, self.threads, self.custom_op_libraries, self.low_memory)
 
