@@ -14,6 +14,7 @@ ANY = BF | WHOLE | {"bool"}
 CUDA_KERNELS = {
     "Abs": BF | WHOLE,
     "Add": BF | WHOLE,
+    "And": frozenset({"bool"}),
     "Attention": frozenset({"float", "float16", "bfloat16"}),
     "Cast": ANY,
     "Concat": ANY,

@@ -2,8 +2,8 @@
 
     python benchmarks/graphs/bench_cpu_backends.py --families hyperseg --graphs image_encoder mask_decoder
 
-Weights and inputs are random. All rivals live in one process and run in turn; CPU seconds are those of the whole process,
-so that other work on the machine counts little. Cosine is that of the worst output with ONNX Runtime's.
+Weights and inputs are random. All rivals live in one process and run in turn; CPU seconds are those of the whole
+process, so that other work on the machine counts little. Cosine is that of the worst output with ONNX Runtime's.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.backends.openvino import OpenVinoBackend
 from hyperseg_runtime.backends.openvino.backend import why_not
 from hyperseg_runtime.families import FAMILIES
+from hyperseg_runtime.reports.machine import installed
 
 RESULT = "cpu_backends"
 REFERENCE = "onnxruntime"
@@ -47,7 +48,7 @@ def main() -> None:
                 print(rows[-1], flush=True)
     conditions = {"rounds": options.rounds, "threads": options.threads, "batch": 1, "note": options.note}
     content = {
-        "environment": {**measure.environment(), "openvino": measure.installed("openvino")},
+        "environment": {**measure.environment(), "openvino": installed("openvino")},
         "conditions": conditions,
         "graphs": measure.kept_rows(RESULT, "graphs", rows, ("family", "size", "graph")),
     }
@@ -110,7 +111,9 @@ def in_turn(
 
 def worst_cosine(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:
     """Of two runs' outputs, seen as vectors in float64."""
-    pairs = [(found[name].astype(np.float64).ravel(), wanted.astype(np.float64).ravel()) for name, wanted in expected.items()]
+    pairs = [
+        (found[name].astype(np.float64).ravel(), wanted.astype(np.float64).ravel()) for name, wanted in expected.items()
+    ]
     return round(min(float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))) for a, b in pairs), 6)
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import onnxruntime as ort
 
 from hyperseg_runtime.backends.onnxruntime.backend import HostBuffer, OnnxRuntimeBackend, OnnxRuntimeGraph
+from hyperseg_runtime.backends.onnxruntime.cpu_defaults import PROVIDERS, run_options
+from hyperseg_runtime.backends.onnxruntime.session import open_session
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.families.hyperseg.spec import cache_names
 from hyperseg_runtime.llm.packing import PackedPrompts, pack
@@ -23,7 +25,9 @@ class Llm:
     def __init__(self, folder: Path, threads: int) -> None:
         self.backend = OnnxRuntimeBackend(threads)
         self.spec = GraphSpec.model_validate_json((folder / "spec.json").read_text())
-        self.graph = self.backend.open(self.spec, graph_file(folder))
+        self._session = open_session(self.spec, graph_file(folder), self.backend.session_options, PROVIDERS)
+        self._options = run_options(self.spec, low_memory=False)
+        self.graph = OnnxRuntimeGraph(self.spec, self._session, self._options)
         names = self.spec.in_place.values()
         specs = {tensor.name: tensor for tensor in self.spec.inputs}
         self.caches: dict[str, HostBuffer] = {n: self.backend.zeros(specs[n], {"batch": 1}) for n in names}
@@ -59,7 +63,7 @@ class Llm:
 
     def call_into(self, packed: PackedPrompts, others: dict[str, HostBuffer]) -> None:
         """As `call`, with the new caches in other memory, as plain calls would have it."""
-        apart = OnnxRuntimeGraph(self.spec.model_copy(update={"in_place": {}}), self.graph._session)
+        apart = OnnxRuntimeGraph(self.spec.model_copy(update={"in_place": {}}), self._session, self._options)
         apart.run({**self.inputs(packed), **others})
 
 

@@ -34,6 +34,7 @@ from hyperseg_runtime.contracts.graph_spec import AxisRange, GraphSpec
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import EngineError
 from hyperseg_runtime.families import FAMILIES
+from hyperseg_runtime.reports.machine import installed
 
 if TYPE_CHECKING:
     from hyperseg_export.model import SourceModel
@@ -81,7 +82,7 @@ def main() -> None:
                 for row in gate(model, Path(folder), options.architectures):
                     rows.append({"family": family, "size": size, **row})
                     print(line(rows[-1]), file=sys.stderr, flush=True)
-    environment = {**measure.environment(), "tensorrt-rtx": measure.installed("tensorrt-rtx")}
+    environment = {**measure.environment(), "tensorrt-rtx": installed("tensorrt-rtx")}
     conditions = {
         "architectures": options.architectures,
         "profiles": "preset throughput; 1 profile is the first of the preset's",

@@ -9,6 +9,7 @@ from hyperseg_export.families.family import Preset, WriteFiles
 from hyperseg_export.families.registry import EXPORT_FAMILIES
 from hyperseg_export.jobs.progress import Progress, Silent
 from hyperseg_export.jobs.staging import Staging, Work, content_key
+from hyperseg_runtime.bundle.manifest import FileEntry
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.files.writing import output_folder
 
@@ -33,7 +34,7 @@ def make_synthetic(
     with output_folder(directory.parent), Staging(directory, overwrite) as staging:
         staging.require_room(chosen.size_bytes(layers) + SPARE_BYTES)
         steps = chosen.files(seed, layers)
-        written = {}
+        written: dict[str, FileEntry] = {}
         for index, (name, write) in enumerate(steps.items(), 1):
             progress.stage(name, index, len(steps))
             written |= staging.run(name, content_key(name, key), _work(write, progress)).files

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -9,7 +10,7 @@ from typing import Self
 import numpy as np
 
 from hyperseg_runtime.backends.base import Buffer, Graph
-from hyperseg_runtime.backends.onnxruntime.cpu_defaults import PROVIDERS, run_options, session_options
+from hyperseg_runtime.backends.onnxruntime.cpu_defaults import PROVIDERS, run_options, session_options, weight_bytes
 from hyperseg_runtime.backends.onnxruntime.library import ort
 from hyperseg_runtime.backends.onnxruntime.session import memory_explained, open_session
 from hyperseg_runtime.contracts.graph_spec import GraphSpec, TensorSpec
@@ -89,14 +90,15 @@ class OnnxRuntimeBackend:
         self.low_memory = low_memory
 
     def open(self, spec: GraphSpec, path: Path) -> Graph:
-        def options() -> ort.SessionOptions:
-            return session_options(path, self.threads, self.custom_op_libraries, self.low_memory)
-
-        session = open_session(spec, path, options, PROVIDERS)
+        session = open_session(spec, path, partial(self.session_options, weight_bytes(path)), PROVIDERS)
         return OnnxRuntimeGraph(spec, session, run_options(spec, self.low_memory))
 
     def chained(self, first: Graph, second: Graph) -> None:
         """A call costs next to nothing here."""
+
+    def session_options(self, weight_bytes: int = 0) -> "ort.SessionOptions":
+        """Options of a session whose graph has so many bytes of weights in a file of its own."""
+        return session_options(weight_bytes, self.threads, self.custom_op_libraries, self.low_memory)
 
     def upload(self, array: np.ndarray) -> HostBuffer:
         array = np.ascontiguousarray(array)

@@ -14,9 +14,9 @@ MAP_FROM_BYTES = 1 << 30
 
 
 def session_options(
-    path: Path, threads: int | None, custom_op_libraries: Sequence[Path], low_memory: bool
+    weight_bytes: int, threads: int | None, custom_op_libraries: Sequence[Path], low_memory: bool
 ) -> "ort.SessionOptions":
-    """Options for the graph in the ONNX file `path`."""
+    """Options for a graph with so many bytes of weights in a file of its own."""
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads or 0
@@ -27,7 +27,7 @@ def session_options(
     # By default weights are copied into a second layout: 17 s and 13 GB for a model of 3.3 billion parameters. Without
     # that they are pages of the file, which the system may drop and read again: 1 s and 4.1 GB in all, for 5 to 14 %
     # more time in float32 and none to be seen in int8. Small weights are copied at once and pay it back.
-    if low_memory or weight_bytes(path) >= MAP_FROM_BYTES:
+    if low_memory or weight_bytes >= MAP_FROM_BYTES:
         options.add_session_config_entry("session.disable_prepacking", "1")
     # ONNX Runtime 1.31: with this pass some S8 graphs do not open ("output_dtype INT8 does not match y_zero_point
     # UINT8"), and products beside a reshape give 8 bits: it moves Q/DQ pairs to where the next pass does not expect

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, MASK_READOUT, PILLOW_RESIZE
 from hyperseg_kernels.mask_readout.axis import TAPS
 from hyperseg_kernels.pillow_resize.axis import Filter, most_taps
+from hyperseg_runtime.contracts.axes import Axis
 from hyperseg_runtime.contracts.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
 from hyperseg_runtime.images.resize_tables import table_specs
 
@@ -120,7 +121,8 @@ def _preprocess(dims: HypersegDimensions) -> GraphSpec:
     tensors are far from the host.
     """
     square, clip = dims.image_px, dims.clip_image_px
-    names = zip(RESIZES, ((square, "rows", "columns"), (clip, clip, clip)), strict=True)
+    sizes: tuple[tuple[int, Axis, Axis], ...] = ((square, "rows", "columns"), (clip, clip, clip))
+    names = zip(RESIZES, sizes, strict=True)
     ranges = {"batch": BATCH, "pixels_height": DEVICE_PX, "pixels_width": DEVICE_PX}
     ranges |= {axis: AxisRange(minimum=1, typical=square, maximum=square) for axis in ("rows", "columns")}
     tables: list[TensorSpec] = []

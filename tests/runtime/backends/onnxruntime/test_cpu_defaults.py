@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from hyperseg_export.onnx.writer import IR_VERSION, OPSET
 from hyperseg_runtime.backends.onnxruntime import cpu_defaults
 from hyperseg_runtime.backends.onnxruntime.backend import OnnxRuntimeBackend
-from hyperseg_runtime.backends.onnxruntime.cpu_defaults import session_options
+from hyperseg_runtime.backends.onnxruntime.cpu_defaults import session_options, weight_bytes
 from hyperseg_runtime.contracts.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
 
 WIDTH = 2048
@@ -106,7 +106,7 @@ def test_products_of_s8_values_are_fused(tmp_path: Path) -> None:
     initializers = [numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items()]
     path, optimised = tmp_path / "s8.onnx", tmp_path / "optimised.onnx"
     onnx.save(model(nodes, [1, 4, width], [1, 4, width], initializers), path)
-    options = session_options(path, 1, (), low_memory=False)
+    options = session_options(weight_bytes(path), 1, (), low_memory=False)
     options.optimized_model_filepath = str(optimised)
     options.log_severity_level = 4
     ort.InferenceSession(path, options, providers=cpu_defaults.PROVIDERS)
