@@ -25,7 +25,6 @@ from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.backends.openvino import OpenVinoBackend
 from hyperseg_runtime.backends.openvino.backend import why_not
 from hyperseg_runtime.families import FAMILIES
-from hyperseg_runtime.reports.machine import installed
 
 RESULT = "cpu_backends"
 REFERENCE = "onnxruntime"
@@ -48,7 +47,7 @@ def main() -> None:
                 print(rows[-1], flush=True)
     conditions = {"rounds": options.rounds, "threads": options.threads, "batch": 1, "note": options.note}
     content = {
-        "environment": {**measure.environment(), "openvino": installed("openvino")},
+        "environment": {**measure.environment(), "openvino": measure.installed("openvino")},
         "conditions": conditions,
         "graphs": measure.kept_rows(RESULT, "graphs", rows, ("family", "size", "graph")),
     }
@@ -111,10 +110,11 @@ def in_turn(
 
 def worst_cosine(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:
     """Of two runs' outputs, seen as vectors in float64."""
-    pairs = [
-        (found[name].astype(np.float64).ravel(), wanted.astype(np.float64).ravel()) for name, wanted in expected.items()
-    ]
-    return round(min(float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))) for a, b in pairs), 6)
+    cosines = []
+    for name, wanted in expected.items():
+        a, b = found[name].astype(np.float64).ravel(), wanted.astype(np.float64).ravel()
+        cosines.append(float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))))
+    return round(min(cosines), 6)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ from hyperseg_kernels import cpu_ops
 from hyperseg_kernels.mask_readout.axis import Axis, axis
 from hyperseg_kernels.mask_readout.reference import QUALITY_EPSILON
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
-from hyperseg_runtime.heads.referring import ScoredMask, all_queries, best_query, score_bounds, sigmoid
+from hyperseg_runtime.heads.full_size import sigmoid
+from hyperseg_runtime.heads.referring import ScoredMask, all_queries, best_query, score_bounds
 from hyperseg_runtime.images.preprocessing import ImageGeometry, fitted_size
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -146,10 +146,12 @@ class _Export:
         precision = self.plan.graphs[spec.name]
 
         def write(directory: Path) -> tuple[Iterable[str], dict[str, Any]]:
-            return write_graph(self.model, spec, directory, known, precision, self.kept)
+            return write_graph(self.model, spec, directory, known, precision, self.kept, key, self._tell_bytes)
 
         slots = self.kept.entry.model_dump(mode="json") if self.kept else None
-        result = self._step(spec.name, write, spec.model_dump(mode="json"), precision, slots)
+        made_from = (spec.model_dump(mode="json"), precision, slots)
+        key = content_key(spec.name, self.origin, *made_from)
+        result = self._step(spec.name, write, *made_from)
         known.update({digest: Location(*place) for digest, place in result.facts["tensors"].items()})
         entry = GraphEntry(
             spec=spec,
@@ -191,6 +193,9 @@ class _Export:
             self.progress.note(f"{name}: finished earlier, kept")
         return result
 
+    def _tell_bytes(self, done: int, total: int) -> None:
+        self.progress.moved("weights", done, total)
+
     def _announce(self, name: str) -> None:
         self.stage += 1
         self.progress.stage(name, self.stage, self.stages)
@@ -203,11 +208,14 @@ def write_graph(
     known: Mapping[str, Location],
     precision: Precision = Precision.FP32,
     kept: KeptAdapter | None = None,
+    key: str | None = None,
+    tell_bytes: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[list[str], dict[str, Any]]:
     """Export, save and lint one graph under `directory`/graphs; returns files and facts of the step.
 
     `known` are tensors that earlier graphs have already stored, by content hash; `kept` is an adapter to
-    keep apart.
+    keep apart. With a `key` of everything that decides what is written, weights that a killed process wrote are kept.
+    `tell_bytes` is told how many bytes of weights are done, and of how many.
     """
     folder = directory / GRAPHS
     folder.mkdir(exist_ok=True)
@@ -219,7 +227,14 @@ def write_graph(
         write_factors(directory / kept.entry.file, kept.entry, kept.adapters)
         written.append(kept.entry.file)
         data_files.add(kept.entry.file)
-    with WeightStore(folder, known).open(f"{spec.name}.data") as weights:
+    total, done = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers())), 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        tell_bytes(done, total)
+
+    with WeightStore(folder, known).open(f"{spec.name}.data", key, count) as weights:
         save_graph(graph, folder / f"{spec.name}.onnx", weights, apart)
     check_graph(folder / f"{spec.name}.onnx", spec)
     check_precision(folder / f"{spec.name}.onnx", module, precision)

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from hyperseg_bench.quality.datasets.registry import Choice
-from hyperseg_bench.quality.evaluation import Subject, evaluate
+from hyperseg_bench.quality.evaluation import evaluate
 from hyperseg_export.export import ExportOptions, export_bundle
 from hyperseg_export.jobs.progress import Progress
+from hyperseg_runtime.batch.subject import Subject
 from hyperseg_runtime.bundle.manifest import FILE_NAME, Manifest
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.console import json_bytes

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
+from time import perf_counter
 from types import ModuleType
 from typing import Any
 
@@ -25,6 +26,8 @@ OWN_PACKAGES = ("hyperseg_kernels", "hyperseg_runtime", "hyperseg_serving", "hyp
 DEBUG_VARIABLE = "HYPERSEG_DEBUG"
 PROGRESS_FROM_BYTES = 500_000_000
 """Hashing less than this takes under a second or two; no bar is drawn."""
+SELDOM_S = 10
+"""Between two lines about one step where no terminal shows a bar."""
 INTERRUPTED = 130
 READER_GONE = 141
 """What shells show for a program whose output nobody reads any more, as in `... | head`."""
@@ -183,11 +186,42 @@ def load_extra(module: str, extra: str) -> ModuleType:
         ) from error
 
 
+class Seldom:
+    """Lines on stderr for those who read a log: one in `SELDOM_S`, none before."""
+
+    def __init__(self) -> None:
+        self._last = perf_counter()
+
+    def tell(self, text: str) -> None:
+        now = perf_counter()
+        if now - self._last >= SELDOM_S:
+            self._last = now
+            err.print(text, markup=False)
+
+
+def gigabytes(done: int, total: int) -> str:
+    return f"{done / 1e9:.1f} of {total / 1e9:.1f} GB"
+
+
+def _told_seldom(label: str, total_bytes: int) -> Callable[[int], None]:
+    seldom, done = Seldom(), 0
+
+    def on_bytes(count: int) -> None:
+        nonlocal done
+        done += count
+        seldom.tell(f"{label}: {gigabytes(done, total_bytes)}")
+
+    return on_bytes
+
+
 @contextmanager
 def byte_progress(label: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr for work counted in bytes; only where it takes long and somebody watches."""
-    if total_bytes < PROGRESS_FROM_BYTES or not err.is_terminal:
+    """A bar on stderr for work counted in bytes that takes long; where nobody watches, a line now and then."""
+    if total_bytes < PROGRESS_FROM_BYTES:
         yield lambda count: None
+        return
+    if not err.is_terminal:
+        yield _told_seldom(label, total_bytes)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as progress:

@@ -18,6 +18,7 @@ from hyperseg_export.checkpoint.weights import ModuleWeights
 from hyperseg_export.export import ExportOptions, export_bundle
 from hyperseg_export.families.registry import EXPORT_FAMILIES
 from hyperseg_export.jobs import staging as steps
+from hyperseg_export.onnx.weight_store import Location, WeightFile
 from hyperseg_export.parity import bundle as parity_bundle
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.errors import CheckpointError, HypersegError, InputError, OutputError, ParityError, ResourceError
@@ -85,6 +86,31 @@ def test_a_killed_export_continues(nano: Path, overwritten: Path, tmp_path: Path
     assert "image_encoder: finished earlier, kept" in again.stderr
     assert Bundle.open(target).manifest.files == Bundle.open(overwritten).manifest.files
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_an_export_goes_on_inside_a_graph(
+    nano: Path, overwritten: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after twenty weights of the first graph: they are not made again, and the files are as ever."""
+    real, added = WeightFile.add, list[str]()
+
+    def add(self: WeightFile, array: np.ndarray, name: str = "") -> Location:
+        if len(added) == 20:
+            raise KeyboardInterrupt
+        added.append(name)
+        return real(self, array, name)
+
+    options = ExportOptions(measure_parity=False, context=300)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(WeightFile, "add", add)
+        export_bundle(nano, tmp_path / "bundle", options)
+    first, again = added[:], list[str]()
+    monkeypatch.setattr(
+        WeightFile, "add", lambda self, array, name="": (again.append(name), real(self, array, name))[1]
+    )
+    export_bundle(nano, tmp_path / "bundle", options)
+    assert not set(first) & set(again)
+    assert Bundle.open(tmp_path / "bundle").manifest.files == Bundle.open(overwritten).manifest.files
 
 
 def test_an_overwritten_bundle_is_replaced_whole(overwritten: Path) -> None:

@@ -183,6 +183,14 @@ def test_a_module_of_our_own_that_is_missing_is_a_fault_of_ours() -> None:
         console.load_extra("hyperseg_runtime.no_such_module", "export")
 
 
+def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "SELDOM_S", 0)
+    with console.byte_progress("checking", 13 * 10**9) as on_bytes:
+        on_bytes(10**9)
+        on_bytes(3 * 10**9)
+    assert capsys.readouterr().err == "checking: 1.0 of 13.0 GB\nchecking: 4.0 of 13.0 GB\n"
+
+
 @pytest.mark.parametrize("total", [10, 10**12])
 def test_progress_draws_nothing_where_nobody_watches(capsys: pytest.CaptureFixture[str], total: int) -> None:
     with console.byte_progress("checking", total) as on_bytes:

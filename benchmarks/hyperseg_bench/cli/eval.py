@@ -50,15 +50,17 @@ def evaluate(
     """
     from hyperseg_bench.quality import evaluation, results
     from hyperseg_bench.quality.datasets.registry import Choice
+    from hyperseg_runtime.batch.subject import Subject
+    from hyperseg_runtime.batch.working import in_this_process
 
     choice = Choice(data_set, None if data is None else str(data.resolve()), split, items)
     place = out or Path(f"{bundle.resolve().name}-{data_set}")
     others = {"low_memory": low_memory, "bf16": bf16, "verify_hashes": verify_hashes}
     chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb, **others)
-    subject = evaluation.Subject(bundle, backend, chosen)
-    work = evaluation.in_this_process
+    subject = Subject(bundle, backend, chosen)
+    work = in_this_process
     if ray:
-        work = console.load_extra("hyperseg_bench.quality.on_ray", EXTRA).on_ray(workers)
+        work = console.load_extra("hyperseg_runtime.batch.on_ray", EXTRA).on_ray(workers)
     with output_folder(place):
         with _progress() as tell:
             content = evaluation.evaluate(subject, choice, place, precision, overwrite, work, tell)

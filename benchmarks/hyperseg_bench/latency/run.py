@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 
@@ -32,9 +33,9 @@ from hyperseg_bench.latency.lines import (
 from hyperseg_bench.latency.peaks import DEVICE, machine_peaks
 from hyperseg_bench.latency.peaks import HOST as HOST_PLACE
 from hyperseg_bench.latency.probe import Probe
-from hyperseg_bench.latency.scenarios import Pictures, Round, Scenario, Times
+from hyperseg_bench.latency.scenarios import REQUEST, Pictures, Round, Scenario, Times
 from hyperseg_bench.latency.subjects import Choice, Opened, Subject
-from hyperseg_bench.latency.watching import Call, critical_path
+from hyperseg_bench.latency.watching import Call, WatchedBackend, critical_path
 from hyperseg_bench.quality.datasets.shapes.scene import make_scene
 from hyperseg_runtime.errors import HypersegError
 from hyperseg_runtime.reports.machine import cores
@@ -155,34 +156,32 @@ class _Run:
     def _round(self, scenario: Scenario, subject: Subject, made: Opened, ask: Round, number: int) -> None:
         """One sample of everything; on a device a second request for the graphs, each of them waited for."""
         before = self.gpu.energy_j() if self.gpu and made.watch.on_device else None
-        made.watch.begin()
-        times = ask(number)
+        times, whole_ms = _watched(made, ask, number)
         after = self.gpu.energy_j() if self.gpu and before is not None else None
         if made.watch.overlaps:
             with made.watch.waiting():
-                made.watch.begin()
-                ask(number)
+                _, whole_ms = _watched(made, ask, number)
         if number < 0:
             return
         label, name = subject.label, scenario.name
         energy = after - before if after is not None and before is not None else None
         for metric, ms in times.items():
             self.file.add(Sample(subject=label, scenario=name, metric=metric, round=number, ms=ms, energy_j=energy))
-        self._parts(label, name, number, times, made)
+        self._parts(label, name, number, whole_ms, made.watch)
         if number == self.plan.rounds - 1:
-            self._last(label, name, sum(times.values()), subject, made)
+            self._last(label, name, whole_ms, subject, made)
 
-    def _parts(self, label: str, name: str, number: int, times: Times, made: Opened) -> None:
-        calls, metric = made.watch.calls, next(iter(times))
-        for graph, own in _by_graph(calls).items():
-            waited = made.watch.overlaps
-            self.file.add(Sample(
-                subject=label, scenario=name, metric=metric, part=graph, round=number, ms=sum(call.ms for call in own),
-                enqueue_ms=sum(call.enqueue_ms for call in own) if waited else None,
-            ))  # fmt: skip
-        if len(times) == 1 and not made.watch.overlaps:
-            rest = times[metric] - sum(call.ms for call in calls)
-            self.file.add(Sample(subject=label, scenario=name, metric=metric, part=HOST, round=number, ms=rest))
+    def _parts(self, label: str, name: str, number: int, whole_ms: float, watch: WatchedBackend) -> None:
+        """Every graph's share of the request, and what is left, which on a device the waiting would be part of."""
+        for graph, own in _by_graph(watch.calls).items():
+            enqueue_ms = sum(call.enqueue_ms for call in own) if watch.overlaps else None
+            self._part(label, name, graph, number, sum(call.ms for call in own), enqueue_ms)
+        if not watch.overlaps:
+            self._part(label, name, HOST, number, whole_ms - sum(call.ms for call in watch.calls), None)
+
+    def _part(self, label: str, name: str, part: str, number: int, ms: float, enqueue_ms: float | None) -> None:
+        facts = {"subject": label, "scenario": name, "metric": REQUEST, "part": part, "round": number, "ms": ms}
+        self.file.add(Sample.model_validate({**facts, "enqueue_ms": enqueue_ms}))
 
     def _last(self, label: str, name: str, ms: float, subject: Subject, made: Opened) -> None:
         """Time line and work of a scenario's last round."""
@@ -196,6 +195,14 @@ class _Run:
         peaks = self.peaks.get(DEVICE if made.watch.on_device else HOST_PLACE)
         for graph, own in _by_graph(calls).items():
             self.file.add(_work(label, name, graph, self.costs.of(subject, own), peaks))
+
+
+def _watched(made: Opened, ask: Round, number: int) -> tuple[Times, float]:
+    """A request that is watched from its beginning, and the milliseconds it took."""
+    made.watch.begin()
+    start = perf_counter()
+    times = ask(number)
+    return times, 1000 * (perf_counter() - start)
 
 
 class _Costs:

@@ -1,5 +1,6 @@
 """A backend that is watched: which graph ran when, at what sizes, and what it needed of the graphs before it."""
 
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,8 +56,8 @@ class WatchedBackend:
     def begin(self) -> None:
         self.calls: list[Call] = []
         self._start = perf_counter()
-        self._from: dict[int, tuple[Buffer, frozenset[int]]] = {}
-        """Buffer's identity -> the buffer, held so that the identity stays its own, and the calls it came from."""
+        self._from: dict[int, frozenset[int]] = {}
+        """Identity of a buffer that is still there -> the calls it came from."""
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -104,10 +105,12 @@ class WatchedBackend:
         return outputs
 
     def _origin(self, buffer: Buffer) -> frozenset[int]:
-        return self._from[id(buffer)][1] if id(buffer) in self._from else frozenset()
+        return self._from.get(id(buffer), frozenset())
 
     def _came_from(self, buffer: Buffer, calls: frozenset[int]) -> None:
-        self._from[id(buffer)] = (buffer, calls)
+        if id(buffer) not in self._from:  # not held: its memory goes back as it would unwatched
+            weakref.finalize(buffer, self._from.pop, id(buffer), None)
+        self._from[id(buffer)] = calls
 
     def close(self) -> None:
         self.inner.close()

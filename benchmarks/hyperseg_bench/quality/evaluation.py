@@ -1,52 +1,36 @@
 """`evaluate`: a bundle asked everything a data set knows the answer to."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hyperseg_bench.quality.answering import answered
 from hyperseg_bench.quality.datasets.registry import Choice, open_data_set
-from hyperseg_bench.quality.item_file import missing
 from hyperseg_bench.quality.run_folder import Conditions, RunFolder
-from hyperseg_bench.quality.samples import Row
+from hyperseg_runtime.batch.item_file import missing
+from hyperseg_runtime.batch.subject import Subject
+from hyperseg_runtime.batch.working import Answer, Worker, in_this_process
 from hyperseg_runtime.bundle.manifest import Manifest
 from hyperseg_runtime.bundle.opening import read_manifest
 from hyperseg_runtime.errors import BundleError
-from hyperseg_runtime.session.pipeline import Pipeline
 
 MIXED = "mixed"
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is evaluated: a bundle on a backend; plain values, so that it can go to another process.
+class Asking:
+    """The job of an evaluation: a bundle asked about the samples of a data set."""
 
-    options  the backend's, see `Pipeline.load`
-    """
-
-    bundle: Path
-    backend: str = "onnxruntime"
-    options: dict[str, Any] = field(default_factory=dict)
+    subject: Subject
+    choice: Choice
 
     @contextmanager
-    def opened(self) -> Iterator[Pipeline]:
-        """Nothing is remembered between samples: each is asked about once."""
-        with Pipeline.load(self.bundle, self.backend, cache_bytes=0, **self.options) as pipeline:
-            yield pipeline
-
-
-Worker = Callable[[Subject, Choice, Sequence[str]], Iterator[tuple[str, list[Row]]]]
-"""Rows of samples as they are done, in any order."""
-
-
-def in_this_process(subject: Subject, choice: Choice, keys: Sequence[str]) -> Iterator[tuple[str, list[Row]]]:
-    """One sample after another."""
-    data = open_data_set(choice)
-    with subject.opened() as pipeline:
-        for key in keys:
-            yield key, answered(pipeline, data.sample(key))
+    def __call__(self) -> Iterator[Answer]:
+        data = open_data_set(self.choice)
+        with self.subject.opened() as pipeline:
+            yield lambda key: answered(pipeline, data.sample(key))
 
 
 def evaluate(
@@ -78,7 +62,7 @@ def evaluate(
     tell(len(keys) - len(waiting), len(keys))
     if waiting:
         with items:
-            for done, (key, rows) in enumerate(work(subject, choice, waiting), len(keys) - len(waiting) + 1):
+            for done, (key, rows) in enumerate(work(Asking(subject, choice), waiting), len(keys) - len(waiting) + 1):
                 items.add(key, rows)
                 tell(done, len(keys))
     return folder.finish(keys, items.rows)

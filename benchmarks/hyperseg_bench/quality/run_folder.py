@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hyperseg_bench.quality.datasets.registry import Choice
-from hyperseg_bench.quality.item_file import ItemFile
 from hyperseg_bench.quality.samples import Row, in_order
 from hyperseg_bench.quality.table import left_out, make_table
+from hyperseg_runtime.batch.item_file import ItemFile
 from hyperseg_runtime.bundle.manifest import FILE_NAME
 from hyperseg_runtime.console import json_bytes
 from hyperseg_runtime.errors import InputError, OutputError

@@ -1,4 +1,4 @@
-"""Progress of an export or a build as lines and a spinner on stderr."""
+"""Progress of an export or a build on stderr: a spinner where somebody watches, else a line now and then."""
 
 import time
 from types import TracebackType
@@ -6,19 +6,21 @@ from typing import Self
 
 from rich.status import Status
 
-from hyperseg_runtime.console import err
+from hyperseg_runtime.console import Seldom, err, gigabytes
 
 
 class ExportProgress:
-    """One line per finished stage with its time; a spinner for the running one when somebody watches."""
+    """One line per finished stage with its time; of the running one how far it is."""
 
     def __init__(self) -> None:
         self._status: Status | None = None
         self._stage = ""
         self._started = 0.0
+        self._seldom = Seldom()
 
     def stage(self, name: str, index: int, count: int) -> None:
         self._finish()
+        self._seldom = Seldom()
         self._stage, self._started = f"[{index}/{count}] {name}", time.perf_counter()
         if err.is_terminal:
             self._status = err.status(self._stage)
@@ -28,8 +30,16 @@ class ExportProgress:
         err.print(f"  {text}", markup=False)
 
     def phase(self, name: str, step: int, steps: int) -> None:
+        self._tell(f"{name} {step}/{steps}")
+
+    def moved(self, name: str, done: int, total: int) -> None:
+        self._tell(f"{name} {gigabytes(done, total)}")
+
+    def _tell(self, text: str) -> None:
         if self._status is not None:
-            self._status.update(f"{self._stage}: {name} {step}/{steps}")
+            self._status.update(f"{self._stage}: {text}")
+        else:
+            self._seldom.tell(f"{self._stage}: {text}")
 
     def __enter__(self) -> Self:
         return self

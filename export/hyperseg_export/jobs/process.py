@@ -63,6 +63,8 @@ def _follow(worker: "subprocess.Popen[str]", progress: Progress) -> dict[str, ob
             continue
         if phase := message.get("progress"):
             progress.phase(**phase)
+        elif done := message.get("bytes"):
+            progress.moved(**done)
         elif stage := message.get("stage"):
             progress.stage(**stage)
         elif note := message.get("note"):

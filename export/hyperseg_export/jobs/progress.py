@@ -16,6 +16,10 @@ class Progress(Protocol):
         """Inside a stage: step `step` of `steps` of a phase is done."""
         ...
 
+    def moved(self, name: str, done: int, total: int) -> None:
+        """Inside a stage: so many bytes of a phase are done."""
+        ...
+
 
 class Silent:
     def stage(self, name: str, index: int, count: int) -> None:
@@ -25,4 +29,7 @@ class Silent:
         pass
 
     def phase(self, name: str, step: int, steps: int) -> None:
+        pass
+
+    def moved(self, name: str, done: int, total: int) -> None:
         pass

@@ -42,6 +42,9 @@ class Said:
     def phase(self, name: str, step: int, steps: int) -> None:
         say({"progress": {"name": name, "step": step, "steps": steps}})
 
+    def moved(self, name: str, done: int, total: int) -> None:
+        say({"bytes": {"name": name, "done": done, "total": total}})
+
 
 def keep_stdout() -> None:
     """From here on stdout is ours alone: what libraries print from C++ goes to stderr, not into our lines."""

@@ -103,11 +103,14 @@ def save_graph(model: ir.Model, path: Path, weights: WeightFile, placed: Mapping
             continue
         if value.const_value is None:
             raise ExportError(f"graph {model.graph.name}: initializer {name} has no value")
+        if (written := weights.recall(name)) is not None:
+            value.const_value = _external(value, written, path)
+            continue
         array = value.const_value.numpy()
         if array.nbytes < INLINE_BYTES:
             value.const_value = ir.Tensor(array, name=name)
         else:
-            value.const_value = _external(value, weights.add(array), path)
+            value.const_value = _external(value, weights.add(array, name), path)
     ir.save(model, path)
 
 

@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ import typer
 from hyperseg_runtime import console
 from hyperseg_runtime.bundle.opening import read_manifest
 from hyperseg_runtime.errors import InputError, Notice
+from hyperseg_runtime.files.results import Kind
 from hyperseg_runtime.images.frames import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -61,6 +63,22 @@ TraceOption = Annotated[
     Path | None,
     typer.Option("--trace", metavar="FILE", dir_okay=False, help="Also write a timeline, for ui.perfetto.dev."),
 ]
+ALWAYS = (Kind.MASK, Kind.OVERLAY, Kind.RESULT)
+
+
+class Also(StrEnum):
+    """Further files of a result."""
+
+    COCO = "coco"
+    POLYGONS = "polygons"
+    LABELME = "labelme"
+    YOLO = "yolo"
+
+
+AlsoOption = Annotated[
+    list[Also] | None,
+    typer.Option("--also", help="Write such a file too: COCO JSON, GeoJSON polygons, labelme JSON, YOLO text."),
+]
 UnmeasuredOption = Annotated[
     bool, typer.Option("--accept-unmeasured", help="Also run engines that were never compared with their graphs.")
 ]
@@ -90,6 +108,11 @@ def backend_options(
         "weight_streaming_bytes": None if weights_gb is None else int(weights_gb * 1e9),
         **others,
     }
+
+
+def kinds_of(also: Sequence[Also] | None) -> tuple[Kind, ...]:
+    """The files that are written of every result, and those that were asked for."""
+    return (*ALWAYS, *(Kind[one.name] for one in dict.fromkeys(also or ())))
 
 
 def require_texts(texts: Sequence[str]) -> None:

@@ -5,31 +5,48 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from hyperseg_runtime import console
-from hyperseg_runtime.bundle.manifest import Manifest
 from hyperseg_runtime.calls.tracing import traced
 from hyperseg_runtime.cli import options
 from hyperseg_runtime.cli.app import COMMAND
-from hyperseg_runtime.contracts.results import Instances, encode_png
+from hyperseg_runtime.cli.asked import (
+    BoxOption,
+    ClassesOption,
+    MaskOption,
+    PointOption,
+    ScribbleOption,
+    asked_of,
+)
+from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, SemanticMap
 from hyperseg_runtime.files.results import Kind, ResultFolder, input_source, refuse_own_result, result_name
 from hyperseg_runtime.files.writing import output_folder
 from hyperseg_runtime.images.reading import load_image
 from hyperseg_runtime.llm.tokenizer import require_text
+
+FEW = 8
+"""So many names are written out."""
 
 
 def run(
     bundle: options.BundleArgument,
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file of any common format.")],
     texts: Annotated[
-        list[str], typer.Argument(metavar="TEXT...", help="What to segment, such as 'the man on the left'.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="[TEXT]...", help="What to segment, such as 'the man on the left'."),
+    ] = None,
+    classes: ClassesOption = None,
+    box: BoxOption = None,
+    point: PointOption = None,
+    scribble: ScribbleOption = None,
+    mask: MaskOption = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path(),
     task: Annotated[
-        str | None, typer.Option(help="One of the family's tasks for expressions (see inspect); default: its first.")
+        str | None, typer.Option(help="One of the family's tasks for what is asked (see inspect); default: its first.")
     ] = None,
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave out instances with a lower score.")] = 0.0,
+    also: options.AlsoOption = None,
     threads: options.ThreadsOption = None,
     native: options.NativeOption = False,
     backend: options.BackendOption = "onnxruntime",
@@ -44,22 +61,26 @@ def run(
     overwrite: options.OverwriteOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Segment what TEXT names in IMAGE: writes mask and overlay as PNG and the result as JSON.
+    """Segment what TEXT names in IMAGE, every class of a list, or what was pointed at: PNG of mask and overlay, JSON.
 
-    Files are called after the whole name of IMAGE. Several TEXTs share the work on the image; their files are numbered.
-    Times per stage are those of its graph; with --trace stages overlap as they do in a server.
+    Files are called after the whole name of IMAGE. Several TEXTs or regions share the work on the image; their files
+    are numbered. Times per stage are those of its graph; with --trace stages overlap as they do in a server.
     """
-    options.require_texts(texts)
-    for text in texts:  # before the first of them takes its time
+    options.require_texts(texts or [])
+    for text in texts or []:  # before the first of them takes its time
         require_text(text)
+    asked = asked_of(texts or [], task, classes, box, point, scribble, mask)
     refuse_own_result(image)
     pixels = load_image(image)
     folder, source = ResultFolder(out, overwrite), input_source(image)
-    kinds = [kind for kind in Kind if report or kind is not Kind.REPORT]
-    numbers = range(1, len(texts) + 1) if len(texts) > 1 else (None,)
+    kinds = [*options.kinds_of(also), *([Kind.REPORT] if report else [])]
+    several = asked.results is not None and asked.results > 1
+    numbers = range(1, (asked.results or 1) + 1) if several else (None,)
     names = [{kind: result_name(image.name, kind, number) for kind in kinds} for number in numbers]
+    from hyperseg_runtime.reports.result_files import PageFacts, contents_of
+
     with output_folder(out):
-        folder.require_free((name for of_text in names for name in of_text.values()), source)
+        folder.require_free((name for of_one in names for name in of_one.values()), source)
         others = {"low_memory": low_memory, "bf16": bf16, "verify_hashes": verify_hashes}
         chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb, **others)
         with (
@@ -67,12 +88,14 @@ def run(
             traced(trace),
             pipeline.open(pixels) as session,
         ):
-            results = [session.segment(text, task) for text in texts]  # each with times of its own
+            found = [result for request in asked.timed_apart for result in session.run(request)]
             manifest = pipeline.bundle.manifest
+        results = [one.at_least(min_score) if isinstance(one, Instances) else one for one in found]
+        page = PageFacts(manifest, (COMMAND, *sys.argv[1:]))
         files = []
-        for result, of_text in zip(results, names, strict=True):
-            contents = _contents(result, pixels, manifest, of_text)
-            files.append({kind.key: str(folder.write(of_text[kind], contents[kind], source)) for kind in of_text})
+        for result, of_one in zip(results, names, strict=True):
+            contents = contents_of(result, image.name, pixels, of_one, asked.ids, page)
+            files.append({kind.key: str(folder.write(of_one[kind], contents[kind], source)) for kind in of_one})
     if as_json:
         shown = [{**r.to_json(), "files": written} for r, written in zip(results, files, strict=True)]
         console.print_json(shown[0] if len(shown) == 1 else {"results": shown})
@@ -82,41 +105,45 @@ def run(
     _print_times([result.timings_ms for result in results])
 
 
-def _contents(result: Instances, pixels: np.ndarray, manifest: Manifest, kinds: Iterable[Kind]) -> dict[Kind, bytes]:
-    """What the files of these kinds hold."""
-    from hyperseg_runtime.reports.overlay import draw_overlay
-
-    overlay = encode_png(draw_overlay(pixels, result.mask))
-    contents = {
-        Kind.MASK: encode_png(result.mask),
-        Kind.OVERLAY: overlay,
-        Kind.RESULT: console.json_bytes(result.to_json()),
-    }
-    if Kind.REPORT in kinds:  # drawing charts takes a second to load, and a place that can be written to
-        from hyperseg_runtime.reports.html import render_report
-
-        contents[Kind.REPORT] = render_report(result, overlay, manifest, [COMMAND, *sys.argv[1:]])
-    return contents
-
-
 def _print_times(times_ms: Sequence[Mapping[str, float]]) -> None:
-    """A column for each expression; what the first one did for the image stays empty in the others."""
+    """A column for each result; what the first one did for the image stays empty in the others."""
     stages = dict.fromkeys(stage for one in times_ms for stage in one)
     columns = [f">{number} ms" for number in range(1, len(times_ms) + 1)] if len(times_ms) > 1 else [">ms"]
     rows = [(stage, *(f"{one[stage]:.1f}" if stage in one else "" for one in times_ms)) for stage in stages]
     console.print_rows("Time per stage", ("stage", *columns), rows)
 
 
-def _print_result(result: Instances, written: dict[str, str]) -> None:
-    console.out.print(", ".join(result.asked), markup=False)
+def _print_result(result: Result, written: dict[str, str]) -> None:
+    console.out.print(_title(result), markup=False)
     for kind, path in written.items():
         console.out.print(f"{kind:8} {path}", markup=False)
-    for label, score, mask, box in zip(result.labels, result.scores, result.masks, result.boxes_xyxy, strict=True):
-        x0, y0, x1, y1 = (int(edge) for edge in box)
-        named = "" if (label,) == result.asked else f"{label}: "
-        console.out.print(
-            f"{named}score {score:.4f}, {int(mask.sum())} px, box x {x0}..{x1}, y {y0}..{y1}", markup=False
-        )
+    for line in _lines(result):
+        console.out.print(line, markup=False)
     facts = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in result.details.items())
     if facts:
         console.out.print(facts, markup=False)
+
+
+def _title(result: Result) -> str:
+    return ", ".join(result.asked) if len(result.asked) <= FEW else f"{len(result.asked)} classes"
+
+
+def _lines(result: Result) -> Iterable[str]:
+    """One for each mask."""
+    match result:
+        case Instances():
+            for label, score, mask, box in zip(
+                result.labels, result.scores, result.masks, result.boxes_xyxy, strict=True
+            ):
+                x0, y0, x1, y1 = (int(edge) for edge in box)
+                named = "" if (label,) == result.asked else f"{label}: "
+                yield f"{named}score {score:.4f}, {int(mask.sum())} px, box x {x0}..{x1}, y {y0}..{y1}"
+        case SemanticMap():
+            for index, name in enumerate(result.asked):
+                if area := int((result.classes == index).sum()):
+                    yield f"{name}: {area} px"
+        case PanopticMap():
+            for segment in result.segments:
+                kind = "thing" if segment.is_thing else "stuff"
+                area = int((result.ids == segment.id).sum())
+                yield f"{result.asked[segment.class_index]}: {kind}, score {segment.score:.4f}, {area} px"

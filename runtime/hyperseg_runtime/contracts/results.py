@@ -119,6 +119,10 @@ class Instances(_Answered):
             numbers[self.masks[row]] = row + 1
         return numbers
 
+    def to_png(self) -> bytes:
+        """The best mask of one thing asked, 255 inside; of several the number of each pixel's instance, 16 bits."""
+        return encode_png(self.mask if len(self.asked) == 1 else self.label_map())
+
     def to_json(self) -> dict[str, Any]:
         """One JSON object; masks as compressed COCO run-length encoding, boxes as COCO x, y, width, height."""
         height, width = self.masks.shape[1:]
@@ -152,6 +156,10 @@ class SemanticMap(_Answered):
     def __post_init__(self) -> None:
         if self.classes.ndim != 2 or self.classes.dtype != np.int32:
             raise ValueError(f"classes must be (H, W) int32, got {self.classes.dtype} {self.classes.shape}")
+
+    def to_png(self) -> bytes:
+        """The class of each pixel counted from 1, 0 for none, 16 bits."""
+        return encode_png((self.classes + 1).astype(np.uint16))
 
     def to_json(self) -> dict[str, Any]:
         """One JSON object; a run-length encoded mask for every class that has a pixel (COCO-stuff's form)."""
@@ -262,7 +270,7 @@ def decode_rle(rle: Mapping[str, Any]) -> np.ndarray:
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """PNG bytes of a (H, W) bool mask (255 inside, 0 outside) or an (H, W, 3) uint8 image."""
+    """PNG bytes of a (H, W) bool mask (255 inside, 0 outside), (H, W) uint16 numbers or an (H, W, 3) uint8 image."""
     pixels = image.astype(np.uint8) * 255 if image.dtype == np.bool_ else image
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="PNG")

@@ -5,7 +5,8 @@ photo.jpg.mask.png, and photo.png another. What is at the name already is replac
 program wrote for the very same input and nobody has changed since; every other file is refused, unless `overwrite`.
 
 Each file ends in a seal, in a form that its format ignores: a digest of the input's path and one of all bytes before
-the seal. So results are recognised by content, wherever they are, and are never read as frames or images.
+the seal. So results are recognised by content, wherever they are, and are never read as frames or images. Plain text
+has no such form: those files have no seal, and are replaced with `overwrite` only.
 """
 
 import hashlib
@@ -28,6 +29,7 @@ TAIL_BYTES = 256
 """More than a seal and what is around it takes."""
 PNG_END = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
 JSON_END = b"\n}\n"
+UNSEALED = ".txt"
 
 
 class Kind(StrEnum):
@@ -37,6 +39,10 @@ class Kind(StrEnum):
     OVERLAY = "overlay.png"
     RESULT = "result.json"
     REPORT = "report.html"
+    COCO = "coco.json"
+    POLYGONS = "polygons.json"
+    LABELME = "labelme.json"
+    YOLO = "yolo.txt"
 
     @property
     def key(self) -> str:
@@ -133,7 +139,7 @@ class ResultFolder:
         """Write one result for the input with the full path `source`. Raises OutputError and ResourceError."""
         path = self.directory / name
         self._require_free(path, source)
-        write_atomically(path, sealed(data, source))
+        write_atomically(path, data if name.endswith(UNSEALED) else sealed(data, source))
         return path
 
     def _require_free(self, path: Path, source: str) -> None:

@@ -4,11 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hyperseg_runtime.calls.stopping import may_go_on
+from hyperseg_runtime.heads.full_size import certainty, full_size, sigmoid
 from hyperseg_runtime.images.preprocessing import ImageGeometry
-from hyperseg_runtime.images.resizing import BAND_ELEMENTS, resize_bilinear
 
-QUALITY_EPSILON = 1e-6  # added to the pixel count, as in the original: an empty mask has quality 0
 ROUNDING_MARGIN = 1e-5
 """Interpolated float32 values may exceed their sources by a few units in the last place (1e-7 each)."""
 
@@ -28,24 +26,11 @@ class BestMask(ScoredMask):
 def score_query(mask_logits: np.ndarray, score_logit: float, geometry: ImageGeometry, query: int = 0) -> ScoredMask:
     """Mask and score of one query. mask_logits (h, w) float32 at the network's resolution.
 
-    Up to the padded square, cut to the valid area, then to the original size: the two resizes cannot be
-    merged exactly. A pixel belongs to the mask where its logit is above 0.
+    A pixel belongs to the mask where its logit at the size of the image is above 0.
     """
-    padded = resize_bilinear(mask_logits, geometry.padded_hw)
-    height, width = geometry.valid_hw
-    logits = resize_bilinear(padded[:height, :width], geometry.original_hw)
+    logits = full_size(mask_logits, geometry)
     mask = logits > 0
-    quality = _certainty(logits[mask])
-    return ScoredMask(query, mask, float(sigmoid(score_logit)) * quality)
-
-
-def _certainty(inside: np.ndarray) -> float:
-    """Mean sigmoid of the logits inside a mask, (n,) float32; band by band, as float64 takes twice their memory."""
-    total = 0.0
-    for start in range(0, inside.size, BAND_ELEMENTS):
-        may_go_on()
-        total += float(sigmoid(inside[start : start + BAND_ELEMENTS].astype(np.float64)).sum())
-    return total / (inside.size + QUALITY_EPSILON)
+    return ScoredMask(query, mask, float(sigmoid(score_logit)) * certainty(logits[mask]))
 
 
 def all_queries(mask_logits: np.ndarray, score_logits: np.ndarray, geometry: ImageGeometry) -> list[ScoredMask]:
@@ -94,11 +79,3 @@ def score_bounds(mask_logits: np.ndarray, score_logits: np.ndarray, geometry: Im
     bounds: np.ndarray = sigmoid(score_logits.astype(np.float64)) * sigmoid(largest) * (1 + ROUNDING_MARGIN)
     bounds[largest <= 0] = 0
     return bounds
-
-
-def sigmoid(x: np.ndarray | float) -> np.ndarray:
-    """1 / (1 + exp(-x)) without overflow, float64."""
-    x = np.asarray(x, np.float64)
-    small = np.exp(-np.abs(x))
-    value: np.ndarray = np.where(x >= 0, 1 / (1 + small), small / (1 + small))
-    return value

@@ -15,7 +15,7 @@ class SlotKind(StrEnum):
     TEXT = "text"
     IMAGE = "image"
     PERCEIVER = "perceiver"
-    CONDITION = "condition"  # text whose hidden states are averaged: an expression, a class name
+    CONDITION = "condition"  # rows whose hidden states are averaged: an expression, a class name, a region
     MASK_QUERIES = "mask queries"
     END = "end"  # closes the prompt; nobody attends to it and nothing reads it
 

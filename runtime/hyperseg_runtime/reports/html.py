@@ -7,22 +7,22 @@ import shlex
 from collections.abc import Sequence
 from html import escape
 
+import numpy as np
+
 from hyperseg_runtime.bundle.manifest import Manifest
-from hyperseg_runtime.contracts.results import Instances
+from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, SemanticMap
 from hyperseg_runtime.reports import machine
 from hyperseg_runtime.reports.charts import waterfall
 from hyperseg_runtime.reports.page import chart, number, page, picture, table
 
 
-def render_report(result: Instances, overlay_png: bytes, manifest: Manifest, command: Sequence[str]) -> bytes:
+def render_report(result: Result, overlay_png: bytes, manifest: Manifest, command: Sequence[str]) -> bytes:
     """UTF-8 HTML without links to anything outside; `command` is what made the result."""
-    height, width = result.masks.shape[1:]
     asked = ", ".join(result.asked)
     body = [
         f"<h1>{escape(asked)}</h1>",
         f"<p>{picture(overlay_png, 'image with the mask drawn on it')}</p>",
-        f"<p>Score {result.score:.4f}, {int(result.mask.sum())} of {height * width} px, task {escape(result.task)}. "
-        f"{_details(result)}</p>",
+        f"<p>{_found(result)}, task {escape(result.task)}. {_details(result)}</p>",
         "<h2>Time per stage</h2>",
         _timings(result),
         "<h2>Parity of the ONNX graphs with their modules</h2>",
@@ -39,11 +39,22 @@ def render_report(result: Instances, overlay_png: bytes, manifest: Manifest, com
     return page(asked, body)
 
 
-def _details(result: Instances) -> str:
+def _found(result: Result) -> str:
+    match result:
+        case Instances():
+            more = f", the best of {len(result.masks)}" if len(result.masks) > 1 else ""
+            return f"Score {result.score:.4f}, {int(result.mask.sum())} of {result.mask.size} px{more}"
+        case SemanticMap(classes=classes):
+            return f"{len(np.unique(classes[classes >= 0]))} classes in {classes.size} px"
+        case PanopticMap(ids=ids, segments=segments):
+            return f"{len(segments)} segments in {int((ids > 0).sum())} of {ids.size} px"
+
+
+def _details(result: Result) -> str:
     return escape(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in result.details.items()))
 
 
-def _timings(result: Instances) -> str:
+def _timings(result: Result) -> str:
     """Stages one after another, as a run with an eye on its stages does them."""
     rows = [(escape(name), number(f"{ms:.1f}")) for name, ms in result.timings_ms.items()]
     spans, start = [], 0.0

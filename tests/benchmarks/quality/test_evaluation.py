@@ -11,10 +11,12 @@ import pytest
 
 from hyperseg_bench.quality.answering import answered
 from hyperseg_bench.quality.datasets.registry import Choice, open_data_set
-from hyperseg_bench.quality.evaluation import Subject, evaluate, in_this_process, precision_of
-from hyperseg_bench.quality.item_file import ItemFile
+from hyperseg_bench.quality.evaluation import Asking, evaluate, precision_of
 from hyperseg_bench.quality.run_folder import ITEMS, TABLE
 from hyperseg_bench.quality.samples import Row
+from hyperseg_runtime.batch.item_file import ItemFile
+from hyperseg_runtime.batch.subject import Subject
+from hyperseg_runtime.batch.working import Job, in_this_process
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.results import encode_rle
 from hyperseg_runtime.errors import BundleError, OutputError
@@ -38,8 +40,9 @@ class Work:
         self.backwards = backwards
         self.asked: list[str] = []
 
-    def __call__(self, subject: Subject, choice: Choice, keys: Sequence[str]) -> Iterator[tuple[str, list[Row]]]:
-        data = open_data_set(choice)
+    def __call__(self, job: Job, keys: Sequence[str]) -> Iterator[tuple[str, list[Row]]]:
+        assert isinstance(job, Asking)
+        data = open_data_set(job.choice)
         for key in reversed(keys) if self.backwards else keys:
             if len(self.asked) == self.stop_before:
                 raise StoppedError
@@ -131,7 +134,7 @@ def test_a_real_bundle_is_asked(subject: Subject) -> None:
     options: dict[str, Any] = {"threads": 1}
     choice = Choice("shapes", items=1)
     data = open_data_set(choice)
-    ((key, rows),) = in_this_process(dataclasses.replace(subject, options=options), choice, data.keys)
+    ((key, rows),) = in_this_process(Asking(dataclasses.replace(subject, options=options), choice), data.keys)
     sample = data.sample(key)
     first = next(ask for ask in sample.asks if ask.measure == "expressions")
     with Pipeline.load(subject.bundle, threads=1) as pipeline:

@@ -5,14 +5,15 @@ from pathlib import Path
 import pytest
 
 from hyperseg_bench.quality.datasets.registry import Choice
-from hyperseg_bench.quality.evaluation import Subject, evaluate
+from hyperseg_bench.quality.evaluation import evaluate
 from hyperseg_bench.quality.run_folder import TABLE
+from hyperseg_runtime.batch.subject import Subject
 
 
 @pytest.mark.full
 @pytest.mark.filterwarnings("ignore")  # Ray's own, about its sockets and threads
 def test_two_workers_give_the_same_table(tiny_bundle: Path, tmp_path: Path) -> None:
-    from hyperseg_bench.quality.on_ray import on_ray
+    from hyperseg_runtime.batch.on_ray import on_ray
 
     subject, choice = Subject(tiny_bundle, options={"threads": 1}), Choice("shapes", items=6)
     for name in ("alone", "spread"):

@@ -1,5 +1,6 @@
 """Tensor data beside graphs: every byte where its location says, equal tensors once."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +97,51 @@ def test_files_are_equal_for_equal_tensors(tmp_path: Path) -> None:
             for size in (3, 5000, 1):
                 weights.add(np.full(size, size, np.float32))
     assert (tmp_path / "a" / DATA).read_bytes() == (tmp_path / "b" / DATA).read_bytes()
+
+
+def begun(folder: Path, arrays: dict[str, np.ndarray]) -> None:
+    """What a process leaves that was stopped in between."""
+    with suppress(KeyboardInterrupt), WeightStore(folder, {}).open(DATA, "key") as weights:
+        for name, array in arrays.items():
+            weights.add(array, name)
+        raise KeyboardInterrupt
+
+
+ARRAYS = {name: np.full(size, size, np.float32) for name, size in (("a", 3), ("b", 5000), ("same as a", 3), ("c", 7))}
+
+
+def test_what_a_killed_process_wrote_is_not_made_again(tmp_path: Path) -> None:
+    """And the file ends like any other; half a tensor and half a line at their ends do not matter."""
+    (tmp_path / "whole").mkdir()
+    with WeightStore(tmp_path / "whole", {}).open(DATA, "key") as whole:
+        expected = {name: whole.add(array, name) for name, array in ARRAYS.items()}
+    begun(tmp_path, dict(list(ARRAYS.items())[:3]))
+    for name in (DATA, f".{DATA}.journal"):
+        with (tmp_path / name).open("ab") as file:
+            file.write(b'{"name": "c')
+    counts: list[int] = []
+    with WeightStore(tmp_path, {}).open(DATA, "key", counts.append) as weights:
+        recalled = {name: weights.recall(name) for name in ARRAYS}
+        assert recalled == {**expected, "c": None}
+        assert weights.add(ARRAYS["c"], "c") == expected["c"]
+    assert weights.added == whole.added and weights.files == whole.files
+    assert sum(counts) == sum(array.nbytes for array in ARRAYS.values())
+    assert (tmp_path / DATA).read_bytes() == (tmp_path / "whole" / DATA).read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"whole", DATA}
+
+
+def test_what_another_export_wrote_is_not_taken(tmp_path: Path) -> None:
+    begun(tmp_path, ARRAYS)
+    with WeightStore(tmp_path, {}).open(DATA, "other key") as weights:
+        assert weights.recall("a") is None
+
+
+def test_damaged_bytes_are_made_again(tmp_path: Path) -> None:
+    begun(tmp_path, ARRAYS)
+    content = bytearray((tmp_path / DATA).read_bytes())
+    content[PAGE_BYTES + 5] ^= 1
+    (tmp_path / DATA).write_bytes(content)
+    with WeightStore(tmp_path, {}).open(DATA, "key") as weights:
+        assert weights.recall("a") is not None and weights.recall("b") is None
+        place = weights.add(ARRAYS["b"], "b")
+    assert (tmp_path / DATA).read_bytes()[place.offset :][: place.length] == ARRAYS["b"].tobytes()

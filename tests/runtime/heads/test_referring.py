@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from hyperseg_export.parity.tolerances import SCORE
 from hyperseg_runtime.heads import referring
-from hyperseg_runtime.heads.referring import ScoredMask, all_queries, best_query, score_bounds, score_query, sigmoid
+from hyperseg_runtime.heads.full_size import sigmoid
+from hyperseg_runtime.heads.referring import ScoredMask, all_queries, best_query, score_bounds, score_query
 from hyperseg_runtime.images.preprocessing import ImageGeometry, fitted_size
 
 KINDS = ("random", "ties", "all negative", "outside", "border", "huge", "one positive", "zero")

@@ -1,7 +1,17 @@
 import numpy as np
 import pytest
 
-from hyperseg_runtime.reports.overlay import COLOUR_RGB, DIMMED, OPACITY, SPOTLIGHT_RGB, draw_overlay, draw_spotlight
+from hyperseg_runtime.contracts.results import Instances, PanopticMap, Segment, SemanticMap
+from hyperseg_runtime.reports.colours import colour_of
+from hyperseg_runtime.reports.overlay import (
+    COLOUR_RGB,
+    DIMMED,
+    OPACITY,
+    SPOTLIGHT_RGB,
+    draw_list,
+    draw_overlay,
+    draw_spotlight,
+)
 
 
 def test_mask_is_tinted_outline_is_solid_and_the_rest_untouched() -> None:
@@ -77,3 +87,32 @@ def shrunk(mask: np.ndarray) -> np.ndarray:
         [padded[y : y + height, x : x + width] for y in range(3) for x in range(3)]
     )
     return inner
+
+
+def test_every_part_of_a_result_has_its_classes_colour() -> None:
+    image = np.zeros((80, 120, 3), np.uint8)
+    ids = np.zeros((80, 120), np.int32)
+    ids[40:, :60], ids[40:, 60:] = 1, 2
+    segments = (Segment(1, 0, False, 0.9), Segment(2, 1, True, 0.8))
+    drawn = draw_list(image, PanopticMap(asked=("grass", "größe"), task="panoptic", ids=ids, segments=segments))
+    assert (drawn[:30] == 0).all()
+    for name, x in (("grass", 20), ("größe", 100)):
+        assert np.abs(drawn[75, x] - np.array(colour_of(name)) * OPACITY).max() < 1.01
+    classes = np.where(ids > 0, ids - 1, -1).astype(np.int32)
+    semantic = draw_list(image, SemanticMap(asked=("grass", "größe"), task="semantic", classes=classes))
+    assert np.array_equal(semantic[70:], drawn[70:]) and not np.array_equal(semantic, drawn)  # it has no scores
+    assert not image.any()
+
+
+def test_the_best_instance_is_drawn_last() -> None:
+    masks = np.ones((2, 60, 90), bool)
+    found = Instances(
+        asked=("a", "b"), task="t", masks=masks, scores=np.array([0.9, 0.1], np.float32), labels=("a", "b")
+    )
+    top = draw_list(np.zeros((60, 90, 3), np.uint8), found)[50, 80]
+    assert np.abs(top - np.array(colour_of("a")) * OPACITY - np.array(colour_of("b")) * OPACITY * 0.55).max() < 2
+
+
+def test_a_colour_is_made_of_the_name_alone() -> None:
+    assert colour_of("cat") == colour_of("cat")
+    assert len({colour_of(f"class {number}") for number in range(200)}) == 48

@@ -115,10 +115,10 @@ def test_a_request_of_any_kind_is_run_or_refused_with_the_reason(session: ImageS
     assert [result.asked for result in expressions] == [(TEXTS[0],), (TEXTS[1],)]
     (listed,) = session.run(Classes(tuple(TEXTS[:2])))
     assert isinstance(listed, Instances) and sorted(listed.labels) == sorted(TEXTS[:2])
-    with pytest.raises(InputError, match="HyperSeg does not answer regions: the release's region bran"):
-        session.run(Regions(points_xy=((3.0, 4.0),)))
-    with pytest.raises(InputError, match="unknown task 'panoptic' for classes; HyperSeg knows class list"):
-        session.segment_classes(TEXTS, "panoptic")
+    (region,) = session.run(Regions(points_xy=((3.0, 4.0),)))
+    assert isinstance(region, Instances) and (region.asked, region.task) == (("point 3,4",), "region")
+    with pytest.raises(InputError, match="unknown task 'parts' for classes; HyperSeg knows class list, panoptic, sem"):
+        session.segment_classes(TEXTS, "parts")
     with pytest.raises(InputError, match="unknown task 'referring' for questions; HyperSeg knows question"):
         session.ask(Question("What is this?", task="referring"))
 

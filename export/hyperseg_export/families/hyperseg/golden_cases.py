@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from hyperseg_runtime.families.hyperseg.stages import HypersegStages, RowTables
 from hyperseg_runtime.heads.referring import all_queries, best_query
 from hyperseg_runtime.images.preprocessing import ImageGeometry, fitted_size, longest_side_square, plain_square
 from hyperseg_runtime.llm import prompt as prompts
-from hyperseg_runtime.llm.prompt import Prompt, Slot, SlotKind
+from hyperseg_runtime.llm.prompt import Dependencies, Prompt, Slot, SlotKind
 
 IMAGE, MASK_QUERIES, CLASS, REGION, EXPRESSION, PERCEIVER = -200, -201, -202, -203, -204, -205
 """Placeholder ids in the stored prompts."""
@@ -49,7 +50,7 @@ class GoldenRun:
 
 
 def segmentation(run: GoldenRun, arrays: Arrays) -> Found:
-    """res_image, reasonseg_image, res_batch2, class_names: from the image to the final masks."""
+    """res_image, reasonseg_image, res_batch2, class_names, regions: from the image to scores and final masks."""
     found, _ = _segment(run, arrays, run.stages.first_latents(len(arrays["in_images"])))
     yield from _matching(found, arrays)
     yield from _final(found, arrays)
@@ -66,14 +67,6 @@ def video(run: GoldenRun, arrays: Arrays) -> Found:
         for pairs in (_matching(found, own), _final(found, own)):
             yield from ((prefix + name, value, expected) for name, value, expected in pairs)
         latents = memory
-
-
-def perception(run: GoldenRun, arrays: Arrays) -> Found:
-    """The image side alone, where the prompt cannot be rebuilt (regions)."""
-    latents = run.stages.first_latents(len(arrays["in_images"]))
-    run.stages.perceive(run.backend.upload(arrays["in_images"]), latents)
-    run.stages.clip_tokens(run.backend.upload(arrays["in_images_clip"]))
-    yield from _matching({**_perceived(run), "fvp_latents_in": latents.to_host()}, arrays)
 
 
 def swin_odd(run: GoldenRun, arrays: Arrays) -> Found:
@@ -159,7 +152,7 @@ CASES: Mapping[str, Callable[[GoldenRun, Arrays], Found]] = {
     "reasonseg_image": segmentation,
     "res_batch2": segmentation,
     "class_names": segmentation,
-    "regions": perception,
+    "regions": segmentation,
     "video": video,
     "vqa": vqa,
 }
@@ -167,20 +160,15 @@ SKIPPED_CASES = {
     "res_image_fp16_loaded": "the release's rounding of weights and tables to float16 is not reproduced",
 }
 SKIPPED_ARRAYS = {
-    "class_embedding_256": "class prompts have no head in the exported graphs",
-    "pred_class_name_logits": "class prompts have no head in the exported graphs",
     "half_pixel_mean": "the release's float16 constants are not reproduced",
     "half_pixel_std": "the release's float16 constants are not reproduced",
     "swin_half_sub8": "the release's float16 constants are not reproduced",
 }
 """Ending of an array name -> why nothing here computes it."""
-REGION_REASON = "region prompts are not supported: the original samples their features at random"
 
 
 def reason_for(case: str, array: str) -> str | None:
     """Why a golden array has no counterpart; None for inputs and for what should have been computed."""
-    if case == "regions":
-        return REGION_REASON
     return next((reason for ending, reason in SKIPPED_ARRAYS.items() if array.endswith(ending)), None)
 
 
@@ -190,7 +178,7 @@ def _segment(run: GoldenRun, arrays: Arrays, latents: Buffer) -> tuple[dict[str,
     prompts = _prompts(run, arrays)
     features = stages.perceive(run.backend.upload(arrays["in_images"]), latents)
     image_tokens = stages.clip_tokens(run.backend.upload(arrays["in_images_clip"]))
-    embeds = stages.input_embeddings(prompts, image_tokens, features.fvp_tokens)
+    embeds = stages.input_embeddings(prompts, image_tokens, features.fvp_tokens, regions=_regions(run, arrays))
     attended = [prompt.attended_length for prompt in prompts]
     hidden = stages.prefill(embeds, attended, stages.new_caches(len(prompts)))
     outputs = stages.decode_frame(features, hidden, prompts)
@@ -204,6 +192,10 @@ def _segment(run: GoldenRun, arrays: Arrays, latents: Buffer) -> tuple[dict[str,
         "llm_attention_mask": np.arange(embeds.shape[1])[None] < np.array(attended)[:, None],
         "last_hidden_state": hidden.to_host(),
         "class_embedding_hidden": decoder["SEG_embedding_hidden"],
+        "pred_class_name_logits": outputs.class_logits.to_host(),
+        "region_embedding_hidden": decoder["SEG_embedding_hidden"][0],
+        "region_embedding_256": decoder["region_embedding_256"][0],
+        "pred_region_logits0": outputs.region_logits.to_host()[0].T,
         "pred_masks": outputs.mask_logits.to_host(),
         "pred_SEG_logits": outputs.score_logits.to_host(),
         "memory_out": outputs.memory.to_host(),
@@ -279,6 +271,16 @@ def _prompts(run: GoldenRun, arrays: Arrays) -> list[Prompt]:
     return prompts
 
 
+def _regions(run: GoldenRun, arrays: Arrays) -> dict[Dependencies, Buffer]:
+    """Rows of the regions: the original drew them at random, so they are inputs."""
+    rows = arrays.get("region_tokens", np.zeros((0, 1, run.dims.width), np.float32))
+    return {_region(index): run.backend.upload(row[None]) for index, row in enumerate(rows)}
+
+
+def _region(index: int) -> Dependencies:
+    return (*prompts.IMAGE, f"region {index}")
+
+
 def _class_ids(arrays: Arrays, row: int) -> list[np.ndarray]:
     if "in_class_name_ids" not in arrays:
         return []
@@ -297,10 +299,13 @@ def _prompt(run: GoldenRun, ids: list[int], conditions: list[list[int]]) -> Prom
     while end and ids[end - 1] == run.dims.eos_token_id:
         end -= 1
     remaining = iter(conditions)
+    regions = count()
     slots = []
     for token in ids[:end]:
         if token in (EXPRESSION, CLASS):
             slots.append(Slot.text(next(remaining), SlotKind.CONDITION))
+        elif token == REGION:
+            slots.append(Slot.block(SlotKind.CONDITION, 1, _region(next(regions))))
         elif token in blocks:
             slots.append(Slot.block(*blocks[token]))
         else:

@@ -14,6 +14,12 @@ from hyperseg_export.modules.siglip import SiglipConfig, SiglipTower
 from hyperseg_export.parity.extra_graphs import ExtraGraph, float_spec
 from hyperseg_export.parity.probes import Probe, Taps
 
+CONDITION_PROJECTORS = {
+    "condition_projector": "SEG_embedding",
+    "class_projector": "class_embedding",
+    "region_projector": "region_embedding",
+}
+"""Each projects all conditions of a prompt, whatever they are."""
 Inputs = Sequence[Tensor]
 MapShapes = tuple[tuple[int, int], ...]
 
@@ -36,7 +42,7 @@ def graph_probes(config: HypersegConfig) -> dict[str, Probe]:
             tuple(pixel), lambda taps, inputs: {f"msdeform_layer{i}": taps[p][0] for i, p in enumerate(pixel)}
         ),
         "mask_decoder": Probe(
-            ("rows", "means", "query_projector", "condition_projector", *decoder_paths(config)),
+            ("rows", "means", "query_projector", *CONDITION_PROJECTORS, *decoder_paths(config)),
             lambda taps, inputs: {**_read_outs(taps), **decoder_values(taps, inputs[0])},
         ),
     }
@@ -48,7 +54,7 @@ def _read_outs(taps: Taps) -> dict[str, Tensor]:
         "seg_query_hidden": queries,
         "seg_query_256": taps["query_projector"][0],
         "SEG_embedding_hidden": taps["means"][0],
-        "SEG_embedding_256": taps["condition_projector"][0],
+        **{f"{name}_256": taps[path][0] for path, name in CONDITION_PROJECTORS.items()},
         "temporal_hidden": remembered,
     }
 

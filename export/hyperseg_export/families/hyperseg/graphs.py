@@ -106,7 +106,11 @@ class PixelDecoderGraph(nn.Module):
 
 
 class MaskDecoderGraph(nn.Module):
-    """Reads the mask queries, the condition and the next frame's memory out of the hidden states."""
+    """Reads the mask queries, the conditions and the next frame's memory out of the hidden states.
+
+    A condition is an expression, a class or a region; each kind has a projection and a score of its own. All three are
+    made of every condition: a few rows, so that one graph serves every request.
+    """
 
     def __init__(self, config: HypersegConfig) -> None:
         super().__init__()
@@ -118,6 +122,10 @@ class MaskDecoderGraph(nn.Module):
         self.memory_projector = Linear(config.phi.width, config.fvp.width)
         self.mask_decoder = MaskDecoder(config.mask_decoder, config.level_shapes)
         self.condition_score = ConditionScore(width)
+        self.class_projector = Linear(config.phi.width, width)
+        self.class_score = ConditionScore(width)
+        self.region_projector = Linear(config.phi.width, width)
+        self.region_score = ConditionScore(width)
 
     def forward(
         self,
@@ -132,9 +140,9 @@ class MaskDecoderGraph(nn.Module):
         query_rows: Tensor,
         condition_spans: Tensor,
         remembered_rows: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         queries = self.query_projector(self.rows(query_rows, hidden_states))
-        conditions = self.condition_projector(self.means(condition_spans, hidden_states))
+        conditions = self.means(condition_spans, hidden_states)
         memory = self.memory_projector(self.rows(remembered_rows, hidden_states))
         _, normed = self.mask_decoder(
             queries,
@@ -142,7 +150,10 @@ class MaskDecoderGraph(nn.Module):
             (mask_features_s32, mask_features_s16, mask_features_s8),
         )
         masks = self.mask_decoder.mask_logits(normed, mask_features)
-        return masks, self.condition_score(normed, conditions), memory
+        scores = self.condition_score(normed, self.condition_projector(conditions))
+        class_scores = self.class_score(normed, self.class_projector(conditions))
+        region_scores = self.region_score(normed, self.region_projector(conditions))
+        return masks, scores, memory, class_scores, region_scores
 
 
 class MaskReadoutGraph(nn.Module):

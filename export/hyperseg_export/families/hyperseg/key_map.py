@@ -6,7 +6,7 @@ from hyperseg_export.families.swin_names import swin_rules
 from hyperseg_export.model import table_name
 from hyperseg_runtime.families.hyperseg.spec import LATENTS, MASK_QUERIES, TOKENS
 
-NOT_REFERRING = "head that referring segmentation does not read"
+NOT_READ = "head that no result of the release is made from"
 AFTER_SELECTED_LAYER = "SigLIP after the selected layer: its output is never used"
 
 
@@ -135,7 +135,7 @@ def _mask_decoder() -> tuple[AnyRule, ...]:
     own = "predictor.transformer_self_attention_layers.{i}"
     mlp = "predictor.transformer_ffn_layers.{i}"
     ours = "mask_decoder.layers.{i}"
-    other = NOT_REFERRING
+    other = NOT_READ
     return (
         *(
             Rule(
@@ -162,13 +162,13 @@ def _mask_decoder() -> tuple[AnyRule, ...]:
         Rule("condition_projector.{p}", ("SEG_token_projector.{p}",)),
         Rule("memory_projector.{p}", ("temporal_query_project.{p}",)),
         Rule("condition_score.project.layers.{i}.{p}", ("predictor.SEG_proj.layers.{i}.{p}",)),
-        Rule("class_score.project.layers.{i}.{p}", ("predictor.CLASS_proj.layers.{i}.{p}",), unused=other),
-        Rule("region_score.project.layers.{i}.{p}", ("predictor.REGION_proj.layers.{i}.{p}",), unused=other),
+        Rule("class_score.project.layers.{i}.{p}", ("predictor.CLASS_proj.layers.{i}.{p}",)),
+        Rule("region_score.project.layers.{i}.{p}", ("predictor.REGION_proj.layers.{i}.{p}",)),
         Rule("box_head.layers.{i}.{p}", ("predictor.box_embed.layers.{i}.{p}",), unused=other),
         Rule("iou_head.{p}", ("predictor.iou_head.{p}",), unused=other),
         Rule("reid_head.layers.{i}.{p}", ("predictor.reid_embed_head.layers.{i}.{p}",), unused=other),
-        Rule("class_projector.{p}", ("class_name_projector.{p}",), unused=other),
-        Rule("region_projector.{p}", ("region_projector.{p}",), unused=other),
+        Rule("class_projector.{p}", ("class_name_projector.{p}",)),
+        Rule("region_projector.{p}", ("region_projector.{p}",)),
         Drop("predictor.query_feat.weight", "replaced by the projected mask-query states"),
         Drop("predictor.SEG_query_embed.weight", "never read by the released code"),
     )

@@ -18,6 +18,7 @@ SUFFIX_TOKENS = 256
 """Longest part of a prompt after the image: 100 mask queries, template and expression take 130 to 190."""
 
 SINGLE = AxisRange(minimum=1, typical=1, maximum=1)
+BY_CLASS_HEADS = "all names in one prompt; the release has the heads alone, the prompt and the rules are its ancestor's"
 
 TASKS = (
     Task(prompts.Task.REFERRING.value, Expressions, "the object that an expression names"),
@@ -29,6 +30,14 @@ TASKS = (
         "the released checkpoint was not trained",
     ),
     Task(prompts.CLASS_LIST, Classes, "each class of a list, asked for one by one as an expression", apart=True),
+    Task(prompts.ListTask.PANOPTIC.value, Classes, f"segments of things and stuff, {BY_CLASS_HEADS}"),
+    Task(prompts.ListTask.SEMANTIC.value, Classes, f"a class for every pixel, {BY_CLASS_HEADS}"),
+    Task(prompts.ListTask.INSTANCE.value, Classes, f"objects with their class, {BY_CLASS_HEADS}"),
+    Task(
+        prompts.ListTask.REGION.value,
+        Regions,
+        "the object at each point, box, scribble or mask; the release has the heads, and neither prompt nor sampling",
+    ),
     Task(prompts.Task.QUESTION.value, Question, "a question about the image, or about none"),
 )
 VIDEO_TASKS = (
@@ -69,7 +78,6 @@ FAMILY = FamilySpec(
     ),
     tasks=TASKS,
     video_tasks=VIDEO_TASKS,
-    lacks={Regions.kind: "the release's region branch is not built yet"},
     graph_specs=specs,
     open_model=HypersegModel,
     published=PUBLISHED.model_dump(mode="json"),

@@ -10,7 +10,7 @@ from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.calls.timing import span
 from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.errors import NumericsError
-from hyperseg_runtime.families.hyperseg.prompts import Task
+from hyperseg_runtime.families.hyperseg.prompts import ListTask, Task
 from hyperseg_runtime.families.hyperseg.stages import HypersegStages, MaskOutputs, ReadMasks
 from hyperseg_runtime.families.hyperseg.state import HypersegImage, PromptStates
 from hyperseg_runtime.heads.referring import best_query
@@ -23,7 +23,7 @@ class Asked:
 
     states: PromptStates
     labels: Sequence[str]
-    task: Task
+    task: Task | ListTask
 
     def instances(
         self, masks: np.ndarray, scores: Sequence[float], queries: Sequence[int], evaluated: int

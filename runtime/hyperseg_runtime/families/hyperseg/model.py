@@ -7,22 +7,26 @@ import numpy as np
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.bundle.tables import HostTables
-from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, SegmentationRequest
+from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, Regions, SegmentationRequest
 from hyperseg_runtime.contracts.results import Instances, Result, joined
 from hyperseg_runtime.contracts.sampling import GREEDY, Sampling, next_token
 from hyperseg_runtime.errors import InputError, NumericsError, PromptError
-from hyperseg_runtime.families.hyperseg.masks import Asked, masks
+from hyperseg_runtime.families.hyperseg.listed import list_prompts, segment_list
+from hyperseg_runtime.families.hyperseg.masks import Asked, begun, finished, masks
 from hyperseg_runtime.families.hyperseg.prompts import (
     CLASS_LIST,
+    ListTask,
     Task,
     build_prompt,
     continue_prompt,
+    region_prompt,
     segment_names_prompt,
 )
-from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
+from hyperseg_runtime.families.hyperseg.spec import CONDITIONS, HypersegDimensions
 from hyperseg_runtime.families.hyperseg.stages import HypersegStages
 from hyperseg_runtime.families.hyperseg.state import HypersegImage
 from hyperseg_runtime.families.hyperseg.video import HypersegVideo
+from hyperseg_runtime.images.regions import region_masks, region_names
 from hyperseg_runtime.llm.answers import Answer
 from hyperseg_runtime.llm.prompt import Prompt
 from hyperseg_runtime.llm.tokenizer import TOKENIZER_FILE, Tokenizer
@@ -51,8 +55,13 @@ class HypersegModel:
 
     def segment(self, image: HypersegImage, request: SegmentationRequest) -> list[Result]:
         match request:
+            case Classes(task=ListTask.PANOPTIC | ListTask.SEMANTIC | ListTask.INSTANCE as task):
+                asked_list = list_prompts(ListTask(task), request, self.tokenizer, self.dims)
+                return [segment_list(self.stages, image, ListTask(task), request, asked_list)]
             case Classes():
                 return [self._classes(image, request)]
+            case Regions():
+                return [*self._regions(image, request)]
             case Expressions(texts=texts, task=Task.NAMING):
                 return [self._name_then_segment(image, text, request.max_tokens) for text in texts]
             case Expressions(texts=texts, task=str(task)):
@@ -60,7 +69,7 @@ class HypersegModel:
                 states = image.prefill(prompts)
                 asked = (Asked(found, (text,), Task(task)) for found, text in zip(states, texts, strict=True))
                 return [*masks(self.stages, image, asked)]
-        raise InputError(f"HyperSeg segments no {request.kind}")
+        raise InputError(f"HyperSeg segments no {request.kind} in the task {request.task}")
 
     def ask(self, image: HypersegImage, question: Question) -> Answer:
         task = Task.QUESTION if image.has_image else Task.TEXT_QUESTION
@@ -84,10 +93,24 @@ class HypersegModel:
         """Raises PromptError for text that cannot be asked or does not fit."""
         return build_prompt(task, text, self.tokenizer, self.dims)
 
+    def _regions(self, image: HypersegImage, request: Regions) -> list[Instances]:
+        """All regions in one prompt, as many as fit; one result for each."""
+        keys = image.read_regions(region_masks(request, image.hw))
+        names = region_names(request)
+        found = []
+        for start in range(0, len(keys), CONDITIONS.maximum):
+            part = slice(start, start + CONDITIONS.maximum)
+            (states,) = image.prefill([region_prompt(keys[part], self.tokenizer, self.dims)])
+            asked = Asked(states, names[part], ListTask.REGION)
+            features, _ = image.features()
+            outputs = self.stages.decode(features, states.hidden_states, [states.prompt], states.first_row)
+            with image.trusted():
+                (together,) = finished(self.stages, [begun(self.stages, image, asked, outputs.of_regions())])
+            found += [together.chosen([row]).asked_as(name) for row, name in enumerate(names[part])]
+        return found
+
     def _classes(self, image: HypersegImage, request: Classes) -> Instances:
-        """Each name is asked as an expression: the release has no way from a list of classes to masks
-        (hyperseg-spec 9).
-        """
+        """Each name is asked as an expression, which is what the release was published for."""
         asked = Expressions(request.names, Task.REFERRING.value)
         found = [one for one in self.segment(image, asked) if isinstance(one, Instances)]
         return joined(found, request.names, CLASS_LIST, image.hw)

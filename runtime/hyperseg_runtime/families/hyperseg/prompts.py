@@ -8,7 +8,7 @@ from itertools import groupby
 
 from hyperseg_runtime.errors import PromptError
 from hyperseg_runtime.families.hyperseg.spec import CONDITIONS, HypersegDimensions
-from hyperseg_runtime.llm.prompt import IMAGE, LEARNED, Prompt, Slot, SlotKind
+from hyperseg_runtime.llm.prompt import IMAGE, LEARNED, Dependencies, Prompt, Slot, SlotKind
 from hyperseg_runtime.llm.tokenizer import Tokenizer
 
 SYSTEM = (
@@ -25,6 +25,15 @@ class Task(StrEnum):
     QUESTION = "question"
     TEXT_QUESTION = "question without an image"
     NAMING = "naming"
+
+
+class ListTask(StrEnum):
+    """Those whose prompt lists several conditions instead of one text."""
+
+    PANOPTIC = "panoptic"
+    SEMANTIC = "semantic"
+    INSTANCE = "instance"
+    REGION = "region"
 
 
 CLASS_LIST = "class list"
@@ -52,19 +61,19 @@ def _frame_expression(text: str) -> str:
 TEMPLATES: Mapping[Task, Template] = {
     Task.REFERRING: Template(
         "This is an image <image>\n<perceiver>\n, Please doing Referring Segmentation according to "
-        "the following instruction:\n<expression>",
+        "the following instruction:\n<condition>",
         SEGMENTATION_ANSWER,
         _sentence,
     ),
     Task.REASONING: Template(
         "This is an image <image>\n<perceiver>\n, Please doing Reasoning Segmentation according to "
-        "the following instruction:\n<expression>",
+        "the following instruction:\n<condition>",
         SEGMENTATION_ANSWER,
         str.strip,
     ),
     Task.VIDEO: Template(
         "This is a frame <image>\n<perceiver>\n, Please doing Reasoning Segmentation according to "
-        "the following instruction.\nThis is all the instruction: <expression>\n",
+        "the following instruction.\nThis is all the instruction: <condition>\n",
         SEGMENTATION_ANSWER,
         _frame_expression,
     ),
@@ -74,8 +83,24 @@ TEMPLATES: Mapping[Task, Template] = {
     Task.NAMING: Template("This is an image <image>\n<perceiver>\n, <question>", "", str.strip),
 }
 IMAGE_TAG = "<image>"
-TAG = re.compile(r"(<image>|<perceiver>|<expression>|<answer>|<mask queries>)")
+TAG = re.compile(r"(<image>|<perceiver>|<condition>|<answer>|<mask queries>)")
 QUESTION_TAG = "<question>"
+
+# The release has heads for these tasks and no prompt. The wording is that of PSALM, whose code it goes on from, around
+# HyperSeg's image and perceiver; the golden cases of the original code were made with it.
+CLASS_PROMPT = (
+    f"{SYSTEM} USER: This is an image <image>\n<perceiver>\n, Please do {{wording}} Segmentation.\n"
+    "This is all the candidate categories: {conditions}.\n"
+    " ASSISTANT: \nSure, the segmentation result is <mask queries>"
+)
+CLASS_WORDING = {ListTask.PANOPTIC: "Panoptic", ListTask.SEMANTIC: "Semantic", ListTask.INSTANCE: "Panoptic"}
+BACKGROUND = "background"
+"""Closes every class list: none of them."""
+REGION_PROMPT = (
+    f"{SYSTEM} USER: This is an image <image>\n<perceiver>\n, Please segment by given regions\n"
+    "This is all regions:  {conditions}.\n"
+    " ASSISTANT: \n<answer><mask queries>"
+)
 
 
 def build_prompt(task: Task, text: str, tokenizer: Tokenizer, dims: HypersegDimensions) -> Prompt:
@@ -91,8 +116,37 @@ def build_prompt(task: Task, text: str, tokenizer: Tokenizer, dims: HypersegDime
     reserved = (dims.seg_token_id, dims.eos_token_id)
     text = template.expression(text) if text.strip() else text
     expression_ids = tokenizer.encode_user_text(text, reserved)
+    expression = Slot.text([*expression_ids, dims.seg_token_id], SlotKind.CONDITION)
     full = f"{SYSTEM} USER: {template.human} ASSISTANT:{template.answer}"
+    return _assembled(full, (expression,), tokenizer, dims, text)
+
+
+def class_conditions(names: Sequence[str], tokenizer: Tokenizer, dims: HypersegDimensions) -> list[Slot]:
+    """One for each name. Raises PromptError for a name that cannot be asked."""
+    reserved = (dims.seg_token_id, dims.eos_token_id)
+    ids = (tokenizer.encode_user_text(name, reserved) for name in names)
+    return [Slot.text([*of_name, dims.seg_token_id], SlotKind.CONDITION) for of_name in ids]
+
+
+def class_prompt(task: ListTask, conditions: Sequence[Slot], tokenizer: Tokenizer, dims: HypersegDimensions) -> Prompt:
+    """Of `class_conditions`, the last for `BACKGROUND`. Raises PromptError for a list that does not fit."""
+    full = CLASS_PROMPT.format(wording=CLASS_WORDING[task], conditions=", ".join(["<condition>"] * len(conditions)))
+    return _assembled(full, conditions, tokenizer, dims)
+
+
+def region_prompt(regions: Sequence[Dependencies], tokenizer: Tokenizer, dims: HypersegDimensions) -> Prompt:
+    """One condition for each region, a row that depends on this. Raises PromptError where they do not fit."""
+    conditions = [Slot.block(SlotKind.CONDITION, 1, depends_on) for depends_on in regions]
+    full = REGION_PROMPT.format(conditions=", ".join(["<condition>"] * len(conditions)))
+    return _assembled(full, conditions, tokenizer, dims)
+
+
+def _assembled(
+    full: str, conditions: Sequence[Slot], tokenizer: Tokenizer, dims: HypersegDimensions, question: str = ""
+) -> Prompt:
+    """Slots for the tags of `full`; its conditions are filled in order. Raises PromptError if it does not fit."""
     slots: list[Slot] = []
+    waiting = iter(conditions)
     for piece in filter(None, TAG.split(full)):
         match piece:
             case "<image>":
@@ -103,10 +157,10 @@ def build_prompt(task: Task, text: str, tokenizer: Tokenizer, dims: HypersegDime
                 slots.append(Slot.block(SlotKind.MASK_QUERIES, dims.mask_queries, LEARNED))
             case "<answer>":
                 slots.append(Slot.text([dims.seg_token_id]))
-            case "<expression>":
-                slots.append(Slot.text([*expression_ids, dims.seg_token_id], SlotKind.CONDITION))
+            case "<condition>":
+                slots.append(next(waiting))
             case _:
-                slots.append(Slot.text(tokenizer.encode(piece.replace(QUESTION_TAG, text))))
+                slots.append(Slot.text(tokenizer.encode(piece.replace(QUESTION_TAG, question))))
     prompt = Prompt(tuple(slots))
     prompt.check(dims.context, dims.token_rows)
     return prompt

@@ -258,6 +258,8 @@ def _mask_decoder(dims: HypersegDimensions) -> GraphSpec:
             _float("mask_logits", "batch", dims.mask_queries, *dims.map_shapes[0]),
             _float("score_logits", "batch", dims.mask_queries, "conditions"),
             _float("memory", "batch", "memory_rows", dims.perceiver_width),
+            _float("class_logits", "batch", dims.mask_queries, "conditions"),
+            _float("region_logits", "batch", dims.mask_queries, "conditions"),
         ),
         axis_ranges={
             "batch": BATCH,

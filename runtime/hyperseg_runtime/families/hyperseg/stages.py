@@ -1,7 +1,7 @@
 """HyperSeg's graph calls in order: perceive the image, read the prompt, decode the masks. Read this first."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Protocol
 
@@ -22,7 +22,7 @@ from hyperseg_runtime.families.hyperseg.spec import (
     cache_names,
 )
 from hyperseg_runtime.llm.packing import PackedPrompts
-from hyperseg_runtime.llm.prompt import Prompt, SlotKind, row_numbers, starts_and_ends
+from hyperseg_runtime.llm.prompt import Dependencies, Prompt, SlotKind, row_numbers, starts_and_ends
 
 SEGMENTATION_GRAPHS = ("image_encoder", "clip_encoder", "fvp", "llm", "pixel_decoder", "mask_decoder")
 PREPROCESS_GRAPH, READOUT_GRAPH = "preprocess", "mask_readout"
@@ -32,6 +32,7 @@ IN_FLIGHT = 2
 """Requests whose work a device holds at once: one is handed over while the other is waited for."""
 NUMBERS = 64
 """Sets of small numbers that stay on the device, such as the slots of a cache that are in use."""
+NO_REGIONS: Mapping[Dependencies, Buffer] = {}
 
 
 class RowTables(Protocol):
@@ -53,8 +54,14 @@ class ImageFeatures:
 @dataclass(frozen=True)
 class MaskOutputs:
     mask_logits: Buffer  # (B, Q, h, w)
-    score_logits: Buffer  # (B, Q, K)
+    score_logits: Buffer  # (B, Q, K) of conditions that are expressions
     memory: Buffer  # (B, F, E) latents of the next frame from `decode_frame`, else (B, 1, E) without meaning
+    class_logits: Buffer  # (B, Q, K) of conditions that are classes
+    region_logits: Buffer  # (B, Q, K) of conditions that are regions
+
+    def of_regions(self) -> "MaskOutputs":
+        """The same where the conditions are regions: they are scored as expressions are, by another head."""
+        return replace(self, score_logits=self.region_logits)
 
 
 @dataclass(frozen=True)
@@ -128,9 +135,17 @@ class HypersegStages:
         return self._run("clip_encoder", {"images_clip": images_clip})["image_tokens"]
 
     def input_embeddings(
-        self, prompts: Sequence[Prompt], image_tokens: Buffer | None, fvp_tokens: Buffer | None, rows: int = 0
+        self,
+        prompts: Sequence[Prompt],
+        image_tokens: Buffer | None,
+        fvp_tokens: Buffer | None,
+        rows: int = 0,
+        regions: Mapping[Dependencies, Buffer] = NO_REGIONS,
     ) -> Buffer:
-        """Language model input (B, T, D): slot after slot, zeros after the end of a prompt, T at least `rows`."""
+        """Language model input (B, T, D): slot after slot, zeros after the end of a prompt, T at least `rows`.
+
+        `regions`: the row (1, 1, D) of each region by what its slot depends on.
+        """
         spec = self._graphs["llm"].spec.inputs[0]
         tokens = max(rows, *(prompt.length for prompt in prompts))
         texts = [prompt.token_ids for prompt in prompts]
@@ -149,6 +164,8 @@ class HypersegStages:
                     self._backend.copy_rows(target, batch, start, text, 0)
                 elif slot.kind is SlotKind.MASK_QUERIES:
                     self._backend.copy_rows(target, batch, start, self._blocks(MASK_QUERIES), 0)
+                elif (region := regions.get(slot.depends_on or ())) is not None:
+                    self._backend.copy_rows(target, batch, start, region, 0)
                 elif (source := visual.get(slot.kind)) is not None:
                     self._backend.copy_rows(target, batch, start, source, batch)
                 else:
@@ -253,7 +270,8 @@ class HypersegStages:
         uploaded = {name: self._backend.upload(numbers) for name, numbers in rows.items()}
         inputs = {**features.decoded_maps, "hidden_states": hidden_states, **uploaded}
         outputs = self._run("mask_decoder", inputs)
-        return MaskOutputs(outputs["mask_logits"], outputs["score_logits"], outputs["memory"])
+        names = ("mask_logits", "score_logits", "memory", "class_logits", "region_logits")
+        return MaskOutputs(*(outputs[name] for name in names))
 
     def reads_masks(self, outputs: MaskOutputs, image_hw: tuple[int, int]) -> bool:
         """Whether `read_masks` reads these: a host has its logits at hand and a quicker search (heads.referring)."""
@@ -266,6 +284,10 @@ class HypersegStages:
         tables = self._sizes.of_mask_readout(image_hw)
         found = self._run(READOUT_GRAPH, {**logits, "hidden_states": hidden_states, **tables})
         return ReadMasks(found["best_queries"], found["best_scores"], found["mask_bits"], found["finite"])
+
+    def upload(self, array: np.ndarray) -> Buffer:
+        """See `backends.base.Backend`."""
+        return self._backend.upload(array)
 
     def to_host(self, buffers: Sequence[Buffer]) -> list[np.ndarray]:
         """See `backends.base.Backend`."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 
 import numpy as np
 
@@ -11,11 +12,12 @@ from hyperseg_runtime.calls.timing import span
 from hyperseg_runtime.errors import NumericsError
 from hyperseg_runtime.families.hyperseg.caches import Caches, LentCaches
 from hyperseg_runtime.families.hyperseg.llm_call import LlmCall
+from hyperseg_runtime.families.hyperseg.region_weights import region_weights
 from hyperseg_runtime.families.hyperseg.spec import DECODED_MAPS
 from hyperseg_runtime.families.hyperseg.stages import HypersegStages, ImageFeatures
 from hyperseg_runtime.images.preprocessing import ImageGeometry, square_geometry
 from hyperseg_runtime.llm.packing import PackedPrompts, pack
-from hyperseg_runtime.llm.prompt import Prompt, Row, SlotKind
+from hyperseg_runtime.llm.prompt import IMAGE, Dependencies, Prompt, Row, SlotKind
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class HypersegImage:
         self._caches: LentCaches | None = None
         self._held: tuple[Row, ...] = ()
         self._images: Mapping[str, Buffer] | None = None
+        self._regions: dict[Dependencies, Buffer] = {}
 
     @classmethod
     def computed(
@@ -96,6 +99,15 @@ class HypersegImage:
             self._tokens = self._stages.clip_tokens(self._encoder_images()["images_clip"])
             self._drop_images()
         return self._tokens
+
+    def read_regions(self, masks: Sequence[np.ndarray]) -> list[Dependencies]:
+        """What the slots of these regions, (H, W) bool, depend on; they can be read until the next call of this."""
+        tokens = self.tokens().to_host()[0]
+        weights = [region_weights(mask, len(tokens)) for mask in masks]
+        keys = [(*IMAGE, sha256(of_region.tobytes()).hexdigest()) for of_region in weights]
+        rows = (self._stages.upload((of_region @ tokens)[None, None]) for of_region in weights)
+        self._regions = dict(zip(keys, rows, strict=True))
+        return keys
 
     def features(self) -> tuple[ImageFeatures, ImageGeometry]:
         """What masks are made from, and the way back to the image's size."""
@@ -144,7 +156,7 @@ class HypersegImage:
         image_tokens = self.tokens() if prompt.spans(SlotKind.IMAGE) else None
         fvp_tokens = self.features()[0].fvp_tokens if prompt.spans(SlotKind.PERCEIVER) else None
         with span("input_embeddings"):
-            embeds = self._stages.input_embeddings([prompt], image_tokens, fvp_tokens, packed.rows)
+            embeds = self._stages.input_embeddings([prompt], image_tokens, fvp_tokens, packed.rows, self._regions)
         caches = self._caches or self._stages.caches.lend()
         caches.doubt()
         self._caches, self._held = None, ()  # until the call went well

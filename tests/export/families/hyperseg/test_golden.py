@@ -10,7 +10,7 @@ from support import RunCli, golden_report
 
 REQUIRED = (
     "preprocess", "siglip_layers", "swin_odd", "predictor_heads", "res_image", "reasonseg_image", "res_batch2", "vqa",
-    "video", "class_names",
+    "video", "class_names", "regions",
 )  # fmt: skip
 EXACT = ("final_masks0_packed", "best_mask0", "generated", "attn_mask", "llm_attention_mask", "valid_hw")
 
@@ -34,6 +34,8 @@ def test_nothing_is_left_out(report: GoldenReport, golden_dir: Path) -> None:
             inputs = {name for name in folder.arrays(case) if is_input(name)}
             assert compared | excused | inputs == set(folder.arrays(case)), case
     assert all("nothing here" not in row.reason for row in report.not_compared)
+    lists = {(row.case, row.array) for row in report.compared}
+    assert {("class_names", "pred_class_name_logits"), ("regions", "pred_region_logits0")} <= lists
     heads = {row.array for row in report.compared if row.case == "predictor_heads"}
     assert {"pred_boxes", "pred_boxious", "reid_embed_of_hs", "pred_region_logits1", "aux_pred_masks"} <= heads
 

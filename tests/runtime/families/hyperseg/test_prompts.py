@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperseg_runtime.errors import PromptError
-from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt, segment_names_prompt
+from hyperseg_runtime.families.hyperseg.prompts import (
+    ListTask,
+    Task,
+    build_prompt,
+    class_conditions,
+    class_prompt,
+    region_prompt,
+    segment_names_prompt,
+)
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 from hyperseg_runtime.llm.prompt import Prompt, SlotKind
 from hyperseg_runtime.llm.tokenizer import Tokenizer
@@ -20,6 +28,7 @@ PLACEHOLDERS = {
     SlotKind.CONDITION: -204,
     SlotKind.PERCEIVER: -205,
 }
+CLASS, REGION = -202, -203
 END_OF_TEXT = 50256  # closes the original prompts; we leave it out, nothing can attend to it
 EXPRESSIONS = {"res_refcoco": Task.REFERRING, "reasonseg": Task.REASONING, "revos": Task.VIDEO}
 SEGMENTATION = list(EXPRESSIONS.values())
@@ -42,6 +51,23 @@ def test_segmentation_prompts(
     assert condition_ids(prompt) == expected["token_refer_id"]
     assert prompt.length + 1 == expected["llm_len_full_model"]
     assert prompt.attended_length == prompt.length
+
+
+def test_class_lists(golden: dict[str, Any], real_tokenizer: Tokenizer, real_dims: HypersegDimensions) -> None:
+    expected = golden["class_list_unofficial"]
+    conditions = class_conditions(expected["class_names"], real_tokenizer, real_dims)
+    prompt = class_prompt(ListTask.PANOPTIC, conditions, real_tokenizer, real_dims)
+    assert [CLASS if i == -204 else i for i in (*ids_with_placeholders(prompt), END_OF_TEXT)] == expected["input_ids"]
+    assert [i for slot in conditions for i in slot.token_ids] == expected["class_name_ids"]
+    owners = [number for number, slot in enumerate(conditions) for _ in slot.token_ids]
+    assert owners == expected["cls_indices"] and len(prompt.spans(SlotKind.CONDITION)) == 4
+
+
+def test_regions(golden: dict[str, Any], real_tokenizer: Tokenizer, real_dims: HypersegDimensions) -> None:
+    prompt = region_prompt([("image", str(number)) for number in range(3)], real_tokenizer, real_dims)
+    ids = [REGION if i == -204 else i for i in (*ids_with_placeholders(prompt), END_OF_TEXT)]
+    assert ids == golden["region_unofficial"]["input_ids"]
+    assert [len(span) for span in prompt.spans(SlotKind.CONDITION)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("case", ["vqa_v2", "mmbench"])

@@ -117,7 +117,7 @@ class Network:
         query_rows, condition_rows = rows.split((queries.shape[1], conditions.shape[1]), dim=1)
         spans = torch.stack((condition_rows, condition_rows + 1), dim=2)
         self._mask_embeddings.clear()
-        _, scores, _ = self.run(
+        _, scores, *_ = self.run(
             "mask_decoder", *decoded, torch.cat((queries, conditions), dim=1),
             query_rows, spans, query_rows[:, :1],
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The rows of an evaluation on disk, one line of JSON for each sample, written as the samples are done.
+"""What was found of many samples, on disk: one line of JSON for each, written as the samples are done.
 
 A line goes out in one write at the end of the file. Whatever ends the process leaves whole lines and at most one that
 is not: it is cut off when the file is opened again, and its sample is asked once more.
@@ -9,12 +9,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from hyperseg_bench.quality.samples import Row
 from hyperseg_runtime.console import json_line
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.files.writing import explained
+
+Row = dict[str, Any]
+"""JSON."""
 
 
 class ItemFile:
@@ -37,7 +39,7 @@ class ItemFile:
                 if number == len(lines):
                     break
                 raise InputError(
-                    f"{path}: line {number} holds no rows of a sample ({error}); evaluate anew with --overwrite"
+                    f"{path}: line {number} holds no rows of a sample ({error}); begin anew with --overwrite"
                 ) from error
             whole += len(line)
         self._whole = whole

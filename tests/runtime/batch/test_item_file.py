@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperseg_bench.quality.item_file import ItemFile, missing
+from hyperseg_runtime.batch.item_file import ItemFile, missing
 from hyperseg_runtime.errors import InputError
 
 ROWS = [{"ask": "one", "asked": "die Tür", "iou": 0.1 + 0.2, "lost": float("nan")}]

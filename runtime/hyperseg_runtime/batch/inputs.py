@@ -1,0 +1,143 @@
+"""What a batch goes over: images of a folder, a COCO file or a parquet file, read when their turn comes."""
+
+import io
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from hyperseg_runtime.errors import ImageError, InputError
+from hyperseg_runtime.files.results import input_source, result_of
+from hyperseg_runtime.files.unreadable import why_unreadable
+from hyperseg_runtime.images.frames import IMAGE_SUFFIXES
+from hyperseg_runtime.images.reading import decode_image, load_image
+
+FORMS = "a folder of images, a COCO file (.json), or a parquet file with a column `image` and perhaps `text`"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image; `texts` that stand beside it, `name` of its results, `source` that tells it from others."""
+
+    name: str
+    source: str
+    pixels_hwc_u8: np.ndarray
+    texts: tuple[str, ...] = ()
+
+
+class Inputs(ABC):
+    """`keys` names every item, in order; an item that cannot be read raises ImageError when it is asked for."""
+
+    keys: Sequence[str]
+
+    @abstractmethod
+    def item(self, key: str) -> Item: ...
+
+
+@dataclass(frozen=True)
+class Files(Inputs):
+    """Image files below `folder`; a key is a path inside it, with / between its parts."""
+
+    folder: Path
+    keys: tuple[str, ...] = field(repr=False)
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> "Files":
+        """Files with the name of an image; results of this program are none. Raises InputError for none at all."""
+        found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
+        keys = tuple(path.relative_to(folder).as_posix() for path in found if result_of(path) is None)
+        if not keys:
+            raise InputError(f"{folder}: there is no image in it; expected {FORMS}")
+        return cls(folder, keys)
+
+    @classmethod
+    def of_coco(cls, path: Path) -> "Files":
+        """The `images` of a COCO file, which lie in its folder, or where `file_name` says from there."""
+        try:
+            content = json.loads(path.read_bytes())
+            names = [image["file_name"] for image in content["images"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: is no COCO file with images ({error!r}); expected {FORMS}") from None
+        outside = [name for name in names if _leads_out(name)]
+        if outside or not names or len(set(names)) != len(names):
+            reason = f"{outside[0]!r} leads out of its folder" if outside else "it has no images, or one twice"
+            raise InputError(f"{path}: {reason}")
+        return cls(path.parent, tuple(names))
+
+    def item(self, key: str) -> Item:
+        path = self.folder / key
+        return Item(key, input_source(path), load_image(path))
+
+
+def _leads_out(name: object) -> bool:
+    return not isinstance(name, str) or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts
+
+
+@dataclass(frozen=True)
+class Rows(Inputs):
+    """Rows of a parquet file, numbered from 0. `image` holds a file's bytes, its path, or both as data sets of Hugging
+    Face do; `text` one text or a list of them.
+    """
+
+    path: Path
+    keys: tuple[str, ...] = field(repr=False)
+
+    @classmethod
+    def of(cls, path: Path) -> "Rows":
+        """Raises InputError for a file without the column, EnvironmentMissingError without pyarrow."""
+        table = _parquet().ParquetFile(path)
+        if "image" not in table.schema_arrow.names:
+            raise InputError(f"{path}: has the columns {', '.join(table.schema_arrow.names)}; expected {FORMS}")
+        return cls(path, tuple(str(row) for row in range(table.metadata.num_rows)))
+
+    def item(self, key: str) -> Item:
+        row = self._row(int(key))
+        image = row["image"]
+        data, name = (image.get("bytes"), image.get("path")) if isinstance(image, Mapping) else (image, image)
+        texts = row.get("text") or ()
+        texts = (texts,) if isinstance(texts, str) else tuple(texts)
+        label = f"{self.path.name}.{int(key):06d}"
+        if isinstance(data, bytes):
+            pixels = decode_image(io.BytesIO(data), f"row {key} of {self.path}")
+        elif isinstance(name, str):
+            pixels = load_image(self.path.parent / name)
+        else:
+            raise ImageError(f"row {key} of {self.path}: holds no image")
+        return Item(label, f"{input_source(self.path)}#{key}", pixels, texts)
+
+    def _row(self, number: int) -> dict[str, Any]:
+        """One row group is read at a time."""
+        table = _parquet().ParquetFile(self.path)
+        for group in range(table.num_row_groups):
+            rows = table.metadata.row_group(group).num_rows
+            if number < rows:
+                columns = [name for name in ("image", "text") if name in table.schema_arrow.names]
+                found: dict[str, Any] = table.read_row_group(group, columns).slice(number, 1).to_pylist()[0]
+                return found
+            number -= rows
+        raise InputError(f"{self.path}: has no row {number}")
+
+
+def open_inputs(path: Path) -> Inputs:
+    """Raises InputError for a path that is none of FORMS."""
+    if os.path.isdir(path):  # noqa: PTH112  (Path.is_dir raises for some of the names that are none)
+        return Files.of_folder(path)
+    if reason := why_unreadable(path):
+        raise InputError(f"{path}: {reason}; expected {FORMS}")
+    match path.suffix.lower():
+        case ".json":
+            return Files.of_coco(path)
+        case ".parquet":
+            return Rows.of(path)
+    raise InputError(f"{path}: expected {FORMS}")
+
+
+def _parquet() -> Any:
+    from hyperseg_runtime.console import load_extra
+
+    return load_extra("pyarrow.parquet", "batch")

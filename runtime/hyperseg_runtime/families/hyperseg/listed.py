@@ -1,0 +1,105 @@
+"""A class list as the release's class heads see it: all names in one prompt, one pass of the language model.
+
+The release computes their scores and makes nothing of them (hyperseg-spec 9); the results are those of the model whose
+code it goes on from. A list that is too long for one prompt is split into several, each with "none of them" at its end,
+and the mask queries of all compete. That is no longer exactly one list: a name sees only those before it in its prompt.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hyperseg_runtime.calls.timing import span
+from hyperseg_runtime.contracts.requests import Classes
+from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, SemanticMap
+from hyperseg_runtime.errors import NumericsError, PromptError
+from hyperseg_runtime.families.hyperseg.prompts import BACKGROUND, ListTask, class_conditions, class_prompt
+from hyperseg_runtime.families.hyperseg.spec import CONDITIONS, HypersegDimensions
+from hyperseg_runtime.families.hyperseg.stages import HypersegStages
+from hyperseg_runtime.families.hyperseg.state import HypersegImage
+from hyperseg_runtime.heads.class_scores import without_synonyms
+from hyperseg_runtime.heads.instances import find_instances
+from hyperseg_runtime.heads.panoptic import merge_panoptic
+from hyperseg_runtime.heads.semantic import semantic_map
+from hyperseg_runtime.llm.prompt import Prompt
+from hyperseg_runtime.llm.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class ListPrompts:
+    """One prompt for each part of the list; names and their synonyms one after another, class by class."""
+
+    prompts: tuple[Prompt, ...]
+    parts: tuple[range, ...]  # which names each prompt holds
+    class_of: tuple[int, ...]  # for each name
+
+
+def list_prompts(task: ListTask, request: Classes, tokenizer: Tokenizer, dims: HypersegDimensions) -> ListPrompts:
+    """As few prompts as fit, of equally many names. Raises PromptError for a name that cannot be asked or read."""
+    if not request.names:
+        raise PromptError("the class list is empty")
+    synonyms = request.synonyms or ((),) * len(request.names)
+    groups = [(name, *more) for name, more in zip(request.names, synonyms, strict=True)]
+    conditions = class_conditions([name for group in groups for name in group], tokenizer, dims)
+    class_of = tuple(index for index, group in enumerate(groups) for _ in group)
+    (none,) = class_conditions([BACKGROUND], tokenizer, dims)
+    size = CONDITIONS.maximum - 1
+    while True:
+        starts = range(0, len(conditions), size)
+        parts = tuple(range(start, min(start + size, len(conditions))) for start in starts)
+        try:
+            prompts = tuple(
+                class_prompt(task, [*conditions[part.start : part.stop], none], tokenizer, dims) for part in parts
+            )
+            return ListPrompts(prompts, parts, class_of)
+        except PromptError:
+            if size == 1:
+                raise
+            size = min(size - 1, -(-len(conditions) // (len(parts) + 1)))
+
+
+def segment_list(
+    stages: HypersegStages, image: HypersegImage, task: ListTask, request: Classes, asked: ListPrompts
+) -> Result:
+    """One result for the whole list. Raises NumericsError."""
+    with image.trusted():
+        class_logits, mask_logits, details = _read(stages, image, asked)
+    names, (_, geometry) = request.names, image.features()
+    about: dict[str, Any] = {"asked": names, "task": task.value, "details": details}
+    with span("class_list"):
+        if task is ListTask.SEMANTIC:
+            return SemanticMap(classes=semantic_map(class_logits, mask_logits, geometry), **about)
+        if task is ListTask.INSTANCE:
+            found = find_instances(class_logits, mask_logits, geometry, request.things)
+            return Instances(
+                masks=found.masks,
+                scores=found.scores,
+                labels=tuple(names[index] for index in found.classes),
+                instance_details=tuple({"query": query} for query in found.queries.tolist()),
+                **about,
+            )
+        things = request.things or (True,) * len(names)
+        ids, segments = merge_panoptic(class_logits, mask_logits, geometry, things)
+        return PanopticMap(ids=ids, segments=segments, **about)
+
+
+def _read(
+    stages: HypersegStages, image: HypersegImage, asked: ListPrompts
+) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """Class logits (P Q, C + 1) and mask logits (P Q, h, w) of the queries of all P prompts; how they were read."""
+    features, _ = image.features()
+    logits, masks = [], []
+    details = {"prompts": len(asked.prompts), "prompt_tokens": 0, "reused_tokens": 0}
+    for states, part in zip(image.prefill(asked.prompts), asked.parts, strict=True):
+        outputs = stages.decode(features, states.hidden_states, [states.prompt], states.first_row)
+        hidden, scores, mask_logits = stages.to_host((states.hidden_states, outputs.class_logits, outputs.mask_logits))
+        if not all(np.isfinite(values).all() for values in (hidden[0, states.own_rows], scores, mask_logits)):
+            raise NumericsError()
+        of_names = np.full((scores.shape[1], len(asked.class_of) + 1), -np.inf, np.float32)
+        of_names[:, part.start : part.stop], of_names[:, -1] = scores[0, :, :-1], scores[0, :, -1]
+        logits.append(without_synonyms(of_names, asked.class_of))
+        masks.append(mask_logits[0])
+        details["prompt_tokens"] += states.prompt.length
+        details["reused_tokens"] += states.reused
+    return np.concatenate(logits), np.concatenate(masks), details

@@ -1,0 +1,86 @@
+"""Folders, COCO files and parquet files as inputs of a batch."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+from hyperseg_runtime.batch.inputs import open_inputs
+from hyperseg_runtime.errors import ImageError, InputError
+
+PIXELS = np.random.default_rng(3).integers(0, 256, (6, 8, 3), np.uint8)
+
+
+def png(folder: Path, name: str) -> bytes:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(PIXELS).save(path)
+    return path.read_bytes()
+
+
+def test_a_folder_with_folders(tmp_path: Path) -> None:
+    for name in ("b.png", "a/c.png"):
+        png(tmp_path, name)
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 nothing")
+    inputs = open_inputs(tmp_path)
+    assert list(inputs.keys) == ["a/c.png", "b.png", "broken.jpg"]
+    item = inputs.item("a/c.png")
+    assert item.name == "a/c.png" and np.array_equal(item.pixels_hwc_u8, PIXELS) and item.texts == ()
+    with pytest.raises(ImageError):
+        inputs.item("broken.jpg")
+
+
+def test_the_images_of_a_coco_file(tmp_path: Path) -> None:
+    png(tmp_path, "val/7.png")
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps({"images": [{"id": 7, "file_name": "val/7.png"}], "annotations": []}))
+    inputs = open_inputs(path)
+    assert list(inputs.keys) == ["val/7.png"] and np.array_equal(inputs.item("val/7.png").pixels_hwc_u8, PIXELS)
+
+
+def test_rows_of_a_parquet_file(tmp_path: Path) -> None:
+    data = png(tmp_path, "x.png")
+    images = [{"bytes": data, "path": None}, {"bytes": None, "path": "x.png"}, {"bytes": None, "path": None}]
+    texts = [["a", "b"], [], None]
+    path = tmp_path / "data.parquet"
+    parquet.write_table(pyarrow.table({"image": images, "text": texts, "other": [1, 2, 3]}), path, row_group_size=2)
+    inputs = open_inputs(path)
+    assert list(inputs.keys) == ["0", "1", "2"]
+    first, second = inputs.item("0"), inputs.item("1")
+    assert (first.name, first.texts, second.texts) == ("data.parquet.000000", ("a", "b"), ())
+    assert first.source != second.source
+    assert np.array_equal(first.pixels_hwc_u8, PIXELS) and np.array_equal(second.pixels_hwc_u8, PIXELS)
+    with pytest.raises(ImageError, match="holds no image"):
+        inputs.item("2")
+
+
+def test_plain_bytes_and_one_text(tmp_path: Path) -> None:
+    path = tmp_path / "data.parquet"
+    parquet.write_table(pyarrow.table({"image": [png(tmp_path, "x.png")], "text": ["the cup"]}), path)
+    item = open_inputs(path).item("0")
+    assert item.texts == ("the cup",) and np.array_equal(item.pixels_hwc_u8, PIXELS)
+
+
+def test_what_is_no_input(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="there is no image in it"):
+        open_inputs(tmp_path / "empty")
+    with pytest.raises(InputError, match="expected a folder of images, a COCO file"):
+        open_inputs(tmp_path / "absent")
+    for name, content, message in (
+        ("a.json", "[]", "is no COCO file with images"),
+        ("b.json", '{"images": [{"file_name": "../x.png"}]}', r"'\.\./x\.png' leads out of its folder"),
+        ("c.json", '{"images": []}', "it has no images, or one twice"),
+        ("d.csv", "image\n", "expected a folder of images"),
+    ):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(InputError, match=message):
+            open_inputs(tmp_path / name)
+    parquet.write_table(pyarrow.table({"picture": [b""]}), tmp_path / "e.parquet")
+    with pytest.raises(InputError, match="has the columns picture; expected"):
+        open_inputs(tmp_path / "e.parquet")
