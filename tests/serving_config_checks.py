@@ -29,7 +29,11 @@ def problems(configs: Mapping[str, ModelConfig]) -> Iterator[str]:
             yield from _ensemble_problems(config, configs)
             if config.ensemble_scheduling.max_inflight_requests:
                 yield f"{folder}: max_inflight_requests is newer than 25.10"
-        elif not (config.HasField("sequence_batching") or config.dynamic_batching.default_queue_policy.max_queue_size):
+        elif not (
+            config.HasField("sequence_batching")
+            or config.model_transaction_policy.decoupled  # its own line is bounded
+            or config.dynamic_batching.default_queue_policy.max_queue_size
+        ):
             yield f"{folder}: the queue has no bound"
         kinds = {group.kind for group in config.instance_group}
         if kinds - ({ModelInstanceGroup.KIND_CPU} if config.backend == "python" else set()):

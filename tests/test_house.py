@@ -33,6 +33,7 @@ OPERATOR_FILES = (
     "kernels/hyperseg_kernels/deformable_attention/torch_op.py",
     "kernels/hyperseg_kernels/mask_readout/cuda_source.py",
     "kernels/hyperseg_kernels/mask_readout/torch_op.py",
+    "kernels/hyperseg_kernels/pillow_resize/torch_op.py",
     "kernels/hyperseg_kernels/pillow_resize/cuda_source.py",
     "export/hyperseg_export/modules/cache_op.py",
     "export/hyperseg_export/onnx/custom_operators.py",

@@ -25,6 +25,7 @@ from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.backends.openvino import OpenVinoBackend
 from hyperseg_runtime.backends.openvino.backend import why_not
 from hyperseg_runtime.families import FAMILIES
+from hyperseg_runtime.reports.machine import installed
 
 RESULT = "cpu_backends"
 REFERENCE = "onnxruntime"
@@ -47,7 +48,7 @@ def main() -> None:
                 print(rows[-1], flush=True)
     conditions = {"rounds": options.rounds, "threads": options.threads, "batch": 1, "note": options.note}
     content = {
-        "environment": {**measure.environment(), "openvino": measure.installed("openvino")},
+        "environment": {**measure.environment(), "openvino": installed("openvino")},
         "conditions": conditions,
         "graphs": measure.kept_rows(RESULT, "graphs", rows, ("family", "size", "graph")),
     }

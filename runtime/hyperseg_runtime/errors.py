@@ -10,6 +10,7 @@ HypersegError                     exit 1   unexpected
 ├── ExportError                   exit 4   a graph could not be made, or failed its lint
 │   └── EngineError                        TensorRT could not make an engine of a graph
 ├── ParityError                   exit 5   results differ more than the tolerance allows
+├── GateError                     exit 5   a quantised bundle lost more at its task than the budget allows
 ├── NumericsError                 exit 5   a network produced NaN or infinite values
 ├── BundleError                   exit 6   a bundle is damaged, too new, or does not fit this program
 ├── ResourceError                 exit 7   disk or memory ran out
@@ -62,6 +63,10 @@ class EngineError(ExportError):
 
 
 class ParityError(HypersegError):
+    exit_code = 5
+
+
+class GateError(HypersegError):
     exit_code = 5
 
 

@@ -134,12 +134,12 @@ def test_no_flock(shim: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
 
 def test_no_fcntl(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows: a module of Python is no package to install."""
-    for name in [name for name in sys.modules if name.startswith("hyperseg_export.jobs")]:
+    for name in [name for name in sys.modules if name.startswith("hyperseg_export.engine")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "fcntl", None)
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(EnvironmentMissingError) as caught:
-        console.load_extra("hyperseg_export.jobs.staging", "export")
+        console.load_extra("hyperseg_export.engine.build", "export")
     assert "pip" not in str(caught.value)
     assert "Python's module fcntl, which win32 does not have; it runs on Linux and macOS" in str(caught.value)
 

@@ -10,9 +10,10 @@ from hyperseg_serving.server.distribution import Distribution
 pytestmark = pytest.mark.full
 
 
+@pytest.mark.parametrize("gateway", [False, True], ids=["straight", "gateway"])
 @pytest.mark.parametrize("name", list(SCENARIOS))
-def test_it_holds(name: str, distribution: Distribution, tiny_bundle: Path) -> None:
-    (found,) = measured(tiny_bundle, [name], scale=0.05)
+def test_it_holds(name: str, gateway: bool, distribution: Distribution, tiny_bundle: Path) -> None:
+    found = measured(tiny_bundle, name, 0.05, gateway)
     match name:
         case "hostile":
             assert found["lost"] == 0 and found["hostile_requests"]["answered"] > 0

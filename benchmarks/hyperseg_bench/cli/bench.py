@@ -50,6 +50,9 @@ def bench(
     ] = None,
     threads: options.ThreadsOption = None,
     native: options.NativeOption = False,
+    low_memory: options.LowMemoryOption = False,
+    bf16: options.Bf16Option = False,
+    verify_hashes: options.VerifyHashesOption = False,
     accept_unmeasured: options.UnmeasuredOption = False,
     engines: options.EnginesOption = None,
     weights_gb: options.WeightsOption = None,
@@ -60,6 +63,7 @@ def bench(
     Subjects take turns in one process; a fixed probe between the rounds tells whether something else ran.
     """
     from hyperseg_bench.latency import run, run_files, run_page, scenarios, subjects, two_runs
+    from hyperseg_runtime.files.hashing import hash_file, remembered_hash
     from hyperseg_runtime.images.reading import load_image
 
     if compare is not None:
@@ -71,8 +75,10 @@ def bench(
     if not bundles:
         raise InputError("which BUNDLE? make one with: hyperseg-trt export CHECKPOINT BUNDLE")
     asked = scenarios.chosen(scenario or [])
-    chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb)
-    opened = [subjects.verified(path) for path in bundles]
+    others = {"low_memory": low_memory, "bf16": bf16}
+    chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb, **others)
+    hash_of = hash_file if verify_hashes else remembered_hash
+    opened = [subjects.verified(path, hash_of) for path in bundles]
     plan = run.Plan(
         subjects.subjects(opened, backend or [], rival or []),
         asked,

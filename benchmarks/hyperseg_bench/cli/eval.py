@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from hyperseg_runtime import console
 from hyperseg_runtime.cli import options
+from hyperseg_runtime.files.locking import sole_writer
 from hyperseg_runtime.files.writing import output_folder
 
 EXTRA = "batch"
@@ -61,7 +62,7 @@ def evaluate(
     work = in_this_process
     if ray:
         work = console.load_extra("hyperseg_runtime.batch.on_ray", EXTRA).on_ray(workers)
-    with output_folder(place):
+    with output_folder(place), sole_writer(place):
         with _progress() as tell:
             content = evaluation.evaluate(subject, choice, place, precision, overwrite, work, tell)
         files = results.write_report(place, choice)

@@ -15,7 +15,8 @@ from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.errors import EnvironmentMissingError, InputError
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import FamilySpec
-from hyperseg_runtime.session.pipeline import Pipeline, require_runnable
+from hyperseg_runtime.files.hashing import HashFile
+from hyperseg_runtime.session.pipeline import AT_ONCE, Pipeline, require_runnable
 
 RIVALS = "hyperseg_trt.rivals"
 """Entry points: functions of an opened bundle, its checkpoint and the threads, that give a `Backend`."""
@@ -65,7 +66,8 @@ class Subject:
         watch = WatchedBackend(self._backend(choice))
         try:
             require_runnable(self.bundle.manifest, watch)
-            return Opened(Pipeline(self.bundle, watch, cache_bytes=0), watch)
+            at_once = AT_ONCE if choice.options.get("low_memory") else None
+            return Opened(Pipeline(self.bundle, watch, cache_bytes=0, at_once=at_once), watch)
         except BaseException:
             watch.close()
             raise
@@ -106,8 +108,8 @@ def _require_known(what: str, names: Sequence[str], known: Sequence[str]) -> Non
             raise InputError(f"unknown {what} {name!r}; choose {', '.join(known) or 'none, no package brings one'}")
 
 
-def verified(path: Path) -> Bundle:
-    """A bundle with all its files checked, and a bar while a large one is. Raises BundleError."""
+def verified(path: Path, hash_of: HashFile) -> Bundle:
+    """A bundle with all its files checked by `hash_of`, and a bar while a large one is. Raises BundleError."""
     read = Bundle.read(path)
     with console.byte_progress(f"checking {path.name}", read.manifest.size_bytes) as on_bytes:
-        return read.verified(on_bytes)
+        return read.verified(on_bytes, hash_of=hash_of)

@@ -9,6 +9,7 @@ from hyperseg_bench.quality.metrics.stored_masks import StoredMasks
 from hyperseg_bench.quality.samples import Row, Sample
 from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, Request
 from hyperseg_runtime.contracts.results import Instances
+from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.family import VIDEO, FamilySpec, FrameResults
 from hyperseg_runtime.images.reading import ImageSource
 from hyperseg_runtime.session.image_session import ImageSession
@@ -33,7 +34,10 @@ def answered(pipeline: Pipeline, sample: Sample) -> list[Row]:
                 results |= _of_image(session, [ask for ask in of_image if tasks[ask.name] == task], task)
     for task in dict.fromkeys(tasks[ask.name] for ask in of_video):
         results |= _of_clip(pipeline, sample, [ask for ask in of_video if tasks[ask.name] == task], task)
-    return [_row(pipeline.family, ask, tasks.get(ask.name), results) for ask in sample.asks]
+    try:
+        return [_row(pipeline.family, ask, tasks.get(ask.name), results) for ask in sample.asks]
+    except (ValueError, IndexError) as error:  # what the metrics say of arrays that do not fit each other
+        raise InputError(f"sample {sample.key!r}: its truth does not fit its picture ({error})") from error
 
 
 def task_for(family: FamilySpec, ask: Ask) -> str | None:

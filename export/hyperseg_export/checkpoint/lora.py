@@ -27,8 +27,6 @@ UNSUPPORTED = (
     "use_dora",
     "fan_in_fan_out",
     "modules_to_save",
-    "rank_pattern",
-    "alpha_pattern",
     "alora_invocation_tokens",
     "lora_bias",
     "layer_replication",
@@ -48,6 +46,10 @@ PLAIN_INITIALISATIONS = (True, False, "gaussian", "eva", "orthogonal")
 FACTOR = re.compile(r"(?P<target>.+)\.lora_(?P<letter>[AB])(\.[^.]+)?\.weight")
 """Older peft puts the adapter's name, such as "default", after the letter."""
 LAYER = re.compile(r"\.(\d+)\.")
+RANKS, ALPHAS = "rank_pattern", "alpha_pattern"
+"""Other ranks and alphas of some modules, by the end of their names."""
+PATTERN = re.compile(r"\^?[\w.]+\$?")
+"""Keys of those that are read. peft takes any regular expression; one of a stranger's may never end."""
 
 
 @dataclass(frozen=True)
@@ -181,8 +183,15 @@ class _Settings:
         if config.get("bias") not in (None, "none"):
             raise CheckpointError(f"{file}: bias {config['bias']!r} trains biases, too; merge it with peft first")
         alpha = config.get("lora_alpha")
-        if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha):
+        if not _is_number(alpha):
             raise CheckpointError(f"{file}: lora_alpha is {alpha!r}, expected a number")
+        for name in (RANKS, ALPHAS):
+            patterns = config.get(name) or {}
+            if not isinstance(patterns, dict) or not all(map(_is_number, patterns.values())):
+                raise CheckpointError(f"{file}: {name} is {patterns!r}, expected numbers by the names of modules")
+            for pattern in patterns:
+                if not PATTERN.fullmatch(pattern):
+                    raise CheckpointError(f"{file}: {name} has the key {pattern!r}, which is no name; merge with peft")
         return cls(config)
 
     def require_meant(self, target: str) -> None:
@@ -198,12 +207,39 @@ class _Settings:
     def sha256(self) -> str:
         return hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()).hexdigest()
 
-    def scale(self, rank: int) -> float:
-        stated = self.config.get("r")
+    def scale(self, target: str, rank: int) -> float:
+        """Of the factors of one weight."""
+        stated = self._of(target, RANKS, self.config.get("r"))
         if stated is not None and stated != rank:
-            raise CheckpointError(f"adapter: {ADAPTER_CONFIG} says rank {stated}, the tensors have {rank}")
-        alpha = float(self.config.get("lora_alpha", RELEASE_ALPHA))
+            raise CheckpointError(
+                f"adapter, {target}: {ADAPTER_CONFIG} says rank {stated}, the tensors have {rank} (r, {RANKS})"
+            )
+        alpha = float(self._of(target, ALPHAS, self.config.get("lora_alpha", RELEASE_ALPHA)))
         return alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
+
+    def _of(self, target: str, patterns: str, otherwise: Any) -> Any:
+        """As peft 0.21 chooses (`get_pattern_key`): by the first pattern that the module's name ends with."""
+        module = target.removesuffix(".weight")
+        found = (value for key, value in (self.config.get(patterns) or {}).items() if _ends(key, module))
+        return next(found, otherwise)
+
+    def require_used(self, targets: Iterable[str]) -> None:
+        """Raise CheckpointError for a pattern that is about no adapted weight: its name may be one that is read
+        differently here.
+        """
+        modules = [target.removesuffix(".weight") for target in targets]
+        for patterns in (RANKS, ALPHAS):
+            for key in self.config.get(patterns) or {}:
+                if not any(_ends(key, module) for module in modules):
+                    raise CheckpointError(f"adapter: {patterns} names {key}, which is no weight that it changes")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _ends(pattern: str, module: str) -> bool:
+    return re.match(rf"(.*\.)?({pattern})$", module) is not None
 
 
 def _paired(holder: StoredTensors, names: Mapping[str, str], settings: _Settings) -> dict[str, Adapter]:
@@ -231,7 +267,8 @@ def _paired(holder: StoredTensors, names: Mapping[str, str], settings: _Settings
         down, up = holder.shapes[pair["A"]], holder.shapes[pair["B"]]
         if len(down) != 2 or len(up) != 2 or up[1] != down[0] or 0 in (*down, *up):
             raise CheckpointError(f"adapter: factors A {down} and B {up} do not fit each other ({target})")
-        adapters[target] = Adapter(holder, pair["A"], pair["B"], settings.scale(down[0]))
+        adapters[target] = Adapter(holder, pair["A"], pair["B"], settings.scale(target, down[0]))
+    settings.require_used(adapters)
     return adapters
 
 

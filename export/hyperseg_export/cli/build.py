@@ -69,6 +69,10 @@ def build(
             "--no-plugins", help="Our operators by their bodies of standard operators: slower, runs anywhere."
         ),
     ] = False,
+    accept_ungated: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GRAPH", help="Also build this quantised graph that passed no task metric (repeatable)."),
+    ] = None,
     skip_parity: Annotated[
         bool,
         typer.Option("--skip-parity", help="Do not compare engines with graphs; run then wants --accept-unmeasured."),
@@ -102,6 +106,7 @@ def build(
         attention=verb.attention_forms(attention),
         plugins=verb.plugin_form(plugin, no_plugins),
     )
+    verb.require_gated(bundle, graph, accept_ungated or ())
     if dry_run:
         verb.print_plan(bundle, graph, chosen, as_json)
         return

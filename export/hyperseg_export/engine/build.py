@@ -76,7 +76,7 @@ def build_engines(
         unmeasured = [entry for entry in entries if measure_parity and not build.has_parity(entry, missing)]
         _require_room(folder, missing, reference_bytes(bundle.manifest, [entry.spec.name for entry in unmeasured]))
         for index, (entry, plan) in enumerate(zip(entries, plans, strict=True), 1):
-            progress.stage(f"{plan.graph} ({plan.precision})", index, len(plans))
+            progress.stage(f"{plan.graph} ({plan.number_format})", index, len(plans))
             if plan in missing:
                 build.make(entry, plan)
             else:
@@ -142,6 +142,11 @@ class _Build:
             self._progress.note(
                 f"{plan.graph}: TensorRT does not say in which type {unseen} of its layers compute (cannot tell); "
                 "inputs, outputs and all other layers are as planned"
+            )
+        if entry.rounded:
+            self._progress.note(
+                f"{plan.graph}: {entry.rounded.products} products are quantised ({plan.scheme}), TensorRT tells of "
+                f"{made.rounded_weights} weights of that type"
             )
         if made.plugins:
             self._progress.note(f"{plan.graph}: our operators in {made.plugin_layers} plugin layers ({made.plugins})")
@@ -210,6 +215,7 @@ class _Build:
             family=self._bundle.manifest.family,
             spec=entry.spec,
             precision=entry.precision,
+            rounded=entry.rounded is not None,
             plan=engine_path(self._folder, engine),
             onnx=self._bundle.path(entry.file),
             version_compatible=engine.version_compatible,
@@ -272,6 +278,7 @@ class _Build:
             onnx=self._bundle.path(entry.file),
             spec=entry.spec,
             precision=entry.precision,
+            rounded=entry.rounded,
             options=self._options,
             timing_cache=self._folder / "timing.cache",
             plan=plan,

@@ -10,6 +10,7 @@ from hyperseg_export.engine.plugins import PluginForm
 from hyperseg_export.engine.profiles import Profile, make_profiles, require_known
 from hyperseg_runtime.bundle.manifest import GraphEntry, Manifest
 from hyperseg_runtime.contracts.precision import Precision
+from hyperseg_runtime.contracts.quantization import Scheme
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families import FAMILIES
 
@@ -56,6 +57,13 @@ class EnginePlan:
     precision: Precision
     profiles: tuple[Profile, ...]
     weight_bytes: int
+    scheme: Scheme | None = None
+    """How the graph is quantised; None if it is not."""
+
+    @property
+    def number_format(self) -> str:
+        """For people."""
+        return f"{self.scheme} (rest {self.precision})" if self.scheme else str(self.precision)
 
     @property
     def plan_bytes(self) -> tuple[int, int]:
@@ -71,6 +79,12 @@ class EnginePlan:
 def plan_engines(manifest: Manifest, graphs: Sequence[str] | None, options: BuildOptions) -> list[EnginePlan]:
     """Plans of the named graphs, or of all. Raises InputError for a graph or a profile preset that does not exist."""
     chosen_graphs(manifest, [name for name in options.attention if name != ALL_GRAPHS])
+    rounded = manifest.rounded_graphs([entry.spec.name for entry in chosen_graphs(manifest, graphs)])
+    if rounded and (options.refit or options.stripped):
+        raise InputError(
+            f"{', '.join(rounded)}: TensorRT cannot exchange weights that are quantised together with their scales; "
+            "leave --refit and --stripped out, or build the graphs that are not quantised with --graph"
+        )
     hints = FAMILIES[manifest.family].profile_hints
     require_known(options.profile, [hints(entry.spec) for entry in manifest.graphs])
     return [
@@ -78,10 +92,18 @@ def plan_engines(manifest: Manifest, graphs: Sequence[str] | None, options: Buil
             entry.spec.name,
             entry.precision,
             make_profiles(entry.spec, options.profile, hints(entry.spec)),
-            entry.parameters * BYTES_PER_VALUE[entry.precision],
+            _weight_bytes(manifest, entry),
+            entry.rounded.scheme if entry.rounded else None,
         )
         for entry in chosen_graphs(manifest, graphs)
     ]
+
+
+def _weight_bytes(manifest: Manifest, entry: GraphEntry) -> int:
+    """Of the weights as they are stored: a quantised graph has files of its own."""
+    if entry.rounded is None:
+        return entry.parameters * BYTES_PER_VALUE[entry.precision]
+    return sum(manifest.files[name].size_bytes for name in entry.data_files)
 
 
 def chosen_graphs(manifest: Manifest, names: Sequence[str] | None) -> list[GraphEntry]:

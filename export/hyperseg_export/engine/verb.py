@@ -15,7 +15,15 @@ from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.reports.engine_tables import print_engines
 from hyperseg_runtime.reports.manifest_tables import megabytes
 
-__all__ = ["BuildOptions", "attention_forms", "plugin_form", "print_plan", "show_engines", "workspace_bytes"]
+__all__ = [
+    "BuildOptions",
+    "attention_forms",
+    "plugin_form",
+    "print_plan",
+    "require_gated",
+    "show_engines",
+    "workspace_bytes",
+]
 
 SMALLEST_WORKSPACE_GB = 0.001
 
@@ -29,9 +37,14 @@ def print_plan(bundle: Path, graphs: Sequence[str] | None, options: BuildOptions
     console.print_rows(
         f"Engines of {bundle}, profile {options.profile}, level {options.level}",
         ("graph", "precision", "profiles", ">plan size", ">host memory"),
-        [(plan.graph, plan.precision, _profiles(plan), _size(plan), megabytes(plan.host_bytes)) for plan in plans],
+        [(plan.graph, plan.number_format, _profiles(plan), _size(plan), megabytes(plan.host_bytes)) for plan in plans],
     )
     console.out.print("Sizes are forecasts from the weights; build time is not known before a build (not measured).")
+
+
+def require_gated(bundle: Path, graphs: Sequence[str] | None, accepted: Sequence[str]) -> None:
+    """Raise BundleError for quantised graphs to be built that passed no task metric and are not accepted by name."""
+    read_manifest(bundle).require_gated(accepted, graphs)
 
 
 def show_engines(manifest: EngineManifest, as_json: bool) -> None:
@@ -89,6 +102,7 @@ def _plan_json(plan: EnginePlan) -> dict[str, Any]:
     return {
         "graph": plan.graph,
         "precision": plan.precision,
+        "quantised": plan.scheme,
         "profiles": [
             {"name": profile.name, "axes": {axis: limits.model_dump() for axis, limits in profile.axes.items()}}
             for profile in plan.profiles

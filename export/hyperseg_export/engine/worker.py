@@ -23,6 +23,7 @@ from hyperseg_export.jobs.worker import keep_stdout, run_job, say
 from hyperseg_runtime.backends.tensorrt.engine import OUT_OF_MEMORY, EngineReader, started
 from hyperseg_runtime.backends.tensorrt.logger import reason
 from hyperseg_runtime.backends.tensorrt.machine import load_tensorrt
+from hyperseg_runtime.bundle.quantization import RoundedEntry
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.contracts.tensorrt_versions import parse_version
@@ -40,6 +41,7 @@ class Job(BaseModel):
     onnx: Path
     spec: GraphSpec
     precision: Precision
+    rounded: RoundedEntry | None = None
     options: BuildOptions
     timing_cache: Path
     plan: Path
@@ -64,6 +66,7 @@ class Built(BaseModel):
     layer_types: dict[str, int]
     plugins: PluginForm | None = None
     plugin_layers: int
+    rounded_weights: int = 0
     decomposed_attention: int
     attention: AttentionForm | None = None
     attention_layers: int = 0
@@ -83,11 +86,12 @@ def build(job: Job) -> Built:
     engine = reader.read(job.plan, job.options.version_compatible)
     profiles = [profile.name for profile in _profiles(job)]
     plugin_count = planned_layers(job.onnx, job.plugin_form)
-    audit = audit_engine(trt, engine, job.spec, job.precision, len(profiles), plugin_count)
+    audit = audit_engine(trt, engine, job.spec, job.precision, len(profiles), plugin_count, job.rounded)
     return Built(
         layer_types=audit.layer_types,
         plugins=job.plugin_form,
         plugin_layers=audit.plugin_layers,
+        rounded_weights=audit.rounded_weights,
         decomposed_attention=len(decomposed),
         attention=form,
         attention_layers=count,

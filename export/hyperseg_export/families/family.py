@@ -1,7 +1,7 @@
 """What a family tells the exporter."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hyperseg_export.checkpoint.lora import MergedCheckpoint
@@ -10,6 +10,7 @@ from hyperseg_export.jobs.progress import Progress
 from hyperseg_export.model import ModelDefinition, SourceModel
 from hyperseg_export.parity.golden import GoldenFolder, GoldenReport
 from hyperseg_export.parity.tolerances import Tolerances
+from hyperseg_runtime.contracts.requests import Request
 
 RANDOM_SIZES = ("small", "tiny", "full")
 """One layer of everything; what `make-tiny` writes; the published widths."""
@@ -36,6 +37,25 @@ class Preset:
 
 
 @dataclass(frozen=True)
+class QuantizationHints:
+    """What a family knows of its graphs that a data set does not tell.
+
+    requests  asked of every calibration picture beside what the data set asks, so that every graph sees real calls
+    wide      graph -> recipe, or "" for every recipe -> why the graph stays as it is, unless it is asked for by name
+    skip      graph -> regular expression for names of layers -> why they stay as they are
+    """
+
+    requests: tuple[Request, ...] = ()
+    wide: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    skip: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def reason(self, graph: str, recipe: str) -> str | None:
+        """Why a graph stays as it is."""
+        reasons = self.wide.get(graph, {})
+        return reasons.get(recipe, reasons.get(""))
+
+
+@dataclass(frozen=True)
 class ExportFamily:
     name: str
     tell_tale: str
@@ -50,6 +70,7 @@ class ExportFamily:
     """Of a size of `RANDOM_SIZES`, from a seed; weights are made when asked for, so nothing has to fit the disk."""
     size_notes: Mapping[str, str]
     """Size -> what is less than it says."""
+    quantization: QuantizationHints
     preset: Preset
     verify_golden: Callable[[GoldenFolder, Progress], GoldenReport]
     """Compare modules and graphs with a folder of arrays made by the original code."""

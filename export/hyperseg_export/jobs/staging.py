@@ -1,11 +1,8 @@
 """Work that survives being killed: finished steps are kept beside the target until everything is done."""
 
-import errno
-import fcntl
 import hashlib
 import json
 import shutil
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from io import TextIOWrapper
@@ -16,13 +13,12 @@ from typing import Any, Self
 from hyperseg_export.jobs.replacing import require_replaceable
 from hyperseg_runtime.bundle.manifest import FileEntry
 from hyperseg_runtime.bundle.opening import describe_file
-from hyperseg_runtime.errors import HypersegError, InputError, Notice, OutputError, ResourceError
+from hyperseg_runtime.errors import HypersegError, InputError, OutputError, ResourceError
 from hyperseg_runtime.files.hashing import remembered_hash
+from hyperseg_runtime.files.locking import lock
 from hyperseg_runtime.files.writing import explained, fsync_directory, replace_folder, write_atomically
 
 RECORDS = ".steps"
-TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
-"""What flock says when another process has the lock; anything else means that there are no locks."""
 
 Work = Callable[[Path], tuple[Iterable[str], dict[str, Any]]]
 """Does a step inside the given folder; returns the files it wrote and facts to remember."""
@@ -71,17 +67,10 @@ class Staging:
             (self.directory / RECORDS).mkdir(exist_ok=True)
             self._lock = (self.directory / RECORDS / "lock").open("w")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in TAKEN:
-                self._lock.close()
-                raise OutputError(f"{self.target}: another process is writing it; wait for it to finish") from error
-            warnings.warn(
-                Notice(
-                    f"{self.target}: its file system has no locks ({error.strerror}); let no other process write it"
-                ),
-                stacklevel=2,
-            )
+            lock(self._lock.fileno(), self.target)
+        except OutputError:
+            self._lock.close()
+            raise
         return self
 
     def __exit__(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import onnx_ir as ir
 import torch
 from onnxscript import optimizer
@@ -106,12 +107,19 @@ def save_graph(model: ir.Model, path: Path, weights: WeightFile, placed: Mapping
         if (written := weights.recall(name)) is not None:
             value.const_value = _external(value, written, path)
             continue
-        array = value.const_value.numpy()
-        if array.nbytes < INLINE_BYTES:
-            value.const_value = ir.Tensor(array, name=name)
+        tensor = value.const_value
+        if tensor.nbytes < INLINE_BYTES:
+            value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=name)
         else:
-            value.const_value = _external(value, weights.add(array, name), path)
+            value.const_value = _external(value, weights.add(_stored(tensor), name), path)
     ir.save(model, path)
+
+
+def _stored(tensor: ir.TensorProtocol) -> np.ndarray:
+    """Values as they lie in a file: numpy gives each number of 4 bits a byte, ONNX packs two into one."""
+    if tensor.dtype.bitwidth < 8:
+        return np.frombuffer(tensor.tobytes(), np.uint8)
+    return tensor.numpy()
 
 
 def _external(value: ir.Value, location: Location, path: Path) -> ir.ExternalTensor:

@@ -11,7 +11,7 @@ from hyperseg_export.checkpoint.weights import materialise
 from hyperseg_export.jobs.progress import Progress
 from hyperseg_export.model import SourceModel
 from hyperseg_export.onnx.writer import TORCH_DTYPES
-from hyperseg_export.parity.entries import Engine, compare_graph, worst_of
+from hyperseg_export.parity.entries import compare_graph, worst_of
 from hyperseg_export.parity.module_graph import ModuleGraph
 from hyperseg_export.parity.recording import Arrays, Call
 from hyperseg_export.parity.saved_calls import SavingGraphs, call_bytes, forget_calls, read_calls
@@ -76,14 +76,17 @@ def measure_bundle(
 def _compared(graph: GraphEntry, model: SourceModel, tolerances: Tolerances, folder: Path) -> Iterator[ParityEntry]:
     """Rows of every call."""
     name, precision = graph.spec.name, graph.precision
-    wide, spec = _streamed(model, name), model.spec(name)
-    typed: nn.Module | None = None
-    if precision is Precision.BF16:
-        typed = _streamed(typed_model(model, choose_precisions(model.specs, Precision.FP32, {name: precision})), name)
+    wide, apart = _streamed(model, name), precision is Precision.BF16
+    if apart:  # its caches are bf16 too
+        typed = typed_model(model, choose_precisions(model.specs, Precision.FP32, {name: precision}))
+        module = _streamed(typed, name)
     for call in read_calls(folder, name):
-        made = call.outputs if typed is None else _run_module(typed, spec, call)
-        engine: Engine = "onnxruntime" if typed is None else "torch"
-        yield from compare_graph(name, precision, made, _run_module(wide, spec, call), engine, tolerances)
+        reference = _run_module(wide, model.spec(name), call)
+        if apart:
+            made = _run_module(module, typed.spec(name), call)
+            yield from compare_graph(name, precision, made, reference, "torch", tolerances)
+        else:
+            yield from compare_graph(name, precision, call.outputs, reference, "onnxruntime", tolerances)
 
 
 def _record(bundle: Bundle, model: SourceModel, images: Sequence[Path], folder: Path) -> None:

@@ -18,7 +18,7 @@ from hyperseg_runtime.bundle.manifest import Manifest
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.precision import Precision, typed_spec
 from hyperseg_runtime.families.family import warm_up
-from hyperseg_runtime.images.reading import load_image
+from hyperseg_runtime.images.reading import ImageSource, load_image
 from hyperseg_runtime.session.pipeline import AT_ONCE, OpenedGraphs, family_of
 
 CALLS = 5
@@ -47,7 +47,7 @@ def record_reference(job: ReferenceJob) -> Recorded:
     return Recorded()
 
 
-def record_calls(bundle: Bundle, graphs: Collection[str], image: Path, folder: Path) -> None:
+def record_calls(bundle: Bundle, graphs: Collection[str], image: ImageSource, folder: Path) -> None:
     """Answer requests about a photograph with ONNX Runtime; each call of the named `graphs` is saved in `folder`.
 
     The family's warm-up is what callers ask: a language model reads whole prompts, suffixes behind kept rows and

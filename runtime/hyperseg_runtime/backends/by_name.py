@@ -7,7 +7,7 @@ from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.errors import InputError
 
 OPTIONS = {
-    "onnxruntime": ("threads", "custom_op_libraries", "low_memory"),
+    "onnxruntime": ("threads", "custom_op_libraries", "low_memory", "emulated"),
     "onnxruntime-cuda": (),
     "openvino": ("threads", "custom_op_libraries", "low_memory", "bf16"),
     "tensorrt": ("accept_unmeasured", "target", "weight_streaming_bytes", "recordings"),

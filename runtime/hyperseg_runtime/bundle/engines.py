@@ -76,6 +76,8 @@ class EngineEntry(_Entry):
     plugins: Literal["ahead-of-time", "library", "body"] | None = None
     """How operators of our own run; None where the graph has none."""
     plugin_layers: int
+    rounded_weights: int = 0
+    """Weights in the types of quantised graphs that TensorRT's inspector shows."""
     libraries: dict[str, FileEntry] = {}
     """Libraries of plugins that it needs, by their names in the folder PLUGINS beside it."""
     build_seconds: float = Field(ge=0)

@@ -3,12 +3,14 @@
 import json
 import math
 import re
+from collections.abc import Collection
 from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from hyperseg_runtime.bundle.quantization import PASSED, QuantizationEntry, RoundedEntry, require_gated
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import BundleError
@@ -36,6 +38,13 @@ class GraphEntry(_Entry):
     data_files: tuple[str, ...]
     precision: Precision
     parameters: int = Field(ge=0)
+    rounded: RoundedEntry | None = None
+    """None: no layer is quantised. What is not, computes in `precision`."""
+
+    @property
+    def number_format(self) -> str:
+        """For people: "fp32", or "int8 (rest fp32)"."""
+        return f"{self.rounded.scheme} (rest {self.precision})" if self.rounded else str(self.precision)
 
 
 class Provenance(_Entry):
@@ -160,6 +169,8 @@ class Manifest(_Entry):
     """None means not measured, which is not a pass."""
     adapter: AdapterEntry | None = None
     """None: there is no adapter, or it is merged into the weights."""
+    quantization: QuantizationEntry | None = None
+    """None: no graph is quantised."""
 
     @model_validator(mode="after")
     def _files_exist(self) -> Self:
@@ -186,9 +197,29 @@ class Manifest(_Entry):
             raise ValueError(f"the adapter's factors end at byte {self.adapter.factors[-1].end}, {file} does not")
         return self
 
+    @model_validator(mode="after")
+    def _rounded_graphs_are_accounted_for(self) -> Self:
+        if (self.quantization is not None) != bool(self.rounded_graphs()):
+            raise ValueError("quantised graphs and what is said of the quantisation do not belong together")
+        return self
+
     @property
     def size_bytes(self) -> int:
         return sum(entry.size_bytes for entry in self.files.values())
+
+    def rounded_graphs(self, among: Collection[str] | None = None) -> list[str]:
+        """Names of quantised graphs, of all or of some."""
+        names = [graph.spec.name for graph in self.graphs if graph.rounded]
+        return [name for name in names if among is None or name in among]
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether there are no quantised graphs, or they passed a task metric."""
+        return self.quantization is None or self.quantization.verdict == PASSED
+
+    def require_gated(self, accepted: Collection[str] = (), among: Collection[str] | None = None) -> None:
+        """Raise BundleError where quantised graphs did not pass a task metric and are not in `accepted`."""
+        require_gated(self.quantization, self.rounded_graphs(among), accepted)
 
     def graph(self, name: str) -> GraphEntry:
         for entry in self.graphs:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from io import BufferedWriter
+from io import BufferedRandom, BufferedWriter
 from pathlib import Path
 
 from hyperseg_runtime.errors import OutputError, ResourceError
@@ -21,7 +21,7 @@ LOST = (*NO_ROOM, errno.EIO)
 """What a file system says when data did not get to the disk; anything else means that it makes no such promise."""
 
 
-def fsync_file(file: BufferedWriter) -> None:
+def fsync_file(file: BufferedWriter | BufferedRandom) -> None:
     """Flush a file down to the disk."""
     file.flush()
     _fsync(file.fileno())

@@ -14,6 +14,7 @@ from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, S
 from hyperseg_runtime.reports import machine
 from hyperseg_runtime.reports.charts import waterfall
 from hyperseg_runtime.reports.page import chart, number, page, picture, table
+from hyperseg_runtime.reports.quantization_tables import gate_line
 
 
 def render_report(result: Result, overlay_png: bytes, manifest: Manifest, command: Sequence[str]) -> bytes:
@@ -86,6 +87,9 @@ def _bundle(manifest: Manifest) -> str:
     rows = [("family", escape(manifest.family)), ("checkpoint", f"sha256 {manifest.provenance.checkpoint_sha256}")]
     rows += [(escape(name), escape(version)) for name, version in manifest.provenance.versions.items()]
     rows += [
-        (escape(graph.spec.name), f"{graph.parameters:,} parameters, {graph.precision}") for graph in manifest.graphs
+        (escape(graph.spec.name), f"{graph.parameters:,} parameters, {escape(graph.number_format)}")
+        for graph in manifest.graphs
     ]
+    if manifest.quantization is not None:
+        rows.append(("quantised", escape(f"recipe {manifest.quantization.recipe}; {gate_line(manifest.quantization)}")))
     return table(("", ""), rows)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from hyperseg_runtime import console
 from hyperseg_runtime.bundle.manifest import Manifest, ParityEntry
 from hyperseg_runtime.families import FAMILIES
+from hyperseg_runtime.reports.quantization_tables import print_quantization
 
 
 def print_manifest(manifest: Manifest) -> None:
@@ -28,7 +29,7 @@ def print_manifest(manifest: Manifest) -> None:
             (
                 graph.spec.name,
                 f"{graph.parameters:,}",
-                graph.precision,
+                graph.number_format,
                 graph.spec.reuse,
                 shorten(graph.spec.input_names()),
                 shorten(graph.spec.output_names()),
@@ -36,6 +37,7 @@ def print_manifest(manifest: Manifest) -> None:
             for graph in manifest.graphs
         ],
     )
+    print_quantization(manifest)
     print_tasks(manifest.family)
     coverage = manifest.coverage
     console.print_rows(

@@ -59,8 +59,17 @@ def make_adapter(tmp_path: Path) -> Make:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"use_rslora": True}, {"r": 3, "lora_alpha": 5}, {"target_modules": ["dense", "fc1"]}],
-    ids=["the release's", "square root of the rank", "odd rank", "other targets"],
+    [
+        {},
+        {"use_rslora": True},
+        {"r": 3, "lora_alpha": 5},
+        {"target_modules": ["dense", "fc1"]},
+        {
+            "rank_pattern": {"0.self_attn.q_proj": 2, "q_proj": 4},
+            "alpha_pattern": {"layers.1.self_attn.q_proj": 7, "v_proj": 3},
+        },
+    ],
+    ids=["the release's", "square root of the rank", "odd rank", "other targets", "patterns"],
 )
 def test_merged_weights_are_pefts(base: Path, tmp_path: Path, make_adapter: Make, options: dict[str, Any]) -> None:
     expected = make_adapter(**options)
@@ -224,8 +233,11 @@ def test_an_adapter_without_tensors(base: Path, tmp_path: Path, make_adapter: Ma
         ("use_dora", True),
         ("fan_in_fan_out", True),
         ("modules_to_save", ["lm_head"]),
-        ("rank_pattern", {"q_proj": 4}),
-        ("alpha_pattern", {"q_proj": 4}),
+        ("rank_pattern", {"q_proj": 4}),  # the tensors have another
+        ("rank_pattern", {"q_proj": "many"}),
+        ("rank_pattern", {"(a+)+": 4}),
+        ("alpha_pattern", {"no_such_module": 4}),
+        ("alpha_pattern", ["q_proj"]),
         ("peft_type", "LOHA"),
         ("init_lora_weights", "pissa"),  # these two also change the weights that the factors are added to
         ("init_lora_weights", "olora"),

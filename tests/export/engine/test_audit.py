@@ -4,7 +4,9 @@ import pytest
 
 from hyperseg_export.engine.audit import judge_types
 from hyperseg_export.engine.inspector import UNKNOWN, Layer
+from hyperseg_runtime.bundle.quantization import RoundedEntry
 from hyperseg_runtime.contracts.precision import Precision
+from hyperseg_runtime.contracts.quantization import Scheme
 
 
 def layers(outputs: dict[str, int], weights: tuple[str, ...] = ()) -> list[Layer]:
@@ -28,6 +30,18 @@ def test_a_plan_that_is_held_has_no_problems(
     types: dict[str, int], weights: tuple[str, ...], precision: Precision
 ) -> None:
     assert judge_types(layers(types, weights), precision) == []
+
+
+@pytest.mark.parametrize("scheme", Scheme)
+def test_a_quantised_graph_has_layers_of_its_type(scheme: Scheme) -> None:
+    rounded = RoundedEntry(scheme=scheme, range_method=None, smoothed=0, block=None, products=2, left_wide={})
+    kind = {Scheme.FP8: "float8", Scheme.INT4: "int4"}.get(scheme, "int8")
+    assert judge_types(layers({"float16": 3}, (kind, kind)), Precision.FP16, (), rounded) == []
+    assert judge_types(layers({"float16": 3, kind: 2}), Precision.FP16, (), rounded) == []
+    (missing,) = judge_types(layers({"float16": 3}), Precision.FP16, (), rounded)
+    assert missing.startswith(f"no layer computes in {kind}")
+    (foreign,) = judge_types(layers({"float16": 3, kind: 2}), Precision.FP16)
+    assert foreign.startswith(f"2 layers compute in {kind}, planned were float16")
 
 
 def test_bytes_are_for_inputs_and_outputs_that_are_bytes() -> None:

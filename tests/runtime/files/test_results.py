@@ -14,6 +14,7 @@ from hyperseg_runtime import console
 from hyperseg_runtime.contracts.results import encode_png
 from hyperseg_runtime.errors import InputError, OutputError
 from hyperseg_runtime.files.results import (
+    UNSEALED,
     Kind,
     ResultFolder,
     input_source,
@@ -31,6 +32,7 @@ CONTENTS = {"a.png": PNG, "a.json": JSON, "a.html": HTML}
 ENDINGS = ["", ".1", ".mask", "-1", ".png", ".mask.png", ".mask-1.png", ".result.json", ".overlay-12"]
 NAMES = st.builds("{}{}{}".format, st.sampled_from(["a", "a.b", "ß", "a-1"]), *[st.sampled_from(ENDINGS)] * 2)
 PLACES = st.tuples(NAMES, st.sampled_from(list(Kind)), st.none() | st.integers(1, 30))
+SEALED = [kind for kind in Kind if not kind.endswith(UNSEALED)]
 
 
 @given(one=PLACES, other=PLACES)
@@ -80,7 +82,7 @@ def test_a_changed_result_is_nobodys(tmp_path_factory: pytest.TempPathFactory, n
 
 @settings(max_examples=80, deadline=None)
 @given(
-    writes=st.lists(st.tuples(NAMES, st.sampled_from(["/a", "/b"]), st.sampled_from(list(Kind))), max_size=12),
+    writes=st.lists(st.tuples(NAMES, st.sampled_from(["/a", "/b"]), st.sampled_from(SEALED)), max_size=12),
     data=st.data(),
 )
 def test_nothing_of_others_is_ever_replaced(
@@ -112,6 +114,17 @@ def test_nothing_of_others_is_ever_replaced(
     assert {name: (folder / name).read_bytes() for name in foreign} == foreign
     assert {path.name for path in folder.iterdir()} == {*foreign, *owners}
     assert all(result_of(folder / name) == source_digest(source) for name, source in owners.items())
+
+
+def test_text_is_written_as_it_is_and_replaced_when_asked_to(tmp_path: Path) -> None:
+    """A seal would be a line that readers of such files stumble over."""
+    name, lines = result_name("a.jpg", Kind.YOLO), b"0 0.5 0.5 0.6 0.5 0.6 0.6\n"
+    ResultFolder(tmp_path).write(name, lines, "/a")
+    assert (tmp_path / name).read_bytes() == lines and set(Kind) - set(SEALED) == {Kind.YOLO}
+    with pytest.raises(OutputError, match="--overwrite"):
+        ResultFolder(tmp_path).write(name, b"", "/a")
+    ResultFolder(tmp_path, overwrite=True).write(name, b"", "/a")
+    assert (tmp_path / name).read_bytes() == b""
 
 
 def test_overwriting_is_asked_for_by_name(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import FamilySpec
 from hyperseg_serving.contract import Limits, Profile
 from hyperseg_serving.names import ModelNames, family_in
-from hyperseg_serving.repository.config import PUBLIC_QUEUE, RepositorySpec, served_models
+from hyperseg_serving.repository.config import RepositorySpec, served_models
 from hyperseg_serving.repository.writer import published_spec, write_repository
 from hyperseg_serving.service import parameters
 from serving_config_checks import problems, read_configs
@@ -136,7 +136,7 @@ def test_limits_pass_through_the_configuration() -> None:
     assert Limits.from_parameters(told) == limits
     queues = {model.name: model.configs[Profile.GPU].dynamic_batching.default_queue_policy for model in (public, *rest)}
     assert queues["hyperseg_masks"].max_queue_size == 5
-    assert queues["hyperseg"].max_queue_size == PUBLIC_QUEUE  # it keeps its own line, which refuses and counts
+    assert not config.HasField("dynamic_batching")  # it keeps its own line, which refuses and counts
     assert video.configs[Profile.GPU].sequence_batching.max_sequence_idle_microseconds == 7_000_000
 
 

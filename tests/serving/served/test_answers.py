@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -118,3 +120,17 @@ def test_client_verbs(run_cli: RunCli, served: ServeUp, coffee: Path, tmp_path: 
     assert run_cli("client", "health", "--url", served.http).code == 0
     assert run_cli("client", "segment", tmp_path / "none.jpg", "a", "--url", served.http).code == 2
     assert run_cli("client", "segment", coffee, " ", "--url", served.http).code == 2
+
+
+NEVER_CLOSED = """
+import sys
+from hyperseg_serving.client.client import Client
+client = Client(sys.argv[1])
+print(len(client.segment(open(sys.argv[2], "rb").read(), ["the cup"])), flush=True)
+"""
+
+
+def test_a_client_that_nobody_closes_keeps_no_program_alive(served: ServeUp, coffee: Path) -> None:
+    command = [sys.executable, "-c", NEVER_CLOSED, served.grpc, coffee]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert (ended.returncode, ended.stdout) == (0, "1\n"), ended.stderr

@@ -57,9 +57,10 @@ class HeldService:
 
 
 class Caller:
-    def __init__(self, request: Request, name: str = "") -> None:
+    def __init__(self, request: Request, name: str = "", call: str = "") -> None:
         self.request = request
         self.name = name
+        self.call = call
         self.left = False
         self.heard: list[Response | Failure] = []
         self.answered = threading.Event()
@@ -95,8 +96,8 @@ class Counter:
         self.desk = Desk(cast(Service, self.service), LIMITS, counted, lambda: self.draining, "me", ["llm"])
         self.publish = counted.publish
 
-    def ask(self, request: Request, name: str = "") -> Caller:
-        caller = Caller(request, name)
+    def ask(self, request: Request, name: str = "", call: str = "") -> Caller:
+        caller = Caller(request, name, call)
         self.desk.take(caller)
         return caller
 
@@ -201,3 +202,13 @@ def test_a_request_is_ended_by_its_id_alone(counter: Counter) -> None:
     for name, caller in zip(names, (working, waiting), strict=True):
         assert counter.ask(Request(cancel=name)).reason() is None
         assert caller.reason(1.0) is Reason.CANCELLED
+
+
+def test_all_of_a_call_is_ended_by_the_calls_name(counter: Counter) -> None:
+    """As the gateway asks for callers who left."""
+    gone, other = "0123456789abcdef", "fedcba9876543210"
+    left, also_left = (counter.ask(small(), f"id {number}", gone) for number in range(2))
+    stays = counter.ask(small(), "id 0", other)
+    assert counter.ask(Request(cancel=gone)).reason() is None
+    assert left.reason(1.0) is also_left.reason(1.0) is Reason.CANCELLED
+    assert not stays.heard

@@ -43,6 +43,12 @@ def init(
         bool,
         typer.Option("--accept-unmeasured", help="Also serve engines that were never compared with their graphs."),
     ] = False,
+    accept_ungated: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GRAPH", help="Also serve this quantised graph, which passed no task metric (repeatable)."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the model repository of BUNDLE: configurations for GPU and CPU, models, engines if there are any."""
@@ -52,16 +58,20 @@ def init(
     if published is not None:
         spec, engines = repository.published_spec(published), {}
     else:
-        spec, engines = repository.bundle_spec(bundle, target, accept_unmeasured)
+        spec, engines = repository.bundle_spec(bundle, target, accept_unmeasured, accept_ungated or ())
     models = repository.write_repository(out, replace(spec, limits=spec.limits.changed(limit or [])), engines)
     if as_json:
         found = {"models": [m.name for m in models], "engines": sorted(engines), "unmeasured": list(spec.unmeasured)}
+        found["ungated"] = list(spec.ungated)
         console.print_json({"repository": str(out), **found})
         return
     console.print_rows("Models", ("model", "runs"), [(m.name, m.about(engines)) for m in models])
     if spec.unmeasured:
         listed = ", ".join(spec.unmeasured)
         console.out.print(f"Never compared with their graphs, served because you said so: {listed}", markup=False)
+    if spec.ungated:
+        listed = ", ".join(spec.ungated)
+        console.out.print(f"Quantised and not gated, served because you said so: {listed}", markup=False)
     if not engines:
         console.out.print("No engines: the repository serves on a CPU; for a GPU run build, then serve init again.")
 

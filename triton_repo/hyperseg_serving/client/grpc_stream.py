@@ -2,9 +2,11 @@
 
 import queue
 import secrets
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -55,7 +57,13 @@ class GrpcStream:
     def __init__(self, url: str) -> None:
         self._answers: queue.Queue[tuple[Any, InferenceServerException | None]] = queue.Queue()
         self._client = open_client(url)
-        self._client.start_stream(lambda result, error: self._answers.put((result, error)), headers=access.headers())
+        in_background(
+            partial(
+                self._client.start_stream,
+                lambda result, error: self._answers.put((result, error)),
+                headers=access.headers(),
+            )
+        )
         self.usable = True
         self._over = False
         """The stream itself has ended, by an error."""
@@ -124,6 +132,16 @@ class GrpcStream:
             self._send([input_of(*item) for item in tensors_of(Request(cancel=self._request)).items()], "cancel")
             while not self.usable:
                 self._next(max(0.0, end_s - time.monotonic()))
+
+
+def in_background(start: Callable[[], object]) -> None:
+    """Call what starts a thread of the library's so that a program which ends does not wait for it: a new thread is a
+    daemon where the one that starts it is. tritonclient's own (2.73, `_infer_stream.py`) waits for a stream that nobody
+    closes, and the interpreter for it.
+    """
+    starter = threading.Thread(target=start, daemon=True)
+    starter.start()
+    starter.join()
 
 
 def input_of(name: str, array: np.ndarray) -> Any:

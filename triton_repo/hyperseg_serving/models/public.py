@@ -9,7 +9,7 @@ from hyperseg_serving.service import python_backend
 from hyperseg_serving.service.desk import Desk
 from hyperseg_serving.service.metrics import Metrics
 from hyperseg_serving.service.opening import open_service
-from hyperseg_serving.service.parameters import draining, identity, model_parameters, unmeasured
+from hyperseg_serving.service.parameters import draining, identity, model_parameters, ungated, unmeasured
 
 
 class TritonPythonModel:
@@ -18,7 +18,8 @@ class TritonPythonModel:
         limits = contract.Limits.from_parameters(parameters)
         python_backend.bound_elements(limits.max_elements)
         service = open_service(parameters, limits, python_backend.StageCalls)
-        self._desk = Desk(service, limits, Metrics(pb_utils), draining, identity(), unmeasured(parameters))
+        accepted = unmeasured(parameters), ungated(parameters)
+        self._desk = Desk(service, limits, Metrics(pb_utils), draining, identity(), *accepted)
 
     def execute(self, requests: list[Any]) -> None:
         for request in requests:

@@ -14,8 +14,6 @@ from hyperseg_serving.service import parameters
 
 QUEUE_DELAY_US = 1000
 """How long a stage may wait for others to share a call with; little beside the call itself."""
-PUBLIC_QUEUE = 1024
-"""Requests that come faster than the public model takes them in."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,8 @@ class RepositorySpec:
     """Largest batch of a graph's engine; without an entry the contract's own."""
     unmeasured: Sequence[str] = ()
     """Graphs whose engines are served although they were never compared with them."""
+    ungated: Sequence[str] = ()
+    """Quantised graphs that are served although they passed no task metric."""
 
     @property
     def names(self) -> ModelNames:
@@ -94,8 +94,10 @@ def _public(spec: RepositorySpec, profile: Profile) -> ModelConfig:
     inputs, outputs = contract.public_inputs(spec.family), contract.public_outputs(spec.family)
     config = _python(spec.names.public, spec, profile, inputs, outputs)
     config.model_transaction_policy.decoupled = True
-    # The model takes whatever comes at once and keeps its own line (see service/desk.py), which refuses and counts.
-    config.dynamic_batching.default_queue_policy.max_queue_size = PUBLIC_QUEUE
+    # The model takes whatever comes at once and keeps its own line (service/desk.py), which refuses and counts. With a
+    # queue of the server's before it most requests of a busy server wait for exactly 500 ms: its batcher misses the
+    # notice that the model is free (24.10; the code is the same in June 2026: core, dynamic_batch_scheduler.cc).
+    config.ClearField("dynamic_batching")
     config.parameters[parameters.IMAGE_GRAPHS].string_value = parameters.IN_PROCESS
     return config
 
@@ -199,6 +201,8 @@ def _python(
     own = {parameters.CONTRACT: parameters.contract_id(spec.graphs), parameters.BACKEND: backend}
     if spec.unmeasured:
         own[parameters.UNMEASURED] = ",".join(spec.unmeasured)
+    if spec.ungated:
+        own[parameters.UNGATED] = ",".join(spec.ungated)
     _set_parameters(config, {**own, **spec.limits.to_parameters()})
     return config
 

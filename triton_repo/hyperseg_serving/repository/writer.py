@@ -9,7 +9,7 @@ MODEL/1/NAME.so             a library of plugins that the engine needs, if it ne
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -131,16 +131,23 @@ def published_spec(family: str) -> RepositorySpec:
 
 
 def bundle_spec(
-    directory: Path, target: str | None = None, accept_unmeasured: bool = False
+    directory: Path,
+    target: str | None = None,
+    accept_unmeasured: bool = False,
+    accept_ungated: Collection[str] = (),
 ) -> tuple[RepositorySpec, dict[str, EngineFiles]]:
     """What to generate for a bundle, and its engines by graph: those of `target`, or of the only one there is.
 
     Raises InputError if there are engines for several targets and none is named, or for one that cannot be served;
     BundleError if one is missing, changed, or was never compared with its graph; with `accept_unmeasured` such engines
-    are served, and the models say which they are.
+    are served, and the models say which they are. Quantised graphs that passed no task metric raise it too, unless they
+    are named in `accept_ungated`.
     """
     bundle = Bundle.open(directory)
+    bundle.manifest.require_gated(accept_ungated)
     spec = RepositorySpec(family_of(bundle), [entry.spec for entry in bundle.manifest.graphs])
+    if not bundle.manifest.is_gated:
+        spec = replace(spec, ungated=tuple(bundle.manifest.rounded_graphs()))
     folder = _engines_of(bundle, target)
     engines = read_engines(folder) if folder else None
     if folder is None or engines is None:

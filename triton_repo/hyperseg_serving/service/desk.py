@@ -64,7 +64,8 @@ class _Job(Ticket):
 
 class Desk:
     """`draining` says whether no new requests are taken; `identity` tells this server from every other.
-    `unmeasured` names graphs whose engines were never compared with them."""
+    `unmeasured` names graphs whose engines were never compared with them, `ungated` quantised ones that passed no task
+    metric."""
 
     def __init__(
         self,
@@ -74,6 +75,7 @@ class Desk:
         draining: Callable[[], bool],
         identity: str,
         unmeasured: Sequence[str] = (),
+        ungated: Sequence[str] = (),
     ) -> None:
         self._service = service
         self._limits = limits
@@ -81,6 +83,7 @@ class Desk:
         self._draining = draining
         self._identity = identity
         self._unmeasured = unmeasured
+        self._ungated = ungated
         self._admission = Admission[_Job](limits)
         self._lock = threading.Lock()
         self._turned_away: dict[Reason, list[str]] = defaultdict(list)
@@ -224,6 +227,7 @@ class Desk:
             "under_way": under_way,
             "limits": self._limits.model_dump(),
             "unmeasured": list(self._unmeasured),
+            "ungated": list(self._ungated),
         }
 
     def _look_after(self) -> None:

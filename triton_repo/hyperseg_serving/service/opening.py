@@ -46,6 +46,7 @@ def open_service(parameters: Parameters, limits: Limits, stage_caller: StageCall
     that only these models hand each other.
     """
     bundle = read_bundle(parameters)
+    bundle.manifest.require_gated(names.ungated(parameters))
     backend = open_backend(bundle, parameters)
     caller: StageCaller | None = None
     if parameters[names.IMAGE_GRAPHS] == names.SERVED:

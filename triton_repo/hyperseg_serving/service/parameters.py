@@ -14,6 +14,8 @@ FAMILY, CONTRACT, BACKEND, IMAGE_GRAPHS, GRAPH = "family", "contract", "backend"
 """Names of parameters in the models' configurations, beside those of `Limits`."""
 UNMEASURED = "unmeasured"
 """Graphs, separated by commas, whose engines run although they were never compared with them: said so by name."""
+UNGATED = "ungated"
+"""Quantised graphs that are served although they passed no task metric: said so by name."""
 IN_PROCESS, SERVED = "in-process", "served"
 """Values of IMAGE_GRAPHS: the public model runs them itself, or asks the stage models."""
 
@@ -37,7 +39,16 @@ def identity() -> str:
 
 def unmeasured(parameters: Parameters) -> list[str]:
     """Graphs whose engines run although they were never compared with them."""
-    return [name for name in parameters.get(UNMEASURED, "").split(",") if name]
+    return _listed(parameters, UNMEASURED)
+
+
+def ungated(parameters: Parameters) -> list[str]:
+    """Quantised graphs that run although they passed no task metric."""
+    return _listed(parameters, UNGATED)
+
+
+def _listed(parameters: Parameters, name: str) -> list[str]:
+    return [graph for graph in parameters.get(name, "").split(",") if graph]
 
 
 def draining() -> bool:

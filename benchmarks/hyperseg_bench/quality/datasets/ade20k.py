@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from hyperseg_bench.quality.asks.semantic import SemanticAsk
-from hyperseg_bench.quality.datasets.files import first_of, image_file
+from hyperseg_bench.quality.datasets.files import by_number, first_of, image_file
+from hyperseg_bench.quality.datasets.masks import read_map
 from hyperseg_bench.quality.samples import Sample
 from hyperseg_runtime.errors import InputError
 
@@ -33,8 +33,8 @@ class Ade20k:
 
     def sample(self, key: str) -> Sample:
         path = self._maps / f"{key}.png"
-        classes = np.asarray(Image.open(path)).astype(np.int32) - 1
-        if classes.ndim != 2 or classes.max() >= len(self._names):
+        classes = read_map(path, ("L", "P")).astype(np.int32) - 1
+        if classes.max() >= len(self._names):
             raise InputError(f"{path}: expected class numbers up to {len(self._names)}, one for each pixel")
         return Sample(key, (image_file(self._images, key),), (SemanticAsk("semantic", self._names, classes),))
 
@@ -44,6 +44,7 @@ def class_names(path: Path) -> tuple[str, ...]:
     rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines(), delimiter="\t"))
     if not rows or not {"Idx", "Name"} <= rows[0].keys():
         raise InputError(f"{path}: expected columns Idx and Name, separated by tabs")
-    whole = [row["Name"].strip() for row in sorted(rows, key=lambda row: int(row["Idx"]))]
+    numbered = by_number(rows, "Idx", path)
+    whole = [numbered[number]["Name"].strip() for number in sorted(numbered)]
     first = [name.split(",")[0].strip() for name in whole]
     return tuple(short if first.count(short) == 1 else name for short, name in zip(first, whole, strict=True))

@@ -1,35 +1,21 @@
 """COCO's instances and panoptic maps (layout: cocodataset.org/#download and #format-data, the 2017 files)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
-from pycocotools import mask as coco_mask
 
 from hyperseg_bench.quality.asks.instances import InstancesAsk
 from hyperseg_bench.quality.asks.panoptic import PanopticAsk
 from hyperseg_bench.quality.asks.semantic import SemanticAsk
-from hyperseg_bench.quality.datasets.files import field_of, first_of, image_file, read_json
+from hyperseg_bench.quality.datasets.files import by_number, field_of, first_of, image_file, read_json, require_numbers
+from hyperseg_bench.quality.datasets.masks import checked_segmentation, read_map
 from hyperseg_bench.quality.metrics.panoptic import Segment
 from hyperseg_bench.quality.samples import Sample
 from hyperseg_runtime.errors import InputError
 
 LAYOUT = "val2017/IMAGE.jpg and annotations/{instances,panoptic}_val2017.json, annotations/panoptic_val2017/IMAGE.png"
-
-
-def annotation_mask(annotation: Mapping[str, Any], height: int, width: int) -> np.ndarray:
-    """A COCO annotation (polygons, or run lengths of either kind) as (H, W) bool."""
-    found = annotation["segmentation"]
-    if isinstance(found, list):
-        if not found:
-            return np.zeros((height, width), np.bool_)
-        rle = coco_mask.merge(coco_mask.frPyObjects(found, height, width))
-    else:
-        rle = coco_mask.frPyObjects(found, height, width) if isinstance(found["counts"], list) else found
-    mask: np.ndarray = coco_mask.decode(rle)
-    return mask.astype(np.bool_)
 
 
 class _Annotated:
@@ -39,9 +25,10 @@ class _Annotated:
         self.path = first_of(folder, f"annotations/{what}_{split}2017.json")
         self.image_folder = first_of(folder, f"{split}2017", f"images/{split}2017")
         self.content = read_json(self.path)
-        images = sorted(field_of(self.content, "images", self.path), key=lambda image: int(image["id"]))
-        self.images = {str(image["id"]): image for image in images}
-        self.categories: list[dict[str, Any]] = list(field_of(self.content, "categories", self.path))
+        images = by_number(field_of(self.content, "images", self.path), "id", self.path)
+        self.images = {str(number): images[number] for number in sorted(images)}
+        categories = by_number(field_of(self.content, "categories", self.path), "id", self.path)
+        self.categories: list[dict[str, Any]] = list(categories.values())
         self.names = tuple(str(category["name"]) for category in self.categories)
 
     @property
@@ -63,12 +50,16 @@ class CocoInstances(_Annotated):
 
     def sample(self, key: str) -> Sample:
         image = self.images[key]
+        size = int(image["height"]), int(image["width"])
+        for annotation in self._of_image.get(key, ()):
+            checked_segmentation(annotation["segmentation"], *size)
+            require_numbers(annotation, ("area", "category_id", "id"))
         ask = InstancesAsk(
             "instances",
             self.names,
             tuple(int(category["id"]) for category in self.categories),
             tuple(self._of_image.get(key, ())),
-            (int(image["height"]), int(image["width"])),
+            size,
         )
         return Sample(key, (self.frame(key),), (ask,))
 
@@ -80,7 +71,8 @@ class CocoPanoptic(_Annotated):
         super().__init__(folder, split, "panoptic")
         self.maps = first_of(folder, f"annotations/panoptic_{split}2017", f"panoptic_{split}2017")
         self._index = {int(category["id"]): index for index, category in enumerate(self.categories)}
-        self._of_image = {str(a["image_id"]): a for a in field_of(self.content, "annotations", self.path)}
+        found = by_number(field_of(self.content, "annotations", self.path), "image_id", self.path)
+        self._of_image = {str(number): annotation for number, annotation in found.items()}
 
     def sample(self, key: str) -> Sample:
         if key not in self._of_image:
@@ -104,6 +96,6 @@ class CocoPanoptic(_Annotated):
 
 def read_numbers(path: Path) -> np.ndarray:
     """Segment numbers (H, W) int32 of COCO's panoptic PNG: R + 256 G + 65536 B."""
-    rgb = np.asarray(Image.open(path).convert("RGB"), np.int32)
+    rgb = read_map(path, ("RGB",)).astype(np.int32)
     numbers: np.ndarray = rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
     return numbers

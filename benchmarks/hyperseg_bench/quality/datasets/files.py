@@ -1,14 +1,17 @@
 """Reading the files of published data sets; whatever is missing or of another kind is told with what was expected."""
 
 import json
+import math
 import pickle
+from collections.abc import Mapping, Sequence
 from io import BufferedReader
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hyperseg_runtime.errors import InputError
 
 IMAGE_SUFFIXES = (".jpg", ".png")
+LONGEST_NAME = 250
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -45,12 +48,25 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     for encoding in ("utf-8-sig", "cp1252"):
         try:
-            return json.loads(data.decode(encoding))
+            return json.loads(data.decode(encoding), object_pairs_hook=_once, parse_constant=_no_number)
         except UnicodeDecodeError:
             continue
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: is no JSON ({error})") from error
     raise InputError(f"{path}: is no text")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of two values under one name Python takes the last without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands there twice")
+    return found
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number of JSON")
 
 
 def read_pickle(path: Path) -> Any:
@@ -62,7 +78,7 @@ def read_pickle(path: Path) -> Any:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError) as error:
+    except Exception as error:  # a damaged pickle calls whatever its bytes say, on lists, dicts, numbers and text
         raise InputError(f"{path}: is no pickle ({error})") from error
 
 
@@ -72,13 +88,50 @@ def _load(file: BufferedReader) -> Any:
 
 def image_file(folder: Path, name: str) -> Path:
     """The image of this name, with or without its ending. Raises InputError where it is missing."""
-    path = folder / name
+    path = folder_in(folder, name)
     if path.suffix and path.is_file():
         return path
     for suffix in IMAGE_SUFFIXES:
         if (folder / f"{name}{suffix}").is_file():
             return folder / f"{name}{suffix}"
     raise InputError(f"{path}: the image is missing ({', '.join(IMAGE_SUFFIXES)})")
+
+
+def folder_in(folder: Path, name: str) -> Path:
+    """What a file names inside `folder`. Links are followed, since pictures often lie elsewhere; a name does not lead
+    out. Raises InputError.
+    """
+    inside = PurePosixPath(name)
+    if (
+        not name.isprintable()
+        or len(name) > LONGEST_NAME
+        or not inside.parts
+        or inside.is_absolute()
+        or ".." in inside.parts
+    ):
+        raise InputError(f"{folder}: {name[:LONGEST_NAME]!r} is no name of a file in it")
+    return folder / name
+
+
+def by_number(entries: Any, field: str, path: Path) -> dict[int, dict[str, Any]]:
+    """Entries of a file by their number. Raises InputError where one has none, or the number of another."""
+    found: dict[int, dict[str, Any]] = {}
+    for entry in entries:
+        value = field_of(entry, field, path)
+        number = int(value)
+        if isinstance(value, bool | float) and (isinstance(value, bool) or value != number):
+            raise InputError(f"{path}: {field} {value!r} is no whole number")
+        if number in found:
+            raise InputError(f"{path}: {field} {number} stands there twice")
+        found[number] = entry
+    return found
+
+
+def require_numbers(entry: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raises InputError for a field that is no finite number, KeyError for one that is missing."""
+    for name in names:
+        if isinstance(entry[name], bool) or not isinstance(entry[name], int | float) or not math.isfinite(entry[name]):
+            raise InputError(f"{name} is {entry[name]!r}, expected a number")
 
 
 def field_of(entry: Any, name: str, path: Path) -> Any:

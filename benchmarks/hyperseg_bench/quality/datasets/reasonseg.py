@@ -13,6 +13,7 @@ import numpy as np
 
 from hyperseg_bench.quality.asks.expression import ExpressionAsk
 from hyperseg_bench.quality.datasets.files import field_of, first_of, image_file, read_json
+from hyperseg_bench.quality.datasets.masks import require_near
 from hyperseg_bench.quality.samples import Sample
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.images.reading import load_image
@@ -64,7 +65,11 @@ def draw_shapes(shapes: Sequence[dict[str, Any]], height: int, width: int) -> np
 
 def _polygon(points: Sequence[Sequence[float]], value: int, height: int, width: int) -> np.ndarray:
     mask = np.zeros((height, width), np.uint8)
-    corners = [np.array(points, np.int32)]
+    found = np.array(points, np.float64)
+    if found.ndim != 2 or found.shape[1] != 2 or not found.size:
+        raise InputError("expected a polygon of corners [x, y]")
+    require_near(found, height, width)
+    corners = [found.astype(np.int32)]
     cv2.polylines(mask, corners, True, value, 1)
     cv2.fillPoly(mask, corners, value)
     return mask

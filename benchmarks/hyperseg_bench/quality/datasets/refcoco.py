@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from hyperseg_bench.quality.asks.expression import ExpressionAsk
-from hyperseg_bench.quality.datasets.coco import annotation_mask
-from hyperseg_bench.quality.datasets.files import field_of, first_of, image_file, read_json, read_pickle
+from hyperseg_bench.quality.datasets.files import by_number, field_of, first_of, image_file, read_json, read_pickle
+from hyperseg_bench.quality.datasets.masks import annotation_mask
 from hyperseg_bench.quality.samples import Sample
 from hyperseg_runtime.errors import InputError
 
@@ -31,8 +31,8 @@ class Referring:
         path = first_of(folder, *(f"{name}/{file}" for file in references))
         instances_path = first_of(folder, f"{name}/instances.json")
         instances = read_json(instances_path)
-        self._images = {int(i["id"]): i for i in field_of(instances, "images", instances_path)}
-        self._annotations = {int(a["id"]): a for a in field_of(instances, "annotations", instances_path)}
+        self._images = by_number(field_of(instances, "images", instances_path), "id", instances_path)
+        self._annotations = by_number(field_of(instances, "annotations", instances_path), "id", instances_path)
         content = read_json(path) if path.suffix == ".json" else read_pickle(path)
         self._references: dict[str, list[dict[str, Any]]] = {}
         for reference in content:

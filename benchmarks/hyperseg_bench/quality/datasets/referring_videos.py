@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from hyperseg_bench.quality.asks.ask import ALL
 from hyperseg_bench.quality.asks.clip import ClipAsk
-from hyperseg_bench.quality.datasets.coco import annotation_mask
-from hyperseg_bench.quality.datasets.files import field_of, first_of, image_file, read_json
+from hyperseg_bench.quality.datasets.files import field_of, first_of, folder_in, image_file, read_json
+from hyperseg_bench.quality.datasets.masks import annotation_mask, read_map
 from hyperseg_bench.quality.metrics.stored_masks import StoredMasks
 from hyperseg_bench.quality.samples import Sample
 from hyperseg_runtime.errors import InputError
@@ -47,16 +46,15 @@ class NumberedObjects:
 
     def sample(self, key: str) -> Sample:
         video, names = self._videos[key], [str(name) for name in self._videos[key]["frames"]]
-        maps = [np.asarray(Image.open(image_file(self._annotations / key, name))) for name in names]
-        if any(numbers.ndim != 2 for numbers in maps):
-            raise InputError(f"{self._annotations / key}: expected PNG of object numbers, with a palette or grey")
+        annotations, frames = (folder_in(folder, key) for folder in (self._annotations, self._frames))
+        maps = [read_map(image_file(annotations, name), ("P", "L", "1")) for name in names]
         void = StoredMasks(numbers == VOID for numbers in maps) if any((m == VOID).any() for m in maps) else None
         asks = []
         for name, entry in video["expressions"].items():
             objects = [int(number) for number in _listed(field_of(entry, "obj_id", self._path))]
             truth = StoredMasks(np.isin(numbers, objects) for numbers in maps)
             asks.append(ClipAsk(f"expression-{name}", str(entry["exp"]), truth, void=void))
-        return Sample(key, tuple(image_file(self._frames / key, name) for name in names), tuple(asks))
+        return Sample(key, tuple(image_file(frames, name) for name in names), tuple(asks))
 
 
 class Revos:
@@ -83,7 +81,8 @@ class Revos:
             )
             for name, entry in video["expressions"].items()
         ]
-        frames = tuple(image_file(self._frames / key, str(name)) for name in video["frames"])
+        folder = folder_in(self._frames, key)
+        frames = tuple(image_file(folder, str(name)) for name in video["frames"])
         return Sample(key, frames, tuple(asks))
 
     def _truth(self, video: Mapping[str, Any], numbers: Sequence[Any]) -> StoredMasks:

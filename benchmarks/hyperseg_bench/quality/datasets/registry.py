@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hyperseg_bench.quality.datasets import ade20k, coco, reasonseg, refcoco, referring_videos
+from hyperseg_bench.quality.datasets.checked import Checked
 from hyperseg_bench.quality.datasets.files import folder_of
 from hyperseg_bench.quality.datasets.shapes.asked import ClassScenes, Clips, Scenes
 from hyperseg_bench.quality.samples import DataSet, First
@@ -70,7 +71,8 @@ def _published(about: str, layout: str, open_split: Callable[[Path, str], DataSe
     """A data set that lies in a folder."""
 
     def open_choice(choice: Choice) -> DataSet:
-        return open_split(folder_of(choice.folder, layout), choice.split or splits[0])
+        folder = folder_of(choice.folder, layout)
+        return Checked(lambda: open_split(folder, choice.split or splits[0]), folder, layout)
 
     return Entry(about, open_choice, splits)
 

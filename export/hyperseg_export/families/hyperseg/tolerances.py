@@ -13,5 +13,5 @@ TOLERANCES = Tolerances(
         **dict.fromkeys(PER_QUERY, QUERY_NUMBER),
     },
     masks=dict.fromkeys(MASKS, 0.0),
-    choices={"logits": -1, "score_logits": 1},  # tokens, mask queries
+    choices={"logits": -1, "score_logits": 1, "region_logits": 1},  # tokens, mask queries
 )

@@ -74,7 +74,8 @@ class OnnxRuntimeBackend:
     `threads` bounds the threads of one graph, None takes every core. `custom_op_libraries` hold native
     kernels for operators of our own (`hyperseg_kernels.cpu_ops`); without them a graph
     runs by its function bodies, exactly as every other runtime sees it. `low_memory` leaves all weights in their files
-    and gives memory back after every call: slower, see `cpu_defaults`.
+    and gives memory back after every call: slower, see `cpu_defaults`. `emulated` computes quantised
+    products as they are written, from floats that were rounded: what fp8, which no CPU multiplies, gives elsewhere.
     """
 
     name = "onnxruntime"
@@ -83,9 +84,14 @@ class OnnxRuntimeBackend:
     on_device = images_on_device = False
 
     def __init__(
-        self, threads: int | None = None, custom_op_libraries: Sequence[Path] = (), low_memory: bool = False
+        self,
+        threads: int | None = None,
+        custom_op_libraries: Sequence[Path] = (),
+        low_memory: bool = False,
+        emulated: bool = False,
     ) -> None:
         self.threads = threads
+        self.emulated = emulated
         self.custom_op_libraries = tuple(custom_op_libraries)
         self.low_memory = low_memory
 
@@ -98,7 +104,10 @@ class OnnxRuntimeBackend:
 
     def session_options(self, weight_bytes: int = 0) -> "ort.SessionOptions":
         """Options of a session whose graph has so many bytes of weights in a file of its own."""
-        return session_options(weight_bytes, self.threads, self.custom_op_libraries, self.low_memory)
+        options = session_options(weight_bytes, self.threads, self.custom_op_libraries, self.low_memory)
+        if self.emulated:
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
+        return options
 
     def upload(self, array: np.ndarray) -> HostBuffer:
         array = np.ascontiguousarray(array)

@@ -14,7 +14,7 @@ from hyperseg_bench.quality.asks.expression import ExpressionAsk
 from hyperseg_bench.quality.asks.instances import InstancesAsk
 from hyperseg_bench.quality.asks.panoptic import PanopticAsk
 from hyperseg_bench.quality.asks.semantic import SemanticAsk
-from hyperseg_bench.quality.datasets.coco import annotation_mask
+from hyperseg_bench.quality.datasets.masks import annotation_mask
 from hyperseg_bench.quality.datasets.registry import Choice, open_data_set
 from hyperseg_bench.quality.metrics.panoptic import Segment
 from hyperseg_bench.quality.metrics.stored_masks import StoredMasks

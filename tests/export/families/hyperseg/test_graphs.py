@@ -102,16 +102,20 @@ def test_hidden_states_are_picked_and_averaged() -> None:
     hidden = inputs["hidden_states"][0]
 
     with torch.inference_mode():
-        masks, scores, memory = decoder(*inputs.values())
+        masks, scores, memory, class_scores, region_scores = decoder(*inputs.values())
         queries = decoder.query_projector(hidden[None, 4:14])
-        conditions = decoder.condition_projector(torch.stack((hidden[20:23].mean(0), hidden[29])))
+        conditions = torch.stack((hidden[20:23].mean(0), hidden[29]))[None]
         maps = list(inputs.values())
         _, normed = decoder.mask_decoder(queries, maps[4:7], maps[1:4])
-        expected_scores = decoder.condition_score(normed, conditions[None])
+        expected_scores = decoder.condition_score(normed, decoder.condition_projector(conditions))
+        expected_class_scores = decoder.class_score(normed, decoder.class_projector(conditions))
+        expected_region_scores = decoder.region_score(normed, decoder.region_projector(conditions))
         expected_masks = decoder.mask_decoder.mask_logits(normed, maps[0])
 
     assert worst_error(memory.numpy(), decoder.memory_projector(hidden[None, 15:22]).detach().numpy()) < FEATURE
     assert worst_error(scores.numpy(), expected_scores.numpy()) < FEATURE
+    assert worst_error(class_scores.numpy(), expected_class_scores.numpy()) < FEATURE
+    assert worst_error(region_scores.numpy(), expected_region_scores.numpy()) < FEATURE
     assert worst_error(masks.numpy(), expected_masks.numpy()) < FEATURE
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hyperseg_export.checkpoint.key_map import KeyMap
 from hyperseg_export.families.hyperseg.config import HypersegConfig
 from hyperseg_export.families.hyperseg.definition import definition_of
-from hyperseg_export.families.hyperseg.key_map import AFTER_SELECTED_LAYER, NOT_REFERRING
+from hyperseg_export.families.hyperseg.key_map import AFTER_SELECTED_LAYER, NOT_READ
 from hyperseg_export.families.hyperseg.layout import Sizes, tensor_layout
 from hyperseg_export.families.hyperseg.tiny import TINY
 from hyperseg_export.model import bind_model
@@ -109,13 +109,9 @@ def test_what_is_dropped_and_why(key_map: KeyMap) -> None:
         (AFTER_SELECTED_LAYER, f"{siglip}encoder.layers.26."): 16,
         (AFTER_SELECTED_LAYER, f"{siglip}post_layernorm."): 2,
         (AFTER_SELECTED_LAYER, f"{siglip}head."): 11,
-        (NOT_REFERRING, "predictor.CLASS_proj."): 4,
-        (NOT_REFERRING, "predictor.REGION_proj."): 4,
-        (NOT_REFERRING, "predictor.box_embed."): 6,
-        (NOT_REFERRING, "predictor.iou_head."): 2,
-        (NOT_REFERRING, "predictor.reid_embed_head."): 6,
-        (NOT_REFERRING, "class_name_projector."): 2,
-        (NOT_REFERRING, "region_projector."): 2,
+        (NOT_READ, "predictor.box_embed."): 6,
+        (NOT_READ, "predictor.iou_head."): 2,
+        (NOT_READ, "predictor.reid_embed_head."): 6,
     }
     counted = {
         (reason, prefix): sum(n.startswith(prefix) and why == reason for n, why in key_map.dropped.items())

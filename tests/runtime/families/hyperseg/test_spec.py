@@ -77,6 +77,8 @@ def test_the_nine_graphs(real_specs: dict[str, GraphSpec]) -> None:
         ("mask_decoder", "mask_logits float32 (batch, 100, 256, 256)"),
         ("mask_decoder", "score_logits float32 (batch, 100, conditions)"),
         ("mask_decoder", "memory float32 (batch, memory_rows, 512)"),
+        ("mask_decoder", "class_logits float32 (batch, 100, conditions)"),
+        ("mask_decoder", "region_logits float32 (batch, 100, conditions)"),
         ("mask_readout", "mask_bits uint8 (batch, conditions, image_height, ceil(image_width / 8))"),
     ],
 )

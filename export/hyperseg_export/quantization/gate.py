@@ -1,0 +1,52 @@
+"""The gate: a mix of graphs asked the same as the bundle they were made from, item by item."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hyperseg_bench.quality.comparison import pair_up
+from hyperseg_bench.quality.datasets.registry import Choice, open_data_set
+from hyperseg_bench.quality.evaluation import evaluate
+from hyperseg_bench.quality.paired import median_overlap, paired_drops
+from hyperseg_bench.quality.results import read_complete
+from hyperseg_runtime.batch.subject import Subject
+from hyperseg_runtime.bundle.quantization import GateEntry, MeasureEntry
+from hyperseg_runtime.files.writing import output_folder
+
+BEFORE, AFTER = "before", "after"
+Tell = Callable[[int, int], None]
+
+
+class Gate:
+    """Evaluations in the folder `place`, each in one of its own; those that are complete are not made again."""
+
+    def __init__(self, place: Path, choice: Choice, budget: float, options: dict[str, Any], tell: Tell) -> None:
+        """`choice` without items stands for all; `budget` in points; `options` are the backend's."""
+        self.place = place
+        self.choice = choice
+        self.budget = budget
+        self._options = options
+        self._tell = tell
+
+    def ask_before(self, bundle: Path) -> None:
+        self._evaluate(bundle, BEFORE)
+
+    def judge(self, bundle: Path, name: str = AFTER) -> GateEntry:
+        """What the bundle folder `bundle` loses against the one that `ask_before` got."""
+        self._evaluate(bundle, name)
+        (_, before), (_, after) = read_complete(self.place / BEFORE), read_complete(self.place / name)
+        pairs = pair_up(open_data_set(self.choice).keys, before, after)
+        measures = []
+        for found in paired_drops(pairs):
+            overlap = median_overlap([pair for pair in pairs if pair.after["measure"] == found.measure])
+            measures.append(MeasureEntry(**vars(found), iou_to_wide=overlap))
+        measures.sort(key=lambda measure: measure.iou_to_wide is None)  # masks decide, where there are any
+        return GateEntry(
+            data_set=self.choice.name, split=self.choice.split, budget=self.budget, measures=tuple(measures)
+        )
+
+    def _evaluate(self, bundle: Path, name: str) -> None:
+        folder = self.place / name
+        with output_folder(folder):
+            subject = Subject(bundle, options=self._options)
+            evaluate(subject, self.choice, folder, overwrite=True, tell=self._tell)

@@ -1,0 +1,41 @@
+"""Where ONNX Runtime multiplies integers: every constant weight of a quantised graph, on the optimised graph."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import onnxruntime as ort
+import pytest
+
+from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
+from hyperseg_runtime.bundle.opening import read_manifest
+
+FUSED = {"int8": "MatMulIntegerToFloat", "int4": "MatMulNBits"}
+
+
+def optimised(bundle: Path, graph: str, scratch: Path) -> Counter[str]:
+    """Operators of a graph as ONNX Runtime runs it."""
+    path = bundle / read_manifest(bundle).graph(graph).file
+    options = OnnxRuntimeBackend(threads=1).session_options()
+    options.optimized_model_filepath = str(scratch / f"{graph}.onnx")
+    ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return Counter(node.op_type for node in onnx.load(scratch / f"{graph}.onnx", load_external_data=False).graph.node)
+
+
+@pytest.mark.parametrize("recipe", ["int8", "int4"])
+def test_every_product_with_a_constant_weight_is_fused(
+    rounded_bundle: Callable[[str], Path], tmp_path: Path, recipe: str
+) -> None:
+    bundle = rounded_bundle(recipe)
+    schemes = set()
+    for entry in read_manifest(bundle).graphs:
+        if entry.rounded is None:
+            continue
+        schemes.add(str(entry.rounded.scheme))
+        written = Counter(node.op_type for node in onnx.load(bundle / entry.file, load_external_data=False).graph.node)
+        found = optimised(bundle, entry.spec.name, tmp_path)
+        # Convolutions in 8 bits are TensorRT's; ONNX Runtime computes them from rounded floats.
+        assert found[FUSED[entry.rounded.scheme]] == entry.rounded.products - written["Conv"], (entry.spec.name, found)
+        assert entry.rounded.products - written["Conv"] > 0
+    assert schemes == {"int8", recipe}

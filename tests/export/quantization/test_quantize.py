@@ -1,0 +1,196 @@
+"""A quantised bundle is written whole or not at all, has passed a task metric, and says how it was made."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from hyperseg_bench.quality.datasets.registry import Choice
+from hyperseg_export.quantization import calibration, workshop
+from hyperseg_export.quantization.observing import ObservingBackend
+from hyperseg_export.quantization.quantize import QuantizeOptions, comparison_page, gate_folder, quantize_bundle
+from hyperseg_runtime.bundle.manifest import FILE_NAME, Manifest
+from hyperseg_runtime.bundle.opening import Bundle, read_manifest
+from hyperseg_runtime.errors import BundleError, GateError, InputError, NumericsError
+from hyperseg_runtime.session.pipeline import Pipeline
+from quantisation import options
+from support import RunCli, family_bundle
+
+FOREIGN = Choice("shapes-clips", items=2)
+
+
+@pytest.fixture(scope="module")
+def passed(shared_dir: Path, trained_bundle: Path) -> Path:
+    folder = shared_dir / "passed-int8"
+    quantize_bundle(trained_bundle, folder, options("int8"))
+    return folder
+
+
+def test_a_bundle_that_passed_says_how(passed: Path, trained_bundle: Path) -> None:
+    manifest = Bundle.open(passed).manifest
+    entry = manifest.quantization
+    assert entry is not None and entry.verdict == "passed" and entry.gate is not None and entry.calibration is not None
+    first, second = entry.gate.measures
+    assert (first.measure, first.metric, second.measure) == ("expressions", "iou", "questions")
+    assert first.interval[0] <= first.drop <= first.interval[1] <= 10
+    assert first.iou_to_wide is not None and first.iou_to_wide > 0.95 and second.iou_to_wide is None
+    assert set(entry.calibration.calls) == set(manifest.rounded_graphs())
+    assert manifest.rounded_graphs() == [g.spec.name for g in manifest.graphs if not g.spec.exact]
+    assert manifest.size_bytes < 0.5 * read_manifest(trained_bundle).size_bytes
+    assert {path.relative_to(passed).as_posix() for path in passed.rglob("*") if path.is_file()} == {
+        *manifest.files,
+        FILE_NAME,
+    }
+    page = comparison_page(passed).read_text()
+    assert "What lost most" in page
+
+
+def test_it_is_shown_wherever_the_bundle_is(passed: Path, run_cli: RunCli, tmp_path: Path, coffee: Path) -> None:
+    shown = run_cli("inspect", passed).out
+    assert "int8 (rest fp32)" in shown and "passed:" in shown and "points lost" in shown
+    run_cli("run", passed, coffee, "the red circle", "--report", "--out", tmp_path)
+    assert "recipe int8; passed" in (tmp_path / "coffee.jpg.report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("recipe_of", "others"),
+    [
+        ({"mask_decoder": "int4", "clip_encoder": "int4"}, {}),
+        ({}, {"calibration": FOREIGN}),
+    ],
+)
+def test_a_bad_recipe_fails_and_writes_nothing(
+    trained_bundle: Path, tmp_path: Path, recipe_of: dict[str, str], others: dict[str, object]
+) -> None:
+    with pytest.raises(GateError, match="loses too much") as failure:
+        quantize_bundle(trained_bundle, tmp_path / "bad", options("int8", recipe_of=recipe_of, budget=0.05, **others))
+    assert "alone:" in str(failure.value) and str(gate_folder(tmp_path / "bad")) in str(failure.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["bad-gate"]
+
+
+def test_a_bundle_that_is_not_gated_says_so_everywhere(
+    rounded_bundle: Callable[[str], Path], run_cli: RunCli, tmp_path: Path
+) -> None:
+    bundle = rounded_bundle("int8")
+    assert "not gated: no task metric" in run_cli("inspect", bundle).out
+    manifest = read_manifest(bundle)
+    with pytest.raises(BundleError, match=r"not gated.*--accept-ungated llm"):
+        manifest.require_gated()
+    manifest.require_gated(manifest.rounded_graphs())
+    with pytest.raises(BundleError, match="quantised graphs fvp are not gated"):
+        manifest.require_gated(["llm"], ["llm", "fvp"])
+    refused = run_cli("serve", "init", bundle, "--out", tmp_path / "repository")
+    assert refused.code == BundleError.exit_code and "--accept-ungated" in refused.err
+    assert not (tmp_path / "repository").exists()
+
+
+def test_a_quantised_bundle_is_not_quantised_again(rounded_bundle: Callable[[str], Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"quantised already \(recipe int8\)"):
+        quantize_bundle(rounded_bundle("int8"), tmp_path / "again", options("int8"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_samples_are_left_for_the_gate(trained_bundle: Path, tmp_path: Path) -> None:
+    asked = QuantizeOptions(Choice("shapes"), "int8", samples=500)
+    with pytest.raises(InputError, match="has 500 samples, 500 for calibration leave none"):
+        quantize_bundle(trained_bundle, tmp_path / "out", asked)
+
+
+def test_calibration_that_reaches_no_graph_rounds_nothing(
+    trained_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(*_: object) -> ObservingBackend:
+        return ObservingBackend()
+
+    monkeypatch.setattr(calibration, "_observe", nothing)
+    with pytest.raises(InputError, match="no layer of any graph could be rounded"):
+        quantize_bundle(trained_bundle, tmp_path / "out", options("int8", gated=False))
+
+
+def test_numbers_that_are_none_end_calibration(trained_bundle: Path, tmp_path: Path) -> None:
+    """A weight of the clip encoder that is no number: the language model refuses what follows from it."""
+    broken = Path(shutil.copytree(trained_bundle, tmp_path / "broken"))
+    path = broken / "graphs" / "fvp.onnx"
+    tensor = next(t for t in onnx.load(path, load_external_data=False).graph.initializer if t.external_data)
+    place = {entry.key: entry.value for entry in tensor.external_data}
+    data = broken / "graphs" / place["location"]
+    content = bytearray(data.read_bytes())
+    content[int(place["offset"]) : int(place["offset"]) + 4] = np.float32("nan").tobytes()
+    data.write_bytes(content)
+    content_of = json.loads((broken / FILE_NAME).read_text())
+    from hyperseg_runtime.bundle.opening import describe_file
+
+    content_of["files"][f"graphs/{place['location']}"] = describe_file(data).model_dump()
+    (broken / FILE_NAME).write_text(json.dumps(content_of))
+    with pytest.raises(NumericsError):
+        quantize_bundle(broken, tmp_path / "out", options("int8", gated=False))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_killed_run_goes_on_where_it_stopped(
+    trained_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewrite, made = workshop.rewrite, []
+
+    def killed_at_the_third(*arguments: object) -> object:
+        made.append(arguments)
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        return rewrite(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(workshop, "rewrite", killed_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        quantize_bundle(trained_bundle, tmp_path / "out", options("int8", gated=False))
+    assert not (tmp_path / "out").exists()
+    before = len(made)
+
+    def no_calibration(*_: object) -> ObservingBackend:
+        raise AssertionError("calibrated again")
+
+    monkeypatch.setattr(calibration, "_observe", no_calibration)
+    manifest = quantize_bundle(trained_bundle, tmp_path / "out", options("int8", gated=False))
+    assert len(made) - before == len(manifest.rounded_graphs()) - 2
+    assert Bundle.open(tmp_path / "out").manifest == manifest
+
+
+def test_a_budget_that_nothing_meets_writes_nothing(
+    trained_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every form takes half of the time, so that what is left to fail is the budget."""
+    from hyperseg_export.quantization import auto
+
+    monkeypatch.setattr(auto, "time_ratio", lambda *_: 0.5)
+    monkeypatch.setattr(auto, "LEFT_WIDE", ())
+    wide = dict.fromkeys(("image_encoder", "fvp", "llm", "lm_head", "pixel_decoder"), "wide")
+    with pytest.raises(GateError, match=r"no graph can be rounded within 0\.0001 points"):
+        quantize_bundle(trained_bundle, tmp_path / "out", options("auto", recipe_of=wide, budget=1e-4))
+    assert [path.name for path in tmp_path.iterdir()] == ["out-gate"]
+
+
+def test_auto_takes_what_wins_time_and_stays_within_the_budget(
+    trained_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hyperseg_export.quantization import auto
+
+    times = {"llm.int8": 0.95, "llm.int4": 0.4, "lm_head.int8": 1.2, "lm_head.int4": 0.99}
+    monkeypatch.setattr(auto, "time_ratio", lambda folder, before, after, *_: times[Path(after.file).stem])
+    wide = dict.fromkeys(("image_encoder", "clip_encoder", "fvp", "pixel_decoder", "mask_decoder"), "wide")
+    manifest: Manifest = quantize_bundle(trained_bundle, tmp_path / "out", options("auto", recipe_of=wide))
+    assert manifest.rounded_graphs() == ["llm"]
+    rounded = manifest.graph("llm").rounded
+    assert rounded is not None and (str(rounded.scheme), rounded.time_ratio) == ("int4", 0.4)
+    assert manifest.quantization is not None
+    assert manifest.quantization.kept["lm_head"] == "int8: takes 1.20 of its time; int4: takes 0.99 of its time"
+
+
+@pytest.mark.parametrize("recipe", ["int8", "int4"])
+def test_the_other_family_goes_the_same_way(shared_dir: Path, tmp_path: Path, recipe: str) -> None:
+    bundle = family_bundle(shared_dir, "unilseg")
+    manifest = quantize_bundle(bundle, tmp_path / "out", options(recipe, gated=False))
+    assert manifest.rounded_graphs() == [entry.spec.name for entry in manifest.graphs if not entry.spec.exact]
+    with Pipeline.load(tmp_path / "out", threads=1) as pipeline:
+        assert pipeline(np.zeros((40, 60, 3), np.uint8), "a dog").mask.shape == (40, 60)
