@@ -80,14 +80,8 @@ class TorchBackend:
     """
 
     precisions = frozenset(Precision)
-<<<<<<< HEAD
     token_step = slot_step = 1
     on_device = images_on_device = False
-=======
-    token_step = 1
-    on_device = False
-    images_on_device = False
->>>>>>> main
 
     def __init__(self, name: str, model: SourceModel, prepare: Prepare, threads: int | None) -> None:
         self.name = name
