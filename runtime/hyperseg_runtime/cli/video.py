@@ -10,6 +10,7 @@ import typer
 from rich.progress import Progress
 
 from hyperseg_runtime import console
+from hyperseg_runtime.calls.tracing import traced
 from hyperseg_runtime.cli import options
 from hyperseg_runtime.contracts.requests import Expressions
 from hyperseg_runtime.contracts.results import Instances, encode_png
@@ -42,11 +43,13 @@ def video(
     accept_unmeasured: options.UnmeasuredOption = False,
     engines: options.EnginesOption = None,
     weights_gb: options.WeightsOption = None,
+    trace: options.TraceOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Segment what TEXT names in each of FRAMES, seen with the memory of the frames before it.
 
     Writes FRAME.mask.png and video.json as frames are done; masks are numbered where there are several TEXTs.
+    With --trace stages overlap as they do in a server, and their times with them.
     Frames that cannot be read are left out and listed; the exit code is then 11.
     """
     options.require_texts(texts)
@@ -59,7 +62,8 @@ def video(
     content: list[dict[str, Any]] = []
     with (
         output_folder(out),
-        options.opened_pipeline(bundle, backend, timed_stages=True, **chosen) as pipeline,
+        options.opened_pipeline(bundle, backend, timed_stages=trace is None, **chosen) as pipeline,
+        traced(trace),
         _frame_progress(source.count) as advance,
     ):
         for frame_source, name in source.names:
