@@ -79,7 +79,8 @@ dist: setup
 EXAMPLES := 5000
 fuzz: setup
 	HYPERSEG_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -k test_any_ --timeout=0 --hypothesis-show-statistics \
-		tests/export/test_parsers.py tests/runtime/images/test_reading_errors.py tests/serving/service/test_any_request.py
+		tests/export/test_parsers.py tests/runtime/images/test_reading_errors.py tests/serving/service/test_any_request.py \
+		tests/benchmarks/quality/datasets/test_any_folder.py
 
 clean:
 	rm -rf build $(VENV)

@@ -8,13 +8,15 @@ import numpy as np
 def step(backend: Any, graph: Any, tokens: int, first: int, seed: int) -> dict[str, Any]:
     """Inputs of a call of the language model but for its caches."""
     spec = {tensor.name: tensor for tensor in graph.spec.inputs}
-    width, context = spec["inputs_embeds"].axes[2], spec["attention_mask"].axes[3]
+    width = spec["inputs_embeds"].axes[2]
     embeds = np.random.default_rng(seed).standard_normal((1, tokens, width)).astype(np.float32)
-    mask = np.arange(context)[None, :] <= first + np.arange(tokens)[:, None]
+    attended = np.zeros((1, tokens, 2, 2), np.int64)
+    attended[0, :, 0, 1] = 1 + np.arange(first, first + tokens)
     return {
         "inputs_embeds": backend.upload(embeds),
         "position_ids": backend.upload(np.arange(first, first + tokens, dtype=np.int64)[None]),
-        "attention_mask": backend.upload(mask[None, None]),
+        "attended_slots": backend.upload(attended),
+        "slot_numbers": backend.upload(np.arange(24, dtype=np.int64)),
         "write_indices": backend.upload(np.array([first], np.int64)),
     }
 
@@ -37,3 +39,9 @@ def read(backend: Any, graph: Any, calls: list[tuple[int, int]]) -> list[np.ndar
 
 CALLS = [(9, 0), *((1, row) for row in range(9, 15)), (3, 15), (9, 0)]
 """A prompt, single tokens, a suffix, and the first prompt again."""
+
+
+def scored(backend: Any, hidden_states: np.ndarray) -> dict[str, Any]:
+    """Inputs of the language head: the last row of each prompt."""
+    last = np.full(len(hidden_states), hidden_states.shape[1] - 1, np.int64)
+    return {"hidden_states": backend.upload(hidden_states), "scored_rows": backend.upload(last)}

@@ -281,7 +281,8 @@ def cuda_graphs(bundle: Path | None) -> dict[str, Any]:
     if bundle is None:
         return {"question": question, "answer": "not measured: no bundle"}
     entry = read_manifest(bundle).graph("llm")
-    sizes = {"batch": 1, "tokens": 1}
+    sizes = {"batch": 1, "tokens": 1, "slots": entry.spec.axis_ranges["slots"].maximum}
+    numbers = np.arange(sizes["slots"])
     medians = {}
     for name, recordings in (("enqueued_ms", 0), ("replayed_ms", 4)):
         with TensorRTBackend(
@@ -289,7 +290,8 @@ def cuda_graphs(bundle: Path | None) -> dict[str, Any]:
         ) as backend:
             graph = backend.open(entry.spec, bundle / entry.file)
             inputs = {tensor.name: backend.zeros(tensor, sizes) for tensor in entry.spec.inputs}
-            inputs["attention_mask"] = backend.upload(np.ones(inputs["attention_mask"].shape, np.bool_))
+            inputs["slot_numbers"] = backend.upload(numbers)
+            inputs["attended_slots"] = backend.upload(np.array([[[[0, len(numbers)], [0, 0]]]]))
             medians[name] = statistics.median(times_ms(partial(graph.run, inputs)))
     return {"question": question, "answer": medians}
 

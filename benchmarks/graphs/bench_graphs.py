@@ -193,14 +193,16 @@ CHILDREN = {
 
 
 def example_inputs(spec: GraphSpec) -> dict[str, np.ndarray]:
-    """Random values of the sizes an engine is tuned for; positions count up, masks let everything pass."""
+    """Random values of the sizes an engine is tuned for; numbers count up, ranges take in everything."""
     random = np.random.default_rng(SEED)
     sizes = {axis: limits.typical for axis, limits in spec.axis_ranges.items()}
     inputs: dict[str, np.ndarray] = {}
     for tensor in spec.inputs:
         shape = list(tensor.shape(sizes))
-        if tensor.name == "position_ids":
-            inputs[tensor.name] = np.broadcast_to(np.arange(shape[1]), shape).copy()
+        if tensor.name in ("position_ids", "slot_numbers"):
+            inputs[tensor.name] = np.broadcast_to(np.arange(shape[-1]), shape).copy()
+        elif tensor.name in ("attended_slots", "condition_spans"):
+            inputs[tensor.name] = np.broadcast_to([0, sizes["tokens"]], shape).astype(np.int64)
         elif tensor.dtype == "float32":
             inputs[tensor.name] = random.standard_normal(shape, np.float32)
         else:

@@ -8,7 +8,7 @@ CONTRIB = "com.microsoft"
 
 
 def to_group_query_attention(model: ir.Model, heads: int, cache_heads: int) -> ir.Model:
-    """Replace every RotaryEmbedding, TensorScatter and Attention by one GroupQueryAttention. Returns `model`.
+    """Replace every RotaryEmbedding, TensorScatter, Slice and Attention by one GroupQueryAttention. Returns `model`.
 
     The contrib operator rotates, writes the cache in place and attends, causal by itself; it takes the number
     of tokens before this call instead of mask and positions.
@@ -18,7 +18,8 @@ def to_group_query_attention(model: ir.Model, heads: int, cache_heads: int) -> i
     seqlens = ir.Value(name="seqlens_k", type=ir.TensorType(ir.DataType.INT32), shape=ir.Shape(["batch"]))
     total = ir.Value(name="total_sequence_length", type=ir.TensorType(ir.DataType.INT32), shape=ir.Shape([]))
     for node in [node for node in graph if node.op_type == "Attention"]:
-        query, keys, values = node.inputs[:3]
+        query = node.inputs[0]
+        keys, values = (_producer(sliced).inputs[0] for sliced in node.inputs[1:3])  # of all slots
         rotary, scatter_k, scatter_v = _producer(query), _producer(keys), _producer(values)
         merged = _only_user(_only_user(node))  # Transpose, Reshape
         fused = ir.node(
@@ -43,7 +44,7 @@ def to_group_query_attention(model: ir.Model, heads: int, cache_heads: int) -> i
             new.name, new.type, new.shape = old.name, old.type, old.shape
             old.name = f"{old.name}.unused"
             ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
-    unused = {"position_ids", "attention_mask", "write_indices"}
+    unused = {"position_ids", "attended_slots", "slot_numbers", "write_indices"}
     _remove_dead(graph)
     kept = [value for value in graph.inputs if value.name not in unused]
     graph.inputs[:] = [kept[0], seqlens, total, *kept[1:]]

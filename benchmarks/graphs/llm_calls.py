@@ -37,12 +37,14 @@ class Llm:
         self.table = np.random.default_rng(SEED).standard_normal((4096, self.width), np.float32)
         self.finite = True
 
-    def inputs(self, packed: PackedPrompts) -> dict[str, HostBuffer]:
+    def inputs(self, packed: PackedPrompts, slots: int | None = None) -> dict[str, HostBuffer]:
+        """`slots` of the cache are attended to: those in use unless told otherwise."""
         rows = [hash(row) % len(self.table) for row in packed.new_rows().rows]
         arrays = {
             "inputs_embeds": self.table[rows][None],
             "position_ids": packed.position_ids(),
-            "attention_mask": packed.attention_mask(self.context),
+            "attended_slots": packed.attended_slots(),
+            "slot_numbers": np.arange(slots or packed.slots(self.backend.slot_step, self.context)),
             "write_indices": np.array([packed.first_slot], np.int64),
         }
         return {name: self.backend.upload(array) for name, array in arrays.items()}

@@ -1,4 +1,8 @@
-"""Writing new keys or values into a cache of fixed capacity: one torch op, one ONNX TensorScatter node."""
+"""A cache of fixed capacity for keys or values: new ones are written into it, and the slots in use are read.
+
+Each is one torch op: writing is a TensorScatter node in ONNX, reading a Slice whose end is the size of another tensor,
+which torch's exporter would have to know to lie within the capacity.
+"""
 
 from typing import Any
 
@@ -45,3 +49,28 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None]:
 
 
 cache_update.register_autograd(_backward, setup_context=_remember)
+
+
+@torch.library.custom_op("hyperseg::cache_slots", mutates_args=())
+def cache_slots(cache: Tensor, mask: Tensor) -> Tensor:
+    """The leading slots of `cache` (B, H, S, d) that `mask` (B, 1, T, s) is about: (B, H, s, d)."""
+    return cache[:, :, : mask.shape[3]].clone()
+
+
+@cache_slots.register_fake
+def _(cache: Tensor, mask: Tensor) -> Tensor:
+    return cache.new_empty(*cache.shape[:2], mask.shape[3], cache.shape[3])
+
+
+def _remember_shape(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    ctx.shape = inputs[0].shape
+
+
+def _slots_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    """Of training: slots behind those in use get none."""
+    whole = gradient.new_zeros(ctx.shape)
+    whole[:, :, : gradient.shape[2]] = gradient
+    return whole, None
+
+
+cache_slots.register_autograd(_slots_backward, setup_context=_remember_shape)

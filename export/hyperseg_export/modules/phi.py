@@ -55,9 +55,9 @@ class RotaryEmbedding(nn.Module):
 
 
 class CacheAttention(nn.Module):
-    """query (B, H, T, d) over all slots of a cache (B, cache heads, S, d) -> (B, H, T, d).
+    """query (B, H, T, d) over the slots of a cache in use (B, cache heads, s, d) -> (B, H, T, d).
 
-    mask (B, 1, T, S) bool, True = may attend.
+    mask (B, 1, T, s) bool, True = may attend.
     """
 
     island = Island(
@@ -111,16 +111,17 @@ class PhiLayer(nn.Module):
         key = self.rotary(split_heads(key, self.cache_heads), *rotary)
         keys = cache_op.cache_update(cache[0], key, write_indices)  # (B, cache heads, S, d)
         values = cache_op.cache_update(cache[1], split_heads(value, self.cache_heads), write_indices)
-        attended = self.attention(query, keys, values, mask)
+        seen = (cache_op.cache_slots(cache, mask) for cache in (keys, values))  # (B, cache heads, s, d)
+        attended = self.attention(query, *seen, mask)
         return x + self.out(merge_heads(attended)) + self.mlp(y), keys, values
 
 
 class PhiDecoder(ConstantModule):
     """inputs_embeds (B, T, D) and caches (B, cache heads, S, d) -> hidden states (B, T, D) and updated caches.
 
-    position_ids (B, T) int64; attention_mask (B, 1, T, S) bool, True = may attend, over cache slots;
-    write_indices (B,) int64, the slot of the first of the T tokens. The mask is explicit (no causal flag)
-    because Attention's causal flag aligns upper-left and is wrong for a decode step.
+    position_ids (B, T) int64; attention_mask (B, 1, T, s) bool, True = may attend, over the leading s cache slots, the
+    only ones that are looked at; write_indices (B,) int64, the slot of the first of the T tokens. The mask is explicit
+    (no causal flag) because Attention's causal flag aligns upper-left and is wrong for a decode step.
     """
 
     def __init__(self, config: PhiConfig) -> None:

@@ -41,6 +41,9 @@ def translations(opset: int) -> dict[Callable[..., Any], Callable[..., Any]]:
     def cache_update(cache: Any, update: Any, write_indices: Any) -> Any:
         return standard.TensorScatter(cache, update, write_indices, axis=-2, mode="linear")
 
+    def cache_slots(cache: Any, mask: Any) -> Any:
+        return standard.Slice(cache, [0], standard.Shape(mask, start=3, end=4), [2])
+
     def deformable_attention(value: Any, locations: Any, weights: Any, level_shapes: Sequence[int]) -> Any:
         node = getattr(own, DEFORMABLE_ATTENTION.name)
         return node(value, locations, weights, level_shapes=level_shapes, **PLUGIN_ATTRIBUTES)
@@ -57,6 +60,7 @@ def translations(opset: int) -> dict[Callable[..., Any], Callable[..., Any]]:
 
     return {
         torch.ops.hyperseg.cache_update.default: cache_update,
+        torch.ops.hyperseg.cache_slots.default: cache_slots,
         torch.ops.hyperseg.deformable_attention.default: deformable_attention,
         torch.ops.hyperseg.projected_deformable_attention.default: projected_attention,
         torch.ops.hyperseg.mask_readout.default: mask_readout,

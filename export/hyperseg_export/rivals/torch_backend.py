@@ -76,13 +76,12 @@ class TorchDeviceGraph(TorchGraph):
 class TorchBackend:
     """A model's modules in the bundle's number formats: on a GPU where torch has one, else on the CPU.
 
-    `prepare` makes of a module what is called. The readout of masks is left to the host.
+    `prepare` makes of a module what is called. Images and the readout of masks are left to the host.
     """
 
     precisions = frozenset(Precision)
-    token_step = 1
-    on_device = False
-    images_on_device = False
+    token_step = slot_step = 1
+    on_device = images_on_device = False
 
     def __init__(self, name: str, model: SourceModel, prepare: Prepare, threads: int | None) -> None:
         self.name = name
@@ -96,6 +95,9 @@ class TorchBackend:
         module = module_of(self._model, spec.name).eval().to(self._device)
         kind = TorchDeviceGraph if self._device == "cuda" else TorchGraph
         return kind(spec, self._prepare(module))
+
+    def chained(self, first: Graph, second: Graph) -> None:
+        """Nothing is recorded."""
 
     def upload(self, array: np.ndarray) -> TorchBuffer:
         return TorchBuffer(torch.tensor(array, device=self._device))

@@ -49,6 +49,8 @@ class Backend(Protocol):
     """Calls of a language model are filled up to a multiple of so many rows, 1 leaves them as they are: for backends
     where a call of known shapes costs less than a shorter one of new shapes.
     """
+    slot_step: int
+    """Attention looks at the slots of a key/value cache that are in use, up to a multiple of so many; for the same."""
     on_device: bool
     """Whether the host has to wait and copy for what a buffer holds: then as little as possible is brought there."""
 
@@ -56,6 +58,13 @@ class Backend(Protocol):
     """Whether that is so for the graphs that see an image: then its pixels are brought there as they are."""
 
     def open(self, spec: GraphSpec, path: Path) -> Graph: ...
+
+    def chained(self, first: Graph, second: Graph) -> Graph | None:
+        """Both as one graph, `second` on what `first` makes, where that is one launch; else None.
+
+        Its outputs are those of `second` and the caches of `first`.
+        """
+        ...
 
     def upload(self, array: np.ndarray) -> Buffer:
         """A buffer with these values; may share memory with `array`."""

@@ -9,6 +9,7 @@ import typer
 
 from hyperseg_runtime import console
 from hyperseg_runtime.calls.timing import recorded
+from hyperseg_runtime.calls.tracing import traced
 from hyperseg_runtime.cli import options
 from hyperseg_runtime.contracts.sampling import Sampling
 from hyperseg_runtime.errors import InputError
@@ -36,6 +37,7 @@ def chat(
     accept_unmeasured: options.UnmeasuredOption = False,
     engines: options.EnginesOption = None,
     weights_gb: options.WeightsOption = None,
+    trace: options.TraceOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Answer QUESTION about IMAGE, or without one; the answer appears as it is made."""
@@ -51,7 +53,11 @@ def chat(
     pixels = None if image is None else load_image(image)
     others = {"low_memory": low_memory, "bf16": bf16, "verify_hashes": verify_hashes}
     chosen = options.backend_options(threads, False, accept_unmeasured, engines, weights_gb, **others)
-    with options.opened_pipeline(bundle, backend, **chosen) as pipeline, pipeline.open(pixels) as session:
+    with (
+        options.opened_pipeline(bundle, backend, **chosen) as pipeline,
+        traced(trace),
+        pipeline.open(pixels) as session,
+    ):
         answer = session.ask(question, sampling, max_tokens)
         started = perf_counter()
         first_s = 0.0

@@ -19,10 +19,12 @@ from hyperseg_runtime.cli.asked import (
     ScribbleOption,
     asked_of,
 )
+from hyperseg_runtime.contracts.requests import Regions
 from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, SemanticMap
 from hyperseg_runtime.files.results import Kind, ResultFolder, input_source, refuse_own_result, result_name
 from hyperseg_runtime.files.writing import output_folder
 from hyperseg_runtime.images.reading import load_image
+from hyperseg_runtime.images.regions import region_masks
 from hyperseg_runtime.llm.tokenizer import require_text
 
 FEW = 8
@@ -66,19 +68,21 @@ def run(
     Files are called after the whole name of IMAGE. Several TEXTs or regions share the work on the image; their files
     are numbered. Times per stage are those of its graph; with --trace stages overlap as they do in a server.
     """
+    from hyperseg_runtime.reports.result_files import PageFacts, contents_of
+
     options.require_texts(texts or [])
     for text in texts or []:  # before the first of them takes its time
         require_text(text)
     asked = asked_of(texts or [], task, classes, box, point, scribble, mask)
     refuse_own_result(image)
     pixels = load_image(image)
+    if isinstance(asked.request, Regions):
+        region_masks(asked.request, pixels.shape[:2])  # refuses those outside the image before the bundle is read
     folder, source = ResultFolder(out, overwrite), input_source(image)
     kinds = [*options.kinds_of(also), *([Kind.REPORT] if report else [])]
     several = asked.results is not None and asked.results > 1
     numbers = range(1, (asked.results or 1) + 1) if several else (None,)
     names = [{kind: result_name(image.name, kind, number) for kind in kinds} for number in numbers]
-    from hyperseg_runtime.reports.result_files import PageFacts, contents_of
-
     with output_folder(out):
         folder.require_free((name for of_one in names for name in of_one.values()), source)
         others = {"low_memory": low_memory, "bf16": bf16, "verify_hashes": verify_hashes}
@@ -102,11 +106,11 @@ def run(
         return
     for result, written in zip(results, files, strict=True):
         _print_result(result, written)
-    _print_times([result.timings_ms for result in results])
+    _print_times([result.timings_ms for result in results[: len(asked.timed_apart)]])
 
 
 def _print_times(times_ms: Sequence[Mapping[str, float]]) -> None:
-    """A column for each result; what the first one did for the image stays empty in the others."""
+    """A column for each call; what the first one did for the image stays empty in the others."""
     stages = dict.fromkeys(stage for one in times_ms for stage in one)
     columns = [f">{number} ms" for number in range(1, len(times_ms) + 1)] if len(times_ms) > 1 else [">ms"]
     rows = [(stage, *(f"{one[stage]:.1f}" if stage in one else "" for one in times_ms)) for stage in stages]

@@ -10,6 +10,7 @@ import typer
 from rich.progress import Progress
 
 from hyperseg_runtime import console
+from hyperseg_runtime.calls.tracing import traced
 from hyperseg_runtime.cli import options
 from hyperseg_runtime.contracts.requests import Expressions
 from hyperseg_runtime.contracts.results import Instances, encode_png
@@ -28,6 +29,9 @@ def video(
     texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="What to segment in every frame.")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path(),
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw each mask on its frame.")] = False,
+    objects: Annotated[
+        bool, typer.Option("--objects", help="Also one PNG a frame, with the number of the TEXT that each pixel is of.")
+    ] = False,
     overwrite: options.OverwriteOption = False,
     task: Annotated[str | None, typer.Option(help="One of the family's tasks for frames; default: its first.")] = None,
     threads: options.ThreadsOption = None,
@@ -39,11 +43,13 @@ def video(
     accept_unmeasured: options.UnmeasuredOption = False,
     engines: options.EnginesOption = None,
     weights_gb: options.WeightsOption = None,
+    trace: options.TraceOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Segment what TEXT names in each of FRAMES, seen with the memory of the frames before it.
 
     Writes FRAME.mask.png and video.json as frames are done; masks are numbered where there are several TEXTs.
+    With --trace stages overlap as they do in a server, and their times with them.
     Frames that cannot be read are left out and listed; the exit code is then 11.
     """
     options.require_texts(texts)
@@ -56,15 +62,20 @@ def video(
     content: list[dict[str, Any]] = []
     with (
         output_folder(out),
-        options.opened_pipeline(bundle, backend, timed_stages=True, **chosen) as pipeline,
+        options.opened_pipeline(bundle, backend, timed_stages=trace is None, **chosen) as pipeline,
+        traced(trace),
         _frame_progress(source.count) as advance,
     ):
         for frame_source, name in source.names:
             folder.require_free(_names(name, kinds, len(texts)), frame_source)
+            if objects:
+                folder.require_free([result_name(name, Kind.OBJECTS)], frame_source)
         session = pipeline.open_video()
         with VideoRecord(folder, source.source) as record:
             for frame, ready in _results(session, source, request):
                 row = _written(frame, ready, folder, kinds)
+                if objects:
+                    _write_objects(frame, ready, folder)
                 content.append(row)
                 record.add(row)
                 advance()
@@ -111,6 +122,13 @@ def _written(frame: Frame, ready: FrameResults, folder: ResultFolder, kinds: Ite
             name = result_name(frame.name, kind, number if len(masks) > 1 else None)
             folder.write(name, encode_png(drawn), frame.source)
     return {"frame": frame.name, "results": [result.to_json() for result in ready.results]}
+
+
+def _write_objects(frame: Frame, ready: FrameResults, folder: ResultFolder) -> None:
+    from hyperseg_runtime.reports.objects import object_png
+
+    found = [result for result in ready.results if isinstance(result, Instances)]
+    folder.write(result_name(frame.name, Kind.OBJECTS), object_png(found), frame.source)
 
 
 def _told(left_out: LeftOut) -> dict[str, Any]:

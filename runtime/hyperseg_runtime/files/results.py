@@ -39,6 +39,7 @@ class Kind(StrEnum):
     OVERLAY = "overlay.png"
     RESULT = "result.json"
     REPORT = "report.html"
+    OBJECTS = "objects.png"
     COCO = "coco.json"
     POLYGONS = "polygons.json"
     LABELME = "labelme.json"

@@ -1,7 +1,7 @@
 """Several prompts about one image in one call of the language model.
 
 The prompts share a cache: each reads the leading rows it has in common with the first prompt from there and
-brings only its own suffix. The attention mask keeps suffixes apart and positions restart at each suffix, so
+brings only its own suffix. What each row may see keeps suffixes apart and positions restart at each suffix, so
 every row sees what it would see alone; the result is the same, and nothing is copied.
 
     slots      | reused from the cache | rest of prompt 0 | suffix of 1 | suffix of 2 |
@@ -75,16 +75,23 @@ class PackedPrompts:
         positions = [np.arange(suffix.base, suffix.prompt.length) for suffix in self.suffixes]
         return np.concatenate([*positions, np.zeros(self.padding, np.int64)])[None].astype(np.int64)
 
-    def attention_mask(self, context: int) -> np.ndarray:
-        """(1, 1, rows, context) bool: slots before the suffix's base, then its own rows so far."""
-        mask = np.zeros((self.rows, context), np.bool_)
-        mask[self.tokens :, 0] = True
+    def attended_slots(self) -> np.ndarray:
+        """Start and end of the two ranges of cache slots that each row sees, (1, rows, 2, 2) int64: those before the
+        suffix's base, and the suffix's own rows so far.
+        """
+        ranges = np.zeros((self.rows, 2, 2), np.int64)
+        ranges[self.tokens :, 0, 1] = 1
         for suffix in self.suffixes:
-            start, slots = suffix.slot - self.first_slot, slice(suffix.slot, suffix.slot + suffix.length)
-            rows = mask[start : start + suffix.length]
-            rows[:, : suffix.base] = True
-            rows[:, slots] = np.tri(suffix.length, dtype=np.bool_)
-        return mask[None, None]
+            start = suffix.slot - self.first_slot
+            rows = ranges[start : start + suffix.length]
+            rows[:, 0, 1] = suffix.base
+            rows[:, 1, 0] = suffix.slot
+            rows[:, 1, 1] = suffix.slot + 1 + np.arange(suffix.length)
+        return ranges[None]
+
+    def slots(self, step: int, context: int) -> int:
+        """Leading slots of the cache that some row may see, up to a multiple of `step` or to the end."""
+        return min(-(-self.last_slot // step) * step, context)
 
 
 def pack(prompts: Sequence[Prompt], held: Sequence[Row], context: int) -> Iterator[PackedPrompts]:

@@ -77,6 +77,13 @@ class Prompt:
         return sum(slot.length for slot in self.slots)
 
     @property
+    def token_ids(self) -> tuple[int, ...] | None:
+        """Of all rows; None where some are no text."""
+        if any(slot.depends_on is not None for slot in self.slots):
+            return None
+        return tuple(token_id for slot in self.slots for token_id in slot.token_ids)
+
+    @property
     def attended_length(self) -> int:
         """Leading rows that others may attend to."""
         return self.length - sum(slot.length for slot in self.slots if slot.kind is SlotKind.END)
@@ -138,17 +145,11 @@ class Prompt:
                 raise PromptError(f"token ids {slot.token_ids} reach outside the {token_rows} known ones")
 
 
-def pick_rows(spans: Sequence[range], tokens: int) -> np.ndarray:
-    """Pooling matrix that copies the rows of all spans: (rows, tokens) float32."""
-    rows = [row for span in spans for row in span]
-    matrix = np.zeros((len(rows), tokens), np.float32)
-    matrix[np.arange(len(rows)), rows] = 1
-    return matrix
+def row_numbers(spans: Sequence[range]) -> np.ndarray:
+    """The rows of all spans: (rows,) int64."""
+    return np.array([row for span in spans for row in span], np.int64)
 
 
-def average_rows(spans: Sequence[range], tokens: int) -> np.ndarray:
-    """Pooling matrix that averages each span: (spans, tokens) float32."""
-    matrix = np.zeros((len(spans), tokens), np.float32)
-    for index, span in enumerate(spans):
-        matrix[index, span.start : span.stop] = 1 / len(span)
-    return matrix
+def starts_and_ends(spans: Sequence[range]) -> np.ndarray:
+    """(spans, 2) int64"""
+    return np.array([(span.start, span.stop) for span in spans], np.int64).reshape(-1, 2)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakValueDictionary
 
 from hyperseg_runtime.calls.timing import recorded
 from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, SegmentationRequest
@@ -15,6 +16,7 @@ from hyperseg_runtime.contracts.sampling import GREEDY, Sampling
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.family import FamilySpec, ImageState
 from hyperseg_runtime.llm.answers import Answer
+from hyperseg_runtime.session.device_turn import DeviceTurn
 from hyperseg_runtime.session.image_cache import TEXT_ALONE, ImageCache
 
 
@@ -26,14 +28,16 @@ class Shared:
     model: Any
     """A Segmenter, and whatever else the family declares (see `families.family`)."""
     images: ImageCache
-    lock: Lock = field(default_factory=Lock)
+    turn: DeviceTurn = field(default_factory=DeviceTurn)
     closed: bool = False
+    states: WeakValueDictionary[str, Lock] = field(default_factory=WeakValueDictionary)
+    """For sessions that share a state: one of them works with it at a time."""
 
 
 class ImageSession:
     """Requests about one image (or about text alone); all but the first reuse what depends on the image.
 
-    Made by `Pipeline.open`. Requests of several sessions and threads are served one after another. Close it,
+    Made by `Pipeline.open`. Requests of several threads take turns, those about one image one after another. Close it,
     or use it as a context manager; one that is merely dropped gives its image back at a later request.
     """
 
@@ -41,8 +45,9 @@ class ImageSession:
         """`key` is equal for sessions that share a state, which `make` makes if there is none."""
         self._shared = shared
         self._key = key
-        with shared.lock:
+        with shared.turn.held():
             self._state: ImageState | None = shared.images.acquire(key, make)
+            self._alone = shared.states.setdefault(key, Lock())
         self._dropped = weakref.finalize(self, shared.images.abandon, self._key)
 
     def run(self, request: SegmentationRequest) -> list[Result]:
@@ -92,7 +97,7 @@ class ImageSession:
 
     @contextmanager
     def _in_use(self) -> Iterator[ImageState]:
-        with self._shared.lock:
+        with self._alone, self._shared.turn.held():
             if self._shared.closed:
                 self._state = None
                 raise InputError("the pipeline of this session is closed; load the bundle again")
@@ -105,7 +110,7 @@ class ImageSession:
 
     def close(self) -> None:
         """Give the image's state back; it may be reused until memory is needed."""
-        with self._shared.lock:
+        with self._shared.turn.held():
             if self._state is not None:
                 self._state = None
                 self._dropped.detach()

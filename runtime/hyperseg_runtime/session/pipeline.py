@@ -70,7 +70,9 @@ CACHE_BYTES = 1 << 30
 class Pipeline:
     """`Pipeline.load(bundle)(image, "expression")` gives instances; `open(image)` a session.
 
-    Calls from several threads are served one after another. Close it, or use it as a context manager.
+    Calls from several threads take turns: on a device the work of one is handed over while another waits for its
+    results (see `DeviceTurn`), on a host they are served one after another. Images are decoded outside of a turn.
+    Close it, or use it as a context manager.
     """
 
     def __init__(
@@ -156,8 +158,8 @@ class Pipeline:
 
     def close(self) -> None:
         """Free everything; sessions that are still open end."""
-        with self._shared.lock:
-            self._shared.closed = True
+        self._shared.closed = True
+        with self._shared.turn.held_by_the_last():
             self._shared.images.clear()
             self._shared.model.close()
             self._graphs.clear()

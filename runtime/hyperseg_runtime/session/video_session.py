@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from threading import Lock
 
 from hyperseg_runtime.calls.timing import recorded
 from hyperseg_runtime.contracts.requests import Expressions
@@ -22,7 +23,8 @@ class VideoSession:
     def __init__(self, shared: Shared, max_pixels: int = MAX_PIXELS) -> None:
         self._shared = shared
         self._max_pixels = max_pixels
-        with shared.lock:
+        self._alone = Lock()
+        with shared.turn.held():
             self._state: VideoState = shared.model.open_video()
 
     def push(self, frame: ImageSource, request: Expressions | Sequence[str]) -> list[FrameResults]:
@@ -33,14 +35,14 @@ class VideoSession:
         asked = request if isinstance(request, Expressions) else Expressions.of(request)
         asked = self._shared.family.with_video_task(asked)
         pixels = load_image(frame, self._max_pixels)
-        with self._shared.lock, recorded() as spans_ms:
+        with self._alone, self._shared.turn.held(), recorded() as spans_ms:
             self._require_open()
             found = self._state.push(pixels, asked)
         return [_timed(ready, spans_ms) for ready in found]
 
     def finish(self) -> list[FrameResults]:
         """The video has ended: the results that are still missing. The next frame is the first of another video."""
-        with self._shared.lock, recorded() as spans_ms:
+        with self._alone, self._shared.turn.held(), recorded() as spans_ms:
             self._require_open()
             found = self._state.finish()
             self._state = self._shared.model.open_video()

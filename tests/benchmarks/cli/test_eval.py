@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from hyperseg_runtime.files.locking import sole_writer
 from support import RunCli
 
 SHAPES = ("shapes", "--items", "2", "--threads", "1")
@@ -42,3 +43,11 @@ def test_mistakes_say_what_to_do(run_cli: RunCli, evaluated: Path, tiny_bundle: 
         place = () if "--out" in arguments else ("--out", tmp_path / "other")
         result = run_cli("eval", tiny_bundle, *arguments, *place)
         assert result.code == code and words in result.err, result.err
+
+
+def test_two_evaluations_of_one_folder(run_cli: RunCli, tiny_bundle: Path, tmp_path: Path) -> None:
+    """The second is told, and nothing of the first is touched."""
+    with sole_writer(tmp_path):
+        result = run_cli("eval", tiny_bundle, *SHAPES, "--out", tmp_path)
+    assert result.code == 2 and "another process is writing it" in result.err
+    assert not list(tmp_path.iterdir())

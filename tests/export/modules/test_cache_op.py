@@ -1,4 +1,4 @@
-"""The cache operator: what it writes, what it leaves alone, and that torch may trace it."""
+"""The cache operators: what is written and read, what is left alone, and that torch may trace them."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hyperseg_export.modules.cache_op import cache_update
+from hyperseg_export.modules.cache_op import cache_slots, cache_update
 
 
 @settings(deadline=None, max_examples=40)
@@ -50,3 +50,18 @@ def test_a_write_past_the_capacity_is_an_error(tokens: int) -> None:
     cache, update = torch.zeros(1, 1, 4, 1), torch.ones(1, 1, tokens, 1)
     with pytest.raises((RuntimeError, ValueError)):
         cache_update(cache, update, torch.tensor([5 - tokens]))
+
+
+@pytest.mark.parametrize("slots", [1, 3, 5])
+def test_slots_in_use_are_read_and_the_others_left_alone(slots: int) -> None:
+    cache, mask = torch.rand(2, 3, 5, 4), torch.ones(2, 1, 2, slots, dtype=torch.bool)
+    assert torch.equal(cache_slots(cache, mask), cache[:, :, :slots])
+    checks = torch.library.opcheck(torch.ops.hyperseg.cache_slots.default, (cache.requires_grad_(), mask))
+    assert set(checks.values()) == {"SUCCESS"}
+
+
+def test_slots_that_are_not_read_get_no_gradient() -> None:
+    cache = torch.rand(1, 2, 5, 3, requires_grad=True)
+    (cache_slots(cache, torch.ones(1, 1, 1, 2, dtype=torch.bool)) * 3).sum().backward()
+    assert cache.grad is not None
+    assert torch.equal(cache.grad[:, :, :2], torch.full((1, 2, 2, 3), 3.0)) and not cache.grad[:, :, 2:].any()

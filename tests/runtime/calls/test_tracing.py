@@ -1,6 +1,7 @@
 """A timeline of stages and device calls."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -73,3 +74,14 @@ def test_the_verb_writes_one(run_cli: RunCli, tiny_bundle: Path, coffee: Path, t
     result = run_cli("run", tiny_bundle, coffee, "the cup", "--out", tmp_path, "--trace", trace)
     assert result.code == 0, result.err
     assert {"preprocess", "image_encoder", "llm", "mask_decoder", "best_mask"} <= {one["name"] for one in events(trace)}
+
+
+def test_an_answer_and_frames_have_timelines(run_cli: RunCli, tiny_bundle: Path, coffee: Path, tmp_path: Path) -> None:
+    answer, frames = tmp_path / "answer.json", tmp_path / "frames.json"
+    assert run_cli("chat", tiny_bundle, "What?", "--max-tokens", 2, "--trace", answer).code == 0
+    (tmp_path / "in").mkdir()
+    shutil.copy(coffee, tmp_path / "in")
+    asked = ("video", tiny_bundle, tmp_path / "in", "the cup", "--out", tmp_path / "out", "--trace", frames)
+    assert run_cli(*asked).code == 0
+    assert {"llm", "lm_head"} <= {one["name"] for one in events(answer)}
+    assert {"fvp", "mask_decoder"} <= {one["name"] for one in events(frames)}

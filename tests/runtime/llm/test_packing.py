@@ -30,7 +30,7 @@ def test_every_row_sees_what_it_would_see_alone(prompts: list[Prompt], held: tup
     cache += [None] * (CONTEXT - len(held))
     read: list[Prompt] = []
     for packed in pack(prompts, held, CONTEXT):
-        rows, positions, mask = packed.new_rows().rows, packed.position_ids()[0], packed.attention_mask(CONTEXT)[0, 0]
+        rows, positions, mask = packed.new_rows().rows, packed.position_ids()[0], seen_slots(packed, CONTEXT)
         assert len(rows) == packed.tokens == len(positions) == len(mask) and packed.last_slot <= CONTEXT
         for index, row in enumerate(rows):  # a call writes all its rows, then attends
             past = pasts(packed)[index]
@@ -48,6 +48,14 @@ def test_every_row_sees_what_it_would_see_alone(prompts: list[Prompt], held: tup
             assert rows[first + suffix.prompt.length - 1] == suffix.prompt.rows[-1]
         held = packed.suffixes[0].prompt.rows
     assert read == prompts
+
+
+def seen_slots(packed: PackedPrompts, context: int) -> np.ndarray:
+    """(rows, context) bool, from the ranges of each row."""
+    starts, ends = packed.attended_slots()[0, ..., None].transpose(2, 0, 1, 3)
+    slots = np.arange(context)
+    seen: np.ndarray = ((slots >= starts) & (slots < ends)).any(1)
+    return seen
 
 
 def pasts(packed: PackedPrompts) -> list[tuple[Row, ...]]:
@@ -70,9 +78,14 @@ def test_prompts_go_together_until_the_context_is_full() -> None:
 
 
 @pytest.mark.parametrize("context", [12, 16, 40])
-def test_the_mask_is_that_of_a_plain_prompt_when_there_is_one(context: int) -> None:
+def test_a_plain_prompt_sees_what_stands_before(context: int) -> None:
     (packed,) = pack([prompt([3], [4, 5])], (), context)
-    assert np.array_equal(packed.attention_mask(context)[0, 0], np.tri(12, context, dtype=bool))
+    assert np.array_equal(seen_slots(packed, context), np.tri(12, context, dtype=bool))
+
+
+def test_slots_in_use_are_counted_in_steps_up_to_the_end() -> None:
+    (packed,) = pack([prompt([3], [4, 5])], (), 40)
+    assert [packed.slots(step, 40) for step in (1, 5, 16, 64)] == [12, 15, 16, 40]
 
 
 @given(st.integers(1, 9), st.integers(1, 8), st.integers(0, 30))
@@ -85,9 +98,9 @@ def test_padding_fills_a_call_up_and_is_seen_by_nobody(words: int, step: int, mo
         room = context - packed.first_slot
         assert padded.rows == min(-(-packed.tokens // step) * step, room) and padded.tokens == packed.tokens
         assert padded.new_rows() == packed.new_rows()
-        mask, positions = padded.attention_mask(context)[0, 0], padded.position_ids()[0]
+        mask, positions = seen_slots(padded, context), padded.position_ids()[0]
         assert mask.shape == (padded.rows, context) and positions.shape == (padded.rows,)
-        assert np.array_equal(mask[: packed.tokens], packed.attention_mask(context)[0, 0])
+        assert np.array_equal(mask[: packed.tokens], seen_slots(packed, context))
         assert np.array_equal(positions[: packed.tokens], packed.position_ids()[0])
         assert not mask[: packed.tokens, packed.last_slot :].any() and mask[:, 0].all()
 

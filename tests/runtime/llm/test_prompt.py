@@ -15,9 +15,9 @@ from hyperseg_runtime.llm.prompt import (
     Row,
     Slot,
     SlotKind,
-    average_rows,
     image_and_text,
-    pick_rows,
+    row_numbers,
+    starts_and_ends,
 )
 
 PROMPT = Prompt(
@@ -62,20 +62,17 @@ def test_ids_without_an_embedding_are_refused(ids: list[int]) -> None:
         Prompt((Slot.text(ids),)).check(context=19, token_rows=9)
 
 
-@settings(deadline=None, max_examples=50)
-@given(spans=SPANS, seed=st.integers(0, 99))
-def test_picking_is_indexing_and_averaging_is_the_mean(spans: list[range], seed: int) -> None:
-    hidden = np.random.default_rng(seed).integers(-9, 9, (30, 4)).astype(np.float32)
-    rows = [row for span in spans for row in span]
-    picked, averaged = pick_rows(spans, 30), average_rows(spans, 30)
-    assert picked.dtype == averaged.dtype == np.float32
-    assert np.array_equal(picked @ hidden, hidden[rows].reshape(-1, 4))
-    means = [hidden[span.start : span.stop].mean(0) for span in spans]
-    assert np.allclose(averaged @ hidden, np.reshape(means, (-1, 4)), rtol=0, atol=MEAN)
+@given(spans=SPANS)
+def test_spans_are_told_by_their_rows_or_their_ends(spans: list[range]) -> None:
+    rows, ends = row_numbers(spans), starts_and_ends(spans)
+    assert rows.dtype == ends.dtype == np.int64 and ends.shape == (len(spans), 2)
+    assert rows.tolist() == [row for span in spans for row in span]
+    assert [range(*pair) for pair in ends.tolist()] == spans
 
 
-MEAN = 1e-5
-"""Sums of up to nine integers below ten, times a rounded float32 reciprocal."""
+def test_a_prompt_of_text_alone_is_its_ids() -> None:
+    assert Prompt((Slot.text([1, 2]), Slot.text([3], SlotKind.CONDITION))).token_ids == (1, 2, 3)
+    assert PROMPT.token_ids is None
 
 
 def test_rows_name_what_fills_them() -> None:

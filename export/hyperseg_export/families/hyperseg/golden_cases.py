@@ -12,8 +12,10 @@ from hyperseg_export.parity.extra_graphs import ExtraGraph, swin_at_size
 from hyperseg_export.parity.golden import Arrays
 from hyperseg_export.parity.recording import RecordingGraphs
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
+from hyperseg_runtime.families.hyperseg.caches import Caches
+from hyperseg_runtime.families.hyperseg.llm_call import LlmCall
 from hyperseg_runtime.families.hyperseg.spec import STRIDES, TOKENS, HypersegDimensions, cache_names
-from hyperseg_runtime.families.hyperseg.stages import Caches, HypersegStages, RowTables
+from hyperseg_runtime.families.hyperseg.stages import HypersegStages, RowTables
 from hyperseg_runtime.heads.referring import all_queries, best_query
 from hyperseg_runtime.images.preprocessing import ImageGeometry, fitted_size, longest_side_square, plain_square
 from hyperseg_runtime.llm import prompt as prompts
@@ -320,15 +322,15 @@ def _run(run: GoldenRun, graph: Graph, arrays: Arrays) -> dict[str, np.ndarray]:
 
 def _logits(run: GoldenRun, stages: HypersegStages, state: np.ndarray) -> np.ndarray:
     """Next-token logits (1, V) of one hidden state (1, 1, D)."""
-    return stages.score_tokens(run.backend.upload(np.ascontiguousarray(state))).to_host()
+    return stages.score_tokens(run.backend.upload(np.ascontiguousarray(state)), [0]).to_host()
 
 
 def _decode_one(run: GoldenRun, stages: HypersegStages, token: int, position: int, caches: Caches) -> np.ndarray:
     """Hidden state (1, 1, D) after feeding one token at `position`."""
     embed = run.backend.upload(run.tables.rows(TOKENS, (token,))[None])
-    mask = (np.arange(run.dims.context) <= position)[None, None, None]
     at = np.array([position], np.int64)
-    return stages.step(embed, at[None], mask, at, caches).to_host()
+    seen = np.array([[[[0, position + 1], [0, 0]]]], np.int64)
+    return stages.step(embed, LlmCall(at[None], seen, at, position + 1), caches).to_host()
 
 
 def _caches(run: GoldenRun, prefix: str, length: int) -> dict[str, np.ndarray]:

@@ -42,20 +42,20 @@ def graph_probes(config: HypersegConfig) -> dict[str, Probe]:
             tuple(pixel), lambda taps, inputs: {f"msdeform_layer{i}": taps[p][0] for i, p in enumerate(pixel)}
         ),
         "mask_decoder": Probe(
-            ("query_projector", *CONDITION_PROJECTORS, *decoder_paths(config)),
-            lambda taps, inputs: {**_read_outs(taps, inputs), **decoder_values(taps, inputs[0])},
+            ("rows", "means", "query_projector", *CONDITION_PROJECTORS, *decoder_paths(config)),
+            lambda taps, inputs: {**_read_outs(taps), **decoder_values(taps, inputs[0])},
         ),
     }
 
 
-def _read_outs(taps: Taps, inputs: Inputs) -> dict[str, Tensor]:
-    hidden, query_pooling, condition_pooling, memory_pooling = inputs[7:]
+def _read_outs(taps: Taps) -> dict[str, Tensor]:
+    queries, remembered = taps["rows"]
     return {
-        "seg_query_hidden": query_pooling @ hidden,
+        "seg_query_hidden": queries,
         "seg_query_256": taps["query_projector"][0],
-        "SEG_embedding_hidden": condition_pooling @ hidden,
+        "SEG_embedding_hidden": taps["means"][0],
         **{f"{name}_256": taps[path][0] for path, name in CONDITION_PROJECTORS.items()},
-        "temporal_hidden": memory_pooling @ hidden,
+        "temporal_hidden": remembered,
     }
 
 

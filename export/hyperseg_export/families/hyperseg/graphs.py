@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from hyperseg_export.families.hyperseg.config import HypersegConfig
-from hyperseg_export.modules.linear import Linear, Mlp, RowPooling, gelu
+from hyperseg_export.modules.linear import Linear, Mlp, gelu
 from hyperseg_export.modules.mask_decoder import ConditionScore, MaskDecoder, mask_feature_pyramid
 from hyperseg_export.modules.mask_readout import BestMasks, all_finite
 from hyperseg_export.modules.phi import PhiDecoder
 from hyperseg_export.modules.pixel_decoder import PixelDecoder
 from hyperseg_export.modules.preprocessing import LongestSideSquare, PlainSquare
+from hyperseg_export.modules.reading import PickedRows, SlotMask, SpanMeans
 from hyperseg_export.modules.resampler import PerceiverResampler
 from hyperseg_export.modules.siglip import SiglipTower
 from hyperseg_export.modules.swin import SwinTransformer
@@ -65,28 +66,32 @@ class Fvp(nn.Module):
 class Llm(nn.Module):
     def __init__(self, config: HypersegConfig) -> None:
         super().__init__()
+        self.mask = SlotMask()
         self.phi = PhiDecoder(config.phi)
 
     def forward(
         self,
         inputs_embeds: Tensor,
         position_ids: Tensor,
-        attention_mask: Tensor,
+        attended_slots: Tensor,
+        slot_numbers: Tensor,
         write_indices: Tensor,
         *past: Tensor,  # key and value of layer 0, of layer 1, ...
     ) -> tuple[Tensor, ...]:
         caches = list(zip(past[::2], past[1::2], strict=True))
-        hidden, updated = self.phi(inputs_embeds, position_ids, attention_mask, write_indices, caches)
+        mask = self.mask(attended_slots, slot_numbers)
+        hidden, updated = self.phi(inputs_embeds, position_ids, mask, write_indices, caches)
         return hidden, *(cache for pair in updated for cache in pair)
 
 
 class LmHead(nn.Module):
     def __init__(self, config: HypersegConfig) -> None:
         super().__init__()
+        self.row = PickedRows()
         self.lm_head = Linear(config.phi.width, config.logit_rows, bias=False)
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        return self.lm_head(hidden[:, 0])
+    def forward(self, hidden_states: Tensor, scored_rows: Tensor) -> Tensor:
+        return self.lm_head(self.row(scored_rows[:, None], hidden_states)[:, 0])
 
 
 class PixelDecoderGraph(nn.Module):
@@ -110,7 +115,8 @@ class MaskDecoderGraph(nn.Module):
     def __init__(self, config: HypersegConfig) -> None:
         super().__init__()
         width = config.mask_decoder.width
-        self.pooling = RowPooling()
+        self.rows = PickedRows()
+        self.means = SpanMeans()
         self.query_projector = Linear(config.phi.width, width)
         self.condition_projector = Linear(config.phi.width, width)
         self.memory_projector = Linear(config.phi.width, config.fvp.width)
@@ -131,13 +137,13 @@ class MaskDecoderGraph(nn.Module):
         encoded_s16: Tensor,
         encoded_s8: Tensor,
         hidden_states: Tensor,
-        query_pooling: Tensor,
-        condition_pooling: Tensor,
-        memory_pooling: Tensor,
+        query_rows: Tensor,
+        condition_spans: Tensor,
+        remembered_rows: Tensor,
     ) -> tuple[Tensor, ...]:
-        queries = self.query_projector(self.pooling(query_pooling, hidden_states))
-        conditions = self.pooling(condition_pooling, hidden_states)
-        memory = self.memory_projector(self.pooling(memory_pooling, hidden_states))
+        queries = self.query_projector(self.rows(query_rows, hidden_states))
+        conditions = self.means(condition_spans, hidden_states)
+        memory = self.memory_projector(self.rows(remembered_rows, hidden_states))
         _, normed = self.mask_decoder(
             queries,
             (encoded_s32, encoded_s16, encoded_s8),

@@ -6,7 +6,7 @@ from typing import Self, TypeVar
 
 import numpy as np
 
-from hyperseg_runtime.backends.base import Buffer
+from hyperseg_runtime.backends.base import Buffer, Graph
 from hyperseg_runtime.backends.cuda.device import Device, DeviceBuffer
 from hyperseg_runtime.backends.cuda.waiting import DeviceGraph, WaitingGraph
 from hyperseg_runtime.contracts.graph_spec import TensorSpec
@@ -31,6 +31,10 @@ class DeviceBackend:
         """The graph as callers get it; it is closed with the backend."""
         self._graphs.append(graph)
         return graph if self._overlap else WaitingGraph(graph)
+
+    def chained(self, first: Graph, second: Graph) -> Graph | None:
+        """None: nothing is recorded."""
+        return None
 
     def upload(self, array: np.ndarray) -> DeviceBuffer:
         return self._device.upload(array)

@@ -1,6 +1,6 @@
-"""Calls of one engine recorded once and replayed: one launch instead of hundreds."""
+"""Calls recorded once and replayed: one launch instead of hundreds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hyperseg_runtime.backends.cuda.device import Device, DeviceBuffer
@@ -15,12 +15,22 @@ class Replay:
     to the caller's, but for the caches, which are too large to copy; a recording is for one set of them.
     """
 
-    def __init__(self, device: Device, stream: Stream, inputs: Buffers, outputs: Buffers, recorded: Any) -> None:
+    def __init__(
+        self,
+        device: Device,
+        stream: Stream,
+        inputs: Buffers,
+        outputs: Buffers,
+        recorded: Any,
+        between: Sequence[DeviceBuffer] = (),
+    ) -> None:
+        """`between` are buffers that the recording uses beside them."""
         self._device = device
         self._stream = stream
         self._inputs = inputs
         self._outputs = outputs
         self._recorded = recorded
+        self._between = between
 
     def run(self, inputs: Buffers, caches: Buffers) -> dict[str, DeviceBuffer]:
         """New buffers with the outputs; the caches are updated in place."""

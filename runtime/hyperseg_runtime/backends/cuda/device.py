@@ -12,6 +12,7 @@ from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.backends.cuda.memory import Block, Pool, using
 from hyperseg_runtime.backends.cuda.streams import Stream, checked
 from hyperseg_runtime.calls import tracing
+from hyperseg_runtime.calls.waiting import waiting
 from hyperseg_runtime.contracts import bfloat16
 from hyperseg_runtime.contracts.graph_spec import DType, TensorSpec
 from hyperseg_runtime.errors import InputError
@@ -83,11 +84,14 @@ class Device:
         return buffer
 
     def to_host(self, buffers: Sequence[DeviceBuffer]) -> list[np.ndarray]:
-        """The values in pinned memory, read-only; bfloat16 as float32. Waits once: the copies are in one stream."""
+        """The values in pinned memory, read-only; bfloat16 as float32. Waits once: the copies are in one
+        stream, and other calls may be made meanwhile (see `calls.waiting`).
+        """
         self.require_open()
         staged = [(buffer, self._start_download(buffer)) for buffer in buffers if buffer.host_copy is None]
         if staged:
-            staged[-1][1].wait_until_idle()
+            with waiting():
+                staged[-1][1].wait_until_idle()
         for buffer, block in staged:
             buffer.host_copy = self._values(buffer, block)
         return [buffer.host_copy for buffer in buffers if buffer.host_copy is not None]

@@ -80,7 +80,7 @@ class OnnxRuntimeBackend:
 
     name = "onnxruntime"
     precisions = frozenset({Precision.FP32, Precision.FP16})
-    token_step = 1
+    token_step = slot_step = 1
     on_device = images_on_device = False
 
     def __init__(
@@ -98,6 +98,9 @@ class OnnxRuntimeBackend:
     def open(self, spec: GraphSpec, path: Path) -> Graph:
         session = open_session(spec, path, partial(self.session_options, weight_bytes(path)), PROVIDERS)
         return OnnxRuntimeGraph(spec, session, run_options(spec, self.low_memory))
+
+    def chained(self, first: Graph, second: Graph) -> None:
+        """A call costs next to nothing here."""
 
     def session_options(self, weight_bytes: int = 0) -> "ort.SessionOptions":
         """Options of a session whose graph has so many bytes of weights in a file of its own."""

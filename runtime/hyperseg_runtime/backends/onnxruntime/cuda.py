@@ -10,6 +10,8 @@ Never run on a GPU. What is relied on, and where it is written:
   (onnxruntime_run_options_config_keys.h). What is bound where the graph needs it is not copied (docs, I/O Binding).
 * TensorScatter does not copy where both caches lie at one address (core/providers/cuda/llm/tensorscatter.cc);
   Attention of opset 24 takes 4-D tensors and a bool mask on CUDA since #27542.
+* docs/OperatorKernels.md lists a kernel for every operator of our graphs in the types they have there, but for two that
+  are made of others (tests/cuda_kernels.py holds the list and what it was read from).
 * `use_tf32` is on unless told otherwise, and `arena_extend_strategy` takes memory in powers of two (docs, CUDA
   Execution Provider): float32 means float32 here, and the sessions of all graphs share one GPU.
 """
@@ -104,7 +106,7 @@ class OnnxRuntimeCudaBackend(DeviceBackend):
 
     name = "onnxruntime-cuda"
     precisions = frozenset({Precision.FP32, Precision.FP16})
-    token_step = 1
+    token_step = slot_step = 1
 
     def __init__(self, overlap: bool = True) -> None:
         require_cuda_build()

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
+from hyperseg_runtime.backends.base import Graph
 from hyperseg_runtime.backends.cuda.backend import DeviceBackend
 from hyperseg_runtime.backends.cuda.device import Device
 from hyperseg_runtime.backends.cuda.driver import load_cudart
 from hyperseg_runtime.backends.cuda.waiting import WaitingGraph
+from hyperseg_runtime.backends.tensorrt.chain import TensorRTChain
 from hyperseg_runtime.backends.tensorrt.engine import EngineReader, contract_problems, load_plugins
 from hyperseg_runtime.backends.tensorrt.graph import TensorRTGraph
 from hyperseg_runtime.backends.tensorrt.machine import find_machine, load_tensorrt
@@ -51,6 +53,8 @@ class TensorRTBackend(DeviceBackend):
     """A text a word longer then is a call that was recorded before. Kernels work on tiles of 64 rows and more, so that
     the rows that fill the last one should cost little; not measured.
     """
+    slot_step = 256
+    """The same for the slots of the cache: an answer is recorded anew each time it reaches so many."""
 
     def __init__(
         self,
@@ -112,6 +116,11 @@ class TensorRTBackend(DeviceBackend):
             reader.refit(engine, spec.name, read_factors(self._bundle, adapter), path)
         reader.stream_weights(engine, self._weight_streaming_bytes)
         return self.opened(TensorRTGraph(spec, reader.trt, engine, self._device, reader.logger, self._recordings))
+
+    def chained(self, first: Graph, second: Graph) -> TensorRTChain | None:
+        if isinstance(first, TensorRTGraph) and isinstance(second, TensorRTGraph):
+            return TensorRTChain(first, second, self._device)
+        return None  # each waits for itself, or somebody looks at it
 
     def _swapped_adapter(self, entry: EngineEntry, changed: set[str]) -> AdapterEntry | None:
         """The adapter to refit an engine with, if that is all that differs from the files it was built from."""

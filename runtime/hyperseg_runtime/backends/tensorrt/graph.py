@@ -34,8 +34,9 @@ class TensorRTGraph:
         self._engine = engine
         self._device = device
         self._logger = logger
-        self._recordings = 0 if streams_weights(engine) else recordings
-        self._stream = Stream(device.cudart)
+        self.limit = 0 if streams_weights(engine) else recordings
+        """Recordings that are kept."""
+        self.stream = Stream(device.cudart)
         self._profiles = read_profiles(engine, spec.input_names())
         self._contexts: dict[int, ShapedContext] = {}
         self._epoch = device.memory.epoch
@@ -46,17 +47,16 @@ class TensorRTGraph:
         self.spec.check_inputs(inputs)
         given = {name: self._device.own(buffer, f"graph {self.spec.name}: {name}") for name, buffer in inputs.items()}
         caches = {name: given[name] for name in self._caches}
-        self._drop_stale()
-        shaped = self._shaped({name: buffer.shape for name, buffer in given.items()})
+        shaped = self.shaped({name: buffer.shape for name, buffer in given.items()})
         key = tuple(buffer.block.address for buffer in caches.values())
-        if replay := shaped.find(key):
+        if replay := shaped.recordings.find(key):
             with tracing.event(f"replay {self.spec.name}"):
                 made = replay.run(given, caches)
             self.replayed += 1
         else:
             with tracing.event(f"enqueue {self.spec.name}"):
-                made = self._enqueue(shaped.context, given)
-            if shaped.comes_again(key):
+                made = self.enqueue(shaped.context, self.stream, given)
+            if shaped.recordings.comes_again(key):
                 with tracing.event(f"record {self.spec.name}"):
                     self._record(shaped, key, given)
         for buffer in caches.values():
@@ -65,15 +65,15 @@ class TensorRTGraph:
 
     def wait(self) -> None:
         """Let the host wait for all calls so far."""
-        self._stream.synchronise()
+        self.stream.synchronise()
 
     def close(self) -> None:
-        self._stream.synchronise()
+        self.stream.synchronise()
         for shaped in self._contexts.values():
             shaped.drop_recordings()
         self._contexts.clear()
         self._engine = None  # after its contexts
-        self._stream.close()
+        self.stream.close()
 
     def _drop_stale(self) -> None:
         """Memory was short and idle blocks went back to the system: addresses may mean something else now, and
@@ -84,12 +84,13 @@ class TensorRTGraph:
             for shaped in self._contexts.values():
                 shaped.drop_recordings()
 
-    def _shaped(self, shapes: Mapping[str, Shape]) -> ShapedContext:
+    def shaped(self, shapes: Mapping[str, Shape]) -> ShapedContext:
         """The context of the profile for these shapes, set to them."""
+        self._drop_stale()
         profile = choose_profile(self._profiles, shapes, self.spec.name).index
         if profile not in self._contexts:
             context = self._new_context(profile)
-            self._contexts[profile] = ShapedContext(self.spec.name, context, self._logger, self._recordings)
+            self._contexts[profile] = ShapedContext(self.spec.name, context, self._logger, self.limit)
         self._contexts[profile].set_shapes(shapes)
         return self._contexts[profile]
 
@@ -103,28 +104,29 @@ class TensorRTGraph:
                 f"graph {self.spec.name}: no memory to run its engine; close sessions, build with a smaller preset, "
                 f"or keep weights on the host (build --weight-streaming, then --weights-gb):\n  {reason(self._logger)}"
             )
-        self._stream.synchronise()
+        self.stream.synchronise()
         return context
 
     def _try_context(self, profile: int) -> Any:
         """None where memory ran out: it is taken when the context is made, or when it is given its profile."""
         context = self._engine.create_execution_context(self._trt.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE)
-        if context is None or not context.set_optimization_profile_async(profile, self._stream.handle):
+        if context is None or not context.set_optimization_profile_async(profile, self.stream.handle):
             return None
         return context
 
-    def _enqueue(self, context: Any, given: Buffers) -> dict[str, DeviceBuffer]:
-        made = self._new_outputs(context)
+    def enqueue(self, context: Any, stream: Stream, given: Buffers) -> dict[str, DeviceBuffer]:
+        """Put a call into `stream` as it is; new buffers with the outputs, caches are updated in place."""
+        made = self.new_outputs(context)
         writes = [buffer.block for buffer in made.values()] + [given[name].block for name in self._caches]
-        with using(self._stream, [buffer.block for buffer in given.values()], writes):
-            self._bind(context, given, made)
-            self._execute(context)
+        with using(stream, [buffer.block for buffer in given.values()], writes):
+            self.bind(context, given, made)
+            self.execute(context, stream)
         return made
 
-    def _new_outputs(self, context: Any) -> dict[str, DeviceBuffer]:
+    def new_outputs(self, context: Any) -> dict[str, DeviceBuffer]:
         return {t.name: self._device.empty(t.dtype, tuple(context.get_tensor_shape(t.name))) for t in self._made}
 
-    def _bind(self, context: Any, given: Buffers, made: Buffers) -> None:
+    def bind(self, context: Any, given: Buffers, made: Buffers) -> None:
         """Every tensor's address; an output in place has that of its input."""
         outputs = {**made, **{output: given[source] for output, source in self.spec.in_place.items()}}
         for name, buffer in (*given.items(), *outputs.items()):
@@ -133,8 +135,8 @@ class TensorRTGraph:
                     f"graph {self.spec.name}: the memory of {name} is refused:\n  {reason(self._logger)}"
                 )
 
-    def _execute(self, context: Any) -> None:
-        if not context.execute_async_v3(self._stream.handle):
+    def execute(self, context: Any, stream: Stream) -> None:
+        if not context.execute_async_v3(stream.handle):
             raise HypersegError(f"graph {self.spec.name}: TensorRT could not run it:\n  {reason(self._logger)}")
 
     def _record(self, shaped: ShapedContext, key: tuple[int, ...], given: Buffers) -> None:
@@ -146,11 +148,11 @@ class TensorRTGraph:
                 for name, buffer in given.items()
                 if name not in self._caches
             }
-            made = self._new_outputs(context)
-            self._bind(context, {**given, **inputs}, made)
-            recorded = record(self._device.cudart, self._stream, lambda: self._execute(context))
+            made = self.new_outputs(context)
+            self.bind(context, {**given, **inputs}, made)
+            recorded = record(self._device.cudart, self.stream, lambda: self.execute(context, self.stream))
         except HypersegError as error:
-            shaped.record_no_more()
+            shaped.recordings.record_no_more()
             warnings.warn(f"graph {self.spec.name} runs without CUDA graphs, slower: {error}", stacklevel=2)
             return
-        shaped.keep(key, Replay(self._device, self._stream, inputs, made, recorded))
+        shaped.recordings.keep(key, Replay(self._device, self.stream, inputs, made, recorded))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hyperseg_runtime.contracts.graph_spec import AxisRange, GraphSpec
+from hyperseg_runtime.contracts.graph_spec import AxisRange, GraphSpec, Reuse
 from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, Regions
 from hyperseg_runtime.families.family import FamilySpec, ProfileHints, Task
 from hyperseg_runtime.families.hyperseg import prompts
@@ -17,6 +17,7 @@ from hyperseg_runtime.llm.tokenizer import TOKENIZER_FILE
 SUFFIX_TOKENS = 256
 """Longest part of a prompt after the image: 100 mask queries, template and expression take 130 to 190."""
 
+SINGLE = AxisRange(minimum=1, typical=1, maximum=1)
 BY_CLASS_HEADS = "all names in one prompt; the release has the heads alone, the prompt and the rules are its ancestor's"
 
 TASKS = (
@@ -57,8 +58,9 @@ def profile_hints(spec: GraphSpec) -> ProfileHints:
     if spec.in_place:
         longest = min(SUFFIX_TOKENS, spec.axis_ranges["tokens"].maximum)
         suffix = AxisRange(minimum=1, typical=max(1, 3 * longest // 4), maximum=longest)
-        single = AxisRange(minimum=1, typical=1, maximum=1)
-        return ProfileHints(split={"prefill": {}, "suffix": {"tokens": suffix}, "decode": {"tokens": single}})
+        return ProfileHints(split={"prefill": {}, "suffix": {"tokens": suffix}, "decode": {"tokens": SINGLE}})
+    if spec.reuse is Reuse.TOKEN:
+        return ProfileHints(split={"prefill": {}, "decode": {"tokens": SINGLE}})
     memory = spec.axis_ranges.get("memory_rows")
     if memory is None:
         return ProfileHints()

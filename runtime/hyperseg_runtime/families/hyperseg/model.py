@@ -84,7 +84,7 @@ class HypersegModel:
         outputs = self.stages.decode_frame(features, states.hidden_states, [prompt])
         self.stages.prepare(image_hwc_u8)
         self.stages.read_masks(outputs, states.hidden_states, image.hw)
-        self.stages.score_tokens(self.stages.row(states.hidden_states, states.last_row))
+        self.stages.score_tokens(states.hidden_states, [states.last_row])
 
     def close(self) -> None:
         self.stages.close()
@@ -145,9 +145,8 @@ class HypersegModel:
         generated: list[int] = []
         while len(generated) < limit:
             with image.trusted():
-                (states,) = image.prefill([continue_prompt(prompt, generated, self.dims)])
-                row = self.stages.row(states.hidden_states, states.last_row)
-                logits = self.stages.score_tokens(row).to_host()[0, : self.dims.token_rows]
+                found = image.next_logits(continue_prompt(prompt, generated, self.dims))
+                logits = found.to_host()[0, : self.dims.token_rows]
                 if not np.isfinite(logits).all():
                     raise NumericsError()
             generated.append(next_token(logits, sampling, generator))

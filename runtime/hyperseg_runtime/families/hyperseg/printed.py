@@ -19,5 +19,5 @@ PRINTED = (
 NOTE = (
     "RefCOCO's images overlap with those that the segmentation part was trained on; ReVOS's overall number is the mean "
     "of its two; Ref-DAVIS17 here scores each expression, the authors merge a video's objects into one map first; the "
-    "release has no way from a class list to masks, so class lists are asked for name by name and fall short"
+    "release holds no prompt for class lists and makes no result of their scores: prompt and rules are its ancestor's"
 )

@@ -184,6 +184,9 @@ def _fvp(dims: HypersegDimensions) -> GraphSpec:
 
 
 def _llm(dims: HypersegDimensions) -> GraphSpec:
+    """A row sees the cache slots of two ranges, each from a start to before an end. Attention looks at the slots that
+    are numbered, 0 and up, and at none behind them.
+    """
     past: list[TensorSpec] = []
     present: list[TensorSpec] = []
     for layer in range(dims.layers):
@@ -196,12 +199,13 @@ def _llm(dims: HypersegDimensions) -> GraphSpec:
         inputs=(
             _float("inputs_embeds", "batch", "tokens", dims.width),
             TensorSpec(name="position_ids", dtype=DType.INT64, axes=("batch", "tokens")),
-            TensorSpec(name="attention_mask", dtype=DType.BOOL, axes=("batch", 1, "tokens", dims.context)),
+            TensorSpec(name="attended_slots", dtype=DType.INT64, axes=("batch", "tokens", 2, 2)),
+            TensorSpec(name="slot_numbers", dtype=DType.INT64, axes=("slots",)),
             TensorSpec(name="write_indices", dtype=DType.INT64, axes=("batch",)),
             *past,
         ),
         outputs=(_float("hidden_states", "batch", "tokens", dims.width), *present),
-        axis_ranges={"batch": BATCH, "tokens": _tokens(dims)},
+        axis_ranges={"batch": BATCH, "tokens": _tokens(dims), "slots": _tokens(dims)},
         reuse=Reuse.PROMPT,
         in_place={new.name: old.name for new, old in zip(present, past, strict=True)},
     )
@@ -216,9 +220,12 @@ def _tokens(dims: HypersegDimensions) -> AxisRange:
 def _lm_head(dims: HypersegDimensions) -> GraphSpec:
     return GraphSpec(
         name="lm_head",
-        inputs=(_float("hidden", "batch", 1, dims.width),),
+        inputs=(
+            _float("hidden_states", "batch", "tokens", dims.width),
+            TensorSpec(name="scored_rows", dtype=DType.INT64, axes=("batch",)),
+        ),
         outputs=(_float("logits", "batch", dims.logit_rows),),
-        axis_ranges={"batch": BATCH},
+        axis_ranges={"batch": BATCH, "tokens": _tokens(dims)},
         reuse=Reuse.TOKEN,
     )
 
@@ -235,14 +242,17 @@ def _pixel_decoder(dims: HypersegDimensions) -> GraphSpec:
 
 
 def _mask_decoder(dims: HypersegDimensions) -> GraphSpec:
+    """Hidden states of the mask queries and of what the next frame remembers are picked by their rows, those of a
+    condition averaged from a start to before an end.
+    """
     return GraphSpec(
         name="mask_decoder",
         inputs=(
             *_decoded_maps(dims),
             _float("hidden_states", "batch", "tokens", dims.width),
-            _float("query_pooling", "batch", dims.mask_queries, "tokens"),
-            _float("condition_pooling", "batch", "conditions", "tokens"),
-            _float("memory_pooling", "batch", "memory_rows", "tokens"),
+            TensorSpec(name="query_rows", dtype=DType.INT64, axes=("batch", dims.mask_queries)),
+            TensorSpec(name="condition_spans", dtype=DType.INT64, axes=("batch", "conditions", 2)),
+            TensorSpec(name="remembered_rows", dtype=DType.INT64, axes=("batch", "memory_rows")),
         ),
         outputs=(
             _float("mask_logits", "batch", dims.mask_queries, *dims.map_shapes[0]),

@@ -1,16 +1,17 @@
 """HyperSeg's graph calls in order: perceive the image, read the prompt, decode the masks. Read this first."""
 
-import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 import numpy as np
 
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.calls.timing import span
-from hyperseg_runtime.errors import NumericsError
+from hyperseg_runtime.families.hyperseg.caches import CacheLender, Caches
 from hyperseg_runtime.families.hyperseg.image_inputs import HostImages
+from hyperseg_runtime.families.hyperseg.llm_call import LlmCall, prefill_slots
 from hyperseg_runtime.families.hyperseg.size_tables import SizeTables
 from hyperseg_runtime.families.hyperseg.spec import (
     DECODED_MAPS,
@@ -20,37 +21,18 @@ from hyperseg_runtime.families.hyperseg.spec import (
     HypersegDimensions,
     cache_names,
 )
-from hyperseg_runtime.llm.prompt import Dependencies, Prompt, SlotKind, average_rows, pick_rows
+from hyperseg_runtime.llm.packing import PackedPrompts
+from hyperseg_runtime.llm.prompt import Dependencies, Prompt, SlotKind, row_numbers, starts_and_ends
 
 SEGMENTATION_GRAPHS = ("image_encoder", "clip_encoder", "fvp", "llm", "pixel_decoder", "mask_decoder")
 PREPROCESS_GRAPH, READOUT_GRAPH = "preprocess", "mask_readout"
 """For what the host does itself where tensors lie in its memory."""
 
+IN_FLIGHT = 2
+"""Requests whose work a device holds at once: one is handed over while the other is waited for."""
+NUMBERS = 64
+"""Sets of small numbers that stay on the device, such as the slots of a cache that are in use."""
 NO_REGIONS: Mapping[Dependencies, Buffer] = {}
-Caches = dict[str, Buffer]
-"""Key/value buffers by input name; one set belongs to one batch of prompts."""
-
-
-class LentCaches(Caches):
-    """They go back to the lender when nobody holds them any more, if what they hold is known to be numbers."""
-
-    def __init__(self, buffers: Caches, give_back: Callable[[Caches], None]) -> None:
-        super().__init__(buffers)
-        self._give_back = give_back
-        self._return: weakref.finalize[[Caches], LentCaches] | None = None
-        self.trust()
-
-    def trust(self) -> None:
-        """What was written last was read and is numbers."""
-        if self._return is None:
-            self._return = weakref.finalize(self, self._give_back, dict(self))
-            self._return.atexit = False
-
-    def doubt(self) -> None:
-        """They are written to: until somebody has read the result nobody else gets them."""
-        if self._return is not None:
-            self._return.detach()
-            self._return = None
 
 
 class RowTables(Protocol):
@@ -105,8 +87,9 @@ class HypersegStages:
         self._tables = tables
         self._backend = backend
         self._sizes = SizeTables(dims, backend.upload)
-        self._spare: Caches | None = None
-        self._closed = False
+        self.caches = CacheLender(lambda: self.new_caches(1), IN_FLIGHT if backend.on_device else 1)
+        self._numbers = lru_cache(NUMBERS)(lambda numbers: backend.upload(np.array(numbers, np.int64)))
+        self._blocks = lru_cache(None)(lambda name: backend.upload(tables.table(name)[None]))
 
     def open_graphs(self) -> None:
         """Open what a segmentation needs now: a broken graph shows early, and no call's time includes it."""
@@ -117,6 +100,8 @@ class HypersegStages:
 
     def first_latents(self, batch: int) -> Buffer:
         """Perceiver latents of a single image or a first frame, (B, F, E) float32."""
+        if batch == 1:
+            return self._blocks(LATENTS)
         return self._backend.upload(np.repeat(self._tables.table(LATENTS)[None], batch, axis=0))
 
     def encoder_images(self, image_hwc_u8: np.ndarray) -> Mapping[str, Buffer]:
@@ -163,8 +148,13 @@ class HypersegStages:
         """
         spec = self._graphs["llm"].spec.inputs[0]
         tokens = max(rows, *(prompt.length for prompt in prompts))
+        texts = [prompt.token_ids for prompt in prompts]
+        if all(ids is not None for ids in texts):
+            found = np.zeros((len(prompts), tokens, self.dims.width), np.float32)
+            for own, ids in zip(found, texts, strict=True):
+                own[: len(ids or ())] = self._tables.rows(TOKENS, ids or ())
+            return self._backend.upload(found)
         target = self._backend.zeros(spec, {"batch": len(prompts), "tokens": tokens})
-        queries = self._backend.upload(self._tables.table(MASK_QUERIES)[None])
         visual = {SlotKind.IMAGE: image_tokens, SlotKind.PERCEIVER: fvp_tokens}
         for batch, prompt in enumerate(prompts):
             start = 0
@@ -173,7 +163,7 @@ class HypersegStages:
                     text = self._backend.upload(self._tables.rows(TOKENS, slot.token_ids)[None])
                     self._backend.copy_rows(target, batch, start, text, 0)
                 elif slot.kind is SlotKind.MASK_QUERIES:
-                    self._backend.copy_rows(target, batch, start, queries, 0)
+                    self._backend.copy_rows(target, batch, start, self._blocks(MASK_QUERIES), 0)
                 elif (region := regions.get(slot.depends_on or ())) is not None:
                     self._backend.copy_rows(target, batch, start, region, 0)
                 elif (source := visual.get(slot.kind)) is not None:
@@ -190,45 +180,48 @@ class HypersegStages:
         """
         batch, tokens, _ = embeds.shape
         positions = np.repeat(np.arange(tokens, dtype=np.int64)[None], batch, axis=0)
-        mask = prefill_mask(tokens, self.dims.context, attended_lengths)
-        return self.step(embeds, positions, mask, np.zeros(batch, np.int64), caches)
+        attended = prefill_slots(tokens, attended_lengths)
+        return self.step(embeds, LlmCall(positions, attended, np.zeros(batch, np.int64), tokens), caches)
 
-    def step(
-        self,
-        embeds: Buffer,
-        position_ids: np.ndarray,
-        attention_mask: np.ndarray,
-        write_indices: np.ndarray,
-        caches: Caches,
-    ) -> Buffer:
+    def step(self, embeds: Buffer, call: LlmCall, caches: Caches) -> Buffer:
         """One call of the language model: hidden states (B, T, D); `caches` are updated in place."""
-        inputs: dict[str, Buffer] = {
+        return self._run("llm", self._llm_inputs(embeds, call, caches))["hidden_states"]
+
+    def step_and_score(self, embeds: Buffer, call: LlmCall, caches: Caches, rows: Sequence[int]) -> Buffer:
+        """The same to the next-token logits (B, V) of one row of each prompt, in one launch where launches count."""
+        if self._answering is None:
+            return self.score_tokens(self.step(embeds, call, caches), rows)
+        inputs = {**self._llm_inputs(embeds, call, caches), "scored_rows": self._numbers(tuple(rows))}
+        with span("llm"):
+            return self._answering.run(inputs)["logits"]
+
+    @cached_property
+    def _answering(self) -> Graph | None:
+        return self._backend.chained(self._graphs["llm"], self._graphs["lm_head"])
+
+    def _llm_inputs(self, embeds: Buffer, call: LlmCall, caches: Caches) -> dict[str, Buffer]:
+        return {
             "inputs_embeds": embeds,
-            "position_ids": self._backend.upload(position_ids),
-            "attention_mask": self._backend.upload(attention_mask),
-            "write_indices": self._backend.upload(write_indices),
+            "position_ids": self._backend.upload(call.position_ids),
+            "attended_slots": self._backend.upload(call.attended_slots),
+            "slot_numbers": self._numbers(range(call.slots)),
+            "write_indices": self._backend.upload(call.write_indices),
             **caches,
         }
-        return self._run("llm", inputs)["hidden_states"]
+
+    def call_of(self, packed: PackedPrompts) -> LlmCall:
+        return LlmCall.of(packed, self._backend.slot_step, self.dims.context)
 
     @property
     def token_step(self) -> int:
         """See `backends.base.Backend`."""
         return self._backend.token_step
 
-    def lent_caches(self) -> LentCaches:
-        """Key/value buffers for one prompt. Those of an image that is gone are lent again as they are: what they hold
-        are numbers, which are masked, and calls that were recorded with their addresses stay valid. One set is kept.
-        """
-        buffers, self._spare = self._spare or self.new_caches(1), None
-        return LentCaches(buffers, self._take_back)
-
-    def _take_back(self, buffers: Caches) -> None:
-        self._spare = None if self._closed else buffers
-
     def close(self) -> None:
         """Keep nothing any more; caches that are still lent go when their holders do."""
-        self._closed, self._spare = True, None
+        self.caches.close()
+        for kept in (self._numbers, self._blocks):
+            kept.cache_clear()
         self._sizes.clear()
 
     def new_caches(self, batch: int) -> Caches:
@@ -237,18 +230,10 @@ class HypersegStages:
         names = [name for layer in range(self.dims.layers) for name in cache_names(layer)[:2]]
         return {name: self._backend.zeros(specs[name], {"batch": batch}) for name in names}
 
-    def score_tokens(self, hidden: Buffer) -> Buffer:
-        """Next-token logits (B, V) of hidden states (B, 1, D)."""
-        return self._run("lm_head", {"hidden": hidden})["logits"]
-
-    def row(self, hidden_states: Buffer, row: int) -> Buffer:
-        """One row of hidden states (B, T, D) as (B, 1, D), where it lies if there is no other. Raises NumericsError."""
-        if hidden_states.shape[1] == 1:
-            return hidden_states
-        values = hidden_states.to_host()
-        if not np.isfinite(values).all():
-            raise NumericsError()
-        return self._backend.upload(values[:, row : row + 1])
+    def score_tokens(self, hidden_states: Buffer, rows: Sequence[int]) -> Buffer:
+        """Next-token logits (B, V) of one row of each prompt's hidden states (B, T, D)."""
+        inputs = {"hidden_states": hidden_states, "scored_rows": self._numbers(tuple(rows))}
+        return self._run("lm_head", inputs)["logits"]
 
     def decode(
         self,
@@ -262,14 +247,12 @@ class HypersegStages:
         `first_row` is where the prompts' first row would lie in the hidden states: negative if leading rows
         came from a cache.
         """
-        nothing = np.zeros((len(prompts), 1, hidden_states.shape[1]), np.float32)
-        return self._decode(features, hidden_states, prompts, first_row, nothing)
+        return self._decode(features, hidden_states, prompts, first_row, np.zeros((len(prompts), 1), np.int64))
 
     def decode_frame(self, features: ImageFeatures, hidden_states: Buffer, prompts: Sequence[Prompt]) -> MaskOutputs:
         """`decode` of a video frame: also makes the latents of the next frame (hyperseg-spec 7)."""
-        tokens = hidden_states.shape[1]
-        memory = np.stack([pick_rows(p.spans(SlotKind.PERCEIVER), tokens) for p in prompts])
-        return self._decode(features, hidden_states, prompts, 0, memory)
+        remembered = np.stack([row_numbers(prompt.spans(SlotKind.PERCEIVER)) for prompt in prompts])
+        return self._decode(features, hidden_states, prompts, 0, remembered)
 
     def _decode(
         self,
@@ -277,17 +260,14 @@ class HypersegStages:
         hidden_states: Buffer,
         prompts: Sequence[Prompt],
         first_row: int,
-        memory_pooling: np.ndarray,
+        remembered: np.ndarray,
     ) -> MaskOutputs:
-        tokens = hidden_states.shape[1]
-        queries = [pick_rows(p.spans(SlotKind.MASK_QUERIES, first_row), tokens) for p in prompts]
-        conditions = [average_rows(p.spans(SlotKind.CONDITION, first_row), tokens) for p in prompts]
-        pooling = {
-            "query_pooling": np.stack(queries),
-            "condition_pooling": np.stack(conditions),
-            "memory_pooling": memory_pooling,
+        rows = {
+            "query_rows": np.stack([row_numbers(p.spans(SlotKind.MASK_QUERIES, first_row)) for p in prompts]),
+            "condition_spans": np.stack([starts_and_ends(p.spans(SlotKind.CONDITION, first_row)) for p in prompts]),
+            "remembered_rows": remembered,
         }
-        uploaded = {name: self._backend.upload(matrix) for name, matrix in pooling.items()}
+        uploaded = {name: self._backend.upload(numbers) for name, numbers in rows.items()}
         inputs = {**features.decoded_maps, "hidden_states": hidden_states, **uploaded}
         outputs = self._run("mask_decoder", inputs)
         names = ("mask_logits", "score_logits", "memory", "class_logits", "region_logits")
@@ -321,13 +301,3 @@ class HypersegStages:
         opened = self._graphs[graph]  # opening, if this is the first use, is not the stage's time
         with span(graph):
             return opened.run(inputs)
-
-
-def prefill_mask(tokens: int, context: int, attended_lengths: Sequence[int]) -> np.ndarray:
-    """Who may attend to which cache slot during a prefill, (B, 1, T, context) bool.
-
-    Row t sees slots 0..t that hold an attended row. Slot 0 always does, so no row is empty.
-    """
-    causal = np.arange(context)[None, :] <= np.arange(tokens)[:, None]
-    valid = np.arange(context)[None, :] < np.asarray(attended_lengths)[:, None]
-    return causal[None, None] & valid[:, None, None]

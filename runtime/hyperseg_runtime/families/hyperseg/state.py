@@ -1,6 +1,6 @@
 """What is kept of one image between requests: its features and the key/value cache of its latest prompt."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -10,9 +10,11 @@ import numpy as np
 from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.calls.timing import span
 from hyperseg_runtime.errors import NumericsError
+from hyperseg_runtime.families.hyperseg.caches import Caches, LentCaches
+from hyperseg_runtime.families.hyperseg.llm_call import LlmCall
 from hyperseg_runtime.families.hyperseg.region_weights import region_weights
 from hyperseg_runtime.families.hyperseg.spec import DECODED_MAPS
-from hyperseg_runtime.families.hyperseg.stages import HypersegStages, ImageFeatures, LentCaches
+from hyperseg_runtime.families.hyperseg.stages import HypersegStages, ImageFeatures
 from hyperseg_runtime.images.preprocessing import ImageGeometry, square_geometry
 from hyperseg_runtime.llm.packing import PackedPrompts, pack
 from hyperseg_runtime.llm.prompt import IMAGE, Dependencies, Prompt, Row, SlotKind
@@ -133,28 +135,34 @@ class HypersegImage:
     def prefill(self, prompts: Sequence[Prompt]) -> Iterator[PromptStates]:
         """The hidden states of each prompt in turn, several prompts to a call of the language model."""
         for packed in pack(prompts, self._held, self._stages.dims.context):
-            hidden = self._call(packed.padded(self._stages.token_step, self._stages.dims.context))
+            hidden = self._call(packed, self._stages.step)
             for index, suffix in enumerate(packed.suffixes):
                 yield PromptStates(suffix.prompt, hidden, packed.hidden_row(index), suffix.base)
 
-    def _call(self, packed: PackedPrompts) -> Buffer:
+    def next_logits(self, prompt: Prompt) -> Buffer:
+        """Logits (1, V) of the token that follows a prompt. One that is no number comes of any row that it sees."""
+        (packed,) = pack([prompt], self._held, self._stages.dims.context)
+        row = packed.hidden_row(0) + prompt.length - 1
+
+        def score(embeds: Buffer, call: LlmCall, caches: Caches) -> Buffer:
+            return self._stages.step_and_score(embeds, call, caches, [row])
+
+        return self._call(packed, score)
+
+    def _call(self, fitting: PackedPrompts, run: Callable[[Buffer, LlmCall, Caches], Buffer]) -> Buffer:
+        """What `run` makes of a call of the language model, which is filled up as the backend wants it."""
+        packed = fitting.padded(self._stages.token_step, self._stages.dims.context)
         prompt = packed.new_rows()
         image_tokens = self.tokens() if prompt.spans(SlotKind.IMAGE) else None
         fvp_tokens = self.features()[0].fvp_tokens if prompt.spans(SlotKind.PERCEIVER) else None
         with span("input_embeddings"):
             embeds = self._stages.input_embeddings([prompt], image_tokens, fvp_tokens, packed.rows, self._regions)
-        caches = self._caches or self._stages.lent_caches()
+        caches = self._caches or self._stages.caches.lend()
         caches.doubt()
         self._caches, self._held = None, ()  # until the call went well
-        hidden = self._stages.step(
-            embeds,
-            packed.position_ids(),
-            packed.attention_mask(self._stages.dims.context),
-            np.array([packed.first_slot], np.int64),
-            caches,
-        )
+        made = run(embeds, self._stages.call_of(packed), caches)
         self._caches, self._held = caches, packed.suffixes[0].prompt.rows
-        return hidden
+        return made
 
     def _encoder_images(self) -> Mapping[str, Buffer]:
         if self._images is None:

@@ -25,7 +25,7 @@ from hyperseg_runtime.images.resize_tables import PASSES
 
 SIZES = {"tiny": TINY, "published": Sizes()}
 AXES = {"batch": 3, "tokens": 5, "conditions": 2, "memory_rows": 7, "image_height": 6, "image_width": 9}
-AXES |= {"pixels_height": 8, "pixels_width": 9, "rows": 10, "columns": 11}
+AXES |= {"slots": 6, "pixels_height": 8, "pixels_width": 9, "rows": 10, "columns": 11}
 AXES |= {f"{name}_{part}_taps": 4 for name in RESIZES for part in PASSES}
 AXES |= {f"{name}_first_rows": 8 for name in RESIZES}
 
@@ -79,28 +79,26 @@ def test_graphs_are_those_of_the_runtime_and_share_no_parameter() -> None:
     assert set(names) | {table_name(name) for name in model.tables} == model.key_map.origins.keys()
 
 
-def test_the_language_head_reads_the_one_token_it_gets() -> None:
+def test_the_language_head_reads_the_row_it_is_told() -> None:
     config = HypersegConfig.from_checkpoint(TINY.config(), random_checkpoint(TINY, 0).shapes)
     head = LmHead(config).requires_grad_(False)
     head.lm_head.weight.normal_()
-    hidden = torch.randn(2, 1, config.phi.width)
-    expected = hidden[:, 0] @ head.lm_head.weight
-    assert worst_error(head(hidden).numpy(), expected.numpy()) < FEATURE
+    hidden = torch.randn(2, 3, config.phi.width)
+    expected = torch.stack((hidden[0, 2], hidden[1, 0])) @ head.lm_head.weight
+    assert worst_error(head(hidden, torch.tensor([2, 0])).numpy(), expected.numpy()) < FEATURE
 
 
-def test_pooling_is_a_weighted_sum_of_hidden_states() -> None:
-    """One-hot rows pick mask queries and memory, a row of 1/n averages an instruction: hyperseg-spec 5.3."""
+def test_hidden_states_are_picked_and_averaged() -> None:
+    """Rows of mask queries and memory, the mean of an instruction: hyperseg-spec 5.3."""
     model = random_model("tiny")
     spec, module = spec_of("tiny", "mask_decoder"), model.module("mask_decoder")
     decoder = materialise(module, model.weights.of_module(module))
     assert isinstance(decoder, MaskDecoderGraph)
     shapes = {t.name: tuple({**AXES, "batch": 1, "tokens": 30}.get(a, a) for a in t.axes) for t in spec.inputs}
     inputs = {name: torch.randn(shape) for name, shape in shapes.items()}
-    inputs["query_pooling"] = torch.eye(30)[None, 4:14]
-    inputs["condition_pooling"] = torch.zeros(1, 2, 30)
-    inputs["condition_pooling"][0, 0, 20:23] = 1 / 3
-    inputs["condition_pooling"][0, 1, 29] = 1
-    inputs["memory_pooling"] = torch.eye(30)[None, 15:22]
+    inputs["query_rows"] = torch.arange(4, 14)[None]
+    inputs["condition_spans"] = torch.tensor([[[20, 23], [29, 30]]])
+    inputs["remembered_rows"] = torch.arange(15, 22)[None]
     hidden = inputs["hidden_states"][0]
 
     with torch.inference_mode():

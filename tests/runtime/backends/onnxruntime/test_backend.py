@@ -17,6 +17,7 @@ from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
 from hyperseg_runtime.errors import BundleError, InputError, ResourceError
 from hyperseg_runtime.session.pipeline import OpenedGraphs
+from llm_steps import scored
 
 
 def tensor(name: str, *axes: int | str, dtype: DType = DType.FLOAT32) -> TensorSpec:
@@ -47,7 +48,8 @@ def inputs(graphs: OpenedGraphs, backend: OnnxRuntimeBackend) -> Callable[[int],
         arrays = {
             "inputs_embeds": random.normal(size=(1, 1, 80)).astype(np.float32),
             "position_ids": np.array([[position]]),
-            "attention_mask": (np.arange(384) <= position)[None, None, None],
+            "attended_slots": np.array([[[[0, position + 1], [0, 0]]]]),
+            "slot_numbers": np.arange(384),
             "write_indices": np.array([position]),
         }
         return {**{name: backend.upload(array) for name, array in arrays.items()}, **caches}
@@ -82,7 +84,7 @@ def test_array_and_value_of_a_buffer_are_the_same_memory(graphs: OpenedGraphs, b
     array = np.ones((1, 1, 80), np.float32)
     uploaded = backend.upload(array)
     assert uploaded.array is array
-    output = graphs["lm_head"].run({"hidden": uploaded})["logits"]
+    output = graphs["lm_head"].run({**scored(backend, array), "hidden_states": uploaded})["logits"]
     for buffer in (uploaded, output, backend.zeros(SPEC.inputs[0], {"batch": 3})):
         assert isinstance(buffer, HostBuffer)
         assert buffer.array.ctypes.data == buffer.value.data_ptr()
@@ -92,7 +94,7 @@ def test_results_outlive_graph_and_backend(bundle: Bundle) -> None:
     def run() -> np.ndarray:
         with OnnxRuntimeBackend(1) as backend:
             graph = OpenedGraphs(bundle, backend)["lm_head"]
-            return graph.run({"hidden": backend.upload(np.ones((1, 1, 80), np.float32))})["logits"].to_host()
+            return graph.run(scored(backend, np.ones((1, 1, 80), np.float32)))["logits"].to_host()
 
     first = run()
     kept = first.copy()
@@ -128,7 +130,8 @@ def test_rows_are_copied_to_their_place(backend: OnnxRuntimeBackend) -> None:
         ({"inputs_embeds": None}, "inputs_embeds float32 (batch, tokens, 80) is missing"),
         ({"extra": np.zeros(1)}, "extra is not an input"),
         ({"position_ids": np.zeros((1, 1), np.int32)}, "got int32 (1, 1)"),
-        ({"attention_mask": np.zeros((1, 1, 1, 383), bool)}, "got bool (1, 1, 1, 383)"),
+        ({"attended_slots": np.zeros((1, 1, 2), np.int64)}, "got int64 (1, 1, 2)"),
+        ({"slot_numbers": np.arange(385)}, "axis slots of slot_numbers is 385, allowed 1..384"),
         ({"inputs_embeds": np.zeros((1, 80), np.float32)}, "got float32 (1, 80)"),
         ({"position_ids": np.zeros((1, 2), np.int64)}, "axis tokens is 1 in inputs_embeds but 2 in position_ids"),
         ({"inputs_embeds": np.zeros((9, 1, 80), np.float32)}, "axis batch of inputs_embeds is 9, allowed 1..8"),
@@ -164,9 +167,9 @@ class Foreign:
         return np.zeros(self.shape, self.dtype)
 
 
-def test_buffers_of_another_backend_are_refused(graphs: OpenedGraphs) -> None:
-    with pytest.raises(InputError, match="hidden is not a buffer of this backend"):
-        graphs["lm_head"].run({"hidden": Foreign()})
+def test_buffers_of_another_backend_are_refused(graphs: OpenedGraphs, backend: OnnxRuntimeBackend) -> None:
+    with pytest.raises(InputError, match="hidden_states is not a buffer of this backend"):
+        graphs["lm_head"].run({"hidden_states": Foreign(), "scored_rows": backend.upload(np.zeros(1, np.int64))})
 
 
 @pytest.mark.parametrize(

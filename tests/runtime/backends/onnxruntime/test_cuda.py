@@ -17,7 +17,7 @@ from hyperseg_runtime.backends.onnxruntime.cuda import OnnxRuntimeCudaBackend
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.errors import EnvironmentMissingError, InputError, ResourceError
 from hyperseg_runtime.session.pipeline import OpenedGraphs, Pipeline
-from llm_steps import CALLS, new_caches, read, step
+from llm_steps import CALLS, new_caches, read, scored, step
 from support import RunCli
 
 TEXTS = ["the cup", "a spoon on the saucer"]
@@ -109,7 +109,7 @@ def test_without_the_stream_the_double_gives_other_numbers(
     """What orders the work is the stream that the session is told."""
     monkeypatch.setattr(cuda, "_providers", lambda stream: [(cuda.CUDA, {}), cuda.CPU])
     graph = opened(bundle, on_gpu, "lm_head")
-    outputs = graph.run({"hidden": on_gpu.upload(np.ones((1, 1, 80), np.float32))})
+    outputs = graph.run(scored(on_gpu, np.ones((1, 1, 80), np.float32)))
     assert not np.isfinite(outputs["logits"].to_host()).all()
 
 
@@ -118,10 +118,13 @@ def test_memory_of_the_host_is_no_memory_of_the_gpu(
 ) -> None:
     graph = opened(bundle, on_gpu, "lm_head")
     host = np.ones((1, 1, 80), np.float32)
-    with pytest.raises(library.HostCopyError, match="hidden: 320 bytes"):
-        graph._session.io_binding().bind_input("hidden", "cuda", 0, 1, host.shape, host.ctypes.data)
-    with OnnxRuntimeBackend() as other, pytest.raises(InputError, match="hidden is not a buffer of this backend"):
-        graph.run({"hidden": other.upload(host)})
+    with pytest.raises(library.HostCopyError, match="hidden_states: 320 bytes"):
+        graph._session.io_binding().bind_input("hidden_states", "cuda", 0, 1, host.shape, host.ctypes.data)
+    with (
+        OnnxRuntimeBackend() as other,
+        pytest.raises(InputError, match="hidden_states is not a buffer of this backend"),
+    ):
+        graph.run(scored(other, host))
 
 
 def test_memory_that_runs_out_is_named(

@@ -13,6 +13,7 @@ import pytest
 from hyperseg_runtime.backends.tensorrt import TensorRTBackend
 from hyperseg_runtime.bundle.opening import Bundle, describe_file, read_manifest
 from hyperseg_runtime.errors import BundleError, EnvironmentMissingError, InputError, ResourceError
+from llm_steps import scored
 from support import RunCli, forget_doubles
 
 TARGET = "sm90-trt11.4-test-gpu-80gb"
@@ -212,7 +213,7 @@ def test_stage_times_can_be_those_of_the_graphs(bundle: Path, gpu: ModuleType) -
     for overlap in (True, False):
         with TensorRTBackend(Bundle.read(bundle), overlap=overlap) as backend:
             graph = backend.open(entry.spec, bundle / entry.file)
-            graph.run({"hidden": backend.upload(hidden)})
+            graph.run(scored(backend, hidden))
             waiting = any(s.pending for s in gpu.GPU.handles.values() if isinstance(s, gpu.Stream))
             assert waiting is overlap
 

@@ -12,7 +12,7 @@ from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.backends.tensorrt import TensorRTBackend
 from hyperseg_runtime.bundle.opening import Bundle, read_manifest
 from hyperseg_runtime.errors import HypersegError, InputError, ResourceError
-from llm_steps import CALLS, new_caches, read, step
+from llm_steps import CALLS, new_caches, read, scored, step
 
 Opened = Any
 OpenGraph = Callable[[TensorRTBackend, str], Opened]
@@ -60,7 +60,7 @@ def test_a_replay_does_not_overwrite_earlier_results(backend: TensorRTBackend, o
     graph = open_graph(backend, "lm_head")
     width = graph.spec.inputs[0].axes[2]
     inputs = [np.full((1, 1, width), value, np.float32) for value in range(6)]
-    outputs = [graph.run({"hidden": backend.upload(array)})["logits"] for array in inputs]
+    outputs = [graph.run(scored(backend, array))["logits"] for array in inputs]
     assert graph.replayed == 4
     values = [output.to_host()[0, 0] for output in outputs]
     np.testing.assert_allclose(values, np.arange(6) * values[1], rtol=1e-5)
@@ -79,7 +79,7 @@ def test_recordings_are_bounded_and_can_be_left_out(
     with TensorRTBackend(Bundle.read(engine_bundle), recordings=0) as backend:
         graph = open_graph(backend, "lm_head")
         for _ in range(4):
-            graph.run({"hidden": backend.upload(np.zeros((1, 1, graph.spec.inputs[0].axes[2]), np.float32))})
+            graph.run(scored(backend, np.zeros((1, 1, graph.spec.inputs[0].axes[2]), np.float32)))
         assert graph.replayed == 0
 
 
@@ -87,9 +87,9 @@ def test_memory_that_went_back_ends_recordings(backend: TensorRTBackend, open_gr
     graph = open_graph(backend, "lm_head")
     array = np.ones((1, 1, graph.spec.inputs[0].axes[2]), np.float32)
     for _ in range(3):
-        graph.run({"hidden": backend.upload(array)})
+        graph.run(scored(backend, array))
     backend._device.memory.trim()
-    graph.run({"hidden": backend.upload(array)})
+    graph.run(scored(backend, array))
     assert graph.replayed == 1
 
 
@@ -104,33 +104,33 @@ def test_the_narrowest_profile_is_used(backend: TensorRTBackend, open_graph: Ope
 
 def test_a_call_beyond_the_profiles_says_what_to_build(backend: TensorRTBackend, open_graph: OpenGraph) -> None:
     graph = open_graph(backend, "lm_head")
-    with pytest.raises(InputError, match=r"hidden \(2, 1, \d+\) is outside .*\n.*--profile throughput"):
-        graph.run({"hidden": backend.upload(np.zeros((2, 1, graph.spec.inputs[0].axes[2]), np.float32))})
+    with pytest.raises(InputError, match=r"hidden_states \(2, 1, \d+\) is outside .*\n.*--profile throughput"):
+        graph.run(scored(backend, np.zeros((2, 1, graph.spec.inputs[0].axes[2]), np.float32)))
 
 
 def test_buffers_of_another_backend_are_refused(backend: TensorRTBackend, open_graph: OpenGraph) -> None:
     graph = open_graph(backend, "lm_head")
-    foreign = OnnxRuntimeBackend().upload(np.zeros((1, 1, graph.spec.inputs[0].axes[2]), np.float32))
-    with pytest.raises(InputError, match="graph lm_head: hidden is not a buffer of this backend"):
-        graph.run({"hidden": foreign})
+    foreign = scored(OnnxRuntimeBackend(), np.zeros((1, 1, graph.spec.inputs[0].axes[2]), np.float32))
+    with pytest.raises(InputError, match="graph lm_head: hidden_states is not a buffer of this backend"):
+        graph.run(foreign)
 
 
 def test_no_memory_to_run_an_engine(
     backend: TensorRTBackend, open_graph: OpenGraph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph = open_graph(backend, "lm_head")
-    hidden = backend.upload(np.zeros((1, 1, graph.spec.inputs[0].axes[2]), np.float32))
+    given = scored(backend, np.zeros((1, 1, graph.spec.inputs[0].axes[2]), np.float32))
     monkeypatch.setenv("DOUBLE_FAULT", "no memory for contexts")
     with pytest.raises(ResourceError, match=r"graph lm_head: no memory to run its engine; close sessions"):
-        graph.run({"hidden": hidden})
+        graph.run(given)
 
 
 def test_a_gpu_that_failed_is_not_asked_again(backend: TensorRTBackend, open_graph: OpenGraph, gpu: ModuleType) -> None:
     graph = open_graph(backend, "lm_head")
-    hidden = backend.upload(np.zeros((1, 1, graph.spec.inputs[0].axes[2]), np.float32))
+    given = scored(backend, np.zeros((1, 1, graph.spec.inputs[0].axes[2]), np.float32))
     gpu.GPU.failed = gpu.ILLEGAL_ADDRESS
     with pytest.raises(HypersegError, match="status 700: an illegal memory access"):
-        graph.run({"hidden": hidden})
+        graph.run(given)
     gpu.GPU.failed = 0
 
 
@@ -145,18 +145,18 @@ def test_a_call_that_cannot_be_recorded_runs_on(
     monkeypatch.setattr(module, "record", refuse)
     graph = open_graph(backend, "lm_head")
     array = np.ones((1, 1, graph.spec.inputs[0].axes[2]), np.float32)
-    graph.run({"hidden": backend.upload(array)})
+    graph.run(scored(backend, array))
     with pytest.warns(UserWarning, match="graph lm_head runs without CUDA graphs, slower: not permitted"):
-        graph.run({"hidden": backend.upload(array)})
-    assert np.isfinite(graph.run({"hidden": backend.upload(array)})["logits"].to_host()).all()
+        graph.run(scored(backend, array))
+    assert np.isfinite(graph.run(scored(backend, array))["logits"].to_host()).all()
 
 
 def test_a_call_is_answered_where_memory_for_its_recording_lacks(
     backend: TensorRTBackend, open_graph: OpenGraph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph = open_graph(backend, "lm_head")
-    hidden = backend.upload(np.ones((1, 1, graph.spec.inputs[0].axes[2]), np.float32))
-    graph.run({"hidden": hidden})
+    given = scored(backend, np.ones((1, 1, graph.spec.inputs[0].axes[2]), np.float32))
+    graph.run(given)
     empty, taken = backend._device.empty, 0
 
     def scarce(*arguments: Any) -> Any:
@@ -168,7 +168,7 @@ def test_a_call_is_answered_where_memory_for_its_recording_lacks(
 
     monkeypatch.setattr(backend._device, "empty", scarce)
     with pytest.warns(UserWarning, match="runs without CUDA graphs, slower: GPU memory ran out"):
-        outputs = graph.run({"hidden": hidden})
+        outputs = graph.run(given)
     assert np.isfinite(outputs["logits"].to_host()).all()
 
 

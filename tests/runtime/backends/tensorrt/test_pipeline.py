@@ -33,10 +33,10 @@ def engines(gpu: ModuleType, engine_bundle: Path) -> Iterator[Pipeline]:
 
 @pytest.fixture(scope="module")
 def pipeline(tiny_bundle: Path) -> Iterator[Pipeline]:
-    """ONNX Runtime, in calls of as many rows as engines get: products of other sizes round otherwise."""
+    """ONNX Runtime, in calls of as many rows and slots as engines get: products of other sizes round otherwise."""
 
     class Filled(OnnxRuntimeBackend):
-        token_step = TensorRTBackend.token_step
+        token_step, slot_step = TensorRTBackend.token_step, TensorRTBackend.slot_step
 
     with Pipeline(Bundle.open(tiny_bundle), Filled(threads=1), cache_bytes=0) as opened:
         yield opened
@@ -116,7 +116,7 @@ def test_graphs_that_do_not_need_each_other_run_side_by_side(
         hidden = step(self, *arguments)
         hidden.to_host()
         for name in ("clip_encoder", "fvp", "pixel_decoder"):
-            stream = gpu.GPU.get(self._graphs[name]._stream.handle, gpu.Stream)
+            stream = gpu.GPU.get(self._graphs[name].stream.handle, gpu.Stream)
             done[name] = not any(work for work in stream.pending)
         return hidden
 

@@ -15,9 +15,11 @@ from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.bundle.tables import HostTables
 from hyperseg_runtime.calls.timing import recorded
 from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.families.hyperseg.caches import Caches
+from hyperseg_runtime.families.hyperseg.llm_call import LlmCall, prefill_slots
 from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt
 from hyperseg_runtime.families.hyperseg.spec import LATENTS, MASK_QUERIES, TOKENS, HypersegDimensions
-from hyperseg_runtime.families.hyperseg.stages import Caches, HypersegStages, ImageFeatures, prefill_mask
+from hyperseg_runtime.families.hyperseg.stages import HypersegStages, ImageFeatures
 from hyperseg_runtime.llm.prompt import Prompt, SlotKind
 from hyperseg_runtime.llm.tokenizer import Tokenizer
 from hyperseg_runtime.session.pipeline import OpenedGraphs
@@ -45,15 +47,15 @@ def prompts(tokenizer: Tokenizer, dims: HypersegDimensions) -> list[Prompt]:
 
 @settings(deadline=None, max_examples=60)
 @given(context=st.integers(1, 30), data=st.data())
-def test_prefill_mask_row_by_row(context: int, data: st.DataObject) -> None:
+def test_a_prefill_sees_row_by_row(context: int, data: st.DataObject) -> None:
     tokens = data.draw(st.integers(1, context))
     lengths = data.draw(st.lists(st.integers(1, tokens), min_size=1, max_size=3))
-    mask = prefill_mask(tokens, context, lengths)
-    assert mask.dtype == np.bool_ and mask.shape == (len(lengths), 1, tokens, context)
+    ranges = prefill_slots(tokens, lengths)
+    assert ranges.dtype == np.int64 and ranges.shape == (len(lengths), tokens, 2, 2)
     for batch, length in enumerate(lengths):
         for row in range(tokens):
             seen = [slot for slot in range(context) if slot <= row and slot < length]
-            assert np.flatnonzero(mask[batch, 0, row]).tolist() == seen
+            assert [slot for pair in ranges[batch, row].tolist() for slot in range(*pair)] == seen
 
 
 def test_input_embeddings_are_the_slots_one_after_the_other(
@@ -125,10 +127,10 @@ def test_one_token_at_a_time_is_the_same_as_all_at_once(
     start, caches = prompt.length - 6, stages.new_caches(1)
     prefilled(stages, embeds[:, :start], [prompt], backend, caches)
     for position in range(start, prompt.length):
-        mask = (np.arange(stages.dims.context) <= position)[None, None, None]
         where = np.array([position], np.int64)
+        seen = np.array([[[[0, position + 1], [0, 0]]]], np.int64)
         row = backend.upload(embeds[:, position : position + 1])
-        found = stages.step(row, where[None], mask, where, caches).to_host()
+        found = stages.step(row, LlmCall(where[None], seen, where, position + 1), caches).to_host()
         assert worst_error(found[0, 0], expected[position]) <= FEATURE
 
 
@@ -169,7 +171,7 @@ def test_a_question_runs_three_graphs_only(
     with recorded() as spans_ms:
         embeds = stages.input_embeddings([question], stages.clip_tokens(UPLOAD(random(1, 3, 76, 76))), None)
         hidden = stages.prefill(embeds, [question.attended_length], stages.new_caches(1))
-        assert stages.score_tokens(stages.row(hidden, question.length - 1)).shape == (1, dims.logit_rows)
+        assert stages.score_tokens(hidden, [question.length - 1]).shape == (1, dims.logit_rows)
     assert list(spans_ms) == ["clip_encoder", "llm", "lm_head"]
 
 

@@ -233,4 +233,4 @@ def test_caches_that_may_hold_no_numbers_are_not_lent_again(stages: HypersegStag
     assert image._caches is not None
     doubtful = list(image._caches.values())
     del image
-    assert not any(lent is other for lent in stages.lent_caches().values() for other in doubtful)
+    assert not any(lent is other for lent in stages.caches.lend().values() for other in doubtful)

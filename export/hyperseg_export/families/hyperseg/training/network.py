@@ -102,22 +102,24 @@ class Network:
         (image_tokens,) = self.run("clip_encoder", images_clip)
         return Vision(image_tokens, fvp_tokens, self.run("pixel_decoder", *maps), maps)
 
-    def read(self, embeds: Tensor, position_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """One prefill: embeds (B, T, D), positions (B, T), mask (B, 1, T, T) -> hidden states (B, T, D)."""
+    def read(self, embeds: Tensor, position_ids: Tensor, attended_slots: Tensor) -> Tensor:
+        """One prefill: embeds (B, T, D), positions (B, T), slots seen (B, T, 2, 2) -> hidden states (B, T, D)."""
         batch, tokens, _ = embeds.shape
         cache = embeds.new_zeros(batch, self.dims.cache_heads, tokens, self.dims.head_width)
         start = torch.zeros(batch, dtype=torch.int64, device=embeds.device)
+        slots = torch.arange(tokens, device=embeds.device)
         past = [cache] * (2 * self.dims.layers)
-        return self.run("llm", embeds, position_ids, attention_mask, start, *past)[0]
+        return self.run("llm", embeds, position_ids, attended_slots, slots, start, *past)[0]
 
     def decode(self, decoded: Sequence[Tensor], queries: Tensor, conditions: Tensor) -> DecodedMasks:
         """Masks from hidden states: queries (N, Q, D), conditions (N, K, D), decoded maps (N, ...)."""
-        count, rows = queries.shape[1], queries.shape[1] + conditions.shape[1]
-        select = torch.eye(rows, device=queries.device).expand(len(queries), -1, -1)
+        rows = torch.arange(queries.shape[1] + conditions.shape[1], device=queries.device).expand(len(queries), -1)
+        query_rows, condition_rows = rows.split((queries.shape[1], conditions.shape[1]), dim=1)
+        spans = torch.stack((condition_rows, condition_rows + 1), dim=2)
         self._mask_embeddings.clear()
         _, scores, *_ = self.run(
             "mask_decoder", *decoded, torch.cat((queries, conditions), dim=1),
-            select[:, :count], select[:, count:], select[:, :1],
+            query_rows, spans, query_rows[:, :1],
         )  # fmt: skip
         features = decoded[0]
         layers = [(e @ features.flatten(2)).unflatten(2, features.shape[-2:]) for e in self._mask_embeddings]
@@ -130,4 +132,5 @@ class Network:
 
     def token_logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits (R, V) of hidden states (R, D)."""
-        return self.run("lm_head", hidden.unsqueeze(1))[0]
+        first = torch.zeros(len(hidden), dtype=torch.int64, device=hidden.device)
+        return self.run("lm_head", hidden.unsqueeze(1), first)[0]

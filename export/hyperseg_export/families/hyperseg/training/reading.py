@@ -23,13 +23,13 @@ class Reading:
     """One call of the language model for B images.
 
     token_ids (B, T), -1 where a row is visual; visual (B, T), its row among image tokens, perceiver tokens and mask
-    queries side by side; position_ids (B, T); mask (B, 1, T, T) bool.
+    queries side by side; position_ids (B, T); attended (B, T, 2, 2), see `PackedPrompts.attended_slots`.
     """
 
     token_ids: Tensor
     visual: Tensor
     position_ids: Tensor
-    mask: Tensor
+    attended: Tensor
     packed: list[PackedPrompts]
 
     def hidden_states(self, network: Network, vision: Vision) -> Tensor:
@@ -39,7 +39,7 @@ class Reading:
         seen = blocks.gather(1, self.visual.unsqueeze(-1).expand(-1, -1, blocks.shape[-1]))
         said = network.tensors["model.embed_tokens.weight"][self.token_ids.clamp(min=0)]
         embeds = torch.where((self.token_ids >= 0).unsqueeze(-1), said, seen)
-        return network.read(embeds, self.position_ids, self.mask)
+        return network.read(embeds, self.position_ids, self.attended)
 
     def rows(self, kind: SlotKind) -> Tensor:
         """Rows of the hidden states that hold the `kind` slot of every prompt, (B, K, slot length) int64."""
@@ -73,15 +73,15 @@ def read_together(prompts: Sequence[Sequence[Prompt]], dims: HypersegDimensions)
     token_ids = np.zeros((batch, tokens), np.int64)
     visual = np.zeros((batch, tokens), np.int64)
     positions = np.zeros((batch, tokens), np.int64)
-    mask = np.zeros((batch, 1, tokens, tokens), np.bool_)
-    mask[..., 0] = True
+    attended = np.zeros((batch, tokens, 2, 2), np.int64)
+    attended[:, :, 0, 1] = 1
     first = {
         SlotKind.IMAGE: 0,
         SlotKind.PERCEIVER: dims.image_tokens,
         SlotKind.MASK_QUERIES: dims.image_tokens + dims.perceiver_queries,
     }
     for row, call in enumerate(packed):
-        mask[row, :, : call.tokens] = call.attention_mask(tokens)[0]
+        attended[row, : call.tokens] = call.attended_slots()[0]
         positions[row, : call.tokens] = call.position_ids()[0]
         start = 0
         for slot in call.new_rows().slots:
@@ -92,9 +92,9 @@ def read_together(prompts: Sequence[Sequence[Prompt]], dims: HypersegDimensions)
                 token_ids[row, span] = -1
                 visual[row, span] = first[slot.kind] + np.arange(slot.length)
             start += slot.length
-    arrays = (token_ids, visual, positions, mask)
-    ids, seen, places, allowed = (torch.as_tensor(array) for array in arrays)
-    return Reading(ids, seen, places, allowed, packed)
+    arrays = (token_ids, visual, positions, attended)
+    ids, filled, places, seen = (torch.as_tensor(array) for array in arrays)
+    return Reading(ids, filled, places, seen, packed)
 
 
 def expression_prompts(
