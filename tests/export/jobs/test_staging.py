@@ -32,6 +32,17 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert (target / "b.txt").read_text() == "second"
 
 
+def test_what_only_looks_at_finished_steps_loses_none_of_them(tmp_path: Path) -> None:
+    target = tmp_path / "bundle"
+    with pytest.raises(ResourceError), Staging(target, overwrite=False) as staging:
+        staging.run("one", "key", writes("a.txt", "first"))
+        staging.keep()
+        raise ResourceError("killed")
+    with Staging(target, overwrite=False) as staging:
+        staging.commit(staging.run("one", "key", writes("a.txt", "never")).files)
+    assert (target / "a.txt").read_text() == "first"
+
+
 @pytest.mark.parametrize("change", ["key", "content", "missing", "record"])
 def test_a_step_that_is_not_as_recorded_runs_again_with_all_after_it(tmp_path: Path, change: str) -> None:
     target = tmp_path / "bundle"
