@@ -17,13 +17,12 @@ CALLERS = 4
 
 
 def waiting(guarded: Guarded, number: int) -> float:
-    """When a caller with a long answer under way was told that it is lost."""
+    """When a caller who asks again and again was told that an answer is lost."""
     url = guarded.up.grpc if number % 2 else guarded.up.http
     with Client(url, family="hyperseg") as client:
-        answer = client.ask(None, f"Tell all of {number}.", Options(max_tokens=250))
-        next(answer)
         with pytest.raises((ServerError, UnavailableError), match=r"E_LOST|E_BUSY|ended"):
-            list(answer)
+            while True:
+                list(client.ask(None, f"Tell all of {number}.", Options(max_tokens=250)))
         return time.monotonic()
 
 
