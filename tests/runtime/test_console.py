@@ -25,6 +25,7 @@ DOCUMENTED = {
     errors.EngineError: 4,
     errors.ParityError: 5,
     errors.NumericsError: 5,
+    errors.GateError: 5,
     errors.BundleError: 6,
     errors.ResourceError: 7,
     errors.AuditError: 8,

@@ -55,7 +55,7 @@ def test_a_graph_can_be_overridden() -> None:
     ("preset", "overrides", "message"),
     [
         ("int8", {}, "choose fp32, fp16, bf16, mixed"),
-        ("mixed", {"decoder": "fp16"}, "graphs are image_encoder, clip_encoder"),
+        ("mixed", {"decoder": "fp16"}, "graphs are preprocess, image_encoder, clip_encoder"),
         ("mixed", {"llm": "fp8"}, "graph llm: unknown precision 'fp8'; choose fp32, fp16, bf16"),
     ],
 )
@@ -70,6 +70,7 @@ def test_forward_gives_the_types_of_the_contract(graph: str, precision: Precisio
     """On the meta device; a pair of operands that PyTorch does not promote raises."""
     spec = typed(precision).spec(graph)
     sizes = {"batch": 3, "tokens": 5, "conditions": 2, "memory_rows": 7, "image_height": 6, "image_width": 9}
+    sizes |= {axis: 20 + index for index, axis in enumerate(spec.axis_ranges) if axis not in sizes}
     shapes = {t.name: tuple(size_of(a, sizes) for a in t.axes) for t in (*spec.inputs, *spec.outputs)}
     inputs = [torch.empty(shapes[t.name], dtype=TORCH_DTYPES[t.dtype], device="meta") for t in spec.inputs]
     with torch.inference_mode():

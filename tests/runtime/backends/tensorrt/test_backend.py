@@ -224,7 +224,7 @@ def test_stage_times_can_be_those_of_the_graphs(bundle: Path, gpu: ModuleType) -
         (["--backend", "tensorflow"], "unknown backend 'tensorflow'; choose onnxruntime, onnxruntime-cuda, tensorrt"),
         (
             ["--backend", "tensorrt", "--threads", "2"],
-            "threads goes with the backend onnxruntime; tensorrt takes accept_unmeasured",
+            "threads goes with the backend onnxruntime or openvino; tensorrt takes accept_unmeasured",
         ),
         (["--accept-unmeasured"], "accept_unmeasured goes with the backend tensorrt; onnxruntime takes threads"),
         (["--backend", "tensorrt", "--weights-gb", "nan"], "--weights-gb is nan, expected a number of gigabytes"),
