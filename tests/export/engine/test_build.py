@@ -24,6 +24,7 @@ from hyperseg_runtime.errors import (
 )
 from support import RunCli
 
+PROFILES = {"llm": ("prefill", "suffix", "decode"), "lm_head": ("prefill", "decode")}
 TARGET = "sm90-trt11.4-test-gpu-80gb"
 FAST = ("fvp", "llm", "lm_head")
 
@@ -57,7 +58,7 @@ def test_every_graph_becomes_an_engine_with_its_types(bundle: Path, run_cli: Run
         assert engine_path(engine_folder(bundle, TARGET), entry).is_file()
         wide = {Precision.FP32: "float32", Precision.FP16: "float16", Precision.BF16: "bfloat16"}
         assert entry.layer_types[wide[entry.precision]] > 0
-        assert entry.profiles == (("prefill", "suffix", "decode") if entry.graph == "llm" else ("latency",))
+        assert entry.profiles == PROFILES.get(entry.graph, ("latency",))
         assert entry.parity and {row.engine for row in entry.parity} == {"tensorrt"}
         assert all(row.passed for row in entry.parity)
         assert entry.changed_files(read_manifest(bundle)) == set()

@@ -43,7 +43,9 @@ class OpenVinoGraph:
         for name, buffer in (*inputs.items(), *outputs.items()):
             if not isinstance(buffer, HostBuffer):
                 raise InputError(f"graph {self.spec.name}: {name} is not a buffer of this backend")
-            self._request.set_tensor(name, ov.Tensor(buffer.array, shared_memory=True))
+            # It shares no memory that it might not write, such as a mapped table: that is copied.
+            shared = buffer.array.flags.writeable
+            self._request.set_tensor(name, ov.Tensor(buffer.array, shared_memory=shared))
         with memory_explained(f"graph {self.spec.name}"):
             self._request.infer()
         return outputs
