@@ -199,7 +199,7 @@ pixel_decoder() { # BUNDLE: both forms of our operators, the plugins last so tha
 
 case $1 in
     --list)
-        for name in $parts; do printf '%-16s%s\n' "$name" "$(about "$name")"; done
+        for name in $parts; do printf '%-17s%s\n' "$name" "$(about "$name")"; done
         exit 0 ;;
     -o)
         out=$2
