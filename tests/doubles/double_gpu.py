@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from threading import RLock
 
 import numpy as np
 
@@ -69,6 +70,9 @@ class Work:
     done: bool = False
 
 
+ONE_AFTER_ANOTHER = RLock()  # work waits for that of other streams
+
+
 @dataclass(eq=False)
 class Stream:
     pending: deque[Work] = field(default_factory=deque)
@@ -84,11 +88,12 @@ class Stream:
         return work
 
     def run_to(self, work: Work | None) -> None:
-        """Do what is pending up to `work`, or all of it."""
-        while self.pending and not (work and work.done):
-            next_one = self.pending.popleft()
-            next_one.action()
-            next_one.done = True
+        """Do what is pending up to `work`, or all of it. In its order, however many threads wait for it."""
+        with ONE_AFTER_ANOTHER:
+            while self.pending and not (work and work.done):
+                next_one = self.pending.popleft()
+                next_one.action()
+                next_one.done = True
 
 
 @dataclass(eq=False)

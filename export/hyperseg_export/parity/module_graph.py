@@ -20,8 +20,10 @@ class ModuleGraph:
 
     def run(self, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
         self.spec.check_inputs(inputs)
+        # torch takes no memory that it may not write: rows of a mapped table are copied.
+        arrays = (np.require(inputs[name].to_host(), requirements="W") for name in self.spec.input_names())
         with torch.inference_mode():
-            made = self._module(*(torch.from_numpy(inputs[n].to_host()) for n in self.spec.input_names()))
+            made = self._module(*(torch.from_numpy(array) for array in arrays))
         tensors = (made,) if isinstance(made, Tensor) else made
         outputs: dict[str, Buffer] = {}
         for name, tensor in zip(self.spec.output_names(), tensors, strict=True):

@@ -159,7 +159,11 @@ def test_loading_tells_its_progress_and_takes_the_default_backend(tiny_bundle: P
     [
         ("cuda", {}, "unknown backend 'cuda'; choose onnxruntime, onnxruntime-cuda, openvino, tensorrt"),
         ("onnxruntime", {"target": "sm90"}, "target goes with the backend tensorrt; onnxruntime takes threads, "),
-        ("tensorrt", {"threads": 2}, "threads goes with the backend onnxruntime or openvino; tensorrt takes accept_unmeasured, "),
+        (
+            "tensorrt",
+            {"threads": 2},
+            "threads goes with the backend onnxruntime or openvino; tensorrt takes ",
+        ),
         ("onnxruntime", {"fast": True}, "fast is an option of no backend; onnxruntime takes threads, "),
     ],
 )

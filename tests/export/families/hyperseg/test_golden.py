@@ -72,4 +72,4 @@ def test_a_wrong_weight_is_found(golden_dir: Path, tmp_path: Path, run_cli: RunC
 def is_input(name: str) -> bool:
     """Stored beside the results: what they were computed from, and shapes of packed arrays."""
     bare = name.split("_", 1)[1] if name[0] == "f" and name[1].isdigit() else name
-    return bare.startswith("in_") or bare.endswith(("_uint8", "final_masks0_shape"))
+    return bare.startswith("in_") or bare.endswith(("_uint8", "final_masks0_shape", "region_tokens"))

@@ -171,7 +171,7 @@ def test_the_package_for_the_cpu_is_named(
 
 
 def test_options_of_other_backends_are_refused(bundle: Bundle) -> None:
-    with pytest.raises(InputError, match="threads goes with the backend onnxruntime or openvino; onnxruntime-cuda takes none"):
+    with pytest.raises(InputError, match=r"threads goes with .* or openvino; onnxruntime-cuda takes none"):
         make_backend("onnxruntime-cuda", bundle, threads=2)
 
 

@@ -73,7 +73,7 @@ def test_a_graph_without_an_engine(bundle: Path) -> None:
     content["engines"] = [entry for entry in content["engines"] if entry["graph"] != GRAPH]
     path.write_text(json.dumps(content))
     with pytest.raises(
-        BundleError, match=rf"graph lm_head has no engine of {TARGET} that runs here \(engines: image_encoder, .*\)"
+        BundleError, match=rf"graph lm_head has no engine of {TARGET} that runs here \(engines: preprocess, .*\)"
     ):
         opened(bundle)
 
@@ -221,7 +221,10 @@ def test_stage_times_can_be_those_of_the_graphs(bundle: Path, gpu: ModuleType) -
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--backend", "tensorflow"], "unknown backend 'tensorflow'; choose onnxruntime, onnxruntime-cuda, tensorrt"),
+        (
+            ["--backend", "tensorflow"],
+            "unknown backend 'tensorflow'; choose onnxruntime, onnxruntime-cuda, openvino",
+        ),
         (
             ["--backend", "tensorrt", "--threads", "2"],
             "threads goes with the backend onnxruntime or openvino; tensorrt takes accept_unmeasured",
@@ -240,4 +243,4 @@ def test_options_of_another_backend(
 def test_inspect_shows_the_engines(engine_bundle: Path, run_cli: RunCli) -> None:
     shown = run_cli("inspect", engine_bundle).out
     assert f"Engines for {TARGET} (Test GPU 80GB, TensorRT 11.4.0.106)" in shown
-    assert "error / range of logits 0.0e+00, allowed 1e-04" in shown
+    assert "error / range of images 0.0e+00, allowed 1e-04" in shown
