@@ -61,19 +61,19 @@ def _frame_expression(text: str) -> str:
 TEMPLATES: Mapping[Task, Template] = {
     Task.REFERRING: Template(
         "This is an image <image>\n<perceiver>\n, Please doing Referring Segmentation according to "
-        "the following instruction:\n<condition>",
+        "the following instruction:\n<expression>",
         SEGMENTATION_ANSWER,
         _sentence,
     ),
     Task.REASONING: Template(
         "This is an image <image>\n<perceiver>\n, Please doing Reasoning Segmentation according to "
-        "the following instruction:\n<condition>",
+        "the following instruction:\n<expression>",
         SEGMENTATION_ANSWER,
         str.strip,
     ),
     Task.VIDEO: Template(
         "This is a frame <image>\n<perceiver>\n, Please doing Reasoning Segmentation according to "
-        "the following instruction.\nThis is all the instruction: <condition>\n",
+        "the following instruction.\nThis is all the instruction: <expression>\n",
         SEGMENTATION_ANSWER,
         _frame_expression,
     ),
@@ -83,7 +83,7 @@ TEMPLATES: Mapping[Task, Template] = {
     Task.NAMING: Template("This is an image <image>\n<perceiver>\n, <question>", "", str.strip),
 }
 IMAGE_TAG = "<image>"
-TAG = re.compile(r"(<image>|<perceiver>|<condition>|<answer>|<mask queries>)")
+TAG = re.compile(r"(<image>|<perceiver>|<expression>|<condition>|<answer>|<mask queries>)")
 QUESTION_TAG = "<question>"
 
 # The release has heads for these tasks and no prompt. The wording is that of PSALM, whose code it goes on from, around
@@ -157,7 +157,7 @@ def _assembled(
                 slots.append(Slot.block(SlotKind.MASK_QUERIES, dims.mask_queries, LEARNED))
             case "<answer>":
                 slots.append(Slot.text([dims.seg_token_id]))
-            case "<condition>":
+            case "<expression>" | "<condition>":
                 slots.append(next(waiting))
             case _:
                 slots.append(Slot.text(tokenizer.encode(piece.replace(QUESTION_TAG, question))))
