@@ -31,6 +31,7 @@ def build(
     return rtx_gate.run_child(bundle / entry.file, spec, profiles, ARCHITECTURES, manifest.family, form)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("family", "graph"), GRAPHS)
 def test_every_graph_builds_in_fp32(shared_dir: Path, tmp_path: Path, family: str, graph: str) -> None:
     row = build(family_bundle(shared_dir, family), graph, tmp_path)
