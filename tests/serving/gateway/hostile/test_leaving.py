@@ -1,4 +1,4 @@
-"""gRPC callers who leave, whose deadline passes, or who are gone: without the relay some hundred end release 24.10."""
+"""gRPC callers who leave, whose deadline passes, or who are gone: some hundred have ended servers (see the relay)."""
 
 import random
 import struct
