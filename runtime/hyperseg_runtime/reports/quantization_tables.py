@@ -51,6 +51,8 @@ def size_bytes(manifest: Manifest, graph: GraphEntry) -> int:
 def rounded_layers(rounded: RoundedEntry) -> str:
     if rounded.block is not None:
         return f"{rounded.products} products, blocks of up to {rounded.block}"
+    if rounded.range_method is None:
+        return f"{rounded.products} products, ranges by each call"
     smoothed = f", {rounded.smoothed} inputs smoothed" if rounded.smoothed else ""
     return f"{rounded.products} products, ranges by {rounded.range_method}{smoothed}"
 
@@ -58,7 +60,7 @@ def rounded_layers(rounded: RoundedEntry) -> str:
 def calibration_line(entry: QuantizationEntry) -> str:
     made = entry.calibration
     if made is None:
-        return "none: weights alone are rounded"
+        return "none: no range was needed"
     split = f" ({made.split})" if made.split else ""
     return f"{made.samples} samples of {made.data_set}{split}, sha256 {made.sha256[:16]}..."
 
