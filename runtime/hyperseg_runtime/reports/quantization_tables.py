@@ -8,6 +8,7 @@ from hyperseg_runtime.bundle.manifest import GraphEntry, Manifest
 from hyperseg_runtime.bundle.quantization import NOT_GATED, GateEntry, QuantizationEntry, RoundedEntry
 
 COLUMNS = ("graph", "number format", "rounded", "left as they are", ">time", ">size")
+MEASURE_COLUMNS = ("measure", "metric", ">items", ">before", ">after", ">points lost", "95 %", ">mask IoU to before")
 NOT_MEASURED = "not measured"
 
 
@@ -21,9 +22,7 @@ def print_quantization(manifest: Manifest) -> None:
     console.out.print(f"gate         {gate_line(entry)}", markup=False)
     if entry.gate is not None:
         console.print_rows(
-            f"{entry.gate.data_set}: before and after, item by item",
-            ("measure", "metric", ">items", ">before", ">after", ">points lost", "95 %", ">mask IoU to before"),
-            measure_rows(entry.gate),
+            f"{entry.gate.data_set}: before and after, item by item", MEASURE_COLUMNS, measure_rows(entry.gate)
         )
 
 
