@@ -8,6 +8,7 @@ and caches. The last line of output is the path of the JSON file.
 """
 
 import argparse
+import json
 import os
 import statistics
 from collections.abc import Mapping, Sequence
@@ -117,6 +118,18 @@ def calls_of(spec: GraphSpec, path: Path, threads: int) -> Calls:
         return {name: {**llm.inputs(call), **llm.caches} for name, call in packed.items()}
     backend = OnnxRuntimeBackend(threads)
     return {"": {name: backend.upload(array) for name, array in example_inputs(spec).items()}}
+
+
+def markdown() -> str:
+    """The stored results as the table of benchmarks/README.md: CPU time of every rival in units of the first one's."""
+    rows = json.loads((measure.RESULTS / f"{RESULT}.json").read_text())["rows"]
+    rivals = list(dict.fromkeys(rival for row in rows for rival in row["cpu_ratio"]))
+    lines = [f"| graph | call | {' | '.join(rivals)} |", f"|---|---|{'---|' * len(rivals)}"]
+    for row in rows:
+        cells = [f"{row['cpu_ratio'][rival]:.2f}" if rival in row["cpu_ratio"] else "" for rival in rivals]
+        cells[0] = f"1 ({row['wall_s'][rivals[0]]:.3g} s)"
+        lines.append(f"| `{row['graph']}` | {row['call']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

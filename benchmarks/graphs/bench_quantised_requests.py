@@ -148,6 +148,25 @@ class Anonymous:
 
 
 CHILDREN = {"opens": opens, "asks": asks}
+COLUMNS = {
+    "bundle_gb": "GB on disk",
+    "open_s": "all graphs open, s",
+    "start_to_mask_s": "start to first mask, s",
+    "loaded_cpu_s": "another photograph, CPU s",
+    "next_cpu_s": "next expression, CPU s",
+    "question_cpu_s": "question, CPU s",
+    "anonymous_gb": "anonymous memory, GB",
+}
+
+
+def markdown() -> str:
+    """The stored results as the table of benchmarks/README.md."""
+    content = json.loads((measure.RESULTS / f"{RESULT}.json").read_text())
+    lines = [f"| bundle | {' | '.join(COLUMNS.values())} |", f"|---|{'---|' * len(COLUMNS)}"]
+    for row in content["rows"]:
+        title = f"{row['form']} {row['way']}".strip()
+        lines.append(f"| {title} | {' | '.join(f'{row[key]:.1f}' for key in COLUMNS)} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
