@@ -53,7 +53,8 @@ def video(
     """Segment what TEXT names in each of FRAMES, seen with the memory of the frames before it.
 
     Writes FRAME.mask.png and video.json as frames are done; masks are numbered where there are several TEXTs.
-    overlay.mp4 is VP9, which browsers play, and appears when all frames are done. With --trace stages overlap as they do in a server, and their times with them.
+    overlay.mp4 is VP9, which browsers play, and appears when all frames are done.
+    With --trace stages overlap as they do in a server, and their times with them.
     Frames that cannot be read are left out and listed; the exit code is then 11.
     """
     options.require_texts(texts)
