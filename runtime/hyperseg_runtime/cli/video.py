@@ -1,6 +1,5 @@
 """`hyperseg-trt video`: masks for the frames of a video."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,6 @@ from hyperseg_runtime.files.results import Kind, ResultFolder, result_name
 from hyperseg_runtime.files.writing import output_folder
 from hyperseg_runtime.images.frames import Frame, Frames, LeftOut, open_frames, told
 from hyperseg_runtime.reports.video_record import VIDEO_RECORD, VideoRecord
-from hyperseg_runtime.session.video_session import VideoSession
 
 
 def video(
@@ -77,7 +75,7 @@ def video(
                 folder.require_free([result_name(name, Kind.OBJECTS)], frame_source)
         session = pipeline.open_video()
         with VideoRecord(folder, source.source) as record, _film(overlay_video, folder, source) as film:
-            for frame, ready in _results(session, source, request):
+            for frame, ready in session.over(source, request):
                 row = _written(frame, ready, folder, kinds)
                 if objects:
                     _write_objects(frame, ready, folder)
@@ -97,17 +95,6 @@ def video(
         )
     if source.left_out:
         console.err.print(f"{frames}: {told(source.left_out)}", markup=False)
-
-
-def _results(session: VideoSession, frames: Frames, request: Expressions) -> Iterator[tuple[Frame, FrameResults]]:
-    """Each frame with its results, as soon as they are ready."""
-    waiting: deque[Frame] = deque()
-    for frame in frames:
-        waiting.append(frame)
-        for ready in session.push(frame.pixels_hwc_u8, request):
-            yield waiting.popleft(), ready
-    for ready in session.finish():
-        yield waiting.popleft(), ready
 
 
 def _names(frame: str, kinds: Iterable[Kind], texts: int) -> Iterator[str]:
