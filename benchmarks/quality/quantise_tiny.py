@@ -34,6 +34,8 @@ CHOICE = Choice("shapes", items=190)
 AUTO_CHOICE = Choice("shapes", items=60)
 """Several hundred expressions: `auto` asks them once for each graph and form."""
 SAMPLES = 32
+FEW = 2
+"""Calibrate where nothing is judged."""
 BUDGET = 0.5
 RECIPES = ("int8", "int4", "fp8")
 BAD: dict[str, Any] = {
@@ -91,7 +93,7 @@ def quantised(folder: Path, fp32: Path, name: str, choice: Choice, chosen: dict[
     if choice == CHOICE:
         shutil.copytree(folder / BEFORE, gate_folder(target) / BEFORE, dirs_exist_ok=True)
     with ExportProgress() as progress:
-        asked = QuantizeOptions(choice, samples=SAMPLES, budget=BUDGET, threads=1, **chosen)
+        asked = QuantizeOptions(choice, **{"samples": SAMPLES, "budget": BUDGET, "threads": 1, **chosen})
         return quantize_bundle(fp32, target, asked, progress)
 
 
@@ -121,7 +123,7 @@ def ungated_rows(folder: Path) -> Iterator[dict[str, Any]]:
             family.write_random(checkpoint, "tiny", 0)
         fp32 = exported(checkpoint, folder / f"{family.name}-fp32", "fp32")
         for recipe in RECIPES:
-            chosen = {"recipe": recipe, "gated": False}
+            chosen = {"recipe": recipe, "gated": False, "samples": FEW}
             manifest = quantised(folder, fp32, f"{family.name}-{recipe}", AUTO_CHOICE, chosen)
             yield {"recipe": recipe, **made(manifest), "of_bytes": read_manifest(fp32).size_bytes, "gate": NOT_GATED}
 

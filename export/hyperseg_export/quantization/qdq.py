@@ -93,7 +93,8 @@ def _quantise_layer(model: ir.Model, layer: Layer, recipe: LayerRecipe, ranges: 
         if not scheme.weights_alone and x is not None:
             step = _nudged(scale_of(ranges[x.name or ""], scheme), x)
             node.replace_input_with(0, _rounded_input(model, node, x, step, scheme, stem))
-        zeros = [_zeros(model, scale, stem)] if scheme is Scheme.INT8_WEIGHTS else []
+        unfused = scheme is Scheme.INT8_WEIGHTS or (scheme is Scheme.INT8 and node.op_type != "MatMul")
+        zeros = [_zeros(model, scale, stem)] if unfused else []
         up = new_node(node, "DequantizeLinear", [integers[index], scale, *zeros], attributes, f"{stem}.dequantized")
         describe(up, scale.dtype, integers[index].shape)
         model.graph.insert_before(node, [up])
@@ -101,8 +102,9 @@ def _quantise_layer(model: ir.Model, layer: Layer, recipe: LayerRecipe, ranges: 
 
 
 def _zeros(model: ir.Model, scale: ir.Value, stem: str) -> ir.Value:
-    """A zero for every block. Where ONNX Runtime 1.31 changes weights into U8 (see `cpu_defaults`), it gives a
-    DequantizeLinear without them a single one, which the operator does not take for blocks."""
+    """A zero for every scale. Where ONNX Runtime 1.31 changes weights into U8 (see `cpu_defaults`), it gives a
+    DequantizeLinear without them a single one, which the operator does not take for blocks and channels. Those that are
+    fused are never run."""
     assert scale.shape is not None
     values = np.zeros(scale.shape.numpy(), np.int8)
     return initializer(model, f"{stem}.{ZERO_POINT}", ir.Tensor(values, name=f"{stem}.{ZERO_POINT}"))

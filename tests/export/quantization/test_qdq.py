@@ -62,6 +62,33 @@ def test_four_bits_take_four_bits_of_the_file(model: ir.Model, tmp_path: Path) -
     assert int(length) == 64 * 32 // 2 and stored["a"].data_type == onnx.TensorProto.INT4
 
 
+@pytest.mark.parametrize("scheme", [Scheme.INT8, Scheme.FP8])
+def test_a_convolution_is_rounded_by_channel(tmp_path: Path, scheme: Scheme) -> None:
+    """ONNX Runtime computes it from rounded floats, on every processor."""
+    random = np.random.default_rng(5)
+    weight = ir.tensor(
+        (random.normal(size=(6, 3, 2, 2)) * np.logspace(0, 3, 6)[:, None, None, None]).astype(np.float32)
+    )
+    x = ir.Value(name="x", shape=ir.Shape([2, 3, 64]), type=ir.TensorType(ir.DataType.FLOAT))
+    y = ir.Value(name="y", shape=ir.Shape([2, 6, 4, 4]), type=ir.TensorType(ir.DataType.FLOAT))
+    kernel = ir.Value(name="kernel", shape=weight.shape, type=ir.TensorType(ir.DataType.FLOAT), const_value=weight)
+    shape_of = ir.tensor(np.array([2, 3, 8, 8]), name="shape")
+    shape = ir.Value(name="shape", shape=shape_of.shape, type=ir.TensorType(ir.DataType.INT64), const_value=shape_of)
+    square = ir.Node("", "Reshape", [x, shape], name="net/square")
+    square.outputs[0].name, square.outputs[0].shape = "squared", ir.Shape([2, 3, 8, 8])
+    square.outputs[0].dtype = ir.DataType.FLOAT
+    conv = ir.Node(
+        "", "Conv", [square.outputs[0], kernel], [ir.AttrInt64s("strides", [2, 2])], outputs=[y], name="net.conv/node"
+    )
+    graph = ir.Graph([x], [y], nodes=[square, conv], initializers=[kernel, shape], opset_imports={"": 24}, name="net")
+    made = ir.Model(graph, ir_version=10)
+    (tmp_path / "before").mkdir()
+    before = run(made.clone(), tmp_path / "before")
+    assert quantise(made, LayerRecipe(scheme), {"squared": 4.0}).layers == ("kernel",)
+    after = run(made, tmp_path, emulated=scheme is Scheme.FP8)
+    assert max(cosine_distance(after[:, c], before[:, c]) for c in range(6)) < DISTANCE[scheme]
+
+
 def test_what_is_left_out_says_why(model: ir.Model) -> None:
     done = quantise(model, LayerRecipe(Scheme.INT8, skip={"^a$": "a reason"}), {"normed": 0.0})
     assert done.layers == ()
