@@ -17,12 +17,16 @@ from hyperseg_runtime.families.mask_queries.dimensions import TOKENS, MaskQueryD
 from hyperseg_runtime.families.mask_queries.graph_specs import STRIDES, cache_names
 from hyperseg_runtime.families.mask_queries.llm_call import LlmCall
 from hyperseg_runtime.families.mask_queries.stages import MaskQueryStages, RowTables
+from hyperseg_runtime.heads.full_size import full_size
 from hyperseg_runtime.heads.referring import all_queries, best_query
 from hyperseg_runtime.images.preprocessing import ImageGeometry, fitted_size
 from hyperseg_runtime.llm.prompt import IMAGE, Prompt, Slot, SlotKind
 
 IMAGE_ID, MASK_QUERIES_ID, CLASS_ID, REGION_ID, EXPRESSION_ID, PERCEIVER_ID = -200, -201, -202, -203, -204, -205
 """Placeholder ids in the stored prompts."""
+
+ROUNDING_STEPS = 32
+"""In float32, of the largest logit; the worst difference from stored logits is 29 (tests/golden/instructseg)."""
 
 Found = Iterator[tuple[str, np.ndarray, np.ndarray]]
 """Array name, value found, value expected."""
@@ -115,17 +119,35 @@ def final_masks(found: Arrays, arrays: Arrays) -> Found:
         inside = ~arrays["in_padding_mask"]
         valid = np.array([inside.any(1).sum(), inside.any(0).sum()])
         yield "in_padding_mask", np.array(geometry.valid_hw), valid
-    stored = np.unpackbits(arrays["final_masks0_packed"])[: np.prod(shape)].reshape(shape)
-    order = np.argsort(-arrays["final_scores0"], kind="stable")
+    stored = np.unpackbits(arrays["final_masks0_packed"])[: np.prod(shape)].reshape(shape).astype(bool)
+    stored = stored[np.argsort(-arrays["final_scores0"], kind="stable")]
+    open_ = open_pixels(arrays, geometry)
     logits, scores = found["pred_masks"][0], found["pred_SEG_logits"][0, :, 0]
     ours = sorted(all_queries(logits, scores, geometry), key=lambda scored: -scored.score)
     ours_scores = np.array([scored.score for scored in ours], np.float32)
-    yield "final_scores0", ours_scores, arrays["final_scores0"][order]
-    masks = np.stack([scored.mask for scored in ours]).astype(np.uint8)
-    yield "final_masks0_packed", masks, stored[order].astype(np.uint8)
+    yield "final_scores0", ours_scores, -np.sort(-arrays["final_scores0"])
+    masks = np.stack([scored.mask for scored in ours])
+    yield "final_masks0_packed", np.where(open_, stored, masks), stored
     best = best_query(logits, scores, geometry)
-    yield "best_mask0", best.mask, arrays["best_mask0"].astype(bool)
+    best_stored = arrays["best_mask0"].astype(bool)
+    yield "best_mask0", np.where(open_[0], best_stored, best.mask), best_stored
     yield "best_score0", np.array([best.score], np.float32), arrays["best_score0"]
+
+
+def open_pixels(arrays: Arrays, geometry: ImageGeometry) -> np.ndarray:
+    """Where the stored logits do not say whether a pixel belongs to a mask, (Q, H, W) bool, best score first.
+
+    A pixel belongs to a mask where its logit is above 0. A logit that is nearer to 0 than what rounding makes of the
+    largest one has its sign from the order in which sums were made, and nobody else has that order.
+    """
+    logits, scores = arrays["pred_masks"][0], arrays["pred_SEG_logits"][0, :, 0]
+    order = np.argsort([-scored.score for scored in all_queries(logits, scores, geometry)], kind="stable")
+    return np.stack([np.abs(full_size(logits[query], geometry)) <= rounding(logits) for query in order])
+
+
+def rounding(logits: np.ndarray) -> float:
+    """What such logits may be off by in float32 when their sums are made in another order."""
+    return float(ROUNDING_STEPS * np.finfo(np.float32).eps * np.abs(logits).max())
 
 
 def siglip_layers(run: GoldenRun[Any], arrays: Arrays, siglip: SiglipConfig, stored_layers: int) -> Found:

@@ -9,10 +9,12 @@ from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 from hyperseg_runtime.families.mask_queries.graph_specs import CONDITIONS
 from hyperseg_runtime.families.mask_queries.listed import ListTask
 from hyperseg_runtime.families.mask_queries.prompts import (
+    SEGMENTATION_ANSWER,
     SYSTEM,
     Template,
     assemble,
     condition,
+    frame_expression,
     mask_queries,
     refuse_image_tags,
     region,
@@ -20,8 +22,6 @@ from hyperseg_runtime.families.mask_queries.prompts import (
 )
 from hyperseg_runtime.llm.prompt import IMAGE, Dependencies, Prompt, Slot, SlotKind
 from hyperseg_runtime.llm.tokenizer import Tokenizer
-
-SEGMENTATION_ANSWER = " \nSure, the segmentation result is <answer><mask queries>"
 
 
 class Task(StrEnum):
@@ -35,10 +35,6 @@ class Task(StrEnum):
 
 CLASS_LIST = "class list"
 """The task without a prompt of its own: each class is asked for as an expression."""
-
-
-def _frame_expression(text: str) -> str:
-    return text.strip().replace("(s)", "")
 
 
 TEMPLATES: Mapping[Task, Template] = {
@@ -58,7 +54,7 @@ TEMPLATES: Mapping[Task, Template] = {
         "This is a frame <image>\n<perceiver>\n, Please doing Reasoning Segmentation according to "
         "the following instruction.\nThis is all the instruction: <expression>\n",
         SEGMENTATION_ANSWER,
-        _frame_expression,
+        frame_expression,
     ),
     Task.QUESTION: Template("<image>\n<question>", "", str.strip),
     Task.TEXT_QUESTION: Template("<question>", "", str.strip),
@@ -103,10 +99,10 @@ def region_prompt(regions: Sequence[Dependencies], tokenizer: Tokenizer, dims: H
     return assemble(full, _visual(dims), [region(depends_on) for depends_on in regions], tokenizer, dims)
 
 
-def _visual(dims: HypersegDimensions) -> dict[str, Slot]:
+def _visual(dims: HypersegDimensions) -> dict[str, tuple[Slot, ...]]:
     return {
-        "<image>": Slot.block(SlotKind.IMAGE, dims.image_tokens, IMAGE),
-        "<perceiver>": Slot.block(SlotKind.PERCEIVER, dims.perceiver_queries, IMAGE),
+        "<image>": (Slot.block(SlotKind.IMAGE, dims.image_tokens, IMAGE),),
+        "<perceiver>": (Slot.block(SlotKind.PERCEIVER, dims.perceiver_queries, IMAGE),),
     }
 
 

@@ -15,6 +15,7 @@ SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the user's questions."
 )
+SEGMENTATION_ANSWER = " \nSure, the segmentation result is <answer><mask queries>"
 BACKGROUND = "background"
 """Closes every class list: none of them."""
 
@@ -37,6 +38,10 @@ def sentence(text: str) -> str:
     return text if text.endswith(".") else f"{text}."
 
 
+def frame_expression(text: str) -> str:
+    return text.strip().replace("(s)", "")
+
+
 def refuse_image_tags(text: str) -> None:
     """Raises PromptError."""
     if IMAGE_TAG in text:
@@ -51,7 +56,7 @@ def condition(text: str, tokenizer: Tokenizer, dims: MaskQueryDimensions) -> Slo
 
 def assemble(
     full: str,
-    visual: Mapping[str, Slot],
+    visual: Mapping[str, Sequence[Slot]],
     conditions: Sequence[Slot],
     tokenizer: Tokenizer,
     dims: MaskQueryDimensions,
@@ -70,7 +75,7 @@ def assemble(
 
 def _slots(
     full: str,
-    visual: Mapping[str, Slot],
+    visual: Mapping[str, Sequence[Slot]],
     conditions: Sequence[Slot],
     tokenizer: Tokenizer,
     dims: MaskQueryDimensions,
@@ -86,7 +91,7 @@ def _slots(
             case "<expression>" | "<condition>":
                 yield next(waiting)
             case _ if piece in visual:
-                yield visual[piece]
+                yield from visual[piece]
             case _:
                 yield Slot.text(tokenizer.encode(piece.replace(QUESTION_TAG, question)))
 

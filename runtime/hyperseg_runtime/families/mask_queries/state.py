@@ -91,11 +91,16 @@ class MaskQueryImage(ABC, Generic[Stages]):
     @property
     def size_bytes(self) -> int:
         """Memory that is held now."""
-        buffers = [self._tokens] if self._tokens else []
-        buffers += self._features[0].values() if self._features else []
-        buffers += self._caches.values() if self._caches else []
         pixels = 0 if self._image is None else self._image.nbytes
-        return pixels + sum(int(np.prod(buffer.shape)) * buffer.dtype.itemsize for buffer in buffers)
+        return pixels + sum(int(np.prod(b.shape)) * b.dtype.itemsize for b in self._held_buffers())
+
+    def _held_buffers(self) -> Iterator[Buffer]:
+        if self._tokens:
+            yield self._tokens
+        if self._features:
+            yield from self._features[0].values()
+        if self._caches:
+            yield from self._caches.values()
 
     def tokens(self) -> Buffer:
         """Image tokens for the language model, (1, N, D)."""
