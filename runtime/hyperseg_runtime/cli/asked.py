@@ -84,7 +84,18 @@ def asked_of(
         return Asked(listed.request(task), listed)
     if texts:
         return Asked(Expressions.of(texts, task))
-    regions = Regions(
+    return Asked(regions_of(task, boxes, points, scribbles, masks))
+
+
+def regions_of(
+    task: str | None,
+    boxes: Sequence[str] | None,
+    points: Sequence[str] | None,
+    scribbles: Sequence[Path] | None,
+    masks: Sequence[Path] | None,
+) -> Regions:
+    """Raises InputError for what cannot be read."""
+    return Regions(
         points_xy=tuple((x, y) for x, y in (_numbers(point, "--point", "X,Y", 2) for point in points or ())),
         boxes_xyxy=tuple(
             (x0, y0, x1, y1) for x0, y0, x1, y1 in (_numbers(box, "--box", "X0,Y0,X1,Y1", 4) for box in boxes or ())
@@ -93,7 +104,6 @@ def asked_of(
         masks=tuple(_marked(path) for path in masks or ()),
         task=task,
     )
-    return Asked(regions)
 
 
 def _marked(path: Path) -> np.ndarray:

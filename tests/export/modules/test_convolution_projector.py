@@ -70,5 +70,7 @@ def test_equals_the_layers_it_is_made_of(shape: tuple[int, int]) -> None:
 def test_the_second_convolution_is_applied_twice() -> None:
     original, ours = made()
     x = torch.randn(1, 6, 8, 8)
-    once = relu(original.bn2(original.conv2(relu(original.bn1(original.conv1(x))))) + original.bn3(original.downsample(x)))
+    once = relu(
+        original.bn2(original.conv2(relu(original.bn1(original.conv1(x))))) + original.bn3(original.downsample(x))
+    )
     assert worst_error(ours(x).numpy(), original.fc(once.flatten(2).transpose(1, 2)).numpy()) > 1e-2

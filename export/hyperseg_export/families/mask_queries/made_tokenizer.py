@@ -22,7 +22,8 @@ def write_tokenizer(
 ) -> int:
     """vocab.json, merges.txt and added tokens in the layout of the CodeGen tokenizer. Returns the number of all tokens.
 
-    `special` are those that training added, last. Merges are learned from `texts` until there are `most_tokens` before the added ones, or nothing is left to merge.
+    `special` are those that training added, last. Merges are learned from `texts` until there are `most_tokens` before
+    the added ones, or nothing is left to merge.
     """
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -13,7 +13,7 @@ from hyperseg_runtime.errors import CheckpointError
 from hyperseg_runtime.families.psalm.spec import PsalmDimensions
 
 DEFAULT_CONTEXT = 1280
-"""Room for COCO's 133 classes in one prompt (1,157 rows). Attention reads the slots in use, so more costs memory only."""
+"""Room for COCO's 133 classes in one prompt (1,157 rows). Attention reads the slots in use: more costs memory only."""
 TEXT_ROWS = 84
 """Of a referring prompt: system text, template and answer. Tokenizers with fewer merges take more."""
 

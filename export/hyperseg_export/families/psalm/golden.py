@@ -4,8 +4,9 @@ from hyperseg_export.checkpoint.key_map import check_equal
 from hyperseg_export.families.mask_queries.golden import GoldenModel, compared_cases, not_compared, opened
 from hyperseg_export.families.psalm.config import PsalmConfig
 from hyperseg_export.families.psalm.definition import definition_of
-from hyperseg_export.families.psalm.golden_cases import CASES, GoldenRun, is_input, reason_for
+from hyperseg_export.families.psalm.golden_cases import CASES, is_input, reason_for
 from hyperseg_export.families.psalm.golden_graphs import graph_probes
+from hyperseg_export.families.psalm.golden_run import GoldenRun
 from hyperseg_export.families.psalm.tolerances import TOLERANCES
 from hyperseg_export.jobs.progress import Progress
 from hyperseg_export.model import bind_model

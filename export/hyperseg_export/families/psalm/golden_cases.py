@@ -69,21 +69,29 @@ def region_preprocess(run: GoldenRun, arrays: Arrays) -> Found:
 
 def merge_cases(run: GoldenRun, arrays: Arrays) -> Found:
     """The result functions alone, on designed logits at the size of the image."""
+    expression, of_regions = arrays["in_SEG_logits"][:, 0], arrays["in_region_logits"]
     for case in sorted(name.removesuffix("_in_mask_logits") for name in arrays if name.endswith("_in_mask_logits")):
         masks, classes = arrays[f"{case}_in_mask_logits"], arrays[f"{case}_in_class_logits"]
-        hw = masks.shape[1], masks.shape[2]
-        geometry = ImageGeometry(hw, hw, hw)
         things = {"in_is_thing": arrays["in_is_thing"]}
-        for prefix, given, results in (
-            ("nofilter_", {}, lambda own: list_results(classes, masks, own, geometry)),
-            ("referring_", {}, lambda own: expression_results(arrays["in_SEG_logits"][:, 0], masks, own, geometry)),
-            ("region_", {}, lambda own: region_results(arrays["in_region_logits"], masks, own, geometry)),
-            ("", things, lambda own: list_results(classes, masks, own, geometry)),
-        ):
-            whole = f"{case}_out_{prefix}"
-            own = {f"final_{name.removeprefix(whole)}": a for name, a in arrays.items() if name.startswith(whole)}
-            for name, value, expected in results({**own, **given}):
-                yield f"{whole}{name.removeprefix('final_')}", value, expected
+        yield from _merged(f"{case}_out_nofilter_", list_results, (classes, masks), arrays, {})
+        yield from _merged(f"{case}_out_referring_", expression_results, (expression, masks), arrays, {})
+        yield from _merged(f"{case}_out_region_", region_results, (of_regions, masks), arrays, {})
+        yield from _merged(f"{case}_out_", list_results, (classes, masks), arrays, things)
+
+
+def _merged(
+    prefix: str,
+    results: Callable[[np.ndarray, np.ndarray, Arrays, ImageGeometry], Found],
+    logits: tuple[np.ndarray, np.ndarray],
+    arrays: Arrays,
+    given: Arrays,
+) -> Found:
+    """What `results` makes of scores and masks, against the arrays of this prefix."""
+    height, width = logits[1].shape[1:]
+    geometry = ImageGeometry((height, width), (height, width), (height, width))
+    own = {f"final_{name.removeprefix(prefix)}": a for name, a in arrays.items() if name.startswith(prefix)}
+    for name, value, expected in results(*logits, {**own, **given}, geometry):
+        yield f"{prefix}{name.removeprefix('final_')}", value, expected
 
 
 CASES: Mapping[str, Callable[[GoldenRun, Arrays], Found]] = {
@@ -151,7 +159,8 @@ def _segment(
 def _region_rows(tokens: np.ndarray, arrays: Arrays, side: int) -> np.ndarray:
     """From the stored points, (R, 1, D) float32."""
     weights = [token_weights(counted_points(p, side), len(tokens), (side, side)) for p in arrays["region_points"]]
-    return np.stack(weights)[:, None] @ tokens
+    rows: np.ndarray = np.stack(weights)[:, None] @ tokens
+    return rows
 
 
 def _network_masks(raw: np.ndarray, geometry: ImageGeometry) -> np.ndarray:
@@ -164,5 +173,7 @@ def _network_masks(raw: np.ndarray, geometry: ImageGeometry) -> np.ndarray:
     found = np.zeros((4, *geometry.padded_hw), np.uint8)
     height, width = geometry.valid_hw
     for place, drawn in zip((0, 2, 3, 1), region_masks(asked, geometry.original_hw), strict=True):
-        found[place, :height, :width] = region_pixels(drawn, square_geometry(*geometry.original_hw, geometry.padded_hw[0]))
+        found[place, :height, :width] = region_pixels(
+            drawn, square_geometry(*geometry.original_hw, geometry.padded_hw[0])
+        )
     return found

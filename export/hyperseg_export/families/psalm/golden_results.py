@@ -46,9 +46,7 @@ def unpacked(arrays: Arrays, name: str) -> np.ndarray:
     return np.unpackbits(arrays[f"{name}_packed"])[: np.prod(shape)].reshape(shape).astype(bool)
 
 
-def list_results(
-    class_logits: np.ndarray, mask_logits: np.ndarray, arrays: Arrays, geometry: ImageGeometry
-) -> Found:
+def list_results(class_logits: np.ndarray, mask_logits: np.ndarray, arrays: Arrays, geometry: ImageGeometry) -> Found:
     """Of a class list: maps, segments and instances, as far as they are stored. The logits are those of one image."""
     if "final_panoptic_seg" in arrays:
         things = arrays["in_is_thing"].tolist()
@@ -133,10 +131,14 @@ def _stored_masks(arrays: Arrays, geometry: ImageGeometry, given: np.ndarray) ->
 
 
 def _paired(
-    scores: np.ndarray, masks: np.ndarray, stored_scores: np.ndarray, stored: np.ndarray, cost: np.ndarray | float = 0.0
+    scores: np.ndarray,
+    masks: np.ndarray,
+    stored_scores: np.ndarray,
+    stored: np.ndarray,
+    cost: np.ndarray | float = 0.0,
 ) -> list[int]:
-    """Which stored mask is which of ours, each once: stored order has no meaning. `cost` (ours, stored) of a pair beside
-    the differences of scores and pixels.
+    """Which stored mask is which of ours, each once: stored order has no meaning. `cost` (ours, stored) of a pair comes
+    beside the differences of scores and pixels.
     """
     apart = cost + np.abs(scores[:, None] - stored_scores) + (masks[:, None] != stored).mean((2, 3))
     free = list(range(len(stored)))

@@ -37,7 +37,7 @@ def head_by_head(heads: int) -> Callable[[Tensor], Tensor]:
     """Rows ordered head, then query, key and value, then dim -> all queries, all keys, all values."""
 
     def sort(packed: Tensor) -> Tensor:
-        by_head = packed.unflatten(0, (heads, 3, packed.shape[0] // (3 * heads)))
+        by_head: Tensor = packed.unflatten(0, (heads, 3, packed.shape[0] // (3 * heads)))
         return by_head.transpose(0, 1).flatten(0, 2)
 
     return sort

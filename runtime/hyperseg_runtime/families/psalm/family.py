@@ -6,10 +6,10 @@ from typing import Any
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, Regions
 from hyperseg_runtime.families.family import FamilySpec, ProfileHints, Task
-from hyperseg_runtime.families.psalm.image_inputs import image_inputs
 from hyperseg_runtime.families.mask_queries.listed import ListTask
 from hyperseg_runtime.families.mask_queries.profiles import llm_hints
 from hyperseg_runtime.families.psalm import tasks
+from hyperseg_runtime.families.psalm.image_inputs import image_inputs
 from hyperseg_runtime.families.psalm.model import PsalmModel
 from hyperseg_runtime.families.psalm.printed import NOTE, PRINTED
 from hyperseg_runtime.families.psalm.published import PUBLISHED
@@ -51,7 +51,7 @@ FAMILY = FamilySpec(
     title="PSALM",
     paper="arXiv 2403.14598",
     licence=(
-        "code Apache-2.0; weights built on Phi-1.5 (MIT), their own licence was not found stated; the Mask2Former weights "
+        "code Apache-2.0; weights built on Phi-1.5 (MIT), no licence of their own was found; the Mask2Former weights "
         "that their segmentation part began with are CC BY-NC 4.0 according to its issue tracker: check before "
         "commercial use"
     ),

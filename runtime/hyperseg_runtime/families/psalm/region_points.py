@@ -79,7 +79,7 @@ def token_weights(counts: np.ndarray, tokens: int, padded_hw: tuple[int, int]) -
     side = math.isqrt(tokens)
     extents = zip(counts.shape, padded_hw, strict=True)
     rows, columns = (_shares(np.arange(extent) / padded, side) for extent, padded in extents)
-    weights = rows.T @ counts @ columns / counts.sum()
+    weights: np.ndarray = rows.T @ counts @ columns / counts.sum()
     return weights.reshape(-1).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Objects of a video, frame after frame: regions of a frame before are what the next one is asked for (psalm-spec 8)."""
+"""Objects of a video: what they were in a frame before is what the next one is asked for (psalm-spec 8)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -60,11 +60,10 @@ class PsalmVideo:
         most = min(CONDITIONS.maximum, self._stages.dims.mask_queries)
         if len(names) > most:
             raise InputError(f"{len(names)} objects are to be followed, at most {most} can be")
+        given, memory = self._given, self._memory
         if names:
             masks = region_masks(request, frame.hw)
             given, memory = Followed(names, SeenRegions.of(frame, masks)), None
-        else:
-            given, memory = self._given, self._memory
         if given is None:
             raise InputError(
                 "a video of objects begins with regions: give points, boxes, scribbles or masks of its first frame"

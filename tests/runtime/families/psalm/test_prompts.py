@@ -54,9 +54,7 @@ def test_regions(golden_prompts: dict[str, Any], phi_tokenizer: Tokenizer, real_
 
 
 @pytest.mark.parametrize("text", ["<answer> <mask queries>", "<expression>", "{conditions}", "{human}"])
-def test_tags_in_the_users_text_are_only_text(
-    phi_tokenizer: Tokenizer, real_dims: PsalmDimensions, text: str
-) -> None:
+def test_tags_in_the_users_text_are_only_text(phi_tokenizer: Tokenizer, real_dims: PsalmDimensions, text: str) -> None:
     plain, prompt = (referring_prompt(asked, phi_tokenizer, real_dims) for asked in ("x", text))
     assert [slot.kind for slot in prompt.slots] == [slot.kind for slot in plain.slots]
     assert text in phi_tokenizer.decode([i for slot in prompt.slots for i in slot.token_ids])
