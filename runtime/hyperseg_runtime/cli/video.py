@@ -1,7 +1,6 @@
 """`hyperseg-trt video`: masks for the frames of a video."""
 
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +12,7 @@ from hyperseg_runtime import console
 from hyperseg_runtime.calls.tracing import traced
 from hyperseg_runtime.cli import options
 from hyperseg_runtime.cli.asked import Asked, BoxOption, MaskOption, PointOption, ScribbleOption, regions_of
-from hyperseg_runtime.contracts.requests import Expressions, Regions
+from hyperseg_runtime.contracts.requests import Expressions
 from hyperseg_runtime.contracts.results import Instances, encode_png
 from hyperseg_runtime.errors import InputError, PartialInputError
 from hyperseg_runtime.families.family import FrameResults, VideoRequest
@@ -21,7 +20,6 @@ from hyperseg_runtime.files.results import Kind, ResultFolder, result_name
 from hyperseg_runtime.files.writing import output_folder
 from hyperseg_runtime.images.frames import Frame, Frames, LeftOut, open_frames, told
 from hyperseg_runtime.reports.video_record import VIDEO_RECORD, VideoRecord
-from hyperseg_runtime.session.video_session import VideoSession
 
 
 def video(
@@ -42,6 +40,12 @@ def video(
             "--objects", help="Also one PNG a frame, with the number of the TEXT or region that each pixel is of."
         ),
     ] = False,
+    overlay_video: Annotated[
+        bool,
+        typer.Option(
+            "--overlay-video", help="Also overlay.mp4: all frames with what each TEXT or region stands for, in colours."
+        ),
+    ] = False,
     overwrite: options.OverwriteOption = False,
     task: Annotated[str | None, typer.Option(help="One of the family's tasks for frames; default: its first.")] = None,
     threads: options.ThreadsOption = None,
@@ -60,6 +64,7 @@ def video(
     frames before it.
 
     Writes FRAME.mask.png and video.json as frames are done; masks are numbered where there are several.
+    overlay.mp4 is VP9, which browsers play, and appears when all frames are done.
     With --trace stages overlap as they do in a server, and their times with them.
     Frames that cannot be read are left out and listed; the exit code is then 11.
     """
@@ -81,11 +86,12 @@ def video(
             if objects:
                 folder.require_free([result_name(name, Kind.OBJECTS)], frame_source)
         session = pipeline.open_video()
-        with VideoRecord(folder, source.source) as record:
-            for frame, ready in _results(session, source, request):
+        with VideoRecord(folder, source.source) as record, _film(overlay_video, folder, source) as film:
+            for frame, ready in session.over(source, request):
                 row = _written(frame, ready, folder, kinds)
                 if objects:
                     _write_objects(frame, ready, folder)
+                film(frame, ready)
                 content.append(row)
                 record.add(row)
                 advance()
@@ -122,18 +128,6 @@ def _asked(
     return Expressions.of(texts, task)
 
 
-def _results(session: VideoSession, frames: Frames, request: VideoRequest) -> Iterator[tuple[Frame, FrameResults]]:
-    """Each frame with its results, as soon as they are ready. Regions are those of the first frame."""
-    waiting: deque[Frame] = deque()
-    for frame in frames:
-        waiting.append(frame)
-        for ready in session.push(frame.pixels_hwc_u8, request):
-            yield waiting.popleft(), ready
-        request = request if isinstance(request, Expressions) else Regions(task=request.task)
-    for ready in session.finish():
-        yield waiting.popleft(), ready
-
-
 def _names(frame: str, kinds: Iterable[Kind], asked: int) -> Iterator[str]:
     """Of a frame's result files; numbered where several things are asked."""
     for number in range(1, asked + 1):
@@ -145,7 +139,7 @@ def _written(frame: Frame, ready: FrameResults, folder: ResultFolder, kinds: Ite
     """Write a frame's masks; its part of the JSON."""
     from hyperseg_runtime.reports.overlay import draw_overlay
 
-    masks = [result.mask for result in ready.results if isinstance(result, Instances)]
+    masks = [result.mask for result in _instances(ready)]
     for number, mask in enumerate(masks, 1):
         for kind in kinds:
             drawn = mask if kind is Kind.MASK else draw_overlay(frame.pixels_hwc_u8, mask)
@@ -157,8 +151,25 @@ def _written(frame: Frame, ready: FrameResults, folder: ResultFolder, kinds: Ite
 def _write_objects(frame: Frame, ready: FrameResults, folder: ResultFolder) -> None:
     from hyperseg_runtime.reports.objects import object_png
 
-    found = [result for result in ready.results if isinstance(result, Instances)]
-    folder.write(result_name(frame.name, Kind.OBJECTS), object_png(found), frame.source)
+    folder.write(result_name(frame.name, Kind.OBJECTS), object_png(_instances(ready)), frame.source)
+
+
+@contextmanager
+def _film(wanted: bool, folder: ResultFolder, frames: Frames) -> Iterator[Callable[[Frame, FrameResults], None]]:
+    """Call what it gives for each frame."""
+    if not wanted:
+        yield lambda frame, ready: None
+        return
+    from hyperseg_runtime.reports.overlay import draw_best
+    from hyperseg_runtime.reports.overlay_video import OverlayVideo
+
+    with OverlayVideo(folder, frames.source, frames.rate_hz) as film:
+        yield lambda frame, ready: film.add(draw_best(frame.pixels_hwc_u8, _instances(ready)))
+        film.finish()
+
+
+def _instances(ready: FrameResults) -> list[Instances]:
+    return [result for result in ready.results if isinstance(result, Instances)]
 
 
 def _told(left_out: LeftOut) -> dict[str, Any]:
