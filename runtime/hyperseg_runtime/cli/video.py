@@ -43,7 +43,7 @@ def video(
     overlay_video: Annotated[
         bool,
         typer.Option(
-            "--overlay-video", help="Also overlay.mp4: all frames with what each TEXT or region stands for, in colours."
+            "--overlay-video", help="Also overlay.mp4: all frames with what each TEXT or region is, in colours."
         ),
     ] = False,
     overwrite: options.OverwriteOption = False,

@@ -46,8 +46,8 @@ class VideoSession:
     def over(
         self, frames: Iterable[Frame], request: VideoRequest | Sequence[str]
     ) -> Iterator[tuple[Frame, FrameResults]]:
-        """Every frame of a whole video with its results, as soon as they are ready. Regions are those of the first frame.
-        Raises as `push`.
+        """Every frame of a whole video with its results, as soon as they are ready. Regions are those of its first
+        frame. Raises as `push`.
         """
         waiting: deque[Frame] = deque()
         for frame in frames:
