@@ -32,6 +32,16 @@ MaskOption = Annotated[
 ]
 
 
+SeedOption = Annotated[
+    int | None,
+    typer.Option(
+        "--region-seed",
+        min=0,
+        help="Draw points of regions at random, as some authors' code does; default: all counts.",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class Asked:
     request: SegmentationRequest
@@ -68,6 +78,7 @@ def asked_of(
     points: Sequence[str] | None = None,
     scribbles: Sequence[Path] | None = None,
     masks: Sequence[Path] | None = None,
+    seed: int | None = None,
 ) -> Asked:
     """Raises InputError for nothing, for two kinds together, and for what cannot be read."""
     given = {
@@ -84,7 +95,7 @@ def asked_of(
         return Asked(listed.request(task), listed)
     if texts:
         return Asked(Expressions.of(texts, task))
-    return Asked(regions_of(task, boxes, points, scribbles, masks))
+    return Asked(regions_of(task, boxes, points, scribbles, masks, seed))
 
 
 def regions_of(
@@ -93,6 +104,7 @@ def regions_of(
     points: Sequence[str] | None,
     scribbles: Sequence[Path] | None,
     masks: Sequence[Path] | None,
+    seed: int | None,
 ) -> Regions:
     """Raises InputError for what cannot be read."""
     return Regions(
@@ -103,6 +115,7 @@ def regions_of(
         scribbles=tuple(_marked(path) for path in scribbles or ()),
         masks=tuple(_marked(path) for path in masks or ()),
         task=task,
+        seed=seed,
     )
 
 

@@ -11,7 +11,7 @@ from rich.progress import Progress
 from hyperseg_runtime import console
 from hyperseg_runtime.calls.tracing import traced
 from hyperseg_runtime.cli import options
-from hyperseg_runtime.cli.asked import Asked, BoxOption, MaskOption, PointOption, ScribbleOption, regions_of
+from hyperseg_runtime.cli.asked import Asked, BoxOption, MaskOption, PointOption, ScribbleOption, SeedOption, regions_of
 from hyperseg_runtime.contracts.requests import Expressions
 from hyperseg_runtime.contracts.results import Instances, encode_png
 from hyperseg_runtime.errors import InputError, PartialInputError
@@ -32,6 +32,7 @@ def video(
     point: PointOption = None,
     scribble: ScribbleOption = None,
     mask: MaskOption = None,
+    region_seed: SeedOption = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path(),
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw each mask on its frame.")] = False,
     objects: Annotated[
@@ -68,7 +69,7 @@ def video(
     With --trace stages overlap as they do in a server, and their times with them.
     Frames that cannot be read are left out and listed; the exit code is then 11.
     """
-    request = _asked(texts or [], task, box, point, scribble, mask)
+    request = _asked(texts or [], task, box, point, scribble, mask, region_seed)
     source = open_frames(frames)
     kinds = (Kind.MASK, Kind.OVERLAY) if overlay else (Kind.MASK,)
     folder = ResultFolder(out, overwrite)
@@ -116,12 +117,13 @@ def _asked(
     points: list[str] | None,
     scribbles: list[Path] | None,
     masks: list[Path] | None,
+    seed: int | None,
 ) -> VideoRequest:
     pointed = bool(boxes or points or scribbles or masks)
     if pointed and texts:
         raise InputError("expected TEXT or regions (--box, --point, --scribble, --mask), got both")
     if pointed:
-        return regions_of(task, boxes, points, scribbles, masks)
+        return regions_of(task, boxes, points, scribbles, masks, seed)
     options.require_texts(texts)
     if not texts:
         raise InputError("expected TEXT or regions (--box, --point, --scribble, --mask), got nothing")

@@ -31,7 +31,7 @@ def davis(run: GoldenRun, arrays: Arrays) -> Found:
     """Masks are given with the first frame; the others see them, or those of a frame before."""
     points, side = _StoredPoints(), run.dims.image_px
     ids, objects = arrays["f1_in_input_ids"][0], arrays["first_frame_masks"].astype(bool)
-    video = PsalmVideo(run.stages, lambda keys: run.prompt(ids, [region(key) for key in keys]), points)
+    video = PsalmVideo(run.stages, lambda keys: run.prompt(ids, [region(key) for key in keys]), lambda seed: points)
     geometry = geometry_of(arrays, side)
     tokens: list[np.ndarray] = []
     maps = []

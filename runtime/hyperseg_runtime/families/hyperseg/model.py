@@ -102,6 +102,8 @@ class HypersegModel:
         )
 
     def _regions(self, image: HypersegImage, request: Regions) -> list[Instances]:
+        if request.seed is not None:
+            raise InputError("HyperSeg draws no points of regions: all of a region counts; leave the seed out")
         tokens = image.tokens().to_host()[0]
         rows = [region_weights(mask, len(tokens)) @ tokens for mask in region_masks(request, image.hw)]
         return segment_regions(

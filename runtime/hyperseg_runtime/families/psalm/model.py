@@ -15,7 +15,7 @@ from hyperseg_runtime.families.mask_queries.masks import Asked, masks
 from hyperseg_runtime.families.mask_queries.regions import segment_regions
 from hyperseg_runtime.families.psalm.expressions import unions
 from hyperseg_runtime.families.psalm.prompts import class_prompt, referring_prompt, region_prompt
-from hyperseg_runtime.families.psalm.region_points import SeenRegions
+from hyperseg_runtime.families.psalm.region_points import SeenRegions, points_of
 from hyperseg_runtime.families.psalm.spec import PsalmDimensions
 from hyperseg_runtime.families.psalm.stages import PsalmStages
 from hyperseg_runtime.families.psalm.state import PsalmImage
@@ -53,7 +53,7 @@ class PsalmModel:
                 return [segment_list(self.stages, image, ListTask(task), request, asked)]
             case Regions():
                 seen = SeenRegions.of(image, region_masks(request, image.hw))
-                keys = image.hold_regions(seen.rows())
+                keys = image.hold_regions(seen.rows(points_of(request.seed)))
                 return [*segment_regions(self.stages, image, keys, region_names(request), REGION, self._regions)]
             case Expressions(task=Task.REFERRING):
                 return [*masks(self.stages, image, self._read(image, request))]

@@ -21,9 +21,9 @@ def every_pixel(counts: np.ndarray) -> np.ndarray:
     return counts
 
 
-def random_points(seed: int) -> Draw:
-    """Draws as the release does, the same ones for the same seed."""
-    return partial(drawn_pixels, generator=np.random.default_rng(seed))
+def points_of(seed: int | None) -> Draw:
+    """Draws as the release does, the same ones for the same seed; all pixels without one."""
+    return every_pixel if seed is None else partial(drawn_pixels, generator=np.random.default_rng(seed))
 
 
 @dataclass(frozen=True)

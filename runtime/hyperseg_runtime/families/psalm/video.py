@@ -13,7 +13,7 @@ from hyperseg_runtime.errors import InputError, NumericsError
 from hyperseg_runtime.families.family import FrameResults
 from hyperseg_runtime.families.mask_queries.graph_specs import CONDITIONS
 from hyperseg_runtime.families.mask_queries.state import PromptStates
-from hyperseg_runtime.families.psalm.region_points import Draw, SeenRegions, every_pixel
+from hyperseg_runtime.families.psalm.region_points import Draw, SeenRegions, points_of
 from hyperseg_runtime.families.psalm.stages import PsalmStages
 from hyperseg_runtime.families.psalm.state import PsalmImage
 from hyperseg_runtime.families.psalm.tasks import TRACKING
@@ -31,6 +31,7 @@ class Followed:
 
     names: tuple[str, ...]
     seen: SeenRegions
+    draw: Draw
 
 
 class PsalmVideo:
@@ -44,12 +45,12 @@ class PsalmVideo:
         self,
         stages: PsalmStages,
         prompt_of: Callable[[Sequence[Dependencies]], Prompt],
-        draw: Draw = every_pixel,
+        draw_of: Callable[[int | None], Draw] = points_of,
     ) -> None:
-        """`prompt_of` regions, by what their rows depend on."""
+        """`prompt_of` regions, by what their rows depend on; `draw_of` the seed of a request."""
         self._stages = stages
         self._prompt_of = prompt_of
-        self._draw = draw
+        self._draw_of = draw_of
         self._given: Followed | None = None
         self._memory: Followed | None = None
         self._frames = 0
@@ -63,7 +64,7 @@ class PsalmVideo:
         given, memory = self._given, self._memory
         if names:
             masks = region_masks(request, frame.hw)
-            given, memory = Followed(names, SeenRegions.of(frame, masks)), None
+            given, memory = Followed(names, SeenRegions.of(frame, masks), self._draw_of(request.seed)), None
         if given is None:
             raise InputError(
                 "a video of objects begins with regions: give points, boxes, scribbles or masks of its first frame"
@@ -81,7 +82,7 @@ class PsalmVideo:
     def _found(self, frame: PsalmImage, followed: Followed) -> tuple[list[BestMask], PromptStates]:
         """A mask for each object: in their order, each the best query that none before it took."""
         stages = self._stages
-        prompt = self._prompt_of(frame.hold_regions(followed.seen.rows(self._draw)))
+        prompt = self._prompt_of(frame.hold_regions(followed.seen.rows(followed.draw)))
         (states,) = frame.prefill([prompt])
         features, geometry = frame.features()
         outputs = stages.decode(features, states.hidden_states, [prompt], states.first_row)
@@ -107,7 +108,7 @@ class PsalmVideo:
             return memory
         if not all(mask.any() for mask in masks):  # not all objects are there: the memory does not serve
             return None
-        return Followed(given.names, SeenRegions.of(frame, masks))
+        return replace(given, seen=SeenRegions.of(frame, masks))
 
 
 def _iou(one: np.ndarray, other: np.ndarray) -> float:

@@ -88,6 +88,18 @@ def test_regions_share_a_prompt_and_are_the_mean_of_their_tokens(model: PsalmMod
     assert (rows.min(0) >= tokens.min(0) - 1e-5).all() and (rows.max(0) <= tokens.max(0) + 1e-5).all()
 
 
+def test_a_seed_draws_points_of_a_region(model: PsalmModel, graphs: RecordingGraphs) -> None:
+    image, box = model.open(IMAGE), ((5.0, 5.0, 50.0, 40.0),)
+    for seed in (None, 1, 1, 2):
+        model.segment(image, Regions(boxes_xyxy=box, task="region", seed=seed))
+    spans = [call.inputs["condition_spans"][0, 0] for call in graphs.calls["mask_decoder"]]
+    exact, one, again, other = (
+        call.inputs["inputs_embeds"][0, span[0]] for call, span in zip(graphs.calls["llm"], spans, strict=True)
+    )
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, exact) and not np.array_equal(one, other)
+
+
 @pytest.mark.parametrize("box", [(5.0, 5.0, 5.0, 9.0), (0.0, 0.0, 91.0, 9.0)])
 def test_regions_without_pixels_are_refused(model: PsalmModel, box: tuple[float, float, float, float]) -> None:
     with pytest.raises(InputError, match="the box"):

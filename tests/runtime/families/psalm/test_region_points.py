@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyperseg_runtime.families.psalm.region_points import DRAWN, drawn_pixels, region_pixels, token_weights
+from hyperseg_runtime.families.psalm.region_points import DRAWN, drawn_pixels, points_of, region_pixels, token_weights
 from hyperseg_runtime.images.preprocessing import ImageGeometry, square_geometry
 
 Arrays = Mapping[str, np.ndarray]
@@ -60,8 +60,9 @@ def test_draws_spread_around_what_is_taken_without_them(golden: Arrays) -> None:
 
 def test_a_seed_draws_the_same_again() -> None:
     counts = np.ones((30, 40), np.int64)
-    first, second, other = (drawn_pixels(counts, np.random.default_rng(seed)) for seed in (3, 3, 4))
+    first, second, other = (points_of(seed)(counts) for seed in (3, 3, 4))
     assert np.array_equal(first, second) and not np.array_equal(first, other)
+    assert np.array_equal(points_of(None)(counts), counts)
 
 
 def test_a_region_that_resizing_would_lose_is_kept() -> None:
