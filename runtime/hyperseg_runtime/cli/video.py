@@ -1,7 +1,6 @@
 """`hyperseg-trt video`: masks for the frames of a video."""
 
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,25 +11,41 @@ from rich.progress import Progress
 from hyperseg_runtime import console
 from hyperseg_runtime.calls.tracing import traced
 from hyperseg_runtime.cli import options
+from hyperseg_runtime.cli.asked import Asked, BoxOption, MaskOption, PointOption, ScribbleOption, SeedOption, regions_of
 from hyperseg_runtime.contracts.requests import Expressions
 from hyperseg_runtime.contracts.results import Instances, encode_png
-from hyperseg_runtime.errors import PartialInputError
-from hyperseg_runtime.families.family import FrameResults
+from hyperseg_runtime.errors import InputError, PartialInputError
+from hyperseg_runtime.families.family import FrameResults, VideoRequest
 from hyperseg_runtime.files.results import Kind, ResultFolder, result_name
 from hyperseg_runtime.files.writing import output_folder
 from hyperseg_runtime.images.frames import Frame, Frames, LeftOut, open_frames, told
 from hyperseg_runtime.reports.video_record import VIDEO_RECORD, VideoRecord
-from hyperseg_runtime.session.video_session import VideoSession
 
 
 def video(
     bundle: options.BundleArgument,
     frames: Annotated[Path, typer.Argument(metavar="FRAMES", help="Folder of images, or a video file.")],
-    texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="What to segment in every frame.")],
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEXT]...", help="What to segment in every frame.")
+    ] = None,
+    box: BoxOption = None,
+    point: PointOption = None,
+    scribble: ScribbleOption = None,
+    mask: MaskOption = None,
+    region_seed: SeedOption = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path(),
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw each mask on its frame.")] = False,
     objects: Annotated[
-        bool, typer.Option("--objects", help="Also one PNG a frame, with the number of the TEXT that each pixel is of.")
+        bool,
+        typer.Option(
+            "--objects", help="Also one PNG a frame, with the number of the TEXT or region that each pixel is of."
+        ),
+    ] = False,
+    overlay_video: Annotated[
+        bool,
+        typer.Option(
+            "--overlay-video", help="Also overlay.mp4: all frames with what each TEXT or region is, in colours."
+        ),
     ] = False,
     overwrite: options.OverwriteOption = False,
     task: Annotated[str | None, typer.Option(help="One of the family's tasks for frames; default: its first.")] = None,
@@ -46,15 +61,16 @@ def video(
     trace: options.TraceOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Segment what TEXT names in each of FRAMES, seen with the memory of the frames before it.
+    """Segment what TEXT names in each of FRAMES, or what was pointed at in the first one, seen with the memory of the
+    frames before it.
 
-    Writes FRAME.mask.png and video.json as frames are done; masks are numbered where there are several TEXTs.
+    Writes FRAME.mask.png and video.json as frames are done; masks are numbered where there are several.
+    overlay.mp4 is VP9, which browsers play, and appears when all frames are done.
     With --trace stages overlap as they do in a server, and their times with them.
     Frames that cannot be read are left out and listed; the exit code is then 11.
     """
-    options.require_texts(texts)
+    request = _asked(texts or [], task, box, point, scribble, mask, region_seed)
     source = open_frames(frames)
-    request = Expressions.of(texts, task)
     kinds = (Kind.MASK, Kind.OVERLAY) if overlay else (Kind.MASK,)
     folder = ResultFolder(out, overwrite)
     others = {"low_memory": low_memory, "bf16": bf16, "verify_hashes": verify_hashes}
@@ -67,15 +83,16 @@ def video(
         _frame_progress(source.count) as advance,
     ):
         for frame_source, name in source.names:
-            folder.require_free(_names(name, kinds, len(texts)), frame_source)
+            folder.require_free(_names(name, kinds, Asked(request).results or 0), frame_source)
             if objects:
                 folder.require_free([result_name(name, Kind.OBJECTS)], frame_source)
         session = pipeline.open_video()
-        with VideoRecord(folder, source.source) as record:
-            for frame, ready in _results(session, source, request):
+        with VideoRecord(folder, source.source) as record, _film(overlay_video, folder, source) as film:
+            for frame, ready in session.over(source, request):
                 row = _written(frame, ready, folder, kinds)
                 if objects:
                     _write_objects(frame, ready, folder)
+                film(frame, ready)
                 content.append(row)
                 record.add(row)
                 advance()
@@ -93,29 +110,38 @@ def video(
         console.err.print(f"{frames}: {told(source.left_out)}", markup=False)
 
 
-def _results(session: VideoSession, frames: Frames, request: Expressions) -> Iterator[tuple[Frame, FrameResults]]:
-    """Each frame with its results, as soon as they are ready."""
-    waiting: deque[Frame] = deque()
-    for frame in frames:
-        waiting.append(frame)
-        for ready in session.push(frame.pixels_hwc_u8, request):
-            yield waiting.popleft(), ready
-    for ready in session.finish():
-        yield waiting.popleft(), ready
+def _asked(
+    texts: list[str],
+    task: str | None,
+    boxes: list[str] | None,
+    points: list[str] | None,
+    scribbles: list[Path] | None,
+    masks: list[Path] | None,
+    seed: int | None,
+) -> VideoRequest:
+    pointed = bool(boxes or points or scribbles or masks)
+    if pointed and texts:
+        raise InputError("expected TEXT or regions (--box, --point, --scribble, --mask), got both")
+    if pointed:
+        return regions_of(task, boxes, points, scribbles, masks, seed)
+    options.require_texts(texts)
+    if not texts:
+        raise InputError("expected TEXT or regions (--box, --point, --scribble, --mask), got nothing")
+    return Expressions.of(texts, task)
 
 
-def _names(frame: str, kinds: Iterable[Kind], texts: int) -> Iterator[str]:
-    """Of a frame's result files; numbered where there are several texts."""
-    for number in range(1, texts + 1):
+def _names(frame: str, kinds: Iterable[Kind], asked: int) -> Iterator[str]:
+    """Of a frame's result files; numbered where several things are asked."""
+    for number in range(1, asked + 1):
         for kind in kinds:
-            yield result_name(frame, kind, number if texts > 1 else None)
+            yield result_name(frame, kind, number if asked > 1 else None)
 
 
 def _written(frame: Frame, ready: FrameResults, folder: ResultFolder, kinds: Iterable[Kind]) -> dict[str, Any]:
     """Write a frame's masks; its part of the JSON."""
     from hyperseg_runtime.reports.overlay import draw_overlay
 
-    masks = [result.mask for result in ready.results if isinstance(result, Instances)]
+    masks = [result.mask for result in _instances(ready)]
     for number, mask in enumerate(masks, 1):
         for kind in kinds:
             drawn = mask if kind is Kind.MASK else draw_overlay(frame.pixels_hwc_u8, mask)
@@ -127,8 +153,25 @@ def _written(frame: Frame, ready: FrameResults, folder: ResultFolder, kinds: Ite
 def _write_objects(frame: Frame, ready: FrameResults, folder: ResultFolder) -> None:
     from hyperseg_runtime.reports.objects import object_png
 
-    found = [result for result in ready.results if isinstance(result, Instances)]
-    folder.write(result_name(frame.name, Kind.OBJECTS), object_png(found), frame.source)
+    folder.write(result_name(frame.name, Kind.OBJECTS), object_png(_instances(ready)), frame.source)
+
+
+@contextmanager
+def _film(wanted: bool, folder: ResultFolder, frames: Frames) -> Iterator[Callable[[Frame, FrameResults], None]]:
+    """Call what it gives for each frame."""
+    if not wanted:
+        yield lambda frame, ready: None
+        return
+    from hyperseg_runtime.reports.overlay import draw_best
+    from hyperseg_runtime.reports.overlay_video import OverlayVideo
+
+    with OverlayVideo(folder, frames.source, frames.rate_hz) as film:
+        yield lambda frame, ready: film.add(draw_best(frame.pixels_hwc_u8, _instances(ready)))
+        film.finish()
+
+
+def _instances(ready: FrameResults) -> list[Instances]:
+    return [result for result in ready.results if isinstance(result, Instances)]
 
 
 def _told(left_out: LeftOut) -> dict[str, Any]:

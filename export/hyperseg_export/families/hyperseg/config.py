@@ -12,6 +12,7 @@ from hyperseg_export.modules.resampler import ResamplerConfig
 from hyperseg_export.modules.siglip import SiglipConfig
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 
+SWIN = "model.vision_tower_mask"
 DEFAULT_CONTEXT = 1280
 """Room for the 1,026 fixed tokens of a segmentation prompt and an expression, or a question and its answer.
 Attention reads the whole cache on every call, so more than needed costs time."""
@@ -21,6 +22,7 @@ TEXT_ROWS = 69
 
 @dataclass(frozen=True)
 class HypersegConfig(MaskQueryConfig):
+    logit_rows: int
     siglip: SiglipConfig
     projector_layers: int
     fvp: ResamplerConfig
@@ -29,6 +31,7 @@ class HypersegConfig(MaskQueryConfig):
         """The part the runtime needs."""
         return HypersegDimensions(
             **self.shared_dimensions(seg_token_id, eos_token_id),
+            logit_rows=self.logit_rows,
             image_tokens=self.siglip.tokens,
             clip_image_px=self.siglip.image_px,
             perceiver_queries=self.fvp.queries,
@@ -42,10 +45,11 @@ class HypersegConfig(MaskQueryConfig):
         `context` (cache slots) goes before what config.json and the default say.
         """
         read = _Reader(parse_config(ConfigJson, config), shapes)
-        shared = read.shared(DEFAULT_CONTEXT, context)
+        shared = read.shared(SWIN, DEFAULT_CONTEXT, context)
         vision = read.config.vision_config
         return cls(
             **shared,
+            logit_rows=read.logit_rows(),
             siglip=read.siglip(vision.vision_tower),
             projector_layers=vision.mm_projector.layers,
             fvp=read.fvp(shared["swin"].channels, shared["phi"].width, read.config.hyperseg_trt.perceiver_heads),

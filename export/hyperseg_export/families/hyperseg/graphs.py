@@ -90,7 +90,7 @@ GRAPH_MODULES: dict[str, Callable[[HypersegConfig], nn.Module]] = {
     "clip_encoder": lambda config: ClipEncoder(config.siglip, config.projector_layers, config.phi.width),
     "fvp": Fvp,
     "llm": Llm,
-    "lm_head": LmHead,
+    "lm_head": lambda config: LmHead(config.phi.width, config.logit_rows),
     "pixel_decoder": PixelDecoderGraph,
     "mask_decoder": MaskDecoderGraph,
     "mask_readout": lambda config: MaskReadoutGraph(),

@@ -1,10 +1,11 @@
 """Names of the published HyperSeg checkpoint and what becomes of each."""
 
 from hyperseg_export.checkpoint.key_map import AnyRule, Rule
-from hyperseg_export.families.hyperseg.config import HypersegConfig
+from hyperseg_export.families.hyperseg.config import SWIN, HypersegConfig
 from hyperseg_export.families.mask_queries.names import (
     NOT_READ,
     host_rules,
+    lm_head_rules,
     mask_decoder_rules,
     phi_attention_rules,
     phi_rules,
@@ -22,8 +23,9 @@ def rules(config: HypersegConfig) -> tuple[AnyRule, ...]:
         Rule(table_name(LATENTS), ("temporal_query",)),
         *phi_attention_rules(),
         *phi_rules(),
+        *lm_head_rules(),
         *siglip_rules(config.projector_layers),
-        *swin_rules("model.vision_tower_mask", config.swin.window),
+        *swin_rules(SWIN, config.swin.window),
         *_fvp(),
         *pixel_decoder_rules(),
         *mask_decoder_rules(),

@@ -18,7 +18,6 @@ from hyperseg_runtime.families.mask_queries.graph_specs import STRIDES
 class MaskQueryConfig:
     image_px: int
     token_rows: int
-    logit_rows: int
     swin: SwinConfig
     phi: PhiConfig
     pixel_decoder: PixelDecoderConfig
@@ -48,7 +47,6 @@ class MaskQueryConfig:
             "mask_queries": self.mask_decoder.queries,
             "mask_width": self.mask_decoder.width,
             "token_rows": self.token_rows,
-            "logit_rows": self.logit_rows,
             "seg_token_id": seg_token_id,
             "eos_token_id": eos_token_id,
         }
@@ -75,19 +73,22 @@ class ConfigReader(TensorShapes, Generic[Config]):
         super().__init__(shapes)
         self.config = config
 
-    def shared(self, default_context: int, context: int | None) -> dict[str, Any]:
+    def shared(self, swin_name: str, default_context: int, context: int | None) -> dict[str, Any]:
         """Fields of a `MaskQueryConfig`. `context` (cache slots) goes before what config.json and the default say."""
         release = self.config.hyperseg_trt
-        swin = self.swin("model.vision_tower_mask")
+        swin = self.swin(swin_name)
         return {
             "image_px": release.image_px,
             "token_rows": self.shape("model.embed_tokens.weight", 2)[0],
-            "logit_rows": self.shape("lm_head.weight", 2)[0],
             "swin": swin,
             "phi": self.phi(default_context, context or release.context),
             "pixel_decoder": self.pixel_decoder(swin, release.mask_heads, release.deformable_points),
             "mask_decoder": self.mask_decoder(release.mask_heads),
         }
+
+    def logit_rows(self) -> int:
+        """Ids that the language head scores."""
+        return self.shape("lm_head.weight", 2)[0]
 
     def agree(self, setting: str, what: str, found: int) -> int:
         """The size that the tensors show; an error where config.json says otherwise."""

@@ -32,6 +32,7 @@ from hyperseg_export.parity.golden import (
 )
 from hyperseg_export.parity.probes import Probe, Probed, probed_spec
 from hyperseg_export.parity.recording import RecordingGraphs
+from hyperseg_export.parity.tolerances import Tolerances
 from hyperseg_runtime.backends.base import Backend, Graph
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.families.mask_queries.stages import MaskQueryStages
@@ -91,6 +92,7 @@ def compared_cases(
     cases: Mapping[str, Callable[[Run, Arrays], Found]],
     run_of: Callable[[OnnxRuntimeBackend, GraphMaker], Run],
     progress: Progress,
+    tolerances: Tolerances = TOLERANCES,
 ) -> Iterator[Compared]:
     """Every array of every case that the folder has, for the torch modules and for the graphs in ONNX Runtime."""
     known, stage = [case for case in cases if case in folder.cases()], 0
@@ -101,7 +103,7 @@ def compared_cases(
                 stage += 1
                 progress.stage(f"{engine}: {case}", stage, 2 * len(known))
                 for name, found, expected in cases[case](run, folder.arrays(case)):
-                    yield compare(TOLERANCES, engine, case, name, found, expected)
+                    yield compare(tolerances, engine, case, name, found, expected)
                 run.graphs.calls.clear()
 
 
@@ -139,6 +141,7 @@ def _longest_sequence(folder: GoldenFolder, cases: Iterable[str]) -> int:
     for case in set(cases) & set(folder.cases()):
         arrays = folder.arrays(case)
         answer = len(arrays["step_logits"]) if "step_logits" in arrays else 0
-        lengths = [array.shape[1] for name, array in arrays.items() if name.endswith("inputs_embeds")]
+        rows = [array for name, array in arrays.items() if name.endswith(("inputs_embeds", "last_hidden_state"))]
+        lengths = [array.shape[1] for array in rows]
         longest = max([longest, *(length + answer for length in lengths)])
     return longest

@@ -73,10 +73,10 @@ class Llm(nn.Module):
 
 
 class LmHead(nn.Module):
-    def __init__(self, config: MaskQueryConfig) -> None:
+    def __init__(self, width: int, logit_rows: int) -> None:
         super().__init__()
         self.row = PickedRows()
-        self.lm_head = Linear(config.phi.width, config.logit_rows, bias=False)
+        self.lm_head = Linear(width, logit_rows, bias=False)
 
     def forward(self, hidden_states: Tensor, scored_rows: Tensor) -> Tensor:
         return self.lm_head(self.row(scored_rows[:, None], hidden_states)[:, 0])

@@ -1,6 +1,6 @@
 """Tensors that published checkpoints share, for given sizes: name, shape, dtype."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,6 @@ class LanguageSizes:
     heads: int = 32
     max_positions: int = 2048
     token_rows: int = 50296
-    logit_rows: int = 51200
     swin_width: int = 128
     swin_depths: tuple[int, ...] = (2, 2, 18, 2)
     swin_heads: tuple[int, ...] = (4, 8, 16, 32)
@@ -62,8 +61,9 @@ class LanguageSizes:
 
 @dataclass(frozen=True)
 class TowerSizes(LanguageSizes):
-    """With a SigLIP beside them."""
+    """With a SigLIP beside them, and a language model that writes answers."""
 
+    logit_rows: int = 51200
     clip_width: int = 1152
     clip_mlp_width: int = 4304
     clip_layers: int = 27
@@ -107,18 +107,24 @@ def affine(name: str, *shape: int) -> Names:
     yield f"{name}.bias", shape[:1]
 
 
-def phi(sizes: LanguageSizes) -> Names:
+def separate_attention(layer: str, width: int) -> Names:
+    """Query, key and value have projections of their own."""
+    for projection in ("q_proj", "k_proj", "v_proj"):
+        yield from affine(f"{layer}.self_attn.{projection}", width, width)
+
+
+def phi(sizes: LanguageSizes, attention: Callable[[str, int], Names] = separate_attention) -> Names:
+    """`attention`: from the name and width of a layer to what makes query, key and value."""
     width = sizes.width
     yield "model.embed_tokens.weight", (sizes.token_rows, width)
     for index in range(sizes.layers):
         layer = f"model.layers.{index}"
-        for projection in ("q_proj", "k_proj", "v_proj", "dense"):
-            yield from affine(f"{layer}.self_attn.{projection}", width, width)
+        yield from attention(layer, width)
+        yield from affine(f"{layer}.self_attn.dense", width, width)
         yield from affine(f"{layer}.mlp.fc1", sizes.mlp_width, width)
         yield from affine(f"{layer}.mlp.fc2", width, sizes.mlp_width)
         yield from affine(f"{layer}.input_layernorm", width)
     yield from affine("model.final_layernorm", width)
-    yield "lm_head.weight", (sizes.logit_rows, width)
 
 
 def siglip(sizes: TowerSizes) -> Names:
@@ -151,8 +157,7 @@ def _clip_mlp(name: str, sizes: TowerSizes) -> Names:
     yield from affine(f"{name}.fc2", sizes.clip_width, sizes.clip_mlp_width)
 
 
-def swin(sizes: LanguageSizes) -> Names:
-    tower = "model.vision_tower_mask"
+def swin(sizes: LanguageSizes, tower: str = "model.vision_tower_mask") -> Names:
     yield from affine(f"{tower}.patch_embed.proj", sizes.swin_width, 3, 4, 4)
     yield from affine(f"{tower}.patch_embed.norm", sizes.swin_width)
     tokens, offsets = sizes.swin_window**2, (2 * sizes.swin_window - 1) ** 2

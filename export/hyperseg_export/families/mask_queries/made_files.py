@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,20 @@ OFFSET_SPREAD_PX = 2.0
 """Samples of deformable attention land a few pixels away, some outside the map."""
 
 
-def random_checkpoint(layout: Iterable[Entry], swin_window: int, seed: int) -> RandomCheckpoint:
-    """All tensors of a layout, made on demand."""
+def random_checkpoint(
+    layout: Iterable[Entry],
+    swin_window: int,
+    seed: int,
+    of_family: Callable[[str, Tensor], Tensor | None] = lambda name, noise: None,
+) -> RandomCheckpoint:
+    """All tensors of a layout, made on demand. `of_family` may give other values than the rules here, see
+    `RandomCheckpoint`.
+    """
 
     def special(name: str, noise: Tensor) -> Tensor | None:
+        own = of_family(name, noise)
+        if own is not None:
+            return own
         if name.endswith("relative_position_index"):
             return relative_position_index(swin_window)
         if name.endswith("sampling_offsets.bias"):

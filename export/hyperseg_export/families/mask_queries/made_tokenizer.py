@@ -1,6 +1,6 @@
 """The tokenizer of made checkpoints, which knows the words of the prompts, and bytes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer, pre_tokenizers
@@ -17,10 +17,13 @@ TOKEN_ROWS = BASE_TOKENS + 1 + len(SPACE_RUNS) + len(TAB_RUNS) + 1
 """All tokens that `write_tokenizer` makes of `BASE_TOKENS`."""
 
 
-def write_tokenizer(directory: Path, max_length: int, texts: Iterable[str], most_tokens: int) -> int:
+def write_tokenizer(
+    directory: Path, max_length: int, texts: Iterable[str], most_tokens: int, special: Sequence[str] = (SEG,)
+) -> int:
     """vocab.json, merges.txt and added tokens in the layout of the CodeGen tokenizer. Returns the number of all tokens.
 
-    Merges are learned from `texts` until there are `most_tokens` before the added ones, or nothing is left to merge.
+    `special` are those that training added, last. Merges are learned from `texts` until there are `most_tokens` before
+    the added ones, or nothing is left to merge.
     """
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -29,7 +32,7 @@ def write_tokenizer(directory: Path, max_length: int, texts: Iterable[str], most
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.model.save(str(directory))
     base = tokenizer.get_vocab_size()
-    contents = [END_OF_TEXT, *(" " * n for n in SPACE_RUNS), *("\t" * n for n in TAB_RUNS), SEG]
+    contents = [END_OF_TEXT, *(" " * n for n in SPACE_RUNS), *("\t" * n for n in TAB_RUNS), *special]
     added = {content: base + index for index, content in enumerate(contents)}
     write_json(directory / "added_tokens.json", added)
     decoder = {
@@ -43,11 +46,11 @@ def write_tokenizer(directory: Path, max_length: int, texts: Iterable[str], most
         }
         for content, token_id in added.items()
     }
-    special = {f"{role}_token": END_OF_TEXT for role in ("bos", "eos", "pad", "unk")}
-    config = {"tokenizer_class": "CodeGenTokenizer", "model_max_length": max_length, **special}
+    roles = {f"{role}_token": END_OF_TEXT for role in ("bos", "eos", "pad", "unk")}
+    config = {"tokenizer_class": "CodeGenTokenizer", "model_max_length": max_length, **roles}
     write_json(
         directory / "tokenizer_config.json",
         {"add_bos_token": False, "add_prefix_space": False, "added_tokens_decoder": decoder, **config},
     )
-    write_json(directory / "special_tokens_map.json", special)
+    write_json(directory / "special_tokens_map.json", roles)
     return base + len(contents)

@@ -36,8 +36,11 @@ def phi_rules() -> tuple[AnyRule, ...]:
         Rule("phi.layers.{i}.mlp.layers.1.{p}", ("model.layers.{i}.mlp.fc2.{p}",)),
         Rule("phi.layers.{i}.norm.{p}", ("model.layers.{i}.input_layernorm.{p}",)),
         Rule("phi.norm.{p}", ("model.final_layernorm.{p}",)),
-        Rule("lm_head.weight", ("lm_head.weight",)),
     )
+
+
+def lm_head_rules() -> tuple[AnyRule, ...]:
+    return (Rule("lm_head.weight", ("lm_head.weight",)),)
 
 
 def siglip_rules(projector_layers: int) -> tuple[AnyRule, ...]:

@@ -26,9 +26,9 @@ from hyperseg_runtime.families.hyperseg.stages import HypersegStages
 from hyperseg_runtime.families.hyperseg.state import HypersegImage
 from hyperseg_runtime.families.hyperseg.video import HypersegVideo
 from hyperseg_runtime.families.mask_queries.answering import Answering
-from hyperseg_runtime.families.mask_queries.graph_specs import CONDITIONS
 from hyperseg_runtime.families.mask_queries.listed import ListPrompts, ListTask, list_prompts, segment_list
-from hyperseg_runtime.families.mask_queries.masks import Asked, begun, finished, masks
+from hyperseg_runtime.families.mask_queries.masks import Asked, masks
+from hyperseg_runtime.families.mask_queries.regions import segment_regions
 from hyperseg_runtime.images.regions import region_masks, region_names
 from hyperseg_runtime.llm.answers import Answer
 from hyperseg_runtime.llm.prompt import Prompt
@@ -102,22 +102,18 @@ class HypersegModel:
         )
 
     def _regions(self, image: HypersegImage, request: Regions) -> list[Instances]:
-        """All regions in one prompt, as many as fit; one result for each."""
-        keys = image.read_regions(
-            [region_weights(mask, self.dims.image_tokens) for mask in region_masks(request, image.hw)]
+        if request.seed is not None:
+            raise InputError("HyperSeg draws no points of regions: all of a region counts; leave the seed out")
+        tokens = image.tokens().to_host()[0]
+        rows = [region_weights(mask, len(tokens)) @ tokens for mask in region_masks(request, image.hw)]
+        return segment_regions(
+            self.stages,
+            image,
+            image.hold_regions(rows),
+            region_names(request),
+            REGION,
+            lambda regions: region_prompt(regions, self.tokenizer, self.dims),
         )
-        names = region_names(request)
-        found = []
-        for start in range(0, len(keys), CONDITIONS.maximum):
-            part = slice(start, start + CONDITIONS.maximum)
-            (states,) = image.prefill([region_prompt(keys[part], self.tokenizer, self.dims)])
-            asked = Asked(states, names[part], REGION)
-            features, _ = image.features()
-            outputs = self.stages.decode(features, states.hidden_states, [states.prompt], states.first_row)
-            with image.trusted():
-                (together,) = finished(self.stages, [begun(self.stages, image, asked, outputs.of_regions())])
-            found += [together.chosen([row]).asked_as(name) for row, name in enumerate(names[part])]
-        return found
 
     def _classes(self, image: HypersegImage, request: Classes) -> Instances:
         """Each name is asked as an expression, which is what the release was published for."""

@@ -10,6 +10,7 @@ LATENTS = "latents"
 
 
 class HypersegDimensions(MaskQueryDimensions):
+    logit_rows: Size  # ids the language head scores
     clip_image_px: Size  # side of the square for the language branch
     perceiver_queries: Size
     perceiver_width: Size
@@ -34,7 +35,7 @@ def graph_specs(dims: HypersegDimensions) -> tuple[GraphSpec, ...]:
         shared.clip_encoder(dims, dims.clip_image_px),
         _fvp(dims),
         shared.llm(dims),
-        shared.lm_head(dims),
+        shared.lm_head(dims, dims.logit_rows),
         shared.pixel_decoder(dims),
         _mask_decoder(dims),
         shared.mask_readout(dims),

@@ -30,7 +30,6 @@ class MaskQueryDimensions(BaseModel):
     mask_queries: Size
     mask_width: Size
     token_rows: Size  # ids that have an input embedding
-    logit_rows: Size  # ids the language head scores
     seg_token_id: Annotated[int, Field(ge=0)]
     eos_token_id: Annotated[int, Field(ge=0)]
 

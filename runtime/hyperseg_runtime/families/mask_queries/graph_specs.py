@@ -142,14 +142,15 @@ def tokens_of_a_call(dims: MaskQueryDimensions) -> AxisRange:
     return AxisRange(minimum=1, typical=typical, maximum=dims.context)
 
 
-def lm_head(dims: MaskQueryDimensions) -> GraphSpec:
+def lm_head(dims: MaskQueryDimensions, logit_rows: int) -> GraphSpec:
+    """`logit_rows`: ids that it scores."""
     return GraphSpec(
         name="lm_head",
         inputs=(
             float_tensor("hidden_states", "batch", "tokens", dims.width),
             TensorSpec(name="scored_rows", dtype=DType.INT64, axes=("batch",)),
         ),
-        outputs=(float_tensor("logits", "batch", dims.logit_rows),),
+        outputs=(float_tensor("logits", "batch", logit_rows),),
         axis_ranges={"batch": BATCH, "tokens": tokens_of_a_call(dims)},
         reuse=Reuse.TOKEN,
     )

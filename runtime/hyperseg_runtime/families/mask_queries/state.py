@@ -109,15 +109,13 @@ class MaskQueryImage(ABC, Generic[Stages]):
             self._drop_images()
         return self._tokens
 
-    def read_regions(self, weights: Sequence[np.ndarray]) -> list[Dependencies]:
-        """What the slots of these regions depend on; they can be read until the next call of this.
-
-        Each is a mean of the image tokens: how much each counts, (N,) float32.
+    def hold_regions(self, rows: Sequence[np.ndarray]) -> list[Dependencies]:
+        """What the slots of regions depend on whose rows (D,) float32 these are; they can be read until the next call
+        of this.
         """
-        tokens = self.tokens().to_host()[0]
-        keys = [(*IMAGE, sha256(of_region.tobytes()).hexdigest()) for of_region in weights]
-        rows = (self._stages.upload((of_region @ tokens)[None, None]) for of_region in weights)
-        self._regions = dict(zip(keys, rows, strict=True))
+        keys = [(*IMAGE, sha256(row.tobytes()).hexdigest()) for row in rows]
+        uploaded = (self._stages.upload(row[None, None]) for row in rows)
+        self._regions = dict(zip(keys, uploaded, strict=True))
         return keys
 
     def features(self) -> tuple[Features, ImageGeometry]:

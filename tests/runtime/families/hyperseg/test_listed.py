@@ -10,7 +10,7 @@ from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.requests import Classes, Regions
 from hyperseg_runtime.contracts.results import Instances, PanopticMap, SemanticMap
-from hyperseg_runtime.errors import PromptError
+from hyperseg_runtime.errors import InputError, PromptError
 from hyperseg_runtime.families.hyperseg.model import HypersegModel
 from hyperseg_runtime.families.mask_queries.listed import ListTask
 from hyperseg_runtime.llm.prompt import SlotKind
@@ -117,3 +117,8 @@ def test_regions_are_read_anew_with_other_ones(model: HypersegModel) -> None:
 
 def test_no_region_is_no_result(model: HypersegModel) -> None:
     assert model.segment(model.open(IMAGE), Regions(task="region")) == []
+
+
+def test_a_seed_for_regions_is_refused(model: HypersegModel) -> None:
+    with pytest.raises(InputError, match="HyperSeg draws no points of regions"):
+        model.segment(model.open(IMAGE), Regions(points_xy=((1.0, 2.0),), task="region", seed=3))
