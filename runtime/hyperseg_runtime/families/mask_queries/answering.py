@@ -37,16 +37,20 @@ class Answering:
                 f"for {self._dims.context} together; ask for less or export with a larger --context"
             )
         limit = min(room, ANSWER_TOKENS) if max_tokens is None else max_tokens
-        tokens = self._generate(image, prompt, sampling, limit)
-        return Answer(tokens, self._tokenizer, self._dims.eos_token_id)
+        details = {"prompt_tokens": prompt.length}
+        tokens = self._generate(image, prompt, sampling, limit, details)
+        return Answer(tokens, self._tokenizer, self._dims.eos_token_id, details)
 
-    def _generate(self, image: MaskQueryImage[Any], prompt: Prompt, sampling: Sampling, limit: int) -> Iterator[int]:
+    def _generate(
+        self, image: MaskQueryImage[Any], prompt: Prompt, sampling: Sampling, limit: int, details: dict[str, int]
+    ) -> Iterator[int]:
         """Ids one after the other. Only ids with an embedding can be chosen: others could not be fed back."""
         generator = sampling.generator()
         generated: list[int] = []
         while len(generated) < limit:
             with image.trusted():
-                found = image.next_logits(continue_prompt(prompt, generated, self._dims))
+                found, reused = image.next_logits(continue_prompt(prompt, generated, self._dims))
+                details.setdefault("reused_tokens", reused)
                 logits = found.to_host()[0, : self._dims.token_rows]
                 if not np.isfinite(logits).all():
                     raise NumericsError()

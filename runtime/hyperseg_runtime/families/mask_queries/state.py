@@ -152,15 +152,16 @@ class MaskQueryImage(ABC, Generic[Stages]):
             for index, suffix in enumerate(packed.suffixes):
                 yield PromptStates(suffix.prompt, hidden, packed.hidden_row(index), suffix.base)
 
-    def next_logits(self, prompt: Prompt) -> Buffer:
-        """Logits (1, V) of the token that follows a prompt. One that is no number comes of any row that it sees."""
+    def next_logits(self, prompt: Prompt) -> tuple[Buffer, int]:
+        """Logits (1, V) of the token that follows a prompt, and how many of its rows were there before. A logit that is
+        no number comes of any row that it sees."""
         (packed,) = pack([prompt], self._held, self._stages.dims.context)
         row = packed.hidden_row(0) + prompt.length - 1
 
         def score(embeds: Buffer, call: LlmCall, caches: Caches) -> Buffer:
             return self._stages.step_and_score(embeds, call, caches, [row])
 
-        return self._call(packed, score)
+        return self._call(packed, score), packed.suffixes[0].base
 
     def _call(self, fitting: PackedPrompts, run: Callable[[Buffer, LlmCall, Caches], Buffer]) -> Buffer:
         """What `run` makes of a call of the language model, which is filled up as the backend wants it."""
