@@ -50,6 +50,12 @@ class Segmenter(Protocol[State]):
         """
         ...
 
+    def check(self, request: Request, with_image: bool) -> None:
+        """Raise PromptError or InputError for what `segment` or `ask` would refuse; nothing is computed. Whoever asks
+        several things at once is refused before the first of them.
+        """
+        ...
+
     def segment(self, image: State, request: SegmentationRequest) -> list[Result]:
         """As many results as the request asks for; `request.task` is one of the family's."""
         ...

@@ -56,6 +56,8 @@ class Service:
             return
         options = request.options
         asked = asked_of(self._pipeline.family, request)
+        for one in asked:  # a bad text behind a question is refused before the answer
+            self._pipeline.check(one, with_image=request.image is not None)
         pixels = None if request.image is None else self._pixels(request.image, budget)
         owner = options.cache_key or ""
         with work.session(lambda: self._pipeline.open(pixels, keep=options.remember, owner=owner)) as session:
@@ -139,6 +141,7 @@ class Service:
 
     def _frame(self, request: Request, step: StreamStep, work: "_Work") -> Response:
         asked = asked_of_frame(self._pipeline.family, request)
+        self._pipeline.check(asked)
         frame = self._pixels(request.need_image(), work.budget)
         with work.turn(), self.streams.session(step) as (name, video):
             found = video.push(frame, asked)

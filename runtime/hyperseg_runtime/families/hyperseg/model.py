@@ -7,7 +7,7 @@ import numpy as np
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.bundle.tables import HostTables
-from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, Regions, SegmentationRequest
+from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, Regions, Request, SegmentationRequest
 from hyperseg_runtime.contracts.results import Instances, Result, joined
 from hyperseg_runtime.contracts.sampling import GREEDY, Sampling, next_token
 from hyperseg_runtime.errors import InputError, NumericsError, PromptError
@@ -53,6 +53,22 @@ class HypersegModel:
     def open_video(self) -> HypersegVideo:
         return HypersegVideo(self.stages, self.tokenizer)
 
+    def check(self, request: Request, with_image: bool) -> None:
+        match request:
+            case Question(text=text, max_tokens=max_tokens):
+                self._room(self._question(text, with_image), max_tokens)
+            case Expressions(texts=texts, task=Task.NAMING, max_tokens=max_tokens):
+                for text in texts:
+                    self._room(self.prompt(Task.NAMING, text), max_tokens)
+            case Expressions(texts=texts, task=str(task)):
+                for text in texts:
+                    self.prompt(Task(task), text)
+            case Classes(task=ListTask.PANOPTIC | ListTask.SEMANTIC | ListTask.INSTANCE as task):
+                list_prompts(ListTask(task), request, self.tokenizer, self.dims)
+            case Classes(names=names):
+                for name in names:
+                    self.prompt(Task.REFERRING, name)
+
     def segment(self, image: HypersegImage, request: SegmentationRequest) -> list[Result]:
         match request:
             case Classes(task=ListTask.PANOPTIC | ListTask.SEMANTIC | ListTask.INSTANCE as task):
@@ -72,8 +88,8 @@ class HypersegModel:
         raise InputError(f"HyperSeg segments no {request.kind} in the task {request.task}")
 
     def ask(self, image: HypersegImage, question: Question) -> Answer:
-        task = Task.QUESTION if image.has_image else Task.TEXT_QUESTION
-        return self._answer(image, self.prompt(task, question.text), question.sampling, question.max_tokens)
+        prompt = self._question(question.text, image.has_image)
+        return self._answer(image, prompt, question.sampling, question.max_tokens)
 
     def exercise(self, image_hwc_u8: np.ndarray) -> None:
         """As a video frame, whose memory a single image does not need, and one token scored."""
@@ -92,6 +108,9 @@ class HypersegModel:
     def prompt(self, task: Task, text: str) -> Prompt:
         """Raises PromptError for text that cannot be asked or does not fit."""
         return build_prompt(task, text, self.tokenizer, self.dims)
+
+    def _question(self, text: str, with_image: bool) -> Prompt:
+        return self.prompt(Task.QUESTION if with_image else Task.TEXT_QUESTION, text)
 
     def _regions(self, image: HypersegImage, request: Regions) -> list[Instances]:
         """All regions in one prompt, as many as fit; one result for each."""
@@ -126,6 +145,13 @@ class HypersegModel:
         return found.asked_as(instruction).best_first()
 
     def _answer(self, image: HypersegImage, prompt: Prompt, sampling: Sampling, max_tokens: int | None) -> Answer:
+        room = self._room(prompt, max_tokens)
+        limit = min(room, ANSWER_TOKENS) if max_tokens is None else max_tokens
+        tokens = self._generate(image, prompt, sampling, limit)
+        return Answer(tokens, self.tokenizer, self.dims.eos_token_id)
+
+    def _room(self, prompt: Prompt, max_tokens: int | None) -> int:
+        """Tokens that are left for the answer. Raises PromptError where they are too few, InputError for none."""
         room = self.dims.context - prompt.length
         shortest = 1 if max_tokens is None else max_tokens
         if shortest < 1:
@@ -135,9 +161,7 @@ class HypersegModel:
                 f"the prompt takes {prompt.length} tokens and the answer up to {shortest}, the model was exported "
                 f"for {self.dims.context} together; ask for less or export with a larger --context"
             )
-        limit = min(room, ANSWER_TOKENS) if max_tokens is None else max_tokens
-        tokens = self._generate(image, prompt, sampling, limit)
-        return Answer(tokens, self.tokenizer, self.dims.eos_token_id)
+        return room
 
     def _generate(self, image: HypersegImage, prompt: Prompt, sampling: Sampling, limit: int) -> Iterator[int]:
         """Ids one after the other. Only ids with an embedding can be chosen: others could not be fed back."""
