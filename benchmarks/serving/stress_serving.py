@@ -14,7 +14,8 @@ kill      kill -9 of the public model's process and of the server while 8 caller
 memory    10,000 requests of 8 callers, and the resident sizes
 
 Each has a server of its own and is stored when it is done, with the conditions: the server and its gateway run on all
-cores but the last, which the callers have; `nice -n -15` in front keeps other work of the machine off both. The last line of output is the path of the JSON file.
+cores but the last, which the callers have; `nice -n -15` in front keeps other work of the machine off both. The last
+line of output is the path of the JSON file.
 """
 
 import argparse
