@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -114,15 +114,20 @@ def image_size(data: bytes, limits: Limits) -> tuple[int, int]:
 
 def _header_size(data: bytes) -> tuple[int, int]:
     """What is not needed decides nothing: metadata that cannot be read is passed over, as when pixels are decoded."""
-    for content in (lambda: data, lambda: without_metadata(data) or b""):
+    for content in _with_and_without_metadata(data):
         try:
-            with read_header(GuardedFile(content(), header_alone=True), IMAGE_FORMATS) as image:
+            with read_header(GuardedFile(content, header_alone=True), IMAGE_FORMATS) as image:
                 return image.size
         except (ImageError, Image.DecompressionBombError):
             raise
         except Exception:
             continue
     raise RefusalError(Reason.IMAGE, why_no_image("the image", data[:HEAD_BYTES], ", ".join(IMAGE_FORMATS)))
+
+
+def _with_and_without_metadata(data: bytes) -> Iterator[bytes]:
+    yield data
+    yield without_metadata(data) or b""
 
 
 def open_image(data: bytes, limits: Limits) -> np.ndarray:
