@@ -5,6 +5,7 @@ A capability is either declared and works, or lacked with one sentence that says
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,22 @@ def test_a_batch_is_its_rows(family: FamilySpec, family_bundle_dir: Path, pixels
 def test_text_that_nobody_can_have_meant_is_refused(family_pipeline: Pipeline, pixels: np.ndarray, text: str) -> None:
     with family_pipeline.open(pixels) as session, pytest.raises(PromptError):
         session.segment(text)
+
+
+@pytest.mark.parametrize("kind", (Expressions.kind, Classes.kind, Question.kind))
+def test_what_would_be_refused_can_be_known_before_any_work(
+    family: FamilySpec, family_pipeline: Pipeline, kind: str
+) -> None:
+    """In every task, and whatever stands before the text that is wrong."""
+    wrong: dict[str, Request] = {
+        Expressions.kind: Expressions(("the cup", "x" * 30_000)),
+        Classes.kind: Classes(("cup", "x" * 30_000)),
+        Question.kind: Question("x" * 30_000),
+    }
+    for task in family.answers(REQUEST_KINDS[kind]):
+        family_pipeline.check(replace(EXAMPLES[kind], task=task))
+        with pytest.raises(PromptError):
+            family_pipeline.check(replace(wrong[kind], task=task))
 
 
 def test_videos_are_pushed_or_refused(family: FamilySpec, family_pipeline: Pipeline, pixels: np.ndarray) -> None:

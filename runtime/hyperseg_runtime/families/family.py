@@ -50,6 +50,12 @@ class Segmenter(Protocol[State]):
         """
         ...
 
+    def check(self, request: Request, with_image: bool) -> None:
+        """Raise PromptError or InputError for what `segment` or `ask` would refuse; nothing is computed. Whoever asks
+        several things at once is refused before the first of them.
+        """
+        ...
+
     def segment(self, image: State, request: SegmentationRequest) -> list[Result]:
         """As many results as the request asks for; `request.task` is one of the family's."""
         ...
@@ -114,6 +120,8 @@ class Task:
     about: str
     apart: bool = False
     """Each class of a list is answered by itself: a list may be asked in parts (see `results.joined`)."""
+    writes: bool = False
+    """The model writes before it segments, token by token, as it does for every question."""
 
 
 Axes = Mapping[str, AxisRange]
@@ -183,6 +191,10 @@ class FamilySpec:
     def task_of(self, request: Request) -> Task:
         """The task in which a request is answered that `with_task` gave."""
         return next(task for task in self.tasks if task.request is type(request) and task.name == request.task)
+
+    def writes(self, request: Request) -> bool:
+        """Whether the model writes words for a request that `with_task` gave: what it takes nobody knows before."""
+        return isinstance(request, Question) or self.task_of(request).writes
 
     def with_task(self, request: Request) -> Any:
         """`request` in one of the family's tasks. Raises InputError for a task or kind of request it does not know."""

@@ -26,6 +26,7 @@ TASKS = (
         Expressions,
         "whatever the model names when asked ('Name the animals.'): the paper's hybrid entity recognition, for which "
         "the released checkpoint was not trained",
+        writes=True,
     ),
     Task(prompts.CLASS_LIST, Classes, "each class of a list, asked for one by one as an expression", apart=True),
     Task(ListTask.PANOPTIC.value, Classes, f"segments of things and stuff, {BY_CLASS_HEADS}"),

@@ -7,7 +7,7 @@ import numpy as np
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.bundle.tables import HostTables
-from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, Regions, SegmentationRequest
+from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, Regions, Request, SegmentationRequest
 from hyperseg_runtime.contracts.results import Instances, Result, joined
 from hyperseg_runtime.contracts.sampling import GREEDY
 from hyperseg_runtime.errors import InputError
@@ -54,6 +54,22 @@ class HypersegModel:
     def open_video(self) -> HypersegVideo:
         return HypersegVideo(self.stages, self.tokenizer)
 
+    def check(self, request: Request, with_image: bool) -> None:
+        match request:
+            case Question(text=text, max_tokens=max_tokens):
+                self._answering.room(self._question(text, with_image), max_tokens)
+            case Expressions(texts=texts, task=Task.NAMING, max_tokens=max_tokens):
+                for text in texts:
+                    self._answering.room(self.prompt(Task.NAMING, text), max_tokens)
+            case Expressions(texts=texts, task=str(task)):
+                for text in texts:
+                    self.prompt(Task(task), text)
+            case Classes(task=ListTask.PANOPTIC | ListTask.SEMANTIC | ListTask.INSTANCE as task):
+                self.listed(ListTask(task), request)
+            case Classes(names=names):
+                for name in names:
+                    self.prompt(Task.REFERRING, name)
+
     def segment(self, image: HypersegImage, request: SegmentationRequest) -> list[Result]:
         match request:
             case Classes(task=ListTask.PANOPTIC | ListTask.SEMANTIC | ListTask.INSTANCE as task):
@@ -73,8 +89,7 @@ class HypersegModel:
         raise InputError(f"HyperSeg segments no {request.kind} in the task {request.task}")
 
     def ask(self, image: HypersegImage, question: Question) -> Answer:
-        task = Task.QUESTION if image.has_image else Task.TEXT_QUESTION
-        prompt = self.prompt(task, question.text)
+        prompt = self._question(question.text, image.has_image)
         return self._answering.answer(image, prompt, question.sampling, question.max_tokens)
 
     def exercise(self, image_hwc_u8: np.ndarray) -> None:
@@ -100,6 +115,9 @@ class HypersegModel:
         return list_prompts(
             request, lambda names: class_prompt(task, names, self.tokenizer, self.dims), self.tokenizer, self.dims
         )
+
+    def _question(self, text: str, with_image: bool) -> Prompt:
+        return self.prompt(Task.QUESTION if with_image else Task.TEXT_QUESTION, text)
 
     def _regions(self, image: HypersegImage, request: Regions) -> list[Instances]:
         if request.seed is not None:

@@ -7,7 +7,7 @@ import numpy as np
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.bundle.tables import HostTables
-from hyperseg_runtime.contracts.requests import Expressions, Question, SegmentationRequest
+from hyperseg_runtime.contracts.requests import Expressions, Question, Request, SegmentationRequest
 from hyperseg_runtime.contracts.results import Result
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.instructseg.prompts import Task, question_prompt
@@ -19,6 +19,7 @@ from hyperseg_runtime.families.instructseg.video import InstructsegVideo
 from hyperseg_runtime.families.mask_queries.answering import Answering
 from hyperseg_runtime.families.mask_queries.masks import masks
 from hyperseg_runtime.llm.answers import Answer
+from hyperseg_runtime.llm.prompt import Prompt
 from hyperseg_runtime.llm.tokenizer import TOKENIZER_FILE, Tokenizer
 
 
@@ -42,6 +43,13 @@ class InstructsegModel:
     def open_video(self) -> InstructsegVideo:
         return InstructsegVideo(self.stages, self._reader)
 
+    def check(self, request: Request, with_image: bool) -> None:
+        match request:
+            case Question(text=text, max_tokens=max_tokens):
+                self._answering.room(self._question(text, with_image), max_tokens)
+            case Expressions(texts=texts, task=str(task)):
+                self._reader.check(Task(task), texts, references=1)
+
     def segment(self, image: InstructsegImage, request: SegmentationRequest) -> list[Result]:
         match request:
             case Expressions(texts=texts, task=str(task)):
@@ -49,8 +57,7 @@ class InstructsegModel:
         raise InputError(f"InstructSeg segments no {request.kind} in the task {request.task}")
 
     def ask(self, image: InstructsegImage, question: Question) -> Answer:
-        task = Task.QUESTION if image.has_image else Task.TEXT_QUESTION
-        prompt = question_prompt(task, question.text, self.tokenizer, self.dims)
+        prompt = self._question(question.text, image.has_image)
         return self._answering.answer(image, prompt, question.sampling, question.max_tokens)
 
     def exercise(self, image_hwc_u8: np.ndarray) -> None:
@@ -63,6 +70,10 @@ class InstructsegModel:
         self.stages.prepare(image_hwc_u8)
         self.stages.read_masks(outputs, states.hidden_states, image.hw)
         self.stages.score_tokens(states.hidden_states, [states.last_row])
+
+    def _question(self, text: str, with_image: bool) -> Prompt:
+        task = Task.QUESTION if with_image else Task.TEXT_QUESTION
+        return question_prompt(task, text, self.tokenizer, self.dims)
 
     def close(self) -> None:
         self.stages.close()

@@ -26,7 +26,15 @@ class Answering:
         self._tokenizer = tokenizer
 
     def answer(self, image: MaskQueryImage[Any], prompt: Prompt, sampling: Sampling, max_tokens: int | None) -> Answer:
-        """Computed while it is iterated. Raises InputError or PromptError for what does not fit."""
+        """Computed while it is iterated. Raises as `room`."""
+        room = self.room(prompt, max_tokens)
+        limit = min(room, ANSWER_TOKENS) if max_tokens is None else max_tokens
+        details = {"prompt_tokens": prompt.length}
+        tokens = self._generate(image, prompt, sampling, limit, details)
+        return Answer(tokens, self._tokenizer, self._dims.eos_token_id, details)
+
+    def room(self, prompt: Prompt, max_tokens: int | None) -> int:
+        """Tokens that are left for the answer. Raises PromptError where they are too few, InputError for none."""
         room = self._dims.context - prompt.length
         shortest = 1 if max_tokens is None else max_tokens
         if shortest < 1:
@@ -36,10 +44,7 @@ class Answering:
                 f"the prompt takes {prompt.length} tokens and the answer up to {shortest}, the model was exported "
                 f"for {self._dims.context} together; ask for less or export with a larger --context"
             )
-        limit = min(room, ANSWER_TOKENS) if max_tokens is None else max_tokens
-        details = {"prompt_tokens": prompt.length}
-        tokens = self._generate(image, prompt, sampling, limit, details)
-        return Answer(tokens, self._tokenizer, self._dims.eos_token_id, details)
+        return room
 
     def _generate(
         self, image: MaskQueryImage[Any], prompt: Prompt, sampling: Sampling, limit: int, details: dict[str, int]

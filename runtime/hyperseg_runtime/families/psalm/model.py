@@ -7,10 +7,10 @@ import numpy as np
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.bundle.tables import HostTables
-from hyperseg_runtime.contracts.requests import Classes, Expressions, Regions, SegmentationRequest
+from hyperseg_runtime.contracts.requests import Classes, Expressions, Regions, Request, SegmentationRequest
 from hyperseg_runtime.contracts.results import Result
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.families.mask_queries.listed import ListTask, list_prompts, segment_list
+from hyperseg_runtime.families.mask_queries.listed import ListPrompts, ListTask, list_prompts, segment_list
 from hyperseg_runtime.families.mask_queries.masks import Asked, masks
 from hyperseg_runtime.families.mask_queries.regions import segment_regions
 from hyperseg_runtime.families.psalm.expressions import unions
@@ -44,13 +44,18 @@ class PsalmModel:
     def open_video(self) -> PsalmVideo:
         return PsalmVideo(self.stages, self._regions)
 
+    def check(self, request: Request, with_image: bool) -> None:
+        match request:
+            case Classes():
+                self._listed(request)
+            case Expressions(texts=texts):
+                for text in texts:
+                    referring_prompt(text, self.tokenizer, self.dims)
+
     def segment(self, image: PsalmImage, request: SegmentationRequest) -> list[Result]:
         match request:
             case Classes(task=str(task)):
-                asked = list_prompts(
-                    request, lambda names: class_prompt(names, self.tokenizer, self.dims), self.tokenizer, self.dims
-                )
-                return [segment_list(self.stages, image, ListTask(task), request, asked)]
+                return [segment_list(self.stages, image, ListTask(task), request, self._listed(request))]
             case Regions():
                 seen = SeenRegions.of(image, region_masks(request, image.hw))
                 keys = image.hold_regions(seen.rows(points_of(request.seed)))
@@ -73,6 +78,11 @@ class PsalmModel:
 
     def close(self) -> None:
         self.stages.close()
+
+    def _listed(self, request: Classes) -> ListPrompts:
+        return list_prompts(
+            request, lambda names: class_prompt(names, self.tokenizer, self.dims), self.tokenizer, self.dims
+        )
 
     def _regions(self, depends_on: Sequence[Dependencies]) -> Prompt:
         return region_prompt(depends_on, self.tokenizer, self.dims)
