@@ -233,7 +233,7 @@ def _raise_for(what: str, names: Sequence[str]) -> None:
 
 
 def check_equal(key_map: KeyMap, source: TensorSource) -> None:
-    """Compare every stored buffer that we compute ourselves with our value, and tensors of two names with each other."""
+    """Compare every stored buffer that we compute ourselves with our value, and one tensor's names with each other."""
     wrong = []
     for name, rule in key_map.checked.items():
         stored = source.tensor(name)

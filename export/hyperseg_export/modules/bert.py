@@ -55,7 +55,8 @@ class BertEncoder(nn.Module):
 
     def forward(self, token_ids: Tensor, word_mask: Tensor) -> Tensor:
         tokens = token_ids.shape[1]
-        x = self.embed_norm(self.token_embed(token_ids) + self.position_embed[:tokens])
+        positions = self.position_embed[torch.arange(tokens, device=token_ids.device)]
+        x = self.embed_norm(self.token_embed(token_ids) + positions)
         mask = key_mask(word_mask, tokens)
         for layer in self.layers:
             x = layer(x, mask)

@@ -33,9 +33,9 @@ class SizedSampling(nn.Module):
 
 
 class DeformableAttention(nn.Module):
-    """query (B, Q, C), references (B, Q, L, 2 or 4), memory (B, S, C) -> (B, Q, C).
+    """query (B, Q, C), references (B, Q, L, 4), memory (B, S, C) -> (B, Q, C).
 
-    references are points or boxes in units of each level; `inside` (B, S) bool, where given, says which rows of the
+    references are boxes, cx, cy, w, h in units of each level; `inside` (B, S) bool, where given, says which rows of the
     memory are image: the others are read as zeros.
     """
 
@@ -90,6 +90,11 @@ class LevelEmbedding(nn.Module):
         return positions + torch.cat(rows)
 
 
-def points_on_levels(levels: Levels) -> Tensor:
-    """Every token's centre as a point of every level, padding counted: (B, S, L, 2)."""
-    return levels.centres()[:, :, None] * levels.ratios()[:, None]
+def pixels_on_levels(levels: Levels, points: int) -> Tensor:
+    """Every token's centre on every level, padding counted, as a box: (B, S, L, 4) as cx, cy, w, h.
+
+    Offsets around a box count halves of it over `points`. These boxes make that one pixel of the level.
+    """
+    centres = levels.centres()[:, :, None] * levels.ratios()[:, None]
+    size = 2 * points / levels.sizes.float().flip(-1)
+    return torch.cat((centres, size.expand_as(centres)), dim=-1)

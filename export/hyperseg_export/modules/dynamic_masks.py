@@ -12,6 +12,8 @@ from hyperseg_export.modules.islands import Island
 INNER = 8
 """Channels inside the networks."""
 STRIDE_PX = 8
+MASK_MAP_SHARE = 32
+"""What of the width is left in the map that the networks read."""
 
 
 def parameter_count(map_channels: int) -> int:
@@ -28,7 +30,7 @@ class MaskMap(nn.Module):
         self.middle = ConvRelu(width, width, kernel=3)
         self.fine = ConvRelu(width, width, kernel=3)
         self.narrow = ConvRelu(width, width // 4, kernel=3)
-        self.out = ConvRelu(width // 4, width // 32, kernel=3)
+        self.out = ConvRelu(width // 4, width // MASK_MAP_SHARE, kernel=3)
 
     def forward(self, fine: Tensor, middle: Tensor, coarse: Tensor) -> Tensor:
         x = self.coarse(coarse)
@@ -43,7 +45,9 @@ class DynamicMasks(nn.Module):
     A network reads, at every place, how far it is from the query's centre and the map.
     """
 
-    island = Island("distances of up to 2,048 px, and the sign of what is made of them decides about pixels", stays_wide=True)
+    island = Island(
+        "distances of up to 2,048 px, and the sign of what is made of them decides about pixels", stays_wide=True
+    )
 
     def forward(self, mask_map: Tensor, parameters: Tensor, centres_px: Tensor) -> Tensor:
         channels, height, width = mask_map.shape[1:]

@@ -12,9 +12,9 @@ from hyperseg_export.modules.deformable_layers import (
     DeformableConfig,
     DeformableEncoderLayer,
     LevelEmbedding,
-    points_on_levels,
+    pixels_on_levels,
 )
-from hyperseg_export.modules.dynamic_masks import MaskMap, parameter_count
+from hyperseg_export.modules.dynamic_masks import MASK_MAP_SHARE, MaskMap, parameter_count
 from hyperseg_export.modules.levels import LevelProjections, Levels, joined
 from hyperseg_export.modules.linear import Linear, Mlp
 from hyperseg_export.modules.positions import PIXEL_CENTRE
@@ -60,14 +60,14 @@ class TokenEncoder(nn.Module):
 
     def __init__(self, config: GroundedDetrConfig) -> None:
         super().__init__()
-        self.width = config.layer.width
+        self.width, self.points = config.layer.width, config.layer.points
         self.level_embed = LevelEmbedding(config.layer.levels, self.width)
         self.fusion = TextFusion(config.fusion)
         self.layers = nn.ModuleList(DeformableEncoderLayer(config.layer) for _ in range(config.encoder_layers))
 
     def forward(self, x: Tensor, levels: Levels, text: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor]:
         positions = self.level_embed(levels.sine(self.width, PIXEL_CENTRE), levels)
-        references, inside = points_on_levels(levels), levels.inside()
+        references, inside = pixels_on_levels(levels, self.points), levels.inside()
         x, text = self.fusion(x, text, word_mask)
         for layer in self.layers:
             x = layer(x, positions, references, levels.sizes, inside)
@@ -97,7 +97,7 @@ class GroundedDetr(nn.Module):
         self.decoder = BoxDecoder(config.layer, config.decoder_layers)
         self.box_deltas = nn.ModuleList(Mlp([width] * 3 + [4], relu) for _ in range(config.decoder_layers))
         self.iou = Linear(width, 1)
-        self.mask_parameters = Mlp([width] * 3 + [parameter_count(width // 32)], relu)
+        self.mask_parameters = Mlp([width] * 3 + [parameter_count(width // MASK_MAP_SHARE)], relu)
         self.mask_map = MaskMap(width)
 
     def forward(self, maps: Sequence[Tensor], valid: Tensor, text: Tensor, word_mask: Tensor) -> Found:

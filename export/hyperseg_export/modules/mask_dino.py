@@ -11,7 +11,7 @@ from hyperseg_export.modules.deformable_layers import (
     DeformableConfig,
     DeformableEncoderLayer,
     LevelEmbedding,
-    points_on_levels,
+    pixels_on_levels,
 )
 from hyperseg_export.modules.islands import Island
 from hyperseg_export.modules.levels import LevelProjections, Levels, ProjectedLevel, joined
@@ -53,7 +53,7 @@ class MaskDinoPixelDecoder(nn.Module):
     def __init__(self, config: MaskDinoConfig) -> None:
         super().__init__()
         width = config.layer.width
-        self.width = width
+        self.width, self.points = width, config.layer.points
         self.project = LevelProjections(config.map_channels, width)
         self.level_embed = LevelEmbedding(config.layer.levels, width)
         self.layers = nn.ModuleList(DeformableEncoderLayer(config.layer) for _ in range(config.encoder_layers))
@@ -65,7 +65,7 @@ class MaskDinoPixelDecoder(nn.Module):
         projected = self.project(maps)
         levels = Levels.unpadded(projected)
         x, positions = joined(projected), self.level_embed(levels.sine(self.width, offset=0.0), levels)
-        references = points_on_levels(levels)
+        references = pixels_on_levels(levels, self.points)
         for layer in self.layers:
             x = layer(x, positions, references, levels.sizes)
         encoded = levels.maps(x)

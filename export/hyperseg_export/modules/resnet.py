@@ -14,6 +14,17 @@ class ResnetConfig:
     depths: tuple[int, ...]
 
 
+class Stem(nn.Module):
+    """images (B, 3, H, W) -> (B, C, ceil(H / 4), ceil(W / 4))"""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, channels, 7, stride=2, padding=3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return max_pool2d(relu(self.conv(images)), 3, stride=2, padding=1)
+
+
 class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 around a shortcut; the stride is the 3x3's. (B, in, h, w) -> (B, out, ceil(h / stride), ...)"""
 
@@ -46,7 +57,7 @@ class Resnet(nn.Module):
 
     def __init__(self, config: ResnetConfig) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, config.stem, 7, stride=2, padding=3)
+        self.stem = Stem(config.stem)
         self.stages = nn.ModuleList()
         before = config.stem
         for index, (inner, out, depth) in enumerate(zip(config.inner, config.channels, config.depths, strict=True)):
@@ -55,7 +66,7 @@ class Resnet(nn.Module):
             before = out
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        x = max_pool2d(relu(self.stem(images)), 3, stride=2, padding=1)
+        x = self.stem(images)
         maps = []
         for stage in self.stages:
             x = stage(x)

@@ -51,8 +51,9 @@ def _(value: Tensor, references: Tensor, offsets: Tensor, logits: Tensor, level_
 def sized_deformable_attention(
     value: Tensor, references: Tensor, offsets: Tensor, logits: Tensor, level_sizes: Tensor
 ) -> Tensor:
-    """The fused form for maps whose sizes only a call tells: level_sizes (L, 2) int64, height and width."""
-    return projected_deformable_attention(value, references, offsets, logits, level_sizes.flatten().tolist())
+    """The fused form with boxes, for maps whose sizes only a call tells: level_sizes (L, 2) int64, height and width."""
+    made: Tensor = projected_deformable_attention(value, references, offsets, logits, level_sizes.flatten().tolist())
+    return made
 
 
 @deformable_attention.register_fake

@@ -9,6 +9,7 @@ from hyperseg_export.families.hipie.config_json import ReleaseConstants, parse_c
 from hyperseg_export.families.tensor_shapes import Shapes, TensorShapes, check_heads
 from hyperseg_export.modules.bert import BertConfig
 from hyperseg_export.modules.deformable_layers import DeformableConfig
+from hyperseg_export.modules.dynamic_masks import MASK_MAP_SHARE, parameter_count
 from hyperseg_export.modules.grounded_detr import GroundedDetrConfig
 from hyperseg_export.modules.levels import NORM_GROUPS
 from hyperseg_export.modules.mask_dino import MaskDinoConfig
@@ -16,6 +17,7 @@ from hyperseg_export.modules.plain_vit import PlainVitConfig
 from hyperseg_export.modules.resnet import ResnetConfig
 from hyperseg_export.modules.text_fusion import TextFusionConfig
 from hyperseg_runtime.errors import CheckpointError
+from hyperseg_runtime.families.hipie.spec import HipieDimensions
 
 BACKBONE = "detr.detr.backbone.0.backbone"
 TRANSFORMER = "detr.detr.transformer"
@@ -37,6 +39,26 @@ class HipieConfig:
     alignments: int
     """How many alignment heads of Mask DINO are stored; the last is read."""
 
+    def dimensions(self) -> HipieDimensions:
+        """The part the runtime needs."""
+        fine, middle, coarse = map_channels(self.backbone)
+        width = self.detr.layer.width
+        return HipieDimensions(
+            size_multiple=1 if isinstance(self.backbone, ResnetConfig) else 2 * self.backbone.patch_px,
+            map_channels=(fine, middle, coarse),
+            token_rows=self.text.token_rows,
+            piece_words=self.text.positions,
+            text_width=self.text.width,
+            levels=self.detr.layer.levels,
+            width=width,
+            proposals=self.detr.proposals,
+            background=self.detr.background,
+            mask_channels=width // MASK_MAP_SHARE,
+            mask_parameters=parameter_count(width // MASK_MAP_SHARE),
+            vector_width=self.mask_dino.layer.width,
+            vectors=self.mask_dino.queries,
+        )
+
     @classmethod
     def from_checkpoint(cls, config: Mapping[str, Any], shapes: Shapes) -> "HipieConfig":
         """Raises CheckpointError where the tensors lack something or contradict each other or config.json."""
@@ -51,6 +73,11 @@ class HipieConfig:
             mask_dino=read.mask_dino(release, channels),
             alignments=read.count("detr.mask_dino_cls_embed.{i}"),
         )
+
+
+def vit_config(shapes: Shapes, heads: int) -> PlainVitConfig:
+    """Of the plain backbone among these tensors."""
+    return _Reader(shapes).vit(heads)
 
 
 def map_channels(backbone: ResnetConfig | PlainVitConfig) -> tuple[int, ...]:
@@ -75,7 +102,7 @@ class _Reader(TensorShapes):
 
     def backbone(self, release: ReleaseConstants) -> ResnetConfig | PlainVitConfig:
         if f"{BACKBONE}.pos_embed" in self.shapes:
-            return self.vit(release)
+            return self.vit(release.vit_heads)
         return self.resnet()
 
     def resnet(self) -> ResnetConfig:
@@ -87,10 +114,10 @@ class _Reader(TensorShapes):
             depths=tuple(self.count(f"{stage}.{{i}}") for stage in stages),
         )
 
-    def vit(self, release: ReleaseConstants) -> PlainVitConfig:
+    def vit(self, heads: int) -> PlainVitConfig:
         """Windows have smaller tables of relative positions than the whole grid."""
         width, _, patch, _ = self.shape(f"{BACKBONE}.patch_embed.proj.weight", 4)
-        check_heads(BACKBONE, width, release.vit_heads)
+        check_heads(BACKBONE, width, heads)
         blocks = range(self.count(f"{BACKBONE}.blocks.{{i}}"))
         rows = tuple(self.shape(f"{BACKBONE}.blocks.{index}.attn.rel_pos_h", 2)[0] for index in blocks)
         if len(set(rows)) > 2:
@@ -101,7 +128,7 @@ class _Reader(TensorShapes):
         grid = math.isqrt(self.shape(f"{BACKBONE}.pos_embed", 3)[1] - 1)
         return PlainVitConfig(
             width=width,
-            heads=release.vit_heads,
+            heads=heads,
             mlp_width=self.shape(f"{BACKBONE}.blocks.0.mlp.fc1.weight", 2)[0],
             patch_px=patch,
             grid=grid,

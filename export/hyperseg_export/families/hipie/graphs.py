@@ -86,8 +86,8 @@ class MasksGraph(nn.Module):
         super().__init__()
         self.masks = DynamicMasks()
 
-    def forward(self, mask_map: Tensor, parameters: Tensor, centres_px: Tensor) -> Tensor:
-        return self.masks(mask_map, parameters, centres_px)
+    def forward(self, mask_map: Tensor, mask_parameters: Tensor, centres_px: Tensor) -> Tensor:
+        return self.masks(mask_map, mask_parameters, centres_px)
 
 
 GRAPHS: dict[str, type[nn.Module]] = {

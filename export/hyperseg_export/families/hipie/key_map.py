@@ -24,7 +24,7 @@ CRITERION = "state of a training loss"
 
 
 def rules(config: HipieConfig) -> tuple[AnyRule, ...]:
-    backbone = _resnet() if isinstance(config.backbone, ResnetConfig) else _vit()
+    backbone = _resnet() if isinstance(config.backbone, ResnetConfig) else vit_rules()
     return (*_text(), *backbone, *_detr(config), *_alignment(config), *_mask_dino(), *_training())
 
 
@@ -50,7 +50,7 @@ def _text() -> tuple[AnyRule, ...]:
 
 
 def _resnet() -> tuple[AnyRule, ...]:
-    found = [*_folded("backbone.stem", f"{BACKBONE}.stem.conv1")]
+    found = [*_folded("backbone.stem.conv", f"{BACKBONE}.stem.conv1")]
     for stage in range(RESNET_STAGES):
         theirs, ours = f"{BACKBONE}.res{stage + 2}.{{i}}", f"backbone.stages.{stage}.{{i}}"
         for conv in ("conv1", "conv2", "conv3", "shortcut"):
@@ -69,7 +69,7 @@ def _folded(ours: str, theirs: str) -> tuple[AnyRule, ...]:
     )
 
 
-def _vit() -> tuple[AnyRule, ...]:
+def vit_rules() -> tuple[AnyRule, ...]:
     block, ours = f"{BACKBONE}.blocks.{{i}}", "backbone.blocks.{i}"
     return (
         Rule("backbone.position_embed", (f"{BACKBONE}.pos_embed",), _as_map),
@@ -89,7 +89,8 @@ def _vit() -> tuple[AnyRule, ...]:
 def _as_map(positions: Tensor) -> Tensor:
     """(1, 1 + g * g, C), the class token's first -> (1, C, g, g)."""
     side = math.isqrt(positions.shape[1] - 1)
-    return positions[:, 1:].transpose(1, 2).unflatten(2, (side, side))
+    grid: Tensor = positions[:, 1:].transpose(1, 2).unflatten(2, (side, side))
+    return grid
 
 
 def _detr(config: HipieConfig) -> tuple[AnyRule, ...]:
@@ -226,7 +227,10 @@ def _mask_dino() -> tuple[AnyRule, ...]:
         Rule("mask_dino.proposal_states.norm.{p}", (f"{predictor}.enc_output_norm.{{p}}",)),
         Rule("mask_dino.vector.{p}", (f"{predictor}.class_embed.{{p}}",)),
         Rule("mask_dino.box_delta.layers.{j}.{p}", (shared,)),
-        *(SameAs(f"{predictor}.{part}.{{i}}.layers.{{j}}.{{p}}", shared) for part in ("bbox_embed", "decoder.bbox_embed")),
+        *(
+            SameAs(f"{predictor}.{part}.{{i}}.layers.{{j}}.{{p}}", shared)
+            for part in ("bbox_embed", "decoder.bbox_embed")
+        ),
         *_decoder("mask_dino.decoder", f"{predictor}.decoder"),
         Rule("mask_dino.norm.{p}", (f"{predictor}.decoder_norm.{{p}}",)),
         SameAs(f"{predictor}.decoder.norm.{{p}}", f"{predictor}.decoder_norm.{{p}}"),
