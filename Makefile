@@ -56,7 +56,7 @@ $(VENV)/.triton: $(VENV)/.ready triton_repo/hyperseg_serving/server/distribution
 
 # A browser for the tests of pages, which are skipped by name on machines that cannot have it.
 $(VENV)/.browser: $(VENV)/.ready
-	command -v chromium || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -qy --no-install-recommends chromium; } \
+	command -v chromium && command -v chromedriver || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -qy --no-install-recommends chromium chromium-driver; } \
 		&& touch $@ || echo "no chromium: tests that need a browser will be skipped"
 
 check: setup

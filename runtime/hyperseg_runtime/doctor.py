@@ -59,6 +59,7 @@ def examine(directory: Path) -> list[Finding]:
 
 MODULES = (
     ("openvino", "run --backend openvino", "pip install 'hyperseg-trt[cpu,openvino]'"),
+    ("nicegui", "ui", "pip install 'hyperseg-trt[cpu,ui]'"),
     ("torch", "export, verify", "pip install 'hyperseg-trt[export]'"),
     ("tritonclient", "serve init, client over grpc", "pip install 'hyperseg-trt[triton]'"),
 )

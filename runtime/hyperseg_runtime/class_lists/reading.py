@@ -37,11 +37,16 @@ class ClassList:
 
 def read_class_list(asked: str) -> ClassList:
     """What `--classes` takes: see FORMS. Raises InputError for a file that is not there or holds something else."""
+    path = Path(asked)
+    if asked not in SHIPPED and (os.path.lexists(asked) or path.suffix.lower() in (".txt", ".json")):
+        return _of_file(path)
+    return written_class_list(asked)
+
+
+def written_class_list(asked: str) -> ClassList:
+    """The same without files: a shipped list by its name, or names with commas between them."""
     if asked in SHIPPED:
         return _of_categories(json.loads((files(__package__) / f"{asked}.json").read_text()), asked)
-    path = Path(asked)
-    if os.path.lexists(asked) or path.suffix.lower() in (".txt", ".json"):
-        return _of_file(path)
     return _of_names([name.split(SYNONYMS) for name in asked.split(",")])
 
 

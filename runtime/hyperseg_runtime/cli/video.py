@@ -1,7 +1,6 @@
 """`hyperseg-trt video`: masks for the frames of a video."""
 
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +19,6 @@ from hyperseg_runtime.files.results import Kind, ResultFolder, result_name
 from hyperseg_runtime.files.writing import output_folder
 from hyperseg_runtime.images.frames import Frame, Frames, LeftOut, open_frames, told
 from hyperseg_runtime.reports.video_record import VIDEO_RECORD, VideoRecord
-from hyperseg_runtime.session.video_session import VideoSession
 
 
 def video(
@@ -31,6 +29,10 @@ def video(
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw each mask on its frame.")] = False,
     objects: Annotated[
         bool, typer.Option("--objects", help="Also one PNG a frame, with the number of the TEXT that each pixel is of.")
+    ] = False,
+    overlay_video: Annotated[
+        bool,
+        typer.Option("--overlay-video", help="Also overlay.mp4: all frames with what each TEXT names, in colours."),
     ] = False,
     overwrite: options.OverwriteOption = False,
     task: Annotated[str | None, typer.Option(help="One of the family's tasks for frames; default: its first.")] = None,
@@ -49,6 +51,7 @@ def video(
     """Segment what TEXT names in each of FRAMES, seen with the memory of the frames before it.
 
     Writes FRAME.mask.png and video.json as frames are done; masks are numbered where there are several TEXTs.
+    overlay.mp4 is VP9, which browsers play, and appears when all frames are done.
     With --trace stages overlap as they do in a server, and their times with them.
     Frames that cannot be read are left out and listed; the exit code is then 11.
     """
@@ -71,11 +74,12 @@ def video(
             if objects:
                 folder.require_free([result_name(name, Kind.OBJECTS)], frame_source)
         session = pipeline.open_video()
-        with VideoRecord(folder, source.source) as record:
-            for frame, ready in _results(session, source, request):
+        with VideoRecord(folder, source.source) as record, _film(overlay_video, folder, source) as film:
+            for frame, ready in session.over(source, request):
                 row = _written(frame, ready, folder, kinds)
                 if objects:
                     _write_objects(frame, ready, folder)
+                film(frame, ready)
                 content.append(row)
                 record.add(row)
                 advance()
@@ -93,17 +97,6 @@ def video(
         console.err.print(f"{frames}: {told(source.left_out)}", markup=False)
 
 
-def _results(session: VideoSession, frames: Frames, request: Expressions) -> Iterator[tuple[Frame, FrameResults]]:
-    """Each frame with its results, as soon as they are ready."""
-    waiting: deque[Frame] = deque()
-    for frame in frames:
-        waiting.append(frame)
-        for ready in session.push(frame.pixels_hwc_u8, request):
-            yield waiting.popleft(), ready
-    for ready in session.finish():
-        yield waiting.popleft(), ready
-
-
 def _names(frame: str, kinds: Iterable[Kind], texts: int) -> Iterator[str]:
     """Of a frame's result files; numbered where there are several texts."""
     for number in range(1, texts + 1):
@@ -115,7 +108,7 @@ def _written(frame: Frame, ready: FrameResults, folder: ResultFolder, kinds: Ite
     """Write a frame's masks; its part of the JSON."""
     from hyperseg_runtime.reports.overlay import draw_overlay
 
-    masks = [result.mask for result in ready.results if isinstance(result, Instances)]
+    masks = [result.mask for result in _instances(ready)]
     for number, mask in enumerate(masks, 1):
         for kind in kinds:
             drawn = mask if kind is Kind.MASK else draw_overlay(frame.pixels_hwc_u8, mask)
@@ -127,8 +120,25 @@ def _written(frame: Frame, ready: FrameResults, folder: ResultFolder, kinds: Ite
 def _write_objects(frame: Frame, ready: FrameResults, folder: ResultFolder) -> None:
     from hyperseg_runtime.reports.objects import object_png
 
-    found = [result for result in ready.results if isinstance(result, Instances)]
-    folder.write(result_name(frame.name, Kind.OBJECTS), object_png(found), frame.source)
+    folder.write(result_name(frame.name, Kind.OBJECTS), object_png(_instances(ready)), frame.source)
+
+
+@contextmanager
+def _film(wanted: bool, folder: ResultFolder, frames: Frames) -> Iterator[Callable[[Frame, FrameResults], None]]:
+    """Call what it gives for each frame."""
+    if not wanted:
+        yield lambda frame, ready: None
+        return
+    from hyperseg_runtime.reports.overlay import draw_best
+    from hyperseg_runtime.reports.overlay_video import OverlayVideo
+
+    with OverlayVideo(folder, frames.source, frames.rate_hz) as film:
+        yield lambda frame, ready: film.add(draw_best(frame.pixels_hwc_u8, _instances(ready)))
+        film.finish()
+
+
+def _instances(ready: FrameResults) -> list[Instances]:
+    return [result for result in ready.results if isinstance(result, Instances)]
 
 
 def _told(left_out: LeftOut) -> dict[str, Any]:

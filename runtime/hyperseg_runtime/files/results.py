@@ -63,8 +63,8 @@ def input_source(path: str | Path) -> str:
 
 
 def sealed(data: bytes, source: str) -> bytes:
-    """The content of a PNG, JSON or HTML file with a seal at its end."""
-    end, close = next((end, close) for end, close in ENDS if data.endswith(end))
+    """The content of a PNG, JSON, HTML or MP4 file with a seal at its end."""
+    end, close = next((end, close) for is_this, end, close in FORMATS if is_this(data))
     before = data.removesuffix(end)
     return before + close(seal(hashlib.sha256(before), source))
 
@@ -88,8 +88,18 @@ def html_end(text: str) -> bytes:
     return f"<!-- {text} -->\n".encode()
 
 
-ENDS: tuple[tuple[bytes, Callable[[str], bytes]], ...] = ((PNG_END, png_end), (JSON_END, json_end), (b"", html_end))
-"""How a format ends without and with a seal."""
+def mp4_end(text: str) -> bytes:
+    """A box that players pass over (ISO/IEC 14496-12, 8.1.2)."""
+    return struct.pack(">I", 8 + len(text)) + b"free" + text.encode()
+
+
+FORMATS: tuple[tuple[Callable[[bytes], bool], bytes, Callable[[str], bytes]], ...] = (
+    (lambda data: data.endswith(PNG_END), PNG_END, png_end),
+    (lambda data: data.endswith(JSON_END), JSON_END, json_end),
+    (lambda data: data[4:8] == b"ftyp", b"", mp4_end),
+    (lambda data: True, b"", html_end),
+)
+"""What tells a format, and how it ends without and with a seal."""
 
 
 def source_digest(source: str) -> str:
@@ -108,7 +118,7 @@ def result_of(path: Path) -> str | None:
             file.seek(max(0, size - TAIL_BYTES))
             tail = file.read()
             found = SEAL_PATTERN.search(tail)
-            ends = [end for _, close in ENDS if found and tail.endswith(end := close(found[0].decode()))]
+            ends = [end for *_, close in FORMATS if found and tail.endswith(end := close(found[0].decode()))]
             if not found or not ends:
                 return None
             file.seek(0)
@@ -121,7 +131,7 @@ def result_of(path: Path) -> str | None:
 def refuse_own_result(path: Path) -> None:
     """Raise InputError for an input that is a result of this program."""
     if result_of(path) is not None:
-        raise InputError(f"{path}: is a result that this program wrote; name the image that it was made from")
+        raise InputError(f"{path}: is a result that this program wrote; name what it was made from")
 
 
 @dataclass(frozen=True)

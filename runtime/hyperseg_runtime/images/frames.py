@@ -4,6 +4,7 @@ Nothing is left out without a word: what is no frame, and what should be one and
 reason.
 """
 
+import math
 import os
 import re
 import sys
@@ -19,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from hyperseg_runtime.errors import ImageError, Notice
-from hyperseg_runtime.files.results import input_source, result_of
+from hyperseg_runtime.files.results import input_source, refuse_own_result, result_of
 from hyperseg_runtime.files.unreadable import MISSING, why_no_folder, why_unreadable
 from hyperseg_runtime.images.formats import HEAD_BYTES, format_of
 from hyperseg_runtime.images.reading import has_pages, load_image, read_header, read_page
@@ -36,6 +37,8 @@ GIF_END, PADDING_BYTES = b";", 4096
 """GIF89a, section 27: its trailer. A GIF counts its frames nowhere."""
 LAST_TRIES = 32
 """Reads that may fail one after another before a video of unknown length is over."""
+FASTEST_HZ = 1000
+"""Headers of some files state their time base in place of a rate of frames."""
 OPENCV_LOG, OPENCV_QUIET = "OPENCV_FFMPEG_LOGLEVEL", "-8"
 
 
@@ -66,6 +69,8 @@ class Frames(ABC):
     names: tuple[tuple[str, str], ...] = ()
     """Source and name of each frame, where they are known before."""
     left_out: list[LeftOut] = field(default_factory=list)
+    rate_hz: float | None = None
+    """Frames a second, where the file says so."""
 
     @property
     def source(self) -> str:
@@ -76,11 +81,12 @@ class Frames(ABC):
 
 
 def open_frames(path: Path) -> Frames:
-    """The frames of a folder or a video file. Raises ImageError where there is none."""
+    """The frames of a folder or a video file. Raises ImageError where there is none, InputError for an own result."""
     if os.path.isdir(path):  # noqa: PTH112  (Path.is_dir raises for some of the names that are none)
         return _Folder.open(path)
     if reason := why_unreadable(path):
         raise ImageError(f"{path}: {'no such file or folder' if reason == MISSING else reason}")
+    refuse_own_result(path)
     return _Animation.open(path) or _File.open(path)
 
 
@@ -225,7 +231,9 @@ class _File(Frames):
 
         with _opened(path) as capture:
             count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        return cls(path, count if count > 0 else None)
+            rate_hz = capture.get(cv2.CAP_PROP_FPS)
+        stated = rate_hz if math.isfinite(rate_hz) and 0 < rate_hz <= FASTEST_HZ else None
+        return cls(path, count if count > 0 else None, rate_hz=stated)
 
     def __iter__(self) -> Iterator[Frame]:
         """A read that fails is a damaged frame if another one follows."""

@@ -1,6 +1,6 @@
 """Drawing masks on their image."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, SemanticMap, box_xyxy
+from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, SemanticMap, box_xyxy, joined
 from hyperseg_runtime.reports.colours import colour_of
 
 COLOUR_RGB = (24, 119, 255)
@@ -52,6 +52,13 @@ def draw_list(image_hwc_u8: np.ndarray, result: Result) -> np.ndarray:
         pen.rectangle(pen.textbbox(at, text, font=font), fill=colour)
         pen.text(at, text, fill="black" if np.dot(colour, LUMINANCE) > BRIGHT else "white", font=font)
     return np.asarray(picture)
+
+
+def draw_best(image_hwc_u8: np.ndarray, results: Sequence[Instances]) -> np.ndarray:
+    """The best mask of each result as `draw_list` draws them: what each of several texts means."""
+    best = [result.chosen(range(min(1, len(result.masks)))) for result in results]
+    asked = [text for result in results for text in result.asked]
+    return draw_list(image_hwc_u8, joined(best, asked, "", image_hwc_u8.shape[:2]))
 
 
 def _parts(result: Result) -> Iterator[tuple[str, float | None, np.ndarray]]:

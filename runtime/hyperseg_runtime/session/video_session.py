@@ -1,6 +1,7 @@
 """One video, frame after frame."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from threading import Lock
 
@@ -8,6 +9,7 @@ from hyperseg_runtime.calls.timing import recorded
 from hyperseg_runtime.contracts.requests import Expressions
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.family import FrameResults, VideoState
+from hyperseg_runtime.images.frames import Frame
 from hyperseg_runtime.images.reading import MAX_PIXELS, ImageSource, load_image
 from hyperseg_runtime.session.image_session import Shared
 
@@ -39,6 +41,18 @@ class VideoSession:
             self._require_open()
             found = self._state.push(pixels, asked)
         return [_timed(ready, spans_ms) for ready in found]
+
+    def over(
+        self, frames: Iterable[Frame], request: Expressions | Sequence[str]
+    ) -> Iterator[tuple[Frame, FrameResults]]:
+        """Every frame of a whole video with its results, as soon as they are ready. Raises as `push`."""
+        waiting: deque[Frame] = deque()
+        for frame in frames:
+            waiting.append(frame)
+            for ready in self.push(frame.pixels_hwc_u8, request):
+                yield waiting.popleft(), ready
+        for ready in self.finish():
+            yield waiting.popleft(), ready
 
     def finish(self) -> list[FrameResults]:
         """The video has ended: the results that are still missing. The next frame is the first of another video."""

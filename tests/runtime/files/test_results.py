@@ -28,7 +28,8 @@ from hyperseg_runtime.files.results import (
 PNG = encode_png(np.eye(5, dtype=bool))
 JSON = console.json_bytes({"text": "čaj", "rows": [1, 2]})
 HTML = b"<!doctype html><html><p>results</html>\n"
-CONTENTS = {"a.png": PNG, "a.json": JSON, "a.html": HTML}
+MP4 = b"\0\0\0\x14ftypisom\0\0\0\0isom" + b"\0\0\0\x0amdat\1\2"
+CONTENTS = {"a.png": PNG, "a.json": JSON, "a.html": HTML, "a.mp4": MP4}
 ENDINGS = ["", ".1", ".mask", "-1", ".png", ".mask.png", ".mask-1.png", ".result.json", ".overlay-12"]
 NAMES = st.builds("{}{}{}".format, st.sampled_from(["a", "a.b", "ß", "a-1"]), *[st.sampled_from(ENDINGS)] * 2)
 PLACES = st.tuples(NAMES, st.sampled_from(list(Kind)), st.none() | st.integers(1, 30))
