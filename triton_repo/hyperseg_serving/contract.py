@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec, TensorSpec
-from hyperseg_runtime.contracts.requests import Question
+from hyperseg_runtime.contracts.requests import Expressions, Question
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.family import FamilySpec
 
@@ -81,7 +81,7 @@ PIECE = WireTensor("PIECE", "TYPE_STRING", (1,))
 
 def public_inputs(family: FamilySpec) -> tuple[WireTensor, ...]:
     """Every kind of request has its input, also one that the family does not answer: it is refused in its words."""
-    stream = (STREAM,) if family.video_tasks else ()
+    stream = (STREAM,) if family.video_answers(Expressions) else ()
     return IMAGE, IMAGE_BASE64, TEXT, CLASSES, QUESTION, OPTIONS, PROBE, CANCEL, *stream
 
 

@@ -6,7 +6,7 @@ sessions, server and page read that declaration; none of them knows a family by 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.bundle.tables import TableShapes
 from hyperseg_runtime.contracts.graph_spec import AxisRange, GraphSpec
-from hyperseg_runtime.contracts.requests import Expressions, Question, Request, SegmentationRequest
+from hyperseg_runtime.contracts.requests import Expressions, Question, Regions, Request, SegmentationRequest
 from hyperseg_runtime.contracts.results import Result
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.printed import PrintedNumber
@@ -85,11 +85,19 @@ class FrameResults:
     results: tuple[Result, ...]
 
 
+VideoRequest = Expressions | Regions
+"""What is asked of a frame. Regions are of the frame that they are pushed with; one that is pushed with none is asked
+for those given before."""
+AskedOfFrame = TypeVar("AskedOfFrame", bound=VideoRequest)
+
+
 class VideoState(Protocol):
     """A video that is being seen. A frame that fails leaves it as it was."""
 
-    def push(self, frame_hwc_u8: np.ndarray, request: Expressions) -> list[FrameResults]:
-        """Take the next frame; gives the results that are ready, of this frame or of earlier ones."""
+    def push(self, frame_hwc_u8: np.ndarray, request: Any) -> list[FrameResults]:
+        """Take the next frame; gives the results that are ready, of this frame or of earlier ones. `request` is a
+        VideoRequest in one of the family's tasks for videos.
+        """
         ...
 
     def finish(self) -> list[FrameResults]:
@@ -176,6 +184,10 @@ class FamilySpec:
         """Names of the tasks for a kind of request, the default first."""
         return tuple(task.name for task in self.tasks if task.request is kind)
 
+    def video_answers(self, kind: type[Request]) -> tuple[str, ...]:
+        """The same for the frames of a video."""
+        return tuple(task.name for task in self.video_tasks if task.request is kind)
+
     def task_of(self, request: Request) -> Task:
         """The task in which a request is answered that `with_task` gave."""
         return next(task for task in self.tasks if task.request is type(request) and task.name == request.task)
@@ -188,10 +200,10 @@ class FamilySpec:
         """`request` in one of the family's tasks. Raises InputError for a task or kind of request it does not know."""
         return _with_task(request, self.tasks, self, request.kind, request.kind)
 
-    def with_video_task(self, request: Expressions) -> Expressions:
+    def with_video_task(self, request: AskedOfFrame) -> AskedOfFrame:
         """The same for the frames of a video."""
-        chosen: Any = _with_task(request, self.video_tasks, self, VIDEO, "videos")
-        return Expressions(chosen.texts, chosen.task, chosen.max_tokens)
+        what = f"{request.kind} about videos" if self.video_tasks else "videos"
+        return cast(AskedOfFrame, _with_task(request, self.video_tasks, self, VIDEO, what))
 
 
 def warm_up(family: FamilySpec, model: Any, image: ImageState) -> None:
