@@ -55,5 +55,5 @@ def _listing(template: str, conditions: int) -> str:
     return template.replace("{conditions}", ", ".join(["<condition>"] * conditions))
 
 
-def _visual(dims: PsalmDimensions) -> dict[str, Slot]:
-    return {"<image>": Slot.block(SlotKind.IMAGE, dims.image_tokens, IMAGE)}
+def _visual(dims: PsalmDimensions) -> dict[str, tuple[Slot, ...]]:
+    return {"<image>": (Slot.block(SlotKind.IMAGE, dims.image_tokens, IMAGE),)}
