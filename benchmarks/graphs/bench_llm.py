@@ -31,7 +31,7 @@ from llm_calls import SEED, GroupQueryLlm, Llm, decode_steps, graph_file, one, p
 
 from hyperseg_bench import measure
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
-from hyperseg_runtime.families.hyperseg.spec import cache_names
+from hyperseg_runtime.families.mask_queries.graph_specs import cache_names
 from hyperseg_runtime.llm.packing import pack
 
 FULL_LAYERS = 32
@@ -113,7 +113,7 @@ def export(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 def run(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """All layers: one prefill, one second expression, decode steps."""
-    llm = Llm(folder, options.threads)
+    llm = Llm.in_folder(folder, options.threads)
     first, second = prompt(EXPRESSION_TOKENS[0]), prompt(EXPRESSION_TOKENS[1])
     llm.call(one(first, ()))  # first use maps the weights
     times = {"prefill": llm.call(one(first, ())), "second_expression": llm.call(one(second, first.rows))}
@@ -128,7 +128,7 @@ def run(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def rivals(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    llm = Llm(folder, options.threads)
+    llm = Llm.in_folder(folder, options.threads)
     return {
         "reuse": reuse(llm, options.rounds),
         "cache_update": cache_update(llm.spec, options),

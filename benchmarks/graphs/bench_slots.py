@@ -36,7 +36,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         export(Path(folder), options.layers)
-        llm = Llm(Path(folder), options.threads)
+        llm = Llm.in_folder(Path(folder), options.threads)
         rows = [compared(llm, name, call, options.rounds) for name, call in calls().items()]
     conditions = {"layers": options.layers, "rounds": options.rounds, "threads": options.threads, "precision": "fp32"}
     content = {

@@ -1,5 +1,6 @@
 """Calls of the exported language model as sessions make them, and of its rival form."""
 
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
@@ -9,10 +10,10 @@ import numpy as np
 import onnxruntime as ort
 
 from hyperseg_runtime.backends.onnxruntime.backend import HostBuffer, OnnxRuntimeBackend, OnnxRuntimeGraph
-from hyperseg_runtime.backends.onnxruntime.cpu_defaults import PROVIDERS, run_options
+from hyperseg_runtime.backends.onnxruntime.cpu_defaults import PROVIDERS, run_options, weight_bytes
 from hyperseg_runtime.backends.onnxruntime.session import open_session
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
-from hyperseg_runtime.families.hyperseg.spec import cache_names
+from hyperseg_runtime.families.mask_queries.graph_specs import cache_names
 from hyperseg_runtime.llm.packing import PackedPrompts, pack
 from hyperseg_runtime.llm.prompt import IMAGE, LEARNED, Prompt, Slot, SlotKind
 
@@ -22,10 +23,11 @@ SEED = 0
 class Llm:
     """The exported graph on random embeddings."""
 
-    def __init__(self, folder: Path, threads: int) -> None:
+    def __init__(self, spec: GraphSpec, path: Path, threads: int) -> None:
         self.backend = OnnxRuntimeBackend(threads)
-        self.spec = GraphSpec.model_validate_json((folder / "spec.json").read_text())
-        self._session = open_session(self.spec, graph_file(folder), self.backend.session_options, PROVIDERS)
+        self.spec = spec
+        options = partial(self.backend.session_options, weight_bytes(path))
+        self._session = open_session(spec, path, options, PROVIDERS)
         self._options = run_options(self.spec, low_memory=False)
         self.graph = OnnxRuntimeGraph(self.spec, self._session, self._options)
         names = self.spec.in_place.values()
@@ -36,6 +38,12 @@ class Llm:
         self.context, self.width = int(context), int(width)
         self.table = np.random.default_rng(SEED).standard_normal((4096, self.width), np.float32)
         self.finite = True
+
+    @classmethod
+    def in_folder(cls, folder: Path, threads: int) -> "Llm":
+        """With its contract beside it."""
+        spec = GraphSpec.model_validate_json((folder / "spec.json").read_text())
+        return cls(spec, graph_file(folder), threads)
 
     def inputs(self, packed: PackedPrompts, slots: int | None = None) -> dict[str, HostBuffer]:
         """`slots` of the cache are attended to: those in use unless told otherwise."""

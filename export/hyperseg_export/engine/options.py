@@ -77,14 +77,10 @@ class EnginePlan:
 
 
 def plan_engines(manifest: Manifest, graphs: Sequence[str] | None, options: BuildOptions) -> list[EnginePlan]:
-    """Plans of the named graphs, or of all. Raises InputError for a graph or a profile preset that does not exist."""
+    """Plans of the named graphs, or of all. Raises InputError for a graph or a profile preset that does not exist, and
+    for quantised graphs that TensorRT has no way for."""
     chosen_graphs(manifest, [name for name in options.attention if name != ALL_GRAPHS])
-    rounded = manifest.rounded_graphs([entry.spec.name for entry in chosen_graphs(manifest, graphs)])
-    if rounded and (options.refit or options.stripped):
-        raise InputError(
-            f"{', '.join(rounded)}: TensorRT cannot exchange weights that are quantised together with their scales; "
-            "leave --refit and --stripped out, or build the graphs that are not quantised with --graph"
-        )
+    _require_buildable([entry for entry in chosen_graphs(manifest, graphs) if entry.rounded], options)
     hints = FAMILIES[manifest.family].profile_hints
     require_known(options.profile, [hints(entry.spec) for entry in manifest.graphs])
     return [
@@ -97,6 +93,24 @@ def plan_engines(manifest: Manifest, graphs: Sequence[str] | None, options: Buil
         )
         for entry in chosen_graphs(manifest, graphs)
     ]
+
+
+def _require_buildable(rounded: Sequence[GraphEntry], options: BuildOptions) -> None:
+    if rounded and (options.refit or options.stripped):
+        raise InputError(
+            f"{_names(rounded)}: TensorRT cannot exchange weights that are quantised together with their scales; "
+            "leave --refit and --stripped out, or build the graphs that are not quantised with --graph"
+        )
+    dynamic = [entry for entry in rounded if entry.rounded and entry.rounded.scheme is Scheme.INT8_DYNAMIC]
+    if dynamic:
+        raise InputError(
+            f"{_names(dynamic)}: TensorRT has no operators for activations that each call rounds anew "
+            f"({Scheme.INT8_DYNAMIC}); quantise with the recipe int8, or build the other graphs with --graph"
+        )
+
+
+def _names(entries: Sequence[GraphEntry]) -> str:
+    return ", ".join(entry.spec.name for entry in entries)
 
 
 def _weight_bytes(manifest: Manifest, entry: GraphEntry) -> int:

@@ -18,7 +18,7 @@ from hyperseg_export.modules.dynamic_masks import MASK_MAP_SHARE, MaskMap, param
 from hyperseg_export.modules.levels import LevelProjections, Levels, joined
 from hyperseg_export.modules.linear import Linear, Mlp
 from hyperseg_export.modules.positions import PIXEL_CENTRE
-from hyperseg_export.modules.text_fusion import TextFusion, TextFusionConfig
+from hyperseg_export.modules.early_fusion import EarlyFusion, EarlyFusionConfig
 from hyperseg_export.modules.two_stage import BestTokens, ProposalStates, ProposedBoxes, picked, proposals
 
 
@@ -26,7 +26,7 @@ from hyperseg_export.modules.two_stage import BestTokens, ProposalStates, Propos
 class GroundedDetrConfig:
     map_channels: tuple[int, ...]  # finest first
     layer: DeformableConfig
-    fusion: TextFusionConfig
+    fusion: EarlyFusionConfig
     encoder_layers: int
     decoder_layers: int
     proposals: int
@@ -62,7 +62,7 @@ class TokenEncoder(nn.Module):
         super().__init__()
         self.width, self.points = config.layer.width, config.layer.points
         self.level_embed = LevelEmbedding(config.layer.levels, self.width)
-        self.fusion = TextFusion(config.fusion)
+        self.fusion = EarlyFusion(config.fusion)
         self.layers = nn.ModuleList(DeformableEncoderLayer(config.layer) for _ in range(config.encoder_layers))
 
     def forward(self, x: Tensor, levels: Levels, text: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -79,6 +79,10 @@ def block_of(layer: Layer, largest: int) -> int | None:
 
 def why_not(layer: Layer, scheme: Scheme, largest_block: int) -> str | None:
     """Why the layer cannot be rounded in this way, if so."""
+    if scheme is Scheme.INT8_DYNAMIC and (
+        layer.nodes[0].op_type != "MatMul" or layer.weight.dtype != ir.DataType.FLOAT
+    ):
+        return "activations are rounded by each call in products of float32 matrices only"
     if not scheme.weights_alone:
         return None
     if layer.nodes[0].op_type != "MatMul":

@@ -4,6 +4,7 @@
   fuses the four into one integer product only where nothing else reads them.
 * Weights alone: product <- DQ(block by block) <- weight, the form that ONNX Runtime makes MatMulNBits from and that
   TensorRT takes for its weight-only products.
+* Activations by what each call brings: `dynamic`.
 
 Weights are read when the graph is saved, one at a time.
 """
@@ -15,7 +16,10 @@ import numpy as np
 import onnx_ir as ir
 
 from hyperseg_export.onnx.lint import IR_DTYPES
+from hyperseg_export.quantization.dynamic import PRODUCT, round_by_call
 from hyperseg_export.quantization.layers import Layer, block_of, layers_of, skipped, why_not
+from hyperseg_export.quantization.nodes import describe, initializer, rounded_weight, stem_of
+from hyperseg_export.quantization.nodes import node as new_node
 from hyperseg_export.quantization.rounding import Rounded, in_blocks, per_channel, scale_of
 from hyperseg_runtime.contracts.quantization import Scheme
 
@@ -50,13 +54,17 @@ def quantise(model: ir.Model, recipe: LayerRecipe, ranges: Mapping[str, float]) 
     done = []
     for layer in layers:
         reason = why_not(layer, recipe.scheme, recipe.block)
-        if reason is None and not recipe.scheme.weights_alone:
+        if reason is None and recipe.scheme.has_ranges:
             reason = _unknown_range(layer, ranges)
         if reason is not None:
             wide.setdefault(layer.name, reason)
-        if layer.name not in wide:
+        if layer.name in wide:
+            continue
+        if recipe.scheme is Scheme.INT8_DYNAMIC:
+            round_by_call(model, layer)
+        else:
             _quantise_layer(model, layer, recipe, ranges)
-            done.append(layer.name)
+        done.append(layer.name)
     return Quantised(tuple(done), wide)
 
 
@@ -71,41 +79,35 @@ def _unknown_range(layer: Layer, ranges: Mapping[str, float]) -> str | None:
 
 
 def _quantise_layer(model: ir.Model, layer: Layer, recipe: LayerRecipe, ranges: Mapping[str, float]) -> None:
-    integers, scale, attributes = _weight(model, layer, recipe)
+    scheme = recipe.scheme
+    block = block_of(layer, recipe.block) if scheme.weights_alone else None
+
+    def to_rounded(values: np.ndarray) -> Rounded:
+        return in_blocks(values, block, scheme) if block else per_channel(values, layer.axis, scheme)
+
+    integers, scale = rounded_weight(model, layer, scheme, to_rounded)
+    attributes = [ir.AttrInt64("axis", 0 if block else layer.axis)]
+    attributes += [ir.AttrInt64("block_size", block)] if block else []
     for index, node in enumerate(layer.nodes):
-        x, stem = node.inputs[0], layer.name if index == 0 else f"{layer.name}.{index}"
-        if not recipe.scheme.weights_alone and x is not None:
-            step = _nudged(scale_of(ranges[x.name or ""], recipe.scheme), x)
-            node.replace_input_with(0, _rounded_input(model, node, x, step, recipe.scheme, stem))
-        up = _node(node, "DequantizeLinear", [integers, scale], attributes, f"{stem}.dequantized")
-        _describe(up, scale.dtype, integers.shape)
+        x, stem = node.inputs[0], stem_of(layer, index)
+        if not scheme.weights_alone and x is not None:
+            step = _nudged(scale_of(ranges[x.name or ""], scheme), x)
+            node.replace_input_with(0, _rounded_input(model, node, x, step, scheme, stem))
+        unfused = scheme is Scheme.INT8_WEIGHTS or (scheme is Scheme.INT8 and node.op_type != "MatMul")
+        zeros = [_zeros(model, scale, stem)] if unfused else []
+        up = new_node(node, "DequantizeLinear", [integers[index], scale, *zeros], attributes, f"{stem}.dequantized")
+        describe(up, scale.dtype, integers[index].shape)
         model.graph.insert_before(node, [up])
         node.replace_input_with(1, up.outputs[0])
 
 
-def _weight(model: ir.Model, layer: Layer, recipe: LayerRecipe) -> tuple[ir.Value, ir.Value, list[ir.Attr]]:
-    """The rounded weight, its scales, and the attributes of a DequantizeLinear that puts them together."""
-    weight, tensor = layer.weight, layer.weight.const_value
-    assert tensor is not None
-    scheme, dtype = recipe.scheme, weight.dtype
-    name, stored = layer.name, IR_DTYPES[recipe.scheme.dtype]
-    block = block_of(layer, recipe.block) if scheme.weights_alone else None
-
-    def rounded() -> Rounded:
-        values = tensor.numpy().astype(np.float32)
-        return in_blocks(values, block, scheme) if block else per_channel(values, layer.axis, scheme)
-
-    assert dtype is not None and weight.shape is not None
-    scales = rounded().scales.astype(dtype.numpy())
-    lazy = ir.LazyTensor(
-        lambda: ir.Tensor(rounded().values, dtype=stored, name=name), dtype=stored, shape=weight.shape, name=name
-    )
-    del model.graph.initializers[name]
-    weight.name = None
-    integers = _initializer(model, name, lazy)
-    scale = _initializer(model, f"{name}.scale", ir.Tensor(scales, name=f"{name}.scale"))
-    axis = ir.AttrInt64("axis", 0 if block else layer.axis)
-    return integers, scale, [axis, ir.AttrInt64("block_size", block)] if block else [axis]
+def _zeros(model: ir.Model, scale: ir.Value, stem: str) -> ir.Value:
+    """A zero for every scale. Where ONNX Runtime 1.31 changes weights into U8 (see `cpu_defaults`), it gives a
+    DequantizeLinear without them a single one, which the operator does not take for blocks and channels. Those that are
+    fused are never run."""
+    assert scale.shape is not None
+    values = np.zeros(scale.shape.numpy(), np.int8)
+    return initializer(model, f"{stem}.{ZERO_POINT}", ir.Tensor(values, name=f"{stem}.{ZERO_POINT}"))
 
 
 def _rounded_input(
@@ -114,12 +116,12 @@ def _rounded_input(
     """`x` through a QuantizeLinear and a DequantizeLinear of its own."""
     assert x.dtype is not None
     stored = IR_DTYPES[scheme.dtype]
-    factor = _initializer(model, f"{stem}.input_scale", ir.Tensor(scale.astype(x.dtype.numpy())))
+    factor = initializer(model, f"{stem}.input_scale", ir.Tensor(scale.astype(x.dtype.numpy())))
     zero = _zero_point(model, stored)
-    down = _node(node, "QuantizeLinear", [x, factor, zero], [], f"{stem}.input_quantized")
-    up = _node(node, "DequantizeLinear", [down.outputs[0], factor, zero], [], f"{stem}.input_dequantized")
-    _describe(down, stored, x.shape)
-    _describe(up, x.dtype, x.shape)
+    down = new_node(node, "QuantizeLinear", [x, factor, zero], [], f"{stem}.input_quantized")
+    up = new_node(node, "DequantizeLinear", [down.outputs[0], factor, zero], [], f"{stem}.input_dequantized")
+    describe(down, stored, x.shape)
+    describe(up, x.dtype, x.shape)
     model.graph.insert_before(node, [down, up])
     return up.outputs[0]
 
@@ -133,7 +135,7 @@ def _zero_point(model: ir.Model, stored: ir.DataType) -> ir.Value:
     name = f"{ZERO_POINT}.{stored.name.lower()}"
     if name in model.graph.initializers:
         return model.graph.initializers[name]
-    return _initializer(model, name, ir.Tensor(np.zeros((), stored.numpy()), name=name))
+    return initializer(model, name, ir.Tensor(np.zeros((), stored.numpy()), name=name))
 
 
 def _nudged(scale: np.ndarray, x: ir.Value) -> np.ndarray:
@@ -152,29 +154,8 @@ def _nudged(scale: np.ndarray, x: ir.Value) -> np.ndarray:
     return np.asarray(found)
 
 
-def _initializer(model: ir.Model, name: str, tensor: ir.TensorProtocol) -> ir.Value:
-    shape = ir.Shape(tensor.shape.numpy())
-    value = ir.Value(name=name, shape=shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-    model.graph.register_initializer(value)
-    return value
-
-
-def _node(beside: ir.Node, kind: str, inputs: list[ir.Value], attributes: list[ir.Attr], output: str) -> ir.Node:
-    """A node named after the module of the layer's node; its output is called `output`."""
-    module = (beside.name or "").rpartition("/")[0]
-    made = ir.Node("", kind, inputs, attributes=attributes, name=f"{module}/{output}")
-    made.outputs[0].name = output
-    return made
-
-
-def _describe(node: ir.Node, dtype: ir.DataType | None, shape: ir.Shape | None) -> None:
-    """Type and shape of what a node makes, for whoever reads the graph before it is saved."""
-    output = node.outputs[0]
-    output.shape = shape
-    output.type = None if dtype is None else ir.TensorType(dtype)
-
-
 def products(model: ir.Model) -> int:
     """How many products of a graph have a rounded weight."""
-    constants = (node.inputs[0] for node in model.graph if node.op_type == "DequantizeLinear")
+    constants = [node.inputs[0] for node in model.graph if node.op_type == "DequantizeLinear"]
+    constants += [node.inputs[1] for node in model.graph if node.op_type == PRODUCT]
     return sum(value is not None and value.is_initializer() for value in constants)

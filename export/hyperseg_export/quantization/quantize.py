@@ -156,8 +156,8 @@ class _Quantization:
 
     def _calibrated(self) -> tuple[Observed, CalibrationEntry | None]:
         self.progress.stage("calibration", 1, 4)
-        if all(RECIPES[name].scheme.weights_alone for name in self._recipes()):
-            self.progress.note("weights alone are rounded; nothing to calibrate")
+        if not any(RECIPES[name].scheme.has_ranges for name in self._recipes()):
+            self.progress.note("no range is needed; nothing to calibrate")
             return {}, None
         return calibrate(
             self.bundle, self.data, self.keys, self.choice, self.hints.requests, self.staging, self._samples

@@ -40,12 +40,14 @@ RECIPES: Mapping[str, GraphRecipe] = {
     "fp8": GraphRecipe(Scheme.FP8),
     "int4": GraphRecipe(Scheme.INT4),
     "int8-weights": GraphRecipe(Scheme.INT8_WEIGHTS),
+    "int8-dynamic": GraphRecipe(Scheme.INT8_DYNAMIC),
 }
 PRESETS: Mapping[str, Callable[[GraphSpec], str]] = {
     "int8": lambda spec: "int8",
     "fp8": lambda spec: "fp8",
     "int4": lambda spec: "int4" if reads_rows(spec) else "int8",
     "int8-weights": lambda spec: "int8-weights" if reads_rows(spec) else "int8",
+    "int8-dynamic": lambda spec: "int8-dynamic",
 }
 """Name of a recipe for a whole bundle -> each graph's."""
 WIDE = "wide"

@@ -30,7 +30,7 @@ def rewrite(
     model = ir.load(source / entry.file)
     ranges = {name: range_of(found, recipe.method) for name, found in observed.items()}
     smoothed: Mapping[str, float] = {}
-    if recipe.smooth and not recipe.scheme.weights_alone:
+    if recipe.smooth and recipe.scheme.has_ranges:
         untouched = frozenset(name for name, _ in skipped(layers_of(model), recipe.skip))
         smoothed = smooth(model, observed, untouched)
     done = quantise(model, LayerRecipe(recipe.scheme, recipe.block, recipe.skip), {**ranges, **smoothed})
@@ -45,7 +45,7 @@ def rewrite(
     folder = Path(entry.file).parent
     rounded = RoundedEntry(
         scheme=recipe.scheme,
-        range_method=None if recipe.scheme.weights_alone else str(recipe.method),
+        range_method=str(recipe.method) if recipe.scheme.has_ranges else None,
         smoothed=len(smoothed),
         block=recipe.block if recipe.scheme.weights_alone else None,
         products=products(ir.load(path)),

@@ -7,7 +7,13 @@ import numpy as np
 
 from hyperseg_runtime.contracts.quantization import Scheme
 
-LARGEST = {Scheme.INT8: 127.0, Scheme.FP8: 448.0, Scheme.INT4: 7.0, Scheme.INT8_WEIGHTS: 127.0}
+LARGEST = {
+    Scheme.INT8: 127.0,
+    Scheme.FP8: 448.0,
+    Scheme.INT4: 7.0,
+    Scheme.INT8_WEIGHTS: 127.0,
+    Scheme.INT8_DYNAMIC: 127.0,
+}
 """The largest number of each format; -128 and -8 are left out, so that zero lies in the middle. e4m3: ONNX, "Float
 stored in 8 bits"."""
 STORED = {
@@ -15,6 +21,7 @@ STORED = {
     Scheme.FP8: np.dtype(ml_dtypes.float8_e4m3fn),
     Scheme.INT4: np.dtype(ml_dtypes.int4),
     Scheme.INT8_WEIGHTS: np.dtype(np.int8),
+    Scheme.INT8_DYNAMIC: np.dtype(np.int8),
 }
 
 

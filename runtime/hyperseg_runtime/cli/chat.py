@@ -68,7 +68,7 @@ def chat(
                     console.out.print(piece, end="", markup=False)
         whole_s = perf_counter() - started
     if as_json:
-        told = {"text": answer.text, "finish": answer.finish, "tokens": len(answer.token_ids)}
+        told = {"text": answer.text, "finish": answer.finish, "tokens": len(answer.token_ids), **answer.details}
         times = {"first_piece": first_s * 1000, "whole": whole_s * 1000, **spans_ms}
         console.print_json({**told, "timings_ms": {name: round(ms, 3) for name, ms in times.items()}})
         return

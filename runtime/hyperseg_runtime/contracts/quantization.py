@@ -1,5 +1,5 @@
-"""How the constant weights of a graph, and what is multiplied with them, are rounded. Always symmetric: no zero points,
-so that one file is what ONNX Runtime and TensorRT both read.
+"""How the constant weights of a graph, and what is multiplied with them, are rounded. Constants are symmetric: no zero
+points, so that one file is what ONNX Runtime and TensorRT both read.
 """
 
 from enum import StrEnum
@@ -18,6 +18,8 @@ class Scheme(StrEnum):
     """Weights alone, in blocks along the inputs of a layer; products are computed in the graph's precision."""
     INT8_WEIGHTS = "int8-weights"
     """The same in 8 bits."""
+    INT8_DYNAMIC = "int8-dynamic"
+    """Weights per output channel, activations by the largest of each call: ONNX Runtime alone."""
 
     @property
     def dtype(self) -> DType:
@@ -27,3 +29,8 @@ class Scheme(StrEnum):
     @property
     def weights_alone(self) -> bool:
         return self in (Scheme.INT4, Scheme.INT8_WEIGHTS)
+
+    @property
+    def has_ranges(self) -> bool:
+        """Whether calibration decides how activations are rounded."""
+        return self in (Scheme.INT8, Scheme.FP8)

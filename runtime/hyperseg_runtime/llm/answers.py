@@ -20,10 +20,15 @@ class Finish(StrEnum):
 class Answer(Iterator[str]):
     """Iterate for pieces of text as tokens come; afterwards `text`, `token_ids` and `finish` are complete.
 
-    `tokens` yields ids and stops after end-of-text (which belongs to the ids, not to the text) or at a limit.
+    `tokens` yields ids and stops after end-of-text (which belongs to the ids, not to the text) or at a limit. It may
+    add to `details`, numbers that go with the answer as with a result: `prompt_tokens`, and how many of them were read
+    before (`reused_tokens`, known with the first token).
     """
 
-    def __init__(self, tokens: Iterator[int], tokenizer: Tokenizer, eos_token_id: int) -> None:
+    def __init__(
+        self, tokens: Iterator[int], tokenizer: Tokenizer, eos_token_id: int, details: dict[str, int] | None = None
+    ) -> None:
+        self.details = details if details is not None else {}
         self.token_ids: list[int] = []
         self._text = ""
         self.finish: Finish | None = None

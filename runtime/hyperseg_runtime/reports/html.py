@@ -14,7 +14,7 @@ from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, S
 from hyperseg_runtime.reports import machine
 from hyperseg_runtime.reports.charts import waterfall
 from hyperseg_runtime.reports.page import chart, number, page, picture, table
-from hyperseg_runtime.reports.quantization_tables import gate_line
+from hyperseg_runtime.reports.quantization_tables import COLUMNS, MEASURE_COLUMNS, gate_line, graph_rows, measure_rows
 
 
 def render_report(result: Result, overlay_png: bytes, manifest: Manifest, command: Sequence[str]) -> bytes:
@@ -90,6 +90,19 @@ def _bundle(manifest: Manifest) -> str:
         (escape(graph.spec.name), f"{graph.parameters:,} parameters, {escape(graph.number_format)}")
         for graph in manifest.graphs
     ]
-    if manifest.quantization is not None:
-        rows.append(("quantised", escape(f"recipe {manifest.quantization.recipe}; {gate_line(manifest.quantization)}")))
-    return table(("", ""), rows)
+    return table(("", ""), rows) + _quantised(manifest)
+
+
+def _quantised(manifest: Manifest) -> str:
+    """How each graph was rounded, and the task metrics before and after; nothing for a bundle that was not."""
+    entry = manifest.quantization
+    if entry is None:
+        return ""
+    line = f"<p>Quantised by recipe {escape(entry.recipe)}; {escape(gate_line(entry))}</p>"
+    measures = _plain(MEASURE_COLUMNS, measure_rows(entry.gate)) if entry.gate else ""
+    return line + _plain(COLUMNS, graph_rows(manifest)) + measures
+
+
+def _plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table for the console on the page."""
+    return table([column.lstrip(">") for column in columns], [tuple(map(escape, row)) for row in rows])

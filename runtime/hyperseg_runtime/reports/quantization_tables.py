@@ -8,6 +8,7 @@ from hyperseg_runtime.bundle.manifest import GraphEntry, Manifest
 from hyperseg_runtime.bundle.quantization import NOT_GATED, GateEntry, QuantizationEntry, RoundedEntry
 
 COLUMNS = ("graph", "number format", "rounded", "left as they are", ">time", ">size")
+MEASURE_COLUMNS = ("measure", "metric", ">items", ">before", ">after", ">points lost", "95 %", ">mask IoU to before")
 NOT_MEASURED = "not measured"
 
 
@@ -21,9 +22,7 @@ def print_quantization(manifest: Manifest) -> None:
     console.out.print(f"gate         {gate_line(entry)}", markup=False)
     if entry.gate is not None:
         console.print_rows(
-            f"{entry.gate.data_set}: before and after, item by item",
-            ("measure", "metric", ">items", ">before", ">after", ">points lost", "95 %", ">mask IoU to before"),
-            measure_rows(entry.gate),
+            f"{entry.gate.data_set}: before and after, item by item", MEASURE_COLUMNS, measure_rows(entry.gate)
         )
 
 
@@ -51,6 +50,8 @@ def size_bytes(manifest: Manifest, graph: GraphEntry) -> int:
 def rounded_layers(rounded: RoundedEntry) -> str:
     if rounded.block is not None:
         return f"{rounded.products} products, blocks of up to {rounded.block}"
+    if rounded.range_method is None:
+        return f"{rounded.products} products, ranges by each call"
     smoothed = f", {rounded.smoothed} inputs smoothed" if rounded.smoothed else ""
     return f"{rounded.products} products, ranges by {rounded.range_method}{smoothed}"
 
@@ -58,7 +59,7 @@ def rounded_layers(rounded: RoundedEntry) -> str:
 def calibration_line(entry: QuantizationEntry) -> str:
     made = entry.calibration
     if made is None:
-        return "none: weights alone are rounded"
+        return "none: no range was needed"
     split = f" ({made.split})" if made.split else ""
     return f"{made.samples} samples of {made.data_set}{split}, sha256 {made.sha256[:16]}..."
 

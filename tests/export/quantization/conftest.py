@@ -7,22 +7,36 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from hyperseg_export.export import ExportOptions, export_bundle
+from hyperseg_export.families.registry import EXPORT_FAMILIES
 from hyperseg_export.quantization.quantize import quantize_bundle
 from quantisation import options
-from support import made_once
+from support import FIRST_FAMILY, made_once
 
 
 @pytest.fixture(scope="session")
-def rounded_bundle(shared_dir: Path, trained_bundle: Path) -> Callable[[str], Path]:
-    """The trained bundle by a recipe, not gated; read only."""
+def rounded_bundle(shared_dir: Path, trained_bundle: Path) -> Callable[..., Path]:
+    """A bundle by a recipe, not gated; read only: the trained one, or one layer of everything of another family."""
 
-    def make(recipe: str) -> Path:
+    def wide(family: str) -> Path:
+        if family == FIRST_FAMILY:
+            return trained_bundle
+        return made_once(shared_dir / f"{family}-small-bundle", lambda folder: _small(family, folder))
+
+    def make(recipe: str, family: str = FIRST_FAMILY) -> Path:
         return made_once(
-            shared_dir / f"rounded-{recipe}",
-            lambda folder: quantize_bundle(trained_bundle, folder, options(recipe, gated=False)),
+            shared_dir / f"{family}-rounded-{recipe}",
+            lambda folder: quantize_bundle(wide(family), folder, options(recipe, gated=False)),
         )
 
     return make
+
+
+def _small(family: str, folder: Path) -> None:
+    checkpoint = folder.with_name(f"{family}-small-checkpoint")
+    checkpoint.mkdir()
+    EXPORT_FAMILIES[family].write_random(checkpoint, "small", 0)
+    export_bundle(checkpoint, folder, ExportOptions(measure_parity=False))
 
 
 @pytest.fixture

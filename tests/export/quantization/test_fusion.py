@@ -8,8 +8,10 @@ import onnx
 import onnxruntime as ort
 import pytest
 
+from hyperseg_export.quantization.recipes import PRESETS
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.opening import read_manifest
+from hyperseg_runtime.families import FAMILIES
 
 FUSED = {"int8": "MatMulIntegerToFloat", "int4": "MatMulNBits"}
 
@@ -23,11 +25,12 @@ def optimised(bundle: Path, graph: str, scratch: Path) -> Counter[str]:
     return Counter(node.op_type for node in onnx.load(scratch / f"{graph}.onnx", load_external_data=False).graph.node)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("recipe", ["int8", "int4"])
 def test_every_product_with_a_constant_weight_is_fused(
-    rounded_bundle: Callable[[str], Path], tmp_path: Path, recipe: str
+    rounded_bundle: Callable[..., Path], tmp_path: Path, recipe: str, family: str
 ) -> None:
-    bundle = rounded_bundle(recipe)
+    bundle = rounded_bundle(recipe, family)
     schemes = set()
     for entry in read_manifest(bundle).graphs:
         if entry.rounded is None:
@@ -38,4 +41,4 @@ def test_every_product_with_a_constant_weight_is_fused(
         # Convolutions in 8 bits are TensorRT's; ONNX Runtime computes them from rounded floats.
         assert found[FUSED[entry.rounded.scheme]] == entry.rounded.products - written["Conv"], (entry.spec.name, found)
         assert entry.rounded.products - written["Conv"] > 0
-    assert schemes == {"int8", recipe}
+    assert schemes == {PRESETS[recipe](entry.spec) for entry in read_manifest(bundle).graphs if entry.rounded}

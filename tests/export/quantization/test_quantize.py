@@ -1,6 +1,7 @@
 """A quantised bundle is written whole or not at all, has passed a task metric, and says how it was made."""
 
 import json
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import miniatures
 from hyperseg_bench.quality.datasets.registry import Choice
+from hyperseg_export.engine.options import BuildOptions, plan_engines
 from hyperseg_export.quantization import auto, calibration, workshop
 from hyperseg_export.quantization import quantize as verb
 from hyperseg_export.quantization.observing import ObservingBackend
@@ -57,7 +59,8 @@ def test_it_is_shown_wherever_the_bundle_is(passed: Path, run_cli: RunCli, tmp_p
     shown = run_cli("inspect", passed).out
     assert "int8 (rest fp32)" in shown and "passed:" in shown and "points lost" in shown
     run_cli("run", passed, coffee, "the red circle", "--report", "--out", tmp_path)
-    assert "recipe int8; passed" in (tmp_path / "coffee.jpg.report.html").read_text()
+    page = (tmp_path / "coffee.jpg.report.html").read_text()
+    assert "recipe int8; passed" in page and "int8 (rest fp32)" in page and "points lost" in page
 
 
 def test_calibration_on_foreign_pictures_fails_and_writes_nothing(
@@ -112,6 +115,16 @@ def test_no_samples_are_left_for_the_gate(trained_bundle: Path, tmp_path: Path) 
     asked = QuantizeOptions(Choice("shapes"), "int8", samples=500)
     with pytest.raises(InputError, match="has 500 samples, 500 for calibration leave none"):
         quantize_bundle(trained_bundle, tmp_path / "out", asked)
+
+
+def test_a_data_set_without_samples_calibrates_nothing(trained_bundle: Path, tmp_path: Path) -> None:
+    miniatures.refcoco(tmp_path / "pictures")
+    references = tmp_path / "pictures" / "refcoco" / "refs(unc).p"
+    references.write_bytes(pickle.dumps([], protocol=0))
+    asked = options("int8", calibration=Choice("refcoco", str(tmp_path / "pictures")))
+    with pytest.raises(InputError, match="refcoco"):
+        quantize_bundle(trained_bundle, tmp_path / "out", asked)
+    assert not (tmp_path / "out").exists()
 
 
 def test_calibration_that_reaches_no_graph_rounds_nothing(
@@ -193,6 +206,29 @@ def test_auto_takes_what_wins_time_and_stays_within_the_budget(
     assert rounded is not None and (str(rounded.scheme), rounded.time_ratio) == ("int4", 0.4)
     assert manifest.quantization is not None
     assert manifest.quantization.kept["lm_head"] == "int8: takes 1.20 of its time; int4: takes 0.99 of its time"
+
+
+@pytest.mark.full
+def test_auto_by_times_of_this_machine(trained_bundle: Path, tmp_path: Path) -> None:
+    """Which graphs win is the processor's to say; each either won a tenth of its time or says what it took."""
+    asked = QuantizeOptions(Choice("shapes", items=60), "auto", budget=2.0, threads=1)
+    manifest = quantize_bundle(trained_bundle, tmp_path / "out", asked)
+    entry = manifest.quantization
+    assert entry is not None and entry.verdict == "passed"
+    for graph in manifest.graphs:
+        ratio = graph.rounded.time_ratio if graph.rounded else None
+        assert graph.spec.name in entry.kept if ratio is None else ratio <= auto.WORTH
+
+
+def test_the_dynamic_form_needs_no_calibration_and_no_gpu(rounded_bundle: Callable[..., Path], run_cli: RunCli) -> None:
+    bundle = rounded_bundle("int8-dynamic")
+    manifest = read_manifest(bundle)
+    assert manifest.quantization is not None and manifest.quantization.calibration is None
+    assert "ranges by each call" in run_cli("inspect", bundle).out
+    with pytest.raises(InputError, match=r"llm.*TensorRT has no operators.*recipe int8"):
+        plan_engines(manifest, ["llm"], BuildOptions())
+    with Pipeline.load(bundle, threads=1) as pipeline:
+        assert pipeline(np.zeros((40, 60, 3), np.uint8), "the red circle").mask.shape == (40, 60)
 
 
 def test_the_other_family_goes_the_same_way(shared_dir: Path, tmp_path: Path) -> None:

@@ -6,23 +6,23 @@ from pathlib import Path
 import pytest
 import rtx_gate
 
+from hyperseg_runtime.bundle.manifest import GraphEntry
 from hyperseg_runtime.bundle.opening import read_manifest
 from hyperseg_runtime.bundle.quantization import RoundedEntry
 from hyperseg_runtime.contracts.quantization import Scheme
-from support import FIRST_FAMILY
+from hyperseg_runtime.families import FAMILIES
 
 TYPES = {Scheme.INT8: "INT8", Scheme.FP8: "FP8", Scheme.INT4: "INT4", Scheme.INT8_WEIGHTS: "INT8"}
 
 
-def built(bundle: Path, graph: str, scratch: Path) -> tuple[dict[str, int], RoundedEntry]:
-    """Types of what TensorRT-RTX found to be quantised in a graph that it built, and the recipe's account."""
-    entry = read_manifest(bundle).graph(graph)
+def require_built(bundle: Path, entry: GraphEntry, scratch: Path) -> None:
+    """What TensorRT-RTX found to be quantised in a graph that it built is the recipe's account of it."""
     contract = scratch / "spec.json"
     contract.write_text(entry.spec.model_dump_json())
-    row = rtx_gate.run_child(bundle / entry.file, contract, 1, ["SM89"], FIRST_FAMILY)
-    assert row["built"], row["error"]
+    row = rtx_gate.run_child(bundle / entry.file, contract, 1, ["SM89"], read_manifest(bundle).family)
+    assert row["built"], (entry.spec.name, row["error"])
     assert entry.rounded is not None
-    return row["dequantized"], entry.rounded
+    assert row["dequantized"] == expected(entry.rounded), entry.spec.name
 
 
 def expected(rounded: RoundedEntry) -> dict[str, int]:
@@ -30,20 +30,27 @@ def expected(rounded: RoundedEntry) -> dict[str, int]:
     return {TYPES[rounded.scheme]: rounded.products * (1 if rounded.scheme.weights_alone else 2)}
 
 
+def rounded_graphs(bundle: Path) -> list[GraphEntry]:
+    """The one with the fewest parameters first."""
+    rounded = [entry for entry in read_manifest(bundle).graphs if entry.rounded]
+    return sorted(rounded, key=lambda entry: entry.parameters)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("recipe", ["int8", "int4"])
-def test_the_language_head_is_built_as_the_recipe_says(
-    rounded_bundle: Callable[[str], Path], tmp_path: Path, recipe: str
+def test_the_smallest_graph_is_built_as_the_recipe_says(
+    rounded_bundle: Callable[..., Path], tmp_path: Path, family: str, recipe: str
 ) -> None:
-    found, rounded = built(rounded_bundle(recipe), "lm_head", tmp_path)
-    assert found == expected(rounded)
+    bundle = rounded_bundle(recipe, family)
+    require_built(bundle, rounded_graphs(bundle)[0], tmp_path)
 
 
 @pytest.mark.full
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("recipe", ["int8", "int4", "fp8", "int8-weights"])
 def test_every_quantised_graph_is_built_as_the_recipe_says(
-    rounded_bundle: Callable[[str], Path], tmp_path: Path, recipe: str
+    rounded_bundle: Callable[..., Path], tmp_path: Path, family: str, recipe: str
 ) -> None:
-    bundle = rounded_bundle(recipe)
-    for graph in read_manifest(bundle).rounded_graphs():
-        found, rounded = built(bundle, graph, tmp_path)
-        assert found == expected(rounded), graph
+    bundle = rounded_bundle(recipe, family)
+    for entry in rounded_graphs(bundle):
+        require_built(bundle, entry, tmp_path)

@@ -123,6 +123,29 @@ def test_a_request_of_any_kind_is_run_or_refused_with_the_reason(session: ImageS
         session.ask(Question("What is this?", task="referring"))
 
 
+def test_an_answer_says_how_much_of_its_prompt_was_read_before(session: ImageSession) -> None:
+    """The published prompts of a question and of an expression differ before the image's tokens."""
+    session.segment("the cup")
+    first = session.ask("What is this?", max_tokens=1)
+    assert first.details.keys() == {"prompt_tokens"}
+    told = first.finished().details
+    assert 0 <= told["reused_tokens"] < 0.5 * told["prompt_tokens"]
+    again = session.ask("What colour is it?", max_tokens=1).finished().details
+    assert again["reused_tokens"] > 0.5 * again["prompt_tokens"]
+
+
+def test_questions_and_expressions_apart_read_nothing_twice(
+    pipeline: Pipeline, coffee: Path, alone: Callable[..., Instances]
+) -> None:
+    """An owner of their own gives the questions caches of their own; answers and masks are the same."""
+    with pipeline.open(coffee) as masks, pipeline.open(coffee, owner="questions") as questions:
+        masks.segment("the cup")
+        text = questions.ask("What is this?", max_tokens=3).finished().text
+        assert masks.segment("a spoon").details["reused_tokens"] > 0 and same(masks.segment("x"), alone("x"))
+        again = questions.ask("What is this?", max_tokens=3).finished()
+        assert again.text == text and again.details["reused_tokens"] > 0.9 * again.details["prompt_tokens"]
+
+
 def test_every_result_has_the_times_of_the_whole_call(session: ImageSession) -> None:
     one, other = session.segment_many(TEXTS[:2])
     assert one.timings_ms == other.timings_ms and {"llm", "mask_decoder"} <= one.timings_ms.keys()

@@ -15,7 +15,7 @@ from hyperseg_export.modules.levels import NORM_GROUPS
 from hyperseg_export.modules.mask_dino import MaskDinoConfig
 from hyperseg_export.modules.plain_vit import PlainVitConfig
 from hyperseg_export.modules.resnet import ResnetConfig
-from hyperseg_export.modules.text_fusion import TextFusionConfig
+from hyperseg_export.modules.early_fusion import EarlyFusionConfig
 from hyperseg_runtime.errors import CheckpointError
 from hyperseg_runtime.families.hipie.spec import HipieDimensions
 
@@ -158,7 +158,7 @@ class _Reader(TensorShapes):
         return GroundedDetrConfig(
             map_channels=channels,
             layer=layer,
-            fusion=TextFusionConfig(layer.width, text.width, inner, release.heads),
+            fusion=EarlyFusionConfig(layer.width, text.width, inner, release.heads),
             encoder_layers=self.count(f"{TRANSFORMER}.encoder.layers.{{i}}"),
             decoder_layers=self.count(f"{TRANSFORMER}.decoder.layers.{{i}}"),
             proposals=self.shape(f"{TRANSFORMER}.tgt_embed.weight", 2)[0],

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hyperseg_runtime.backends.onnxruntime.library import ort
+from hyperseg_runtime.backends.onnxruntime.session import DISABLED, RELU_REWRITE
 from hyperseg_runtime.contracts.graph_spec import GraphSpec, Reuse
 
 PROVIDERS = ["CPUExecutionProvider"]
@@ -32,7 +33,11 @@ def session_options(
     # ONNX Runtime 1.31: with this pass some S8 graphs do not open ("output_dtype INT8 does not match y_zero_point
     # UINT8"), and products beside a reshape give 8 bits: it moves Q/DQ pairs to where the next pass does not expect
     # them. Other graphs have nothing to move. Can go when test_cpu_defaults.py passes without it.
-    options.add_session_config_entry("optimization.disable_specified_optimizers", "QDQPropagationTransformer")
+    options.add_session_config_entry(DISABLED, f"QDQPropagationTransformer;{RELU_REWRITE}")
+    # Processors without VNNI (before Ice Lake and Zen 4) add two products of 8 bits in 16 and cut off what does not
+    # fit: a graph of three layers loses 8 times as much as by rounding. With this they multiply U8 by U8, which fits;
+    # where there is VNNI it changes nothing.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     for library in custom_op_libraries:
         options.register_custom_ops_library(str(library))
     return options

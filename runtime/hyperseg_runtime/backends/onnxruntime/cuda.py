@@ -30,7 +30,7 @@ from hyperseg_runtime.backends.cuda.memory import using
 from hyperseg_runtime.backends.cuda.streams import Stream
 from hyperseg_runtime.backends.cuda.waiting import WaitingGraph
 from hyperseg_runtime.backends.onnxruntime.library import ort
-from hyperseg_runtime.backends.onnxruntime.session import memory_explained, open_session
+from hyperseg_runtime.backends.onnxruntime.session import DISABLED, RELU_REWRITE, memory_explained, open_session
 from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import EnvironmentMissingError
@@ -171,6 +171,7 @@ def _session_options() -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    options.add_session_config_entry(DISABLED, RELU_REWRITE)
     return options
 
 

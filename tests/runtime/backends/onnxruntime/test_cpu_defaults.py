@@ -93,14 +93,15 @@ def test_products_of_s8_values_are_fused(tmp_path: Path) -> None:
     width = 64
     weights = np.random.default_rng(0).integers(-127, 128, (width, width)).astype(np.int8)
     arrays = {
-        "scale": np.float32(0.02), "zero": np.int8(0), "w": weights, "w_scale": np.full(width, 0.01, np.float32),
-        "w_zero": np.zeros(width, np.int8), "shape": np.array([1, 4, width]),
+        "scale": np.float32(0.02), "zero": np.int8(0), "a_w": weights, "b_w": weights,
+        "w_scale": np.full(width, 0.01, np.float32), "shape": np.array([1, 4, width]),
     }  # fmt: skip
-    nodes = [helper.make_node("DequantizeLinear", ["w", "w_scale", "w_zero"], ["wide"], axis=1)]
+    nodes = []
     for source, name in (("x", "a"), ("reshaped", "b")):
+        nodes.append(helper.make_node("DequantizeLinear", [f"{name}_w", "w_scale"], [f"{name}_wide"], axis=1))
         nodes.append(helper.make_node("QuantizeLinear", [source, "scale", "zero"], [f"{name}_s8"]))
         nodes.append(helper.make_node("DequantizeLinear", [f"{name}_s8", "scale", "zero"], [name]))
-        nodes.append(helper.make_node("MatMul", [name, "wide"], ["m" if name == "a" else "y"]))
+        nodes.append(helper.make_node("MatMul", [name, f"{name}_wide"], ["m" if name == "a" else "y"]))
         if name == "a":
             nodes.append(helper.make_node("Reshape", ["m", "shape"], ["reshaped"]))
     initializers = [numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items()]
@@ -112,3 +113,20 @@ def test_products_of_s8_values_are_fused(tmp_path: Path) -> None:
     ort.InferenceSession(path, options, providers=cpu_defaults.PROVIDERS)
     found = Counter(node.op_type for node in onnx.load(optimised).graph.node)
     assert found["MatMulIntegerToFloat"] == 2 and not found["MatMul"] + found["QLinearMatMul"]
+
+
+def test_a_relu_before_eight_bits_stays(tmp_path: Path) -> None:
+    """e4m3 has numbers below zero, whatever its zero point is."""
+    scale = numpy_helper.from_array(np.float32(0.01), "scale")
+    zero = helper.make_tensor("zero", onnx.TensorProto.FLOAT8E4M3FN, [], [0])
+    nodes = [
+        helper.make_node("Relu", ["x"], ["positive"]),
+        helper.make_node("QuantizeLinear", ["positive", "scale", "zero"], ["rounded"]),
+        helper.make_node("DequantizeLinear", ["rounded", "scale", "zero"], ["y"]),
+    ]
+    path = tmp_path / "relu.onnx"
+    onnx.save(model(nodes, [2], [2], [scale, zero]), path)
+    options = session_options(weight_bytes(path), 1, (), low_memory=False)
+    session = ort.InferenceSession(path, options, providers=cpu_defaults.PROVIDERS)
+    (found,) = session.run(None, {"x": np.array([-1, 1], np.float32)})
+    assert found[0] == 0 and found[1] == pytest.approx(1, abs=0.05)
