@@ -124,7 +124,7 @@ def test_a_request_of_any_kind_is_run_or_refused_with_the_reason(session: ImageS
 
 
 def test_an_answer_says_how_much_of_its_prompt_was_read_before(session: ImageSession) -> None:
-    """The published prompts of a question and of an expression differ before the image's tokens, two questions after."""
+    """The published prompts of a question and an expression differ before the image's tokens, two questions after."""
     session.segment("the cup")
     first = session.ask("What is this?", max_tokens=1)
     assert first.details.keys() == {"prompt_tokens"}
