@@ -31,7 +31,7 @@ from llm_calls import SEED, GroupQueryLlm, Llm, decode_steps, graph_file, one, p
 
 from hyperseg_bench import measure
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
-from hyperseg_runtime.families.hyperseg.spec import cache_names
+from hyperseg_runtime.families.mask_queries.graph_specs import cache_names
 from hyperseg_runtime.llm.packing import pack
 
 FULL_LAYERS = 32

@@ -13,7 +13,7 @@ from hyperseg_runtime.backends.onnxruntime.backend import HostBuffer, OnnxRuntim
 from hyperseg_runtime.backends.onnxruntime.cpu_defaults import PROVIDERS, run_options, weight_bytes
 from hyperseg_runtime.backends.onnxruntime.session import open_session
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
-from hyperseg_runtime.families.hyperseg.spec import cache_names
+from hyperseg_runtime.families.mask_queries.graph_specs import cache_names
 from hyperseg_runtime.llm.packing import PackedPrompts, pack
 from hyperseg_runtime.llm.prompt import IMAGE, LEARNED, Prompt, Slot, SlotKind
 

@@ -13,8 +13,9 @@ drain     SIGTERM while 8 callers ask
 kill      kill -9 of the public model's process and of the server while 8 callers ask
 memory    10,000 requests of 8 callers, and the resident sizes
 
-Each has a server of its own and is stored when it is done. The server and its gateway run on all cores but the last,
-which the callers have. The last line of output is the path of the JSON file.
+Each has a server of its own and is stored when it is done, with the conditions: the server and its gateway run on all
+cores but the last, which the callers have; `nice -n -15` in front keeps other work of the machine off both. The last
+line of output is the path of the JSON file.
 """
 
 import argparse
@@ -189,8 +190,12 @@ def measured(bundle: Path, name: str, scale: float, gateway: bool = False) -> di
             found = SCENARIOS[name](up, scale)
     finally:
         clients.ATTEMPTS = attempts
-    load = [round(value, 1) for value in os.getloadavg()]
-    return {"scenario": name, "gateway": gateway, "scale": scale, "cores": cores.told(), "load_average": load, **found}
+    conditions = {
+        "cores": cores.told(),
+        "niceness": os.nice(0),
+        "load_average": [round(value, 1) for value in os.getloadavg()],
+    }
+    return {"scenario": name, "gateway": gateway, "scale": scale, **conditions, **found}
 
 
 def stored() -> set[tuple[Any, ...]]:

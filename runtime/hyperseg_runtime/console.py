@@ -1,6 +1,7 @@
 """How verbs talk: results on stdout, everything else on stderr, errors as one message and an exit code."""
 
 import importlib
+import itertools
 import json
 import math
 import os
@@ -20,7 +21,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 from rich.text import Text
 
-from hyperseg_runtime.errors import EnvironmentMissingError, HypersegError, Notice
+from hyperseg_runtime.errors import EnvironmentMissingError, HypersegError, InputError, Notice
 
 OWN_PACKAGES = ("hyperseg_kernels", "hyperseg_runtime", "hyperseg_serving", "hyperseg_bench", "hyperseg_export")
 DEBUG_VARIABLE = "HYPERSEG_DEBUG"
@@ -50,6 +51,7 @@ def run_app(app: typer.Typer) -> None:
 def _run(app: typer.Typer) -> int:
     """The exit code."""
     try:
+        _require_no_empty(sys.argv)
         code = int(app(standalone_mode=False) or 0)  # typer returns the code of Exit and of Ctrl-C
         if code == INTERRUPTED:
             raise KeyboardInterrupt
@@ -72,6 +74,13 @@ def _run(app: typer.Typer) -> int:
         raise
     except Exception as error:
         return _unforeseen(error)
+
+
+def _require_no_empty(words: Sequence[str]) -> None:
+    """Raise InputError for an empty argument: as a path it would be the current folder, as a text nothing."""
+    for before, word in itertools.pairwise(words):
+        if not word or (word.startswith("--") and word.endswith("=")):
+            raise InputError(f"an empty argument after {before}: is it a variable without a value?")
 
 
 def _reader_gone() -> int:

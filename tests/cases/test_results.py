@@ -76,6 +76,43 @@ def test_a_text_that_is_a_file(case: Path, run_cli: RunCli, tiny_bundle: Path, v
     assert result.code == 2 and f"{other} is a file, expected a text" in result.err
 
 
+def test_a_text_that_is_a_folder(
+    case: Path, run_cli: RunCli, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second folder of frames is not segmented as an expression; a class may be called like a folder here."""
+    frames, out = case / "frames_mac", ("--out", case / "out")
+    result = run_cli("video", tiny_bundle, frames, case / "frames_mixed", "cup", *out)
+    assert result.code == 2 and f"{case / 'frames_mixed'} is a folder, expected a text" in result.err
+    (case / "cup").mkdir()
+    monkeypatch.chdir(case)
+    result = run_cli("run", tiny_bundle, frames / "1.jpg", "cup", *out)
+    assert result.code == 0 and "there is a folder cup; it is taken as a text" in result.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("video", "BUNDLE", "", "cup"),  # would be the frames of the current folder
+        ("run", "BUNDLE", "1.jpg", "cup", "--out", ""),
+        ("run", "BUNDLE", "1.jpg", "cup", "--out="),
+        ("run", "BUNDLE", "1.jpg", ""),
+        ("export", "", "bundle"),
+        ("serve", "init", "BUNDLE", "--out", ""),
+        ("batch", "BUNDLE", "", "cup"),
+        ("inspect", ""),
+    ],
+)
+def test_an_empty_argument(
+    case: Path, run_cli: RunCli, tiny_bundle: Path, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable of the shell without a value is no folder."""
+    monkeypatch.chdir(case / "frames_mac")
+    before = sorted(Path().iterdir())
+    result = run_cli(*(tiny_bundle if word == "BUNDLE" else word for word in arguments))
+    assert result.code == 2 and "an empty argument after" in result.err
+    assert sorted(Path().iterdir()) == before
+
+
 def test_a_text_that_looks_like_a_file(case: Path, run_cli: RunCli, tiny_bundle: Path) -> None:
     """A mistyped second image is not segmented without a word; a link that leads nowhere was meant as a file."""
     photo = case / "labelme" / "photo.jpg"

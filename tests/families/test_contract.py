@@ -5,6 +5,7 @@ A capability is either declared and works, or lacked with one sentence that says
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.contracts.requests import REQUEST_KINDS, Classes, Expressions, Question, Regions, Request
 from hyperseg_runtime.contracts.results import Instances, Result
 from hyperseg_runtime.errors import InputError, PromptError
-from hyperseg_runtime.families.family import VIDEO, FamilySpec, warm_up
+from hyperseg_runtime.families.family import VIDEO, FamilySpec, VideoRequest, warm_up
 from hyperseg_runtime.session.pipeline import OpenedGraphs, Pipeline
 from support import doubled, golden_report
 
@@ -41,6 +42,11 @@ EXAMPLES: Mapping[str, Request] = {
     Regions.kind: Regions(boxes_xyxy=((100.0, 100.0, 300.0, 300.0),)),
     Question.kind: Question("What is there?", max_tokens=2),
 }
+FRAMES: Mapping[str, tuple[VideoRequest, VideoRequest, int]] = {
+    Expressions.kind: (Expressions(TEXTS), Expressions(TEXTS), len(TEXTS)),
+    Regions.kind: (Regions(points_xy=((200.0, 150.0),), boxes_xyxy=((100.0, 100.0, 300.0, 300.0),)), Regions(), 2),
+}
+"""What is asked of a first frame and of those that follow, and of how many objects."""
 
 
 def same(found: list[Result], expected: list[Result]) -> bool:
@@ -222,15 +228,36 @@ def test_text_that_nobody_can_have_meant_is_refused(family_pipeline: Pipeline, p
         session.segment(text)
 
 
+@pytest.mark.parametrize("kind", (Expressions.kind, Classes.kind, Question.kind))
+def test_what_would_be_refused_can_be_known_before_any_work(
+    family: FamilySpec, family_pipeline: Pipeline, kind: str
+) -> None:
+    """In every task, and whatever stands before the text that is wrong."""
+    wrong: dict[str, Request] = {
+        Expressions.kind: Expressions(("the cup", "x" * 30_000)),
+        Classes.kind: Classes(("cup", "x" * 30_000)),
+        Question.kind: Question("x" * 30_000),
+    }
+    for task in family.answers(REQUEST_KINDS[kind]):
+        family_pipeline.check(replace(EXAMPLES[kind], task=task))
+        with pytest.raises(PromptError):
+            family_pipeline.check(replace(wrong[kind], task=task))
+
+
 def test_videos_are_pushed_or_refused(family: FamilySpec, family_pipeline: Pipeline, pixels: np.ndarray) -> None:
     if not family.video_tasks:
         with pytest.raises(InputError, match=family.title):
             family_pipeline.open_video()
         return
-    video, frames = family_pipeline.open_video(), 3
-    ready = [one for _ in range(frames) for one in video.push(pixels, TEXTS)] + video.finish()
-    assert [one.frame for one in ready] == list(range(frames))
-    assert all(len(one.results) == len(TEXTS) for one in ready)
+    video, kind = family_pipeline.open_video(), family.video_tasks[0].request
+    first, later, objects = FRAMES[kind.kind]
+    ready = [one for asked in (first, later, later) for one in video.push(pixels, asked)] + video.finish()
+    assert [one.frame for one in ready] == [0, 1, 2]
+    assert all(len(one.results) == objects for one in ready)
+    other = next(asked for name, (asked, *_) in FRAMES.items() if name != kind.kind)
+    if not family.video_answers(type(other)):
+        with pytest.raises(InputError, match=f"{family.title} does not answer {other.kind} about videos"):
+            video.push(pixels, other)
 
 
 def test_arrays_of_the_original_code(name: str, shared_dir: Path) -> None:

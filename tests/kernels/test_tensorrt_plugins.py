@@ -14,8 +14,8 @@ import pytest
 
 from hyperseg_kernels.catalog import (
     DEFORMABLE_ATTENTION,
+    KERNELS,
     MASK_READOUT,
-    OPERATORS,
     PILLOW_RESIZE,
     PLUGIN_ATTRIBUTES,
 )
@@ -41,7 +41,7 @@ PIXELS = (2, 90, 70, 3), (1, 90), (1, 90), (6, 32), (6, 32), (7, 24), (7, 24)
 
 def test_the_parser_finds_each_plugin_by_what_its_node_says() -> None:
     text = "".join(path.read_text() for folder in (PLUGINS, ATTENTION, READOUT, RESIZE) for path in folder.glob("*.h"))
-    assert set(re.findall(r'kName\[\] = "(.*)";', text)) == {operator.name for operator in OPERATORS}
+    assert set(re.findall(r'kName\[\] = "(.*)";', text)) == {operator.name for operator in KERNELS}
     names = dict(re.findall(r'constexpr char k(\w+)\[\] = "(.*)";', text))
     assert {f"plugin_{key}": names[f"Plugin{key.title()}"] for key in ("namespace", "version")} == PLUGIN_ATTRIBUTES
     assert names["LevelShapes"] == "level_shapes"

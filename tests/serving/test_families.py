@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyperseg_runtime.contracts.requests import Classes, Question
+from hyperseg_runtime.contracts.requests import Classes, Expressions, Question
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import VIDEO, FamilySpec
@@ -79,7 +79,7 @@ def test_the_models_are_those_that_the_family_declares(running: Running) -> None
     assert transport.has_model(names.public, 10)
     for model in (names.video, names.ensemble):
         assert model is None or transport.has_model(model, 10)
-    assert transport.has_model(f"{running.family.name}_video", 10) == bool(running.family.video_tasks)
+    assert transport.has_model(f"{running.family.name}_video", 10) == bool(running.family.video_answers(Expressions))
 
 
 def test_masks_are_those_of_the_pipeline(running: Running, coffee_bytes: bytes, pixels: np.ndarray) -> None:
@@ -117,7 +117,7 @@ def test_questions_are_answered_or_refused(running: Running, coffee_bytes: bytes
 
 
 def test_videos_are_answered_or_refused(running: Running, coffee_bytes: bytes, pixels: np.ndarray) -> None:
-    if running.family.video_tasks:
+    if running.family.video_answers(Expressions):
         video, expected = running.client.open_video(), running.pipeline.open_video()
         ready = [one for last in (False, True) for one in video.push(coffee_bytes, TEXTS, last)]
         own = [one for _ in range(2) for one in expected.push(pixels, TEXTS)] + expected.finish()

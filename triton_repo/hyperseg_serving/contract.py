@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec, TensorSpec
-from hyperseg_runtime.contracts.requests import Question
+from hyperseg_runtime.contracts.requests import Expressions, Question
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.family import FamilySpec
 
@@ -81,7 +81,7 @@ PIECE = WireTensor("PIECE", "TYPE_STRING", (1,))
 
 def public_inputs(family: FamilySpec) -> tuple[WireTensor, ...]:
     """Every kind of request has its input, also one that the family does not answer: it is refused in its words."""
-    stream = (STREAM,) if family.video_tasks else ()
+    stream = (STREAM,) if family.video_answers(Expressions) else ()
     return IMAGE, IMAGE_BASE64, TEXT, CLASSES, QUESTION, OPTIONS, PROBE, CANCEL, *stream
 
 
@@ -182,9 +182,10 @@ class Limits(BaseModel):
                        image and 3 for each of these
     light_mask_pixels  what asks more goes to the heavy lane; the ensemble, which has one lane, refuses it
     max_request_ms     no request is worked on longer, counted from its arrival
-    workers, heavy_workers
-                       requests of each lane that are worked on at once
-    max_queue, max_heavy_queue, max_queue_bytes, max_wait_ms
+    workers, heavy_workers, word_workers
+                       requests of each lane that are worked on at once: light ones, heavy ones, and those for which the
+                       model writes words
+    max_queue, max_heavy_queue, max_word_queue, max_queue_bytes, max_wait_ms
                        of each lane: requests that wait, what they hold, and how long the newest may expect to wait
     queue_timeout_ms   of the models of single graphs and of the ensemble, in the server's own queues
     max_streams, stream_idle_s
@@ -206,14 +207,21 @@ class Limits(BaseModel):
     max_request_ms: Count = 120_000
     workers: Count = 4
     heavy_workers: Count = 1
+    word_workers: Count = 4
     max_queue: Count = 64
     max_heavy_queue: Count = 4
+    max_word_queue: Count = 16
     max_queue_bytes: Count = 256_000_000
     max_wait_ms: Count = 5_000
     queue_timeout_ms: Count = 60_000
     max_streams: Count = 16
     stream_idle_s: Count = 60
     cache_bytes: Count = 4_000_000_000
+
+    @property
+    def all_workers(self) -> int:
+        """Requests that are worked on at once."""
+        return self.workers + self.heavy_workers + self.word_workers
 
     @property
     def max_elements(self) -> int:

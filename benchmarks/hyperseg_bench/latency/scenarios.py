@@ -12,9 +12,9 @@ from time import perf_counter
 import numpy as np
 
 from hyperseg_bench.latency.class_names import STUFF, THINGS
-from hyperseg_runtime.contracts.requests import Classes, Expressions, Question
+from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, Regions
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.families.family import VIDEO, FamilySpec
+from hyperseg_runtime.families.family import VIDEO, FamilySpec, VideoRequest
 from hyperseg_runtime.session.pipeline import Pipeline
 
 ADJECTIVES = ("red", "small", "dark", "left", "large", "white", "old", "near", "blue", "round")
@@ -90,9 +90,18 @@ def _classes(pipeline: Pipeline, pictures: Pictures) -> Iterator[Round]:
 @contextmanager
 def _frame(pipeline: Pipeline, pictures: Pictures) -> Iterator[Round]:
     video = pipeline.open_video()
-    video.push(pictures[-1], [expression(0)])  # the first frame has no memory to start from
-    yield lambda number: _timed(lambda: video.push(pictures[number % len(pictures)], [expression(0)]))
+    first, later = _about_frames(pipeline.family, pictures[-1])
+    video.push(pictures[-1], first)  # it has no memory to start from
+    yield lambda number: _timed(lambda: video.push(pictures[number % len(pictures)], later))
     video.finish()
+
+
+def _about_frames(family: FamilySpec, picture: np.ndarray) -> tuple[VideoRequest, VideoRequest]:
+    """What is asked of the first frame and of those that follow: an object by its name, or by where it is at first."""
+    if family.video_answers(Expressions):
+        return (Expressions((expression(0),)),) * 2
+    height, width = picture.shape[:2]
+    return Regions(boxes_xyxy=((width / 4, height / 4, 3 * width / 4, 3 * height / 4),)), Regions()
 
 
 @contextmanager

@@ -21,5 +21,10 @@ def fold_bias(gain: Tensor, shift: Tensor, mean: Tensor, variance: Tensor) -> Te
     return (shift.to(torch.float64) - mean.to(torch.float64) * _scale(gain, variance)).to(shift.dtype)
 
 
+def fold_scale(gain: Tensor, variance: Tensor) -> Tensor:
+    """Factor (out,) of each channel, where the layer before cannot take it in; `fold_bias` is what is added then."""
+    return _scale(gain, variance).to(gain.dtype)
+
+
 def _scale(gain: Tensor, variance: Tensor) -> Tensor:
     return gain.to(torch.float64) / (variance.to(torch.float64) + EPS).sqrt()

@@ -66,7 +66,18 @@ class MustEqual:
     reason: str
 
 
-AnyRule = Rule | Drop | MustEqual
+@dataclass(frozen=True)
+class SameAs:
+    """Another name under which a checkpoint stores a tensor; loading checks that both are the same.
+
+    Fields as in `Rule`.
+    """
+
+    source: str
+    original: str
+
+
+AnyRule = Rule | Drop | MustEqual | SameAs
 
 
 def counted(shape: Shape) -> Tensor:
@@ -105,7 +116,7 @@ class KeyMap:
     origins: dict[str, Origin] = field(default_factory=dict)
     dropped: dict[str, str] = field(default_factory=dict)
     """checkpoint name -> reason"""
-    checked: dict[str, MustEqual] = field(default_factory=dict)
+    checked: dict[str, MustEqual | SameAs] = field(default_factory=dict)
 
 
 class TensorSource(Protocol):
@@ -171,6 +182,11 @@ def _account(
         result.dropped[name] = rule.reason
     elif isinstance(rule, MustEqual):
         result.checked[name] = rule
+    elif isinstance(rule, SameAs):
+        original = rule.original.format(**fields)
+        if original not in shapes:
+            raise CheckpointError(f"checkpoint: {name} is another name of {original}, which is missing")
+        result.checked[name] = SameAs(name, original)
     else:
         target = rule.target.format(**fields)
         if target in targets:
@@ -217,11 +233,14 @@ def _raise_for(what: str, names: Sequence[str]) -> None:
 
 
 def check_equal(key_map: KeyMap, source: TensorSource) -> None:
-    """Compare every stored buffer that we compute ourselves with our value."""
+    """Compare every stored buffer that we compute ourselves with our value, and one tensor's names with each other."""
     wrong = []
     for name, rule in key_map.checked.items():
         stored = source.tensor(name)
-        expected = rule.expected(tuple(stored.shape))
+        if isinstance(rule, SameAs):
+            expected, reason = source.tensor(rule.original), f"not the same as {rule.original}"
+        else:
+            expected, reason = rule.expected(tuple(stored.shape)), rule.reason
         if expected.shape != stored.shape or not torch.equal(expected.to(stored.dtype), stored):
-            wrong.append(f"{name}: {rule.reason}")
+            wrong.append(f"{name}: {reason}")
     _raise_for("differ from the value they must have", wrong)

@@ -16,8 +16,10 @@ from hyperseg_kernels.catalog import (
     PILLOW_RESIZE,
     PLUGIN_ATTRIBUTES,
     PROJECTED_ATTENTION,
+    SIZED_ATTENTION,
+    OperatorName,
 )
-from hyperseg_kernels.deformable_attention import onnx_op, onnx_projected, torch_op  # noqa: F401  (likewise)
+from hyperseg_kernels.deformable_attention import onnx_op, onnx_projected, onnx_sized, torch_op  # noqa: F401  (likewise)
 from hyperseg_kernels.mask_readout import onnx_op as onnx_readout
 from hyperseg_kernels.mask_readout import torch_op as torch_readout  # noqa: F401  (likewise)
 from hyperseg_kernels.pillow_resize import onnx_op as onnx_resize
@@ -29,6 +31,7 @@ def register_schemas() -> None:
     """Tell this process's `onnx` about our operators."""
     onnx_op.register_schema()
     onnx_projected.register_schema()
+    onnx_sized.register_schema()
     onnx_readout.register_schema()
     onnx_resize.register_schema()
 
@@ -52,6 +55,9 @@ def translations(opset: int) -> dict[Callable[..., Any], Callable[..., Any]]:
         node = getattr(own, PROJECTED_ATTENTION.name)
         return node(value, references, offsets, logits, level_shapes=level_shapes, **PLUGIN_ATTRIBUTES)
 
+    def sized_attention(value: Any, references: Any, offsets: Any, logits: Any, level_sizes: Any) -> Any:
+        return getattr(own, SIZED_ATTENTION.name)(value, references, offsets, logits, level_sizes)
+
     def mask_readout(logits: Any, shown: Any, *tables: Any) -> Any:
         return getattr(own, MASK_READOUT.name)(logits, shown, *tables, **PLUGIN_ATTRIBUTES)
 
@@ -63,6 +69,7 @@ def translations(opset: int) -> dict[Callable[..., Any], Callable[..., Any]]:
         torch.ops.hyperseg.cache_slots.default: cache_slots,
         torch.ops.hyperseg.deformable_attention.default: deformable_attention,
         torch.ops.hyperseg.projected_deformable_attention.default: projected_attention,
+        torch.ops.hyperseg.sized_deformable_attention.default: sized_attention,
         torch.ops.hyperseg.mask_readout.default: mask_readout,
         torch.ops.hyperseg.pillow_resize.default: pillow_resize,
     }
@@ -73,8 +80,12 @@ def add_function_bodies(model: ir.Model, opset: int) -> None:
 
     Raises ExportError where nodes of one operator would need different bodies: a file holds one each.
     """
-    for operator in (DEFORMABLE_ATTENTION, PROJECTED_ATTENTION):
-        forms = {_form(node) for node in model.graph if (node.domain, node.op_type) == (operator.domain, operator.name)}
+    for operator in (DEFORMABLE_ATTENTION, PROJECTED_ATTENTION, SIZED_ATTENTION):
+        forms = {
+            _form(operator, node)
+            for node in model.graph
+            if (node.domain, node.op_type) == (operator.domain, operator.name)
+        }
         if len(forms) > 1:
             raise ExportError(
                 f"graph {model.graph.name}: one body of {operator} cannot serve {' and '.join(sorted(map(str, forms)))}"
@@ -92,9 +103,10 @@ def add_function_bodies(model: ir.Model, opset: int) -> None:
 class Form:
     """What a body of deformable attention is made for."""
 
+    operator: OperatorName
     levels: int
     value_type: ir.DataType
-    reference_size: int | None  # None: the plain operator
+    reference_size: int | None = None  # of the projected operator, which takes two kinds of references
 
     def __str__(self) -> str:
         references = f" with references of {self.reference_size} coordinates" if self.reference_size else ""
@@ -102,19 +114,30 @@ class Form:
 
     def body(self, opset: int) -> onnx.FunctionProto:
         value_type = self.value_type.value
-        if self.reference_size is None:
+        if self.operator == DEFORMABLE_ATTENTION:
             return onnx_op.function_body(self.levels, opset, value_type)
+        if self.operator == SIZED_ATTENTION:
+            return onnx_sized.function_body(self.levels, opset, value_type)
+        assert self.reference_size is not None
         return onnx_projected.function_body(self.reference_size, self.levels, opset, value_type)
 
 
-def _form(node: ir.Node) -> Form:
+def _form(operator: OperatorName, node: ir.Node) -> Form:
     value, references = node.inputs[:2]
     if value is None or value.dtype is None or references is None or references.shape is None:
         raise ExportError(f"{node.name} has inputs of unknown type or shape")
+    if operator == SIZED_ATTENTION:
+        return Form(operator, _fixed(node, 3, 3, "levels"), value.dtype)
     levels = len(node.attributes["level_shapes"].as_ints()) // 2
-    if node.op_type == DEFORMABLE_ATTENTION.name:
-        return Form(levels, value.dtype, None)
-    size = references.shape[-1]
+    if operator == DEFORMABLE_ATTENTION:
+        return Form(operator, levels, value.dtype)
+    return Form(operator, levels, value.dtype, _fixed(node, 1, -1, "coordinates of a reference"))
+
+
+def _fixed(node: ir.Node, index: int, axis: int, what: str) -> int:
+    """An axis of an input, which must be a number already."""
+    given = node.inputs[index]
+    size = given.shape[axis] if given is not None and given.shape is not None else None
     if not isinstance(size, int):
-        raise ExportError(f"{node.name}: references must have 2 or 4 coordinates, known at export")
-    return Form(levels, value.dtype, size)
+        raise ExportError(f"{node.name}: {what} must be known at export")
+    return size

@@ -35,10 +35,10 @@ IMPORTABLE = frozenset(
     Abs Add And Attention BatchNormalization Cast CastLike Ceil Clip Concat Constant ConstantOfShape Conv
     ConvTranspose Cos CumSum DequantizeLinear Div Einsum Equal Erf Exp Expand Flatten Floor Gather
     GatherElements GatherND Gelu Gemm Greater GreaterOrEqual GridSample GroupNormalization Identity
-    InstanceNormalization LayerNormalization LeakyRelu Less LessOrEqual Log MatMul Max Min Mod Mul Neg Not Or
-    Pad Pow QuantizeLinear RMSNormalization Range ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu
-    Reshape Resize RotaryEmbedding Round ScatterElements ScatterND Shape Sigmoid Sign Sin Size Slice Softmax
-    Split Sqrt Squeeze Sub Sum Swish Tanh TensorScatter Tile TopK Transpose Trilu Unsqueeze Where Xor
+    InstanceNormalization LayerNormalization LeakyRelu Less LessOrEqual Log MatMul Max MaxPool Min Mod Mul Neg Not Or
+    Pad Pow QuantizeLinear RMSNormalization Range Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd
+    ReduceSum Relu Reshape Resize RotaryEmbedding Round ScatterElements ScatterND Shape Sigmoid Sign Sin Size Slice
+    Softmax Split Sqrt Squeeze Sub Sum Swish Tanh TensorScatter Tile TopK Transpose Trilu Unsqueeze Where Xor
     """.split()
 )
 """Standard operators that TensorRT 10.15 and later import and that our modules may need."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from hyperseg_export.checkpoint.weights import ModuleWeights
 from hyperseg_export.onnx.writer import TORCH_DTYPES
+from hyperseg_runtime.contracts.axes import names_in, size_of
 from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec, TensorSpec
 
 Taps = Mapping[str, Sequence[Any]]
@@ -20,10 +21,14 @@ FIRST_PRIME = 10007
 
 @dataclass(frozen=True)
 class Probe:
-    """`paths` are the parts to tap; `outputs(taps, inputs)` makes named tensors of what they gave."""
+    """`paths` are the parts to tap; `outputs(taps, inputs)` makes named tensors of what they gave.
+
+    `axes` are expressions of the graph's named axes that sizes of these tensors may come to.
+    """
 
     paths: tuple[str, ...]
     outputs: Callable[[Taps, Sequence[Tensor]], dict[str, Tensor]]
+    axes: tuple[str, ...] = ()
 
 
 NO_PROBE = Probe((), lambda taps, inputs: {})
@@ -41,6 +46,10 @@ class Probed(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         outputs, extra = self.run(inputs)
         return *outputs, *(extra[name] for name in sorted(extra))
+
+    @property
+    def probe_axes(self) -> tuple[str, ...]:
+        return self._probe.axes
 
     def run(self, inputs: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
         taps: dict[str, list[Any]] = {path: [] for path in self._probe.paths}
@@ -72,7 +81,8 @@ class ProbedWeights:
 def probed_spec(module: Probed, spec: GraphSpec) -> GraphSpec:
     """`spec` with the probe's outputs added; their shapes are traced on the meta device."""
     sizes = {axis: FIRST_PRIME + index for index, axis in enumerate(spec.axis_ranges)}
-    names = {size: axis for axis, size in sizes.items()}
+    derived = {size_of(axis, sizes): axis for axis in module.probe_axes if set(names_in(axis)) <= set(sizes)}
+    names = {**derived, **{size: axis for axis, size in sizes.items()}}
     inputs = [
         torch.empty(tensor.shape(sizes), dtype=TORCH_DTYPES[tensor.dtype], device="meta") for tensor in spec.inputs
     ]

@@ -13,6 +13,10 @@ a wrong constant, epsilon or padding shows above 1e-3."""
 MASK_LOGIT = 1e-3
 """Mask logits sum 64 to 256 products of two features each, after up to nine layers of masked attention."""
 
+UNDECIDED = 1e-5
+"""A mask's pixel whose logit is nearer to zero than this, in units of the logits' range, has no side: as much lies
+between two float32 implementations (see FEATURE). All other pixels of a mask have to be equal."""
+
 QUERY_NUMBER = 3e-4
 """One number for each mask query, such as a predicted IoU: its range is that of ten or a hundred numbers, while the
 rounding behind it is that of a whole decoder. The same module in float32 and in float64, 297 sets of random weights:

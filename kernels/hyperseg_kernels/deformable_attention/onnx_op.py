@@ -16,6 +16,8 @@ from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION
 if TYPE_CHECKING:
     from onnx import FunctionProto
 
+ATTRIBUTE_SHAPES = "  shapes = Constant <value_ints: ints = @level_shapes> ()"
+
 
 def register_schema() -> None:
     onnx_schema.register(
@@ -44,10 +46,14 @@ def function_body(level_count: int, opset: int, value_type: int = TensorProto.FL
     return onnx.parser.parse_function(signature + "{\n" + body_text(level_count, value_type) + "\n}")
 
 
-def body_text(level_count: int, value_type: int) -> str:
-    """The body alone: from value, sampling_locations, attention_weights and the attribute level_shapes to output."""
+def body_text(level_count: int, value_type: int, shapes: str = ATTRIBUTE_SHAPES) -> str:
+    """The body alone: from value, sampling_locations and attention_weights to output.
+
+    `shapes` is a line that makes `shapes`, heights and widths in turn: of the attribute level_shapes, or of an input.
+    """
     wide = value_type == TensorProto.FLOAT
-    lines = [_HEADER] if wide else ["  value_f32 = Cast <to = 1> (value)", _HEADER]
+    header = shapes + _HEADER
+    lines = [header] if wide else ["  value_f32 = Cast <to = 1> (value)", header]
     value = "value" if wide else "value_f32"
     for level in range(level_count):
         axes = {axis: _AXIS.format(l=level, a=axis) for axis in ("x", "y")}
@@ -71,7 +77,6 @@ _SIGNATURE = """<domain: "{domain}", opset_import: ["" : {opset}]>
 # -1..size and its upper one in 0..size + 1. x and y are separate tensors because ONNX Runtime is slow at
 # broadcasting along a short last axis.
 _HEADER = """
-  shapes = Constant <value_ints: ints = @level_shapes> ()
   minus_one = Constant <value_ints = [-1]> ()
   zero = Constant <value_ints = [0]> ()
   one = Constant <value_ints = [1]> ()

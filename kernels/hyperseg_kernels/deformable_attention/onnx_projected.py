@@ -40,10 +40,10 @@ def function_body(
 
     Everything inside is float32, as in the plain operator's body; `value_type` is the type of all but the references.
     """
-    locations = _BOXES if reference_size == 4 else _POINTS
+    locations = FROM_BOXES if reference_size == 4 else FROM_POINTS
     signature = _SIGNATURE.format(operator=PROJECTED_ATTENTION, opset=opset)
     sampling = onnx_op.body_text(level_count, value_type)
-    return onnx.parser.parse_function(f"{signature}{{\n{_WEIGHTS}{locations}\n{sampling}\n}}")
+    return onnx.parser.parse_function(f"{signature}{{\n{locations}\n{sampling}\n}}")
 
 
 _SIGNATURE = """<domain: "{operator.domain}", opset_import: ["" : {opset}]>
@@ -61,7 +61,9 @@ _WEIGHTS = """
   reference = Unsqueeze (references, heads_and_points)"""
 
 # An offset is in pixels of its level.
-_POINTS = """
+FROM_POINTS = (
+    _WEIGHTS
+    + """
   extents_flat = Constant <value_ints: ints = @level_shapes> ()
   in_pairs = Constant <value_ints = [-1, 1, 2]> ()
   height_width = Reshape (extents_flat, in_pairs)
@@ -70,9 +72,12 @@ _POINTS = """
   extents = Cast <to = 1> (width_height)
   moved = Div (shifts, extents)
   sampling_locations = Add (reference, moved)"""
+)
 
 # An offset is in units of half the box over the number of points.
-_BOXES = """
+FROM_BOXES = (
+    _WEIGHTS
+    + """
   half_unit = Constant <value_float = 0.5> ()
   two_two = Constant <value_ints = [2, 2]> ()
   centre, size = Split <axis = -1> (reference, two_two)
@@ -82,3 +87,4 @@ _BOXES = """
   half_size = Mul (size, half_unit)
   moved = Mul (per_point, half_size)
   sampling_locations = Add (centre, moved)"""
+)

@@ -47,6 +47,15 @@ def _(value: Tensor, references: Tensor, offsets: Tensor, logits: Tensor, level_
     return torch_cuda.projected_deformable_attention(value, references, offsets, logits, layer)
 
 
+@torch.library.custom_op("hyperseg::sized_deformable_attention", mutates_args=())
+def sized_deformable_attention(
+    value: Tensor, references: Tensor, offsets: Tensor, logits: Tensor, level_sizes: Tensor
+) -> Tensor:
+    """The fused form with boxes, for maps whose sizes only a call tells: level_sizes (L, 2) int64, height and width."""
+    made: Tensor = projected_deformable_attention(value, references, offsets, logits, level_sizes.flatten().tolist())
+    return made
+
+
 @deformable_attention.register_fake
 def _(value: Tensor, sampling_locations: Tensor, attention_weights: Tensor, level_shapes: list[int]) -> Tensor:
     return output_like(value, attention_weights)
@@ -54,6 +63,11 @@ def _(value: Tensor, sampling_locations: Tensor, attention_weights: Tensor, leve
 
 @projected_deformable_attention.register_fake
 def _(value: Tensor, references: Tensor, offsets: Tensor, logits: Tensor, level_shapes: list[int]) -> Tensor:
+    return output_like(value, logits)
+
+
+@sized_deformable_attention.register_fake
+def _(value: Tensor, references: Tensor, offsets: Tensor, logits: Tensor, level_sizes: Tensor) -> Tensor:
     return output_like(value, logits)
 
 

@@ -32,6 +32,16 @@ MaskOption = Annotated[
 ]
 
 
+SeedOption = Annotated[
+    int | None,
+    typer.Option(
+        "--region-seed",
+        min=0,
+        help="Draw points of regions at random, as some authors' code does; default: all counts.",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class Asked:
     request: SegmentationRequest
@@ -68,6 +78,7 @@ def asked_of(
     points: Sequence[str] | None = None,
     scribbles: Sequence[Path] | None = None,
     masks: Sequence[Path] | None = None,
+    seed: int | None = None,
 ) -> Asked:
     """Raises InputError for nothing, for two kinds together, and for what cannot be read."""
     given = {
@@ -84,7 +95,19 @@ def asked_of(
         return Asked(listed.request(task), listed)
     if texts:
         return Asked(Expressions.of(texts, task))
-    regions = Regions(
+    return Asked(regions_of(task, boxes, points, scribbles, masks, seed))
+
+
+def regions_of(
+    task: str | None,
+    boxes: Sequence[str] | None,
+    points: Sequence[str] | None,
+    scribbles: Sequence[Path] | None,
+    masks: Sequence[Path] | None,
+    seed: int | None,
+) -> Regions:
+    """Raises InputError for what cannot be read."""
+    return Regions(
         points_xy=tuple((x, y) for x, y in (_numbers(point, "--point", "X,Y", 2) for point in points or ())),
         boxes_xyxy=tuple(
             (x0, y0, x1, y1) for x0, y0, x1, y1 in (_numbers(box, "--box", "X0,Y0,X1,Y1", 4) for box in boxes or ())
@@ -92,8 +115,8 @@ def asked_of(
         scribbles=tuple(_marked(path) for path in scribbles or ()),
         masks=tuple(_marked(path) for path in masks or ()),
         task=task,
+        seed=seed,
     )
-    return Asked(regions)
 
 
 def _marked(path: Path) -> np.ndarray:

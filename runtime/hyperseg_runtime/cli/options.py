@@ -116,16 +116,23 @@ def kinds_of(also: Sequence[Also] | None) -> tuple[Kind, ...]:
 
 
 def require_texts(texts: Sequence[str]) -> None:
-    """Raise InputError for a text that is a file: the caller meant several images, or forgot the text. One that only
-    looks like an image's name is taken, with a warning."""
+    """Raise InputError for a text that is a file, or the path of a folder: the caller meant several inputs, or forgot
+    the text. One that only looks like an image's name, or that is a folder's name here, is taken with a warning."""
     for text in texts:
-        if os.path.lexists(text) and not os.path.isdir(text):  # noqa: PTH112  (Path's raise for texts that are too long)
+        is_folder = os.path.isdir(text)  # noqa: PTH112  (Path's raise for texts that are too long)
+        if os.path.lexists(text) and (not is_folder or _has_separator(text)):
             raise InputError(
-                f"{text} is a file, expected a text: one image or video is taken at a time, then what is "
-                "asked of it (if the text is meant, put a space after it)"
+                f"{text} is a {'folder' if is_folder else 'file'}, expected a text: one image or video is taken at a "
+                "time, then what is asked of it (if the text is meant, put a space after it)"
             )
-        if os.path.splitext(text)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
+        if is_folder:
+            warnings.warn(Notice(f"there is a folder {text}; it is taken as a text"), stacklevel=2)
+        elif os.path.splitext(text)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
             warnings.warn(Notice(f"there is no file {text}; it is taken as a text"), stacklevel=2)
+
+
+def _has_separator(text: str) -> bool:
+    return any(separator in text for separator in (os.sep, os.altsep) if separator)
 
 
 @contextmanager

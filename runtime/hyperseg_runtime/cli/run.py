@@ -17,6 +17,7 @@ from hyperseg_runtime.cli.asked import (
     MaskOption,
     PointOption,
     ScribbleOption,
+    SeedOption,
     asked_of,
 )
 from hyperseg_runtime.contracts.requests import Regions
@@ -43,6 +44,7 @@ def run(
     point: PointOption = None,
     scribble: ScribbleOption = None,
     mask: MaskOption = None,
+    region_seed: SeedOption = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path(),
     task: Annotated[
         str | None, typer.Option(help="One of the family's tasks for what is asked (see inspect); default: its first.")
@@ -73,7 +75,7 @@ def run(
     options.require_texts(texts or [])
     for text in texts or []:  # before the first of them takes its time
         require_text(text)
-    asked = asked_of(texts or [], task, classes, box, point, scribble, mask)
+    asked = asked_of(texts or [], task, classes, box, point, scribble, mask, region_seed)
     refuse_own_result(image)
     pixels = load_image(image)
     if isinstance(asked.request, Regions):

@@ -11,10 +11,11 @@ from rich.progress import Progress
 from hyperseg_runtime import console
 from hyperseg_runtime.calls.tracing import traced
 from hyperseg_runtime.cli import options
+from hyperseg_runtime.cli.asked import Asked, BoxOption, MaskOption, PointOption, ScribbleOption, SeedOption, regions_of
 from hyperseg_runtime.contracts.requests import Expressions
 from hyperseg_runtime.contracts.results import Instances, encode_png
-from hyperseg_runtime.errors import PartialInputError
-from hyperseg_runtime.families.family import FrameResults
+from hyperseg_runtime.errors import InputError, PartialInputError
+from hyperseg_runtime.families.family import FrameResults, VideoRequest
 from hyperseg_runtime.files.results import Kind, ResultFolder, result_name
 from hyperseg_runtime.files.writing import output_folder
 from hyperseg_runtime.images.frames import Frame, Frames, LeftOut, open_frames, told
@@ -24,15 +25,27 @@ from hyperseg_runtime.reports.video_record import VIDEO_RECORD, VideoRecord
 def video(
     bundle: options.BundleArgument,
     frames: Annotated[Path, typer.Argument(metavar="FRAMES", help="Folder of images, or a video file.")],
-    texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="What to segment in every frame.")],
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEXT]...", help="What to segment in every frame.")
+    ] = None,
+    box: BoxOption = None,
+    point: PointOption = None,
+    scribble: ScribbleOption = None,
+    mask: MaskOption = None,
+    region_seed: SeedOption = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path(),
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw each mask on its frame.")] = False,
     objects: Annotated[
-        bool, typer.Option("--objects", help="Also one PNG a frame, with the number of the TEXT that each pixel is of.")
+        bool,
+        typer.Option(
+            "--objects", help="Also one PNG a frame, with the number of the TEXT or region that each pixel is of."
+        ),
     ] = False,
     overlay_video: Annotated[
         bool,
-        typer.Option("--overlay-video", help="Also overlay.mp4: all frames with what each TEXT names, in colours."),
+        typer.Option(
+            "--overlay-video", help="Also overlay.mp4: all frames with what each TEXT or region is, in colours."
+        ),
     ] = False,
     overwrite: options.OverwriteOption = False,
     task: Annotated[str | None, typer.Option(help="One of the family's tasks for frames; default: its first.")] = None,
@@ -48,16 +61,16 @@ def video(
     trace: options.TraceOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Segment what TEXT names in each of FRAMES, seen with the memory of the frames before it.
+    """Segment what TEXT names in each of FRAMES, or what was pointed at in the first one, seen with the memory of the
+    frames before it.
 
-    Writes FRAME.mask.png and video.json as frames are done; masks are numbered where there are several TEXTs.
+    Writes FRAME.mask.png and video.json as frames are done; masks are numbered where there are several.
     overlay.mp4 is VP9, which browsers play, and appears when all frames are done.
     With --trace stages overlap as they do in a server, and their times with them.
     Frames that cannot be read are left out and listed; the exit code is then 11.
     """
-    options.require_texts(texts)
+    request = _asked(texts or [], task, box, point, scribble, mask, region_seed)
     source = open_frames(frames)
-    request = Expressions.of(texts, task)
     kinds = (Kind.MASK, Kind.OVERLAY) if overlay else (Kind.MASK,)
     folder = ResultFolder(out, overwrite)
     others = {"low_memory": low_memory, "bf16": bf16, "verify_hashes": verify_hashes}
@@ -70,7 +83,7 @@ def video(
         _frame_progress(source.count) as advance,
     ):
         for frame_source, name in source.names:
-            folder.require_free(_names(name, kinds, len(texts)), frame_source)
+            folder.require_free(_names(name, kinds, Asked(request).results or 0), frame_source)
             if objects:
                 folder.require_free([result_name(name, Kind.OBJECTS)], frame_source)
         session = pipeline.open_video()
@@ -97,11 +110,31 @@ def video(
         console.err.print(f"{frames}: {told(source.left_out)}", markup=False)
 
 
-def _names(frame: str, kinds: Iterable[Kind], texts: int) -> Iterator[str]:
-    """Of a frame's result files; numbered where there are several texts."""
-    for number in range(1, texts + 1):
+def _asked(
+    texts: list[str],
+    task: str | None,
+    boxes: list[str] | None,
+    points: list[str] | None,
+    scribbles: list[Path] | None,
+    masks: list[Path] | None,
+    seed: int | None,
+) -> VideoRequest:
+    pointed = bool(boxes or points or scribbles or masks)
+    if pointed and texts:
+        raise InputError("expected TEXT or regions (--box, --point, --scribble, --mask), got both")
+    if pointed:
+        return regions_of(task, boxes, points, scribbles, masks, seed)
+    options.require_texts(texts)
+    if not texts:
+        raise InputError("expected TEXT or regions (--box, --point, --scribble, --mask), got nothing")
+    return Expressions.of(texts, task)
+
+
+def _names(frame: str, kinds: Iterable[Kind], asked: int) -> Iterator[str]:
+    """Of a frame's result files; numbered where several things are asked."""
+    for number in range(1, asked + 1):
         for kind in kinds:
-            yield result_name(frame, kind, number if texts > 1 else None)
+            yield result_name(frame, kind, number if asked > 1 else None)
 
 
 def _written(frame: Frame, ready: FrameResults, folder: ResultFolder, kinds: Iterable[Kind]) -> dict[str, Any]:

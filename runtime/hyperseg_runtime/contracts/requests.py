@@ -82,6 +82,7 @@ class Regions:
     boxes       x0, y0, x1, y1 with exclusive x1, y1
     scribbles   (H, W) bool at the size of the image: lines drawn over the object
     masks       (H, W) bool at the size of the image: rough masks
+    seed        points of regions are drawn at random with it, as some authors' code does; None: all of a region counts
     """
 
     kind: ClassVar[str] = "regions"
@@ -91,6 +92,7 @@ class Regions:
     scribbles: tuple[np.ndarray, ...] = field(default=(), compare=False)
     masks: tuple[np.ndarray, ...] = field(default=(), compare=False)
     task: str | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ sessions, server and page read that declaration; none of them knows a family by 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.bundle.tables import TableShapes
 from hyperseg_runtime.contracts.graph_spec import AxisRange, GraphSpec
-from hyperseg_runtime.contracts.requests import Expressions, Question, Request, SegmentationRequest
+from hyperseg_runtime.contracts.requests import Expressions, Question, Regions, Request, SegmentationRequest
 from hyperseg_runtime.contracts.results import Result
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.printed import PrintedNumber
@@ -50,6 +50,12 @@ class Segmenter(Protocol[State]):
         """
         ...
 
+    def check(self, request: Request, with_image: bool) -> None:
+        """Raise PromptError or InputError for what `segment` or `ask` would refuse; nothing is computed. Whoever asks
+        several things at once is refused before the first of them.
+        """
+        ...
+
     def segment(self, image: State, request: SegmentationRequest) -> list[Result]:
         """As many results as the request asks for; `request.task` is one of the family's."""
         ...
@@ -79,11 +85,19 @@ class FrameResults:
     results: tuple[Result, ...]
 
 
+VideoRequest = Expressions | Regions
+"""What is asked of a frame. Regions are of the frame that they are pushed with; one that is pushed with none is asked
+for those given before."""
+AskedOfFrame = TypeVar("AskedOfFrame", bound=VideoRequest)
+
+
 class VideoState(Protocol):
     """A video that is being seen. A frame that fails leaves it as it was."""
 
-    def push(self, frame_hwc_u8: np.ndarray, request: Expressions) -> list[FrameResults]:
-        """Take the next frame; gives the results that are ready, of this frame or of earlier ones."""
+    def push(self, frame_hwc_u8: np.ndarray, request: Any) -> list[FrameResults]:
+        """Take the next frame; gives the results that are ready, of this frame or of earlier ones. `request` is a
+        VideoRequest in one of the family's tasks for videos.
+        """
         ...
 
     def finish(self) -> list[FrameResults]:
@@ -106,6 +120,8 @@ class Task:
     about: str
     apart: bool = False
     """Each class of a list is answered by itself: a list may be asked in parts (see `results.joined`)."""
+    writes: bool = False
+    """The model writes before it segments, token by token, as it does for every question."""
 
 
 Axes = Mapping[str, AxisRange]
@@ -168,18 +184,26 @@ class FamilySpec:
         """Names of the tasks for a kind of request, the default first."""
         return tuple(task.name for task in self.tasks if task.request is kind)
 
+    def video_answers(self, kind: type[Request]) -> tuple[str, ...]:
+        """The same for the frames of a video."""
+        return tuple(task.name for task in self.video_tasks if task.request is kind)
+
     def task_of(self, request: Request) -> Task:
         """The task in which a request is answered that `with_task` gave."""
         return next(task for task in self.tasks if task.request is type(request) and task.name == request.task)
+
+    def writes(self, request: Request) -> bool:
+        """Whether the model writes words for a request that `with_task` gave: what it takes nobody knows before."""
+        return isinstance(request, Question) or self.task_of(request).writes
 
     def with_task(self, request: Request) -> Any:
         """`request` in one of the family's tasks. Raises InputError for a task or kind of request it does not know."""
         return _with_task(request, self.tasks, self, request.kind, request.kind)
 
-    def with_video_task(self, request: Expressions) -> Expressions:
+    def with_video_task(self, request: AskedOfFrame) -> AskedOfFrame:
         """The same for the frames of a video."""
-        chosen: Any = _with_task(request, self.video_tasks, self, VIDEO, "videos")
-        return Expressions(chosen.texts, chosen.task, chosen.max_tokens)
+        what = f"{request.kind} about videos" if self.video_tasks else "videos"
+        return cast(AskedOfFrame, _with_task(request, self.video_tasks, self, VIDEO, what))
 
 
 def warm_up(family: FamilySpec, model: Any, image: ImageState) -> None:

@@ -5,6 +5,7 @@ Colour profiles, EXIF, XMP and comments can be damaged while the pixels are soun
 
 import struct
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 PNG, JPEG, RIFF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"RIFF"
 PNG_NEEDED = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS")
@@ -12,10 +13,15 @@ WEBP_NEEDED = (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF")
 JPEG_NEEDED = (0xE0, 0xEE)
 """JFIF and Adobe segments say how colours are stored; the other application segments and comments go."""
 JPEG_COMMENT, JPEG_SCAN = 0xFE, 0xDA
+WEBP_HEAD_BYTES = 12
+FEW_PARTS, BYTES_OF_A_PART = 1_000, 512
+"""A file may have a few parts of any size; more only where they are so large on average."""
 
 
 def without_metadata(data: bytes) -> bytes | None:
-    """The same image with only what its pixels need; None for formats where that is not known (or not possible)."""
+    """The same image with only what its pixels need; None for formats where that is not known (or not possible), and
+    for files of more parts than are looked through.
+    """
     strip: Callable[[bytes], Iterator[bytes]]
     if data.startswith(PNG):
         strip = _png
@@ -25,17 +31,18 @@ def without_metadata(data: bytes) -> bytes | None:
         strip = _webp
     else:
         return None
-    return b"".join(strip(data))
+    most = FEW_PARTS + len(data) // BYTES_OF_A_PART
+    parts = list(islice(strip(data), most + 1))
+    return b"".join(parts) if len(parts) <= most else None
 
 
 def _png(data: bytes) -> Iterator[bytes]:
-    """Chunks: length, kind, content, checksum."""
+    """Chunks: length, kind, content, checksum. As below, what goes away is an empty part."""
     yield PNG
     at = len(PNG)
     while at + 8 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, at)
-        if kind in PNG_NEEDED:
-            yield data[at : at + size + 12]
+        yield data[at : at + size + 12] if kind in PNG_NEEDED else b""
         at += size + 12
 
 
@@ -46,8 +53,8 @@ def _jpeg(data: bytes) -> Iterator[bytes]:
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != JPEG_SCAN:
         kind = data[at + 1]
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if kind in JPEG_NEEDED or not (0xE0 <= kind <= 0xEF or kind == JPEG_COMMENT):
-            yield data[at:end]
+        is_needed = kind in JPEG_NEEDED or not (0xE0 <= kind <= 0xEF or kind == JPEG_COMMENT)
+        yield data[at:end] if is_needed else b""
         at = end
     yield data[at:]
 
@@ -55,13 +62,14 @@ def _jpeg(data: bytes) -> Iterator[bytes]:
 def _webp(data: bytes) -> Iterator[bytes]:
     """Chunks of an even size: kind, length, content. The flags of what went away are cleared."""
     kept = []
-    at = 12
+    at = WEBP_HEAD_BYTES
     while at + 8 <= len(data):
         kind, size = struct.unpack_from("<4sI", data, at)
         end = at + 8 + size + size % 2
         if kind in WEBP_NEEDED:
             chunk = data[at:end]
             kept.append(chunk[:8] + bytes([chunk[8] & 0b0001_0010]) + chunk[9:] if kind == b"VP8X" else chunk)
+        yield b""
         at = end
     body = b"WEBP" + b"".join(kept)
     yield RIFF + struct.pack("<I", len(body)) + body

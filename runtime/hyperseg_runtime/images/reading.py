@@ -1,6 +1,5 @@
 """Image files and arrays -> RGB uint8. The only place that decodes."""
 
-import io
 import os
 import threading
 import warnings
@@ -17,6 +16,7 @@ from hyperseg_runtime.errors import ImageError, Notice
 from hyperseg_runtime.files.unreadable import why_unreadable
 from hyperseg_runtime.images import tiff
 from hyperseg_runtime.images.formats import HEAD_BYTES, why_no_image
+from hyperseg_runtime.images.guarded import GuardedFile
 from hyperseg_runtime.images.metadata import without_metadata
 
 MAX_PIXELS = 100_000_000
@@ -91,7 +91,7 @@ def decode_image(
             plain = _without_metadata(file, max_pixels)
             if plain is None:
                 raise
-            with read_header(io.BytesIO(plain), formats) as image:
+            with read_header(GuardedFile(plain), formats) as image:
                 return _to_rgb(image, name, max_pixels)
 
 

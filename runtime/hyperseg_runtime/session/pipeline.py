@@ -14,6 +14,7 @@ from hyperseg_runtime.backends.by_name import make_backend
 from hyperseg_runtime.bundle.manifest import Manifest
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.precision import Precision, typed_spec
+from hyperseg_runtime.contracts.requests import Request
 from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.errors import BundleError, InputError
 from hyperseg_runtime.families import FAMILIES
@@ -137,6 +138,14 @@ class Pipeline:
         pixels = None if image is None else load_image(image, max_pixels)
         key = image_key(pixels, owner) if keep or pixels is None else new_key()
         return ImageSession(self._shared, key, lambda: self._shared.model.open(pixels))
+
+    def check(self, request: Request, with_image: bool = True) -> None:
+        """Whether `request`, in one of the family's tasks (`with_task`), can be answered; nothing is computed.
+
+        Raises PromptError and InputError as sessions would.
+        """
+        self._require_open()
+        self._shared.model.check(request, with_image)
 
     def open_computed(self, outputs: Mapping[str, Buffer], image_hw: tuple[int, int]) -> ImageSession:
         """A session about an image of this size whose image graphs ran elsewhere; what other graphs take of their

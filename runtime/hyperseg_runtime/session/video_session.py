@@ -6,9 +6,9 @@ from dataclasses import replace
 from threading import Lock
 
 from hyperseg_runtime.calls.timing import recorded
-from hyperseg_runtime.contracts.requests import Expressions
+from hyperseg_runtime.contracts.requests import Expressions, Regions
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.families.family import FrameResults, VideoState
+from hyperseg_runtime.families.family import FrameResults, VideoRequest, VideoState
 from hyperseg_runtime.images.frames import Frame
 from hyperseg_runtime.images.reading import MAX_PIXELS, ImageSource, load_image
 from hyperseg_runtime.session.image_session import Shared
@@ -29,12 +29,13 @@ class VideoSession:
         with shared.turn.held():
             self._state: VideoState = shared.model.open_video()
 
-    def push(self, frame: ImageSource, request: Expressions | Sequence[str]) -> list[FrameResults]:
-        """Take the next frame; `request` (or its texts) is what is asked of it.
+    def push(self, frame: ImageSource, request: VideoRequest | Sequence[str]) -> list[FrameResults]:
+        """Take the next frame; `request` (or its texts) is what is asked of it. Regions go with the first frame, empty
+        ones with those that follow.
 
         The `timings_ms` of all results are those of this call. Raises ImageError, InputError and PromptError.
         """
-        asked = request if isinstance(request, Expressions) else Expressions.of(request)
+        asked = request if isinstance(request, Expressions | Regions) else Expressions.of(request)
         asked = self._shared.family.with_video_task(asked)
         pixels = load_image(frame, self._max_pixels)
         with self._alone, self._shared.turn.held(), recorded() as spans_ms:
@@ -43,14 +44,17 @@ class VideoSession:
         return [_timed(ready, spans_ms) for ready in found]
 
     def over(
-        self, frames: Iterable[Frame], request: Expressions | Sequence[str]
+        self, frames: Iterable[Frame], request: VideoRequest | Sequence[str]
     ) -> Iterator[tuple[Frame, FrameResults]]:
-        """Every frame of a whole video with its results, as soon as they are ready. Raises as `push`."""
+        """Every frame of a whole video with its results, as soon as they are ready. Regions are those of its first
+        frame. Raises as `push`.
+        """
         waiting: deque[Frame] = deque()
         for frame in frames:
             waiting.append(frame)
             for ready in self.push(frame.pixels_hwc_u8, request):
                 yield waiting.popleft(), ready
+            request = Regions(task=request.task) if isinstance(request, Regions) else request
         for ready in self.finish():
             yield waiting.popleft(), ready
 

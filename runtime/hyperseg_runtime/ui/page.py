@@ -52,7 +52,7 @@ class Page:
         self._bench = Workbench(pipeline)
         self._down_xy: tuple[float, float] = (0, 0)
         self._image_hw = (0, 0)
-        self._folder = tempfile.TemporaryDirectory(prefix="hyperseg-page-")
+        self._folder = tempfile.TemporaryDirectory(prefix="page-")
         """What the visitor sees and may save, under addresses that nobody else can guess."""
         self._taken_from = Path(self._folder.name) / "nothing yet"
         self._written: dict[str, Path] = {}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hyperseg_runtime.console import json_bytes
-from hyperseg_runtime.contracts.requests import Question, Regions, Request, SegmentationRequest
+from hyperseg_runtime.contracts.requests import Expressions, Question, Regions, Request, SegmentationRequest
 from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, SemanticMap, encode_png
 from hyperseg_runtime.errors import ImageError, InputError
 from hyperseg_runtime.files.results import ResultFolder, input_source, refuse_own_result
@@ -58,7 +58,8 @@ class Workbench:
 
     @property
     def films(self) -> bool:
-        return bool(self._pipeline.family.video_tasks)
+        """Whether texts about a clip are answered."""
+        return bool(self._pipeline.family.video_answers(Expressions))
 
     def take(self, path: Path) -> np.ndarray:
         """An image, or a clip, of which the first frame is the image and `film` shows all: (H, W, 3) uint8.

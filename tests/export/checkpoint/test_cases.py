@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from hyperseg_export.checkpoint.folder import Checkpoint
 from hyperseg_export.checkpoint.lora import with_adapters
 from hyperseg_export.checkpoint.tokenizer_files import FAST, load_tokenizer
-from hyperseg_export.families.hyperseg.config_json import parse_config
+from hyperseg_export.families.hyperseg.config_json import ConfigJson
+from hyperseg_export.families.mask_queries.config_json import parse_config
 from hyperseg_export.opening import open_checkpoint
 from hyperseg_runtime.errors import CheckpointError
 from support import RunCli
@@ -81,7 +82,7 @@ def test_config_rope_parameters_json(checkpoint_copy: Path) -> None:
 def test_settings_that_would_change_the_result(tiny_checkpoint: Path, key: str, value: object, message: str) -> None:
     content = json.loads((tiny_checkpoint / "config.json").read_text())
     with pytest.raises(CheckpointError, match=message):
-        parse_config({**content, key: value})
+        parse_config(ConfigJson, {**content, key: value})
 
 
 @pytest.mark.parametrize(
@@ -107,10 +108,10 @@ def test_settings_that_would_change_the_result(tiny_checkpoint: Path, key: str, 
 )
 def test_settings_that_change_nothing(tiny_checkpoint: Path, key: str, value: object) -> None:
     content = json.loads((tiny_checkpoint / "config.json").read_text())
-    changed = parse_config({**content, key: value, "head_dim": 20}).model_copy(
+    changed = parse_config(ConfigJson, {**content, key: value, "head_dim": 20}).model_copy(
         update={"hidden_act": content["hidden_act"], "head_dim": None}
     )
-    assert changed == parse_config(content)
+    assert changed == parse_config(ConfigJson, content)
 
 
 PLACES: dict[str, Callable[[Path, int], None]] = {
@@ -158,7 +159,7 @@ def test_two_files_that_give_a_token_two_ids(tmp_path: Path) -> None:
 def test_another_word_for_the_rotary_share(tiny_checkpoint: Path, key: str) -> None:
     content = json.loads((tiny_checkpoint / "config.json").read_text())
     renamed = {key: content["partial_rotary_factor"], **content, "partial_rotary_factor": None}
-    assert parse_config(renamed) == parse_config(content)
+    assert parse_config(ConfigJson, renamed) == parse_config(ConfigJson, content)
 
 
 def test_a_config_with_a_byte_order_mark(checkpoint_copy: Path) -> None:

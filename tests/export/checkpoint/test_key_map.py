@@ -6,7 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hyperseg_export.checkpoint.key_map import AnyRule, Drop, KeyMap, MustEqual, Rule, apply_rules, check_equal, pack
+from hyperseg_export.checkpoint.key_map import (
+    AnyRule,
+    Drop,
+    KeyMap,
+    MustEqual,
+    Rule,
+    SameAs,
+    apply_rules,
+    check_equal,
+    pack,
+)
 from hyperseg_runtime.errors import CheckpointError
 
 RULES: tuple[AnyRule, ...] = (
@@ -129,3 +139,29 @@ def checked_index() -> KeyMap:
 
 def layer_one() -> list[str]:
     return [name for name in SHAPES if name.startswith("h.1.")]
+
+
+class InMemory:
+    """A checkpoint of these tensors."""
+
+    def __init__(self, tensors: dict[str, Tensor]) -> None:
+        self.tensors = tensors
+        self.shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+    def tensor(self, name: str) -> Tensor:
+        return self.tensors[name]
+
+
+def test_two_names_of_one_tensor_are_compared_with_each_other() -> None:
+    rules: tuple[AnyRule, ...] = (Rule("a.{p}", ("first.{p}",)), SameAs("second.{i}.{p}", "first.{p}"))
+    tensors = {"first.weight": torch.randn(2, 3), "second.4.weight": torch.randn(2, 3)}
+
+    source = InMemory(tensors)
+    found = apply_rules(rules, source.shapes, {"a.weight": (2, 3)})
+    assert found.checked == {"second.4.weight": SameAs("second.4.weight", "first.weight")}
+    with pytest.raises(CheckpointError, match=r"second\.4\.weight: not the same as first\.weight"):
+        check_equal(found, source)
+    tensors["second.4.weight"] = tensors["first.weight"].clone()
+    check_equal(found, source)
+    with pytest.raises(CheckpointError, match=r"second\.4\.weight is another name of first\.weight, which is missing"):
+        apply_rules(rules, {"second.4.weight": (2, 3)}, {})

@@ -155,7 +155,7 @@ def test_chat_prints_the_answer(run_cli: RunCli, tiny_bundle: Path, coffee: Path
     [
         (("what", "is", "this"), "put a question of several words into quotes"),
         (("what is <image>",), "a prompt has one image"),
-        (("",), "the text is empty"),
+        (("\t",), "the text is empty"),
         (("what?", "--temperature", -1), "temperature is -1.0, expected 0 (greedy) to 100"),
         (("what?", "--top-p", 2), "top_p is 2.0"),
         (("what?", "--max-tokens", 5000), "tokens and the answer up to 5000, the model was exported for 384"),

@@ -10,6 +10,7 @@ from page import Visitor
 from PIL import Image
 
 from hyperseg_runtime.contracts.requests import Regions
+from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.images.reading import load_image
 from hyperseg_runtime.session.pipeline import Pipeline
 from support import TESTS
@@ -49,8 +50,12 @@ def test_expressions_classes_regions_and_questions(
         visitor.tab("regions")
         x, y = pixels.shape[1] // 2, pixels.shape[0] // 2
         visitor.drag((x, y), (x, y))
-        (region,) = session.run(Regions(points_xy=((x, y),)))
-        assert visitor.rows("parts", region.labels[0])[0][0] == region.labels[0]
+        (label, score, area) = visitor.rows("parts", "point ")[0]
+        clicked_x, clicked_y = map(int, label.removeprefix("point ").split(","))
+        assert abs(clicked_x - x) <= 1 and abs(clicked_y - y) <= 1  # the browser rounds where it is pointed to
+        (region,) = session.run(Regions(points_xy=((clicked_x, clicked_y),)))
+        assert isinstance(region, Instances)
+        assert (label, score, int(area)) == (region.labels[0], f"{region.score:.4f}", int(region.mask.sum()))
 
         visitor.tab("classes")
         visitor.write("classes", "cup, ,spoon")

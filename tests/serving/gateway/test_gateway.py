@@ -23,6 +23,7 @@ from hyperseg_serving.gateway.forwarding import Forwarding
 from hyperseg_serving.gateway.gateway import Gateway
 from hyperseg_serving.gateway.settings import GatewaySettings, Key, Tls
 from hyperseg_serving.names import ModelNames
+from hyperseg_serving.refusals import Reason
 from hyperseg_serving.server.command import Address
 from support import FIRST_FAMILY
 
@@ -50,10 +51,11 @@ class Upstream(BaseHTTPRequestHandler):
         if asked == "break":
             self.connection.shutdown(socket.SHUT_RDWR)
             return
-        self._answer(b"{}")
+        refused = json.dumps({"error": asked.removeprefix("refuse ")}, separators=(",", ":")).encode()
+        self._answer(*((refused, 400) if asked.startswith("refuse ") else (b"{}",)))
 
-    def _answer(self, body: bytes) -> None:
-        self.send_response(200)
+    def _answer(self, body: bytes, status: int = 200) -> None:
+        self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -131,6 +133,34 @@ def test_a_broken_answer_is_told_and_nothing_sent_twice(opened: Callable[..., Ga
     assert status == 502 and "E_LOST" in text
     assert len(Upstream.seen) == 1
     assert ask(settings)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        (Reason.REQUEST, 400),
+        (Reason.IMAGE, 400),
+        (Reason.TOO_MUCH, 400),
+        (Reason.STREAM_UNKNOWN, 404),
+        (Reason.CANCELLED, 499),
+        (Reason.NUMERICS, 500),
+        (Reason.INTERNAL, 500),
+        (Reason.BUSY, 503),
+        (Reason.DRAINING, 503),
+        (Reason.RESOURCES, 503),
+        (Reason.TIMEOUT, 504),
+    ],
+)
+def test_a_model_s_error_has_the_status_of_its_kind(
+    opened: Callable[..., GatewaySettings], reason: Reason, expected: int
+) -> None:
+    """The server says 400 of all. What a caller wrote into the sentence changes nothing."""
+    settings = opened()
+    said = f"{reason}: of 'E_INTERNAL: x'"
+    status, text, headers = ask(settings, f"refuse {said}")
+    assert (status, json.loads(text)) == (expected, {"error": said}) and headers["x-request-id"]
+    status, text, _ = ask(settings, f"refuse no identifier, {reason}: x")
+    assert status == 400 and json.loads(text) == {"error": f"no identifier, {reason}: x"}
 
 
 def test_a_server_that_is_gone_is_told_at_once_and_found_again(

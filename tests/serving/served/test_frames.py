@@ -1,5 +1,7 @@
 """Videos at the real server: side by side, forgotten, and of nobody else."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from hyperseg_serving.client import client as clients
 from hyperseg_serving.client.client import Client
 from hyperseg_serving.server.trial import ServeUp
 from hyperseg_serving.service.requests import bytes_tensor, open_image
+from hyperseg_serving.service.streams import UNDER_WAY_S
 from serving_support import LIMITS, same, stream_of
 
 
@@ -32,6 +35,7 @@ def test_a_stream_that_made_room_for_others_must_start_again(client: Client, cof
     # Straight to the public model: a fourth sequence would wait in the server for one of the three to end.
     inputs = {"IMAGE": np.frombuffer(coffee_bytes, np.uint8), "TEXT": bytes_tensor(b"a")}
     step = bytes_tensor(b'{"start": true}')
+    time.sleep(UNDER_WAY_S)
     with pytest.raises(InputError, match="E_STREAM_UNKNOWN"):
         stream_of(client, {**inputs, "STREAM": step})
         videos[0].push(coffee_bytes, ["a"])

@@ -7,7 +7,10 @@ from hyperseg_serving.refusals import Reason, RefusalError
 from hyperseg_serving.service.admission import Admission, LaneName, Ticket
 from hyperseg_serving.service.cost import Cost
 
-LIMITS = Limits(workers=2, heavy_workers=1, max_queue=3, max_heavy_queue=1, max_wait_ms=1000, max_queue_bytes=100)
+LIMITS = Limits(
+    workers=2, heavy_workers=1, word_workers=1, max_queue=3, max_heavy_queue=1, max_word_queue=1, max_wait_ms=1000,
+    max_queue_bytes=100,
+)  # fmt: skip
 
 
 def ticket(is_heavy: bool = False, waiting_bytes: int = 0) -> Ticket:
@@ -39,6 +42,27 @@ def test_heavy_requests_hold_each_other_up_and_nobody_else() -> None:
     refused(admission, ticket(is_heavy=True))
     assert admission.arrived(light) == [light]
     assert admission.left(heavy[0]) == [heavy[1]]
+
+
+def test_words_have_a_lane_of_their_own() -> None:
+    """However long an answer takes, whoever asks for masks waits for a turn and for no place."""
+    admission = Admission[Ticket](LIMITS)
+    asked = [Ticket(Cost(1, 0, is_heavy=False), writes=True) for _ in range(2)]
+    assert [admission.arrived(one) for one in asked] == [[asked[0]], []]
+    assert "1 requests wait" in refused(admission, Ticket(Cost(1, 0, is_heavy=False), writes=True))
+    light = ticket()
+    assert admission.arrived(light) == [light]
+    assert Ticket(Cost(1, 0, is_heavy=True), writes=True).lane is LaneName.HEAVY
+
+
+def test_one_call_fills_half_of_the_line() -> None:
+    """Whatever it sends at once, there is room for others."""
+    admission = Admission[Ticket](LIMITS)
+    for _ in range(3):
+        admission.arrived(Ticket(Cost(1, 0, is_heavy=False), call="a call"))
+    assert "half of all" in refused(admission, Ticket(Cost(1, 0, is_heavy=False), call="a call"))
+    other = Ticket(Cost(1, 0, is_heavy=False), call="another")
+    assert admission.arrived(other) == [] and admission.waits(other)
 
 
 def test_nobody_is_let_in_to_wait_longer_than_allowed() -> None:

@@ -34,11 +34,11 @@ def test_a_kind_of_request_is_answered_or_refused_in_the_familys_words(family: F
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 def test_frames_too(family: FamilySpec) -> None:
-    if VIDEO in family.lacks:
-        with pytest.raises(InputError, match=re.escape(family.lacks[VIDEO])):
+    if not family.video_answers(Expressions):
+        with pytest.raises(InputError, match=re.escape(family.lacks.get(VIDEO, "does not answer expressions about"))):
             asked_of_frame(family, Request(b"file", ("a",)))
     else:
-        task = family.video_tasks[0].name
+        task = family.video_answers(Expressions)[0]
         assert asked_of_frame(family, Request(b"file", ("a",))) == Expressions(("a",), task)
         with pytest.raises(InputError, match="unknown task 'none'"):
             asked_of_frame(family, Request(b"file", ("a",), options=Options(task="none")))

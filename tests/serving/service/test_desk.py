@@ -14,6 +14,7 @@ from hyperseg_serving.contract import Limits, Options, Probe
 from hyperseg_serving.refusals import Failure, Reason
 from hyperseg_serving.service import desk as desks
 from hyperseg_serving.service import metrics
+from hyperseg_serving.service.admission import LaneName
 from hyperseg_serving.service.budget import Budget
 from hyperseg_serving.service.desk import Desk
 from hyperseg_serving.service.metrics import Metrics
@@ -38,9 +39,10 @@ class HeldService:
         self.canaries = 0
         self.fault: Exception | None = None
 
-    def check(self, request: Request) -> None:
+    def check(self, request: Request) -> bool:
         if request.options.task == "unknown":
             raise InputError("unknown task")
+        return request.question is not None
 
     def respond(self, request: Request, budget: Budget, flow: Flow) -> Iterator[Response]:
         while not self.go.wait(0.005):
@@ -140,6 +142,14 @@ def test_heavy_requests_leave_the_lane_of_others_free(counter: Counter) -> None:
     light = counter.ask(small())
     counter.service.go.set()
     assert light.reason() is None and [caller.reason() for caller in heavy] == [None, None]
+
+
+def test_answers_leave_the_lane_of_masks_free(counter: Counter) -> None:
+    answers = [counter.ask(Request(question="a?")) for _ in range(LIMITS.word_workers + 1)]
+    light = counter.ask(small())
+    assert len(counter.desk._admission.lanes[LaneName.LIGHT].active) == 1
+    counter.service.go.set()
+    assert light.reason() is None and {caller.reason() for caller in answers} == {None}
 
 
 def test_one_that_is_late_or_left_is_answered_while_it_waits(counter: Counter) -> None:

@@ -1,7 +1,9 @@
 """What is refused, with which identifier, and that nothing large is decoded first."""
 
 import base64
+import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from hyperseg_runtime.errors import ImageError
 from hyperseg_serving.contract import Limits, Options, Probe, StreamStep
 from hyperseg_serving.refusals import Reason, RefusalError
+from hyperseg_serving.service.cost import cost_of
 from hyperseg_serving.service.requests import (
     Request,
     bytes_tensor,
+    image_size,
     open_image,
     parse_mask_request,
     parse_request,
@@ -21,6 +26,7 @@ from hyperseg_serving.service.requests import (
 )
 
 LIMITS = Limits(max_image_bytes=1000, max_texts=2, max_classes=3, max_words=5, max_options_bytes=200)
+CASES = Path(__file__).parents[2] / "cases" / "files"
 PICTURE = np.arange(10, dtype=np.uint8)
 
 WHOLE = Request(
@@ -58,6 +64,28 @@ FILE = b"\xff\xfe file??"
 def test_base64_as_clients_write_it(text: bytes) -> None:
     found = parse_request({"IMAGE_BASE64": bytes_tensor(text), "TEXT": bytes_tensor(b"a")}, LIMITS).image
     assert found in (FILE, FILE * 20)
+
+
+def test_base64_full_of_spaces_takes_little_memory() -> None:
+    """13 million of them fit a body; each piece between two would be an object."""
+    tensors = {"IMAGE_BASE64": bytes_tensor(b"A " * 200_000), "TEXT": bytes_tensor(b"a")}
+    tracemalloc.start()
+    parse_request(tensors, Limits())
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 2_000_000
+
+
+def test_an_image_of_many_parts_is_refused_before_it_waits() -> None:
+    """Whoever takes requests in reads the size of their images, and nobody else is served meanwhile."""
+    data = b"\xff\xd8" + b"\xff\xe1\0\2" * 100_000
+    with pytest.raises(ImageError, match="more parts"):
+        cost_of(Request(data, ("a",)), Limits())
+
+
+def test_bad_exif_png() -> None:
+    image = (CASES / "images" / "bad_exif.png").read_bytes()
+    assert image_size(image, Limits()) == (80, 120) and open_image(image, Limits()).shape == (80, 120, 3)
 
 
 @pytest.mark.parametrize(

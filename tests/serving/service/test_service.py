@@ -15,6 +15,7 @@ from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.contracts.graph_spec import GraphSpec, Reuse
 from hyperseg_runtime.contracts.results import Instances, encode_png
+from hyperseg_runtime.errors import PromptError
 from hyperseg_runtime.families.family import FrameResults
 from hyperseg_runtime.session.image_session import ImageSession
 from hyperseg_runtime.session.pipeline import Pipeline
@@ -81,6 +82,25 @@ def test_an_answer_comes_in_pieces_and_then_the_mask(service: Service, pipeline:
     assert "".join(response.piece or "" for response in pieces).strip() == expected.text
     assert final.result is not None and final.result["answer"]["tokens"] == len(expected.token_ids)
     assert len(final.result["results"]) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Request(texts=("the cup", " ")),
+        Request(classes=("cup", "<image>")),
+        Request(texts=("cup",) * 9 + ("x " * 400,)),
+        Request(texts=("x " * 400,), stream=StreamStep(start=True)),
+    ],
+)
+def test_a_wrong_text_is_refused_before_any_work(service: Service, coffee_bytes: bytes, wrong: Request) -> None:
+    """Also behind a question, or behind so many texts that they take several turns."""
+    question = None if wrong.stream else "What is it?"
+    request = replace(wrong, image=coffee_bytes, question=question)
+    with service.turns.flow() as flow:
+        with pytest.raises(PromptError):
+            next(service.respond(request, Budget(going_on, 60_000), flow))
+        assert flow.used_s == 0
 
 
 def test_frames_of_two_streams_do_not_mix(service: Service, pipeline: Pipeline, coffee_bytes: bytes) -> None:

@@ -1,6 +1,7 @@
 """Streams are bounded, expire, and are told apart."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count
 from typing import cast
 
@@ -8,8 +9,8 @@ import pytest
 
 from hyperseg_runtime.session.video_session import VideoSession
 from hyperseg_serving.contract import Options, StreamStep
-from hyperseg_serving.refusals import RefusalError
-from hyperseg_serving.service.streams import Streams, step_of
+from hyperseg_serving.refusals import Reason, RefusalError
+from hyperseg_serving.service.streams import UNDER_WAY_S, Streams, step_of
 
 numbers: Iterator[int] = count()
 
@@ -65,14 +66,31 @@ def test_a_frame_of_a_sequence_says_which_stream_it_belongs_to() -> None:
 
 
 def test_the_least_recently_used_makes_room() -> None:
-    streams = make(capacity=2)
+    clock = Clock()
+    streams = make(capacity=2, clock=clock)
     (a, _), (b, _) = start(streams), start(streams)
+    clock.now_s = UNDER_WAY_S + 1
     use(streams, a)
     start(streams)
     assert len(streams) == 2
     use(streams, a)
     with pytest.raises(RefusalError):
         use(streams, b)
+
+
+def test_whoever_starts_many_ends_nobody_elses() -> None:
+    clock = Clock()
+    streams = make(capacity=2, clock=clock)
+    kept, _ = start(streams)
+    for _ in range(20):
+        clock.now_s += 0.5
+        use(streams, kept)
+        with suppress(RefusalError):
+            start(streams)
+    with pytest.raises(RefusalError, match="2 videos are under way") as refusal:
+        start(streams)
+    assert refusal.value.reason is Reason.BUSY
+    use(streams, kept)
 
 
 def test_a_video_of_one_frame_takes_no_place() -> None:

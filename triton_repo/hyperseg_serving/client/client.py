@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 ImageFile = str | Path | bytes | np.ndarray
 """A file, its content, or RGB pixels (H, W, 3) uint8."""
+NOT_SERVED = "frames are asked by texts here, and it follows regions"
 ATTEMPTS = 4
 FIRST_PAUSE_S = 0.2
 TIMEOUT_S = 60.0
@@ -107,7 +108,7 @@ class Client:
             raise InputError("videos need a grpc:// address")
         model = ModelNames(self.family).video
         if model is None:
-            raise InputError(f"{self.family.title} does not segment videos: {self.family.lacks.get(VIDEO, '')}")
+            raise InputError(f"{self.family.title} does not segment videos: {self.family.lacks.get(VIDEO, NOT_SERVED)}")
         return VideoClient(self._transport, model, self._timeout_s)
 
     def _results(self, request: Request) -> list[Result]:

@@ -91,7 +91,7 @@ class Forwarding:
     def ensemble_at_once(self) -> int:
         """Fewer than a step's queue holds beside the public model's workers: a step that overflows is never answered
         by servers before 26.03."""
-        return max(1, self.limits.max_queue - self.limits.workers - self.limits.heavy_workers)
+        return max(1, self.limits.max_queue - self.limits.all_workers)
 
 
 def forwarding_of(repository: Path) -> Forwarding:

@@ -16,17 +16,23 @@ HISTORY = 0.1
 class LaneName(StrEnum):
     LIGHT = "light"
     HEAVY = "heavy"
+    WORDS = "words"
 
 
 @dataclass(eq=False)
 class Ticket:
-    """A request's place."""
+    """A request's place. `writes`: the model writes words for it. `call`: the gateway's name of the gRPC call that it
+    came in, empty where there is none."""
 
     cost: Cost
+    writes: bool = False
+    call: str = ""
 
     @property
     def lane(self) -> LaneName:
-        return LaneName.HEAVY if self.cost.is_heavy else LaneName.LIGHT
+        if self.cost.is_heavy:
+            return LaneName.HEAVY
+        return LaneName.WORDS if self.writes else LaneName.LIGHT
 
 
 Placed = TypeVar("Placed", bound=Ticket)
@@ -50,7 +56,7 @@ class Lane(Generic[Placed]):
 
 
 class Admission(Generic[Placed]):
-    """Two lanes, so that requests which take long hold each other up and nobody else. Not thread-safe.
+    """Lanes, so that requests which take long hold each other up and nobody else. Not thread-safe.
 
     One that finds its lane full, or would wait longer than `max_wait_ms` by what the ones before took, is refused when
     it comes: it is told within milliseconds, and what waits is answered in time.
@@ -61,6 +67,7 @@ class Admission(Generic[Placed]):
         self.lanes: dict[LaneName, Lane[Placed]] = {
             LaneName.LIGHT: Lane(limits.workers, limits.max_queue),
             LaneName.HEAVY: Lane(limits.heavy_workers, limits.max_heavy_queue),
+            LaneName.WORDS: Lane(limits.word_workers, limits.max_word_queue),
         }
 
     @property
@@ -106,6 +113,10 @@ class Admission(Generic[Placed]):
         limits = self._limits
         if len(lane.waiting) >= lane.room:
             raise RefusalError(Reason.BUSY, f"{len(lane.waiting)} requests wait already; try again later")
+        if ticket.call and sum(other.call == ticket.call for other in lane.waiting) >= max(1, lane.room // 2):
+            raise RefusalError(
+                Reason.BUSY, "half of all that may wait were sent in this call already; read their answers first"
+            )
         # As many as are worked on may always wait: a slow model would refuse all but the first otherwise.
         if len(lane.waiting) >= lane.places and lane.expected_ms > limits.max_wait_ms:
             raise RefusalError(

@@ -54,8 +54,8 @@ class Caller(Protocol):
 class _Job(Ticket):
     """A request that waits or is worked on."""
 
-    def __init__(self, cost: Cost, caller: Caller, request: Request, allowed_ms: int) -> None:
-        super().__init__(cost)
+    def __init__(self, cost: Cost, writes: bool, caller: Caller, request: Request, allowed_ms: int) -> None:
+        super().__init__(cost, writes, caller.call)
         self.caller = caller
         self.request = request
         self.is_cancelled = False
@@ -90,7 +90,7 @@ class Desk:
         self._jobs: set[_Job] = set()
         self._canaries: list[Caller] = []
         self._canary_runs = False
-        self._workers = ThreadPoolExecutor(limits.workers + limits.heavy_workers, "work")
+        self._workers = ThreadPoolExecutor(limits.all_workers, "work")
         self._canary_worker = ThreadPoolExecutor(1, "canary")
         self._closing = threading.Event()
         self._clerk = threading.Thread(target=self._look_after, name="clerk", daemon=True)
@@ -123,9 +123,9 @@ class Desk:
         if self._draining():
             raise RefusalError(Reason.DRAINING, STOPPING)
         cost = cost_of(request, self._limits)
-        self._service.check(request)
+        writes = self._service.check(request)
         allowed_ms = min(request.options.timeout_ms or self._limits.max_request_ms, self._limits.max_request_ms)
-        job = _Job(cost, caller, request, allowed_ms)
+        job = _Job(cost, writes, caller, request, allowed_ms)
         with self._lock:
             begun = self._admission.arrived(job)
             self._jobs.add(job)

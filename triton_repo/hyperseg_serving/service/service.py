@@ -37,12 +37,16 @@ class Service:
         self.turns = Turns()
         self.streams = Streams(pipeline.open_video, limits.max_streams, limits.stream_idle_s)
 
-    def check(self, request: Request) -> None:
-        """Refuse in the family's words what it does not answer, before the request waits for anything."""
+    def check(self, request: Request) -> bool:
+        """Refuse in the family's words what it does not answer, before the request waits for anything.
+
+        Gives whether the model writes words for the request.
+        """
+        family = self._pipeline.family
         if request.stream:
-            asked_of_frame(self._pipeline.family, request)
-        else:
-            asked_of(self._pipeline.family, request)
+            asked_of_frame(family, request)
+            return False
+        return any(map(family.writes, asked_of(family, request)))
 
     def respond(self, request: Request, budget: Budget, flow: Flow) -> Iterator[Response]:
         """Pieces of the answer to a question as they are made, and the result last. `flow` is one of `turns`.
@@ -56,6 +60,8 @@ class Service:
             return
         options = request.options
         asked = asked_of(self._pipeline.family, request)
+        for one in asked:  # a bad text behind a question is refused before the answer
+            self._pipeline.check(one, with_image=request.image is not None)
         pixels = None if request.image is None else self._pixels(request.image, budget)
         owner = options.cache_key or ""
         with work.session(lambda: self._pipeline.open(pixels, keep=options.remember, owner=owner)) as session:
@@ -130,6 +136,8 @@ class Service:
     def _parts(self, asked: SegmentationRequest, pixels: int) -> list[SegmentationRequest]:
         """What each turn does of a request whose texts or classes are answered one by one."""
         size = min(max(1, TURN_MASK_PIXELS // pixels), TURN_TEXTS)
+        if self._pipeline.family.writes(asked):
+            size = 1
         match asked:
             case Expressions(texts=texts):
                 return [replace(asked, texts=texts[start : start + size]) for start in range(0, len(texts), size)]
@@ -139,6 +147,7 @@ class Service:
 
     def _frame(self, request: Request, step: StreamStep, work: "_Work") -> Response:
         asked = asked_of_frame(self._pipeline.family, request)
+        self._pipeline.check(asked)
         frame = self._pixels(request.need_image(), work.budget)
         with work.turn(), self.streams.session(step) as (name, video):
             found = video.push(frame, asked)

@@ -13,6 +13,8 @@ from hyperseg_serving.contract import Options, StreamStep
 from hyperseg_serving.refusals import Reason, RefusalError
 
 ID_BYTES = 16
+UNDER_WAY_S = 5.0
+"""A video whose last frame is younger makes room for no other."""
 
 
 def step_of(options: Options, start: bool, end: bool) -> StreamStep:
@@ -36,7 +38,8 @@ class _Stream:
 
 
 class Streams:
-    """At most `capacity` sessions; the least recently used goes first, and any after `idle_s` seconds.
+    """At most `capacity` sessions; the least recently used makes room for a new one, unless it is under way: whoever
+    starts many ends nobody else's. Any is forgotten after `idle_s` seconds.
 
     A stream's id is given by us when it starts and cannot be guessed: nobody else's frames get into it. The server
     tells a model when a sequence starts and ends, but not when it expires.
@@ -63,7 +66,7 @@ class Streams:
     def session(self, step: StreamStep) -> Iterator[tuple[str, VideoSession]]:
         """The stream's id and session for one frame, alone with it. After `end` it is forgotten.
 
-        Raises RefusalError for a stream that is not known, or not any more.
+        Raises RefusalError for a stream that is not known, or not any more, and for a start where all are under way.
         """
         name, stream = self._enter(step)
         try:
@@ -78,8 +81,7 @@ class Streams:
             if step.id is None:
                 name, stream = secrets.token_urlsafe(ID_BYTES), _Stream(self._open_video(), self._clock())
                 if not step.end:  # else there is nothing to remember, and nobody has to make room
-                    while len(self._streams) >= self._capacity:
-                        self._streams.popitem(last=False)
+                    self._make_room()
                     self._streams[name] = stream
                 return name, stream
             if step.id not in self._streams:
@@ -96,6 +98,13 @@ class Streams:
             stream.used_s = self._clock()
             if step.end and self._streams.get(name) is stream:
                 del self._streams[name]
+
+    def _make_room(self) -> None:
+        while len(self._streams) >= self._capacity:
+            name, oldest = next(iter(self._streams.items()))
+            if oldest.used_s > self._clock() - UNDER_WAY_S:
+                raise RefusalError(Reason.BUSY, f"{self._capacity} videos are under way; try again later")
+            del self._streams[name]
 
     def _forget_idle(self) -> None:
         oldest_s = self._clock() - self._idle_s

@@ -18,6 +18,8 @@ from hyperseg_runtime.errors import InputError
 
 LAYOUT = "NAME/refs(unc).p (refcocog: refs(umd).p, grefcoco: grefs(unc).json), NAME/instances.json, images/train2014/"
 IMAGES = ("images/mscoco/images/train2014", "images/train2014", "train2014")
+SEVERAL_OBJECTS = ("union",)
+"""Tasks in which an expression may name any number of objects."""
 NO_TARGET = -1
 """gRefCOCO's annotation id of references that name nothing."""
 
@@ -27,6 +29,7 @@ class Referring:
 
     def __init__(self, folder: Path, name: str, split: str, references: Sequence[str]) -> None:
         """`references`: the file's possible names. Raises InputError where one is missing or holds no such split."""
+        self._tasks = SEVERAL_OBJECTS if name == "grefcoco" else ()
         self._images_folder = first_of(folder, *IMAGES)
         path = first_of(folder, *(f"{name}/{file}" for file in references))
         instances_path = first_of(folder, f"{name}/instances.json")
@@ -49,7 +52,7 @@ class Referring:
     def sample(self, key: str) -> Sample:
         image = self._images[int(key)]
         asks = [
-            ExpressionAsk(f"sentence-{sentence['sent_id']}", str(sentence["sent"]), mask)
+            ExpressionAsk(f"sentence-{sentence['sent_id']}", str(sentence["sent"]), mask, tasks=self._tasks)
             for reference in self._references[key]
             for mask in (self._mask(reference, image),)
             for sentence in reference["sentences"]

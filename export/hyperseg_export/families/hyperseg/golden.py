@@ -1,151 +1,65 @@
 """`verify --golden` for HyperSeg: set both engines up on a folder, run every case, compare every array."""
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch import nn
 
 from hyperseg_export.checkpoint.folder import Checkpoint
 from hyperseg_export.checkpoint.lora import with_adapters
-from hyperseg_export.checkpoint.weights import Weights
 from hyperseg_export.families.hyperseg.config import HypersegConfig
-from hyperseg_export.families.hyperseg.config_json import EXTENSION_KEY
 from hyperseg_export.families.hyperseg.definition import definition_of
 from hyperseg_export.families.hyperseg.golden_cases import CASES, SKIPPED_CASES, GoldenRun, reason_for
-from hyperseg_export.families.hyperseg.golden_graphs import (
-    AllHeads,
-    graph_probes,
-    siglip_hidden_states,
+from hyperseg_export.families.hyperseg.golden_graphs import AllHeads, graph_probes
+from hyperseg_export.families.mask_queries.golden import (
+    GoldenModel,
+    compared_cases,
+    not_compared,
+    opened,
+    stored_siglip_layers,
 )
-from hyperseg_export.families.hyperseg.tolerances import TOLERANCES
+from hyperseg_export.families.mask_queries.golden_graphs import siglip_hidden_states
 from hyperseg_export.jobs.progress import Progress
-from hyperseg_export.model import bind_model, table_name
+from hyperseg_export.model import bind_model
 from hyperseg_export.parity.compare import worst_error
-from hyperseg_export.parity.extra_graphs import ExtraGraph
-from hyperseg_export.parity.golden import (
-    MODULES,
-    ONNX,
-    Compared,
-    GoldenFolder,
-    GoldenReport,
-    GraphMaker,
-    NotCompared,
-    ProbedGraphs,
-    compare,
-    module_maker,
-    onnx_maker,
-)
-from hyperseg_export.parity.probes import Probed, probed_spec
-from hyperseg_export.parity.recording import RecordingGraphs
+from hyperseg_export.parity.golden import MODULES, Compared, GoldenFolder, GoldenReport, GraphMaker
 from hyperseg_export.parity.tolerances import LORA
-from hyperseg_runtime.backends.base import Graph
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
+from hyperseg_runtime.families.hyperseg.stages import HypersegStages
 
-WEIGHTS = "weights.safetensors"
 UNMERGED, MERGED = "lora_unmerged.safetensors", "lora_merged.safetensors"
-SIGLIP_LAYERS = "model.vision_tower.vision_model.encoder.layers."
 
 
 def verify_golden(folder: GoldenFolder, progress: Progress) -> GoldenReport:
     """Every array of every case, for the torch modules and for the exported graphs in ONNX Runtime."""
     setup = _Setup(folder)
-    compared: list[Compared] = list(_merged_weights(folder))
-    cases, stage = _known(folder), 0
-    for engine in (MODULES, ONNX):
-        with tempfile.TemporaryDirectory() as scratch, OnnxRuntimeBackend() as backend:
-            maker = module_maker(backend) if engine == MODULES else onnx_maker(backend, Path(scratch))
-            run = setup.run(backend, maker)
-            for case in cases:
-                stage += 1
-                progress.stage(f"{engine}: {case}", stage, 2 * len(cases))
-                for name, found, expected in CASES[case](run, folder.arrays(case)):
-                    compared.append(compare(TOLERANCES, engine, case, name, found, expected))
-                run.graphs.calls.clear()
-    return GoldenReport(tuple(compared), tuple(_not_compared(folder, compared)))
+    compared = [*_merged_weights(folder), *compared_cases(folder, CASES, setup.run, progress)]
+    return GoldenReport(tuple(compared), tuple(not_compared(folder, compared, _reason_for, _is_input)))
 
 
 class _Setup:
     """Weights, dimensions and contracts of a golden folder."""
 
     def __init__(self, folder: GoldenFolder) -> None:
-        settings = dict(folder.setting("config"))
-        settings[EXTENSION_KEY] = {
-            "image_px": folder.setting("tiny", "image"),
-            "perceiver_heads": folder.setting("tiny", "fvp_heads"),
-            "context": _longest_sequence(folder),
-        }
-        # Where a sequence is longer than the rotary table, the original extends the table without a word.
-        stated = settings.get("max_position_embeddings", 0)
-        settings["max_position_embeddings"] = max(stated, settings[EXTENSION_KEY]["context"])
-        self.checkpoint = Checkpoint(folder.directory, settings)
-        self.checkpoint.add_file(folder.directory / WEIGHTS)
-        shapes = self.checkpoint.shapes
-        self.config = HypersegConfig.from_checkpoint(settings, shapes)
-        norms = [n for n in shapes if n.startswith(SIGLIP_LAYERS) and n.endswith("layer_norm1.weight")]
-        self.stored_siglip_layers = len(norms)
+        checkpoint = opened(folder, CASES, {"perceiver_heads": folder.setting("tiny", "fvp_heads")})
+        self.config = HypersegConfig.from_checkpoint(checkpoint.config, checkpoint.shapes)
+        self.stored_siglip_layers = stored_siglip_layers(checkpoint)
         seg, eos = folder.setting("ids", "SEG_TINY"), folder.setting("ids", "EOS_TINY")
         definition = definition_of(self.config, seg, eos, {})
-        self.model = bind_model("hyperseg", definition, self.checkpoint, self._extra_modules())
+        model = bind_model("hyperseg", definition, checkpoint, self._extra_modules())
+        self.model = GoldenModel(model, graph_probes(self.config))
+        self.dims = HypersegDimensions.model_validate(model.dimensions.model_dump())
 
     def run(self, backend: OnnxRuntimeBackend, make: GraphMaker) -> GoldenRun:
-        weights = self.model.weights
-        specs = {spec.name: spec for spec in self.model.specs}
-        graphs = ProbedGraphs(weights, specs, self.model.module, graph_probes(self.config), make)
-
-        def open_extra(extra: ExtraGraph) -> Graph:
-            with torch.device("meta"):
-                module = extra.build().eval()
-            probed = Probed(module, extra.probe)
-            return make(probed, probed_spec(probed, extra.spec), weights.of_module(module))
-
-        return GoldenRun(
-            config=self.config,
-            dims=HypersegDimensions.model_validate(self.model.dimensions.model_dump()),
-            graphs=RecordingGraphs(graphs),
-            tables=_Tables(weights),
-            backend=backend,
-            open_extra=open_extra,
-            stored_siglip_layers=self.stored_siglip_layers,
-        )
+        run = self.model.run(lambda *engine: HypersegStages(self.dims, *engine), backend, make)
+        return GoldenRun(**vars(run), config=self.config, stored_siglip_layers=self.stored_siglip_layers)
 
     def _extra_modules(self) -> Iterator[nn.Module]:
         """Modules beside the graphs' that take weights."""
         with torch.device("meta"):
             yield AllHeads(self.config, self.config.level_shapes)
-            yield siglip_hidden_states(self.config, self.stored_siglip_layers).build()
-
-
-class _Tables:
-    """Host tables straight from the weights."""
-
-    def __init__(self, weights: Weights) -> None:
-        self._weights = weights
-
-    def table(self, name: str) -> np.ndarray:
-        values: np.ndarray = self._weights.stored(table_name(name)).to(torch.float32).numpy()
-        return values
-
-    def rows(self, name: str, indices: Sequence[int]) -> np.ndarray:
-        return self.table(name)[list(indices)]
-
-
-def _longest_sequence(folder: GoldenFolder) -> int:
-    """Cache slots that the longest stored prompt and its answer need."""
-    longest = 1
-    for case in _known(folder):
-        arrays = folder.arrays(case)
-        answer = len(arrays["step_logits"]) if "step_logits" in arrays else 0
-        lengths = [array.shape[1] for name, array in arrays.items() if name.endswith("inputs_embeds")]
-        longest = max([longest, *(length + answer for length in lengths)])
-    return longest
-
-
-def _known(folder: GoldenFolder) -> list[str]:
-    return [case for case in CASES if case in folder.cases()]
+            yield siglip_hidden_states(self.config.siglip, self.stored_siglip_layers).build()
 
 
 def _merged_weights(folder: GoldenFolder) -> Iterator[Compared]:
@@ -162,15 +76,8 @@ def _merged_weights(folder: GoldenFolder) -> Iterator[Compared]:
         yield Compared(MODULES, "lora", name, worst_error(found, expected), LORA)
 
 
-def _not_compared(folder: GoldenFolder, compared: list[Compared]) -> Iterator[NotCompared]:
-    """Stored results that nothing was compared with; inputs are no results."""
-    done = {(row.case, row.array) for row in compared}
-    for case in folder.cases():
-        for array in folder.arrays(case):
-            if (case, array) in done or _is_input(array):
-                continue
-            reason = SKIPPED_CASES.get(case) or reason_for(case, array)
-            yield NotCompared(case, array, reason or "nothing here computes it")
+def _reason_for(case: str, array: str) -> str | None:
+    return SKIPPED_CASES.get(case) or reason_for(case, array)
 
 
 def _is_input(array: str) -> bool:

@@ -1,16 +1,18 @@
 """What the golden arrays show beyond the graphs' outputs: inner values, and parts no graph contains."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from hyperseg_export.families.hyperseg.config import HypersegConfig
+from hyperseg_export.families.mask_queries.golden_graphs import (
+    SIGLIP,
+    Inputs,
+    decoder_paths,
+    decoder_values,
+    shared_probes,
+)
 from hyperseg_export.modules.linear import Linear, Mlp
 from hyperseg_export.modules.mask_decoder import ConditionScore, MaskDecoder, mask_feature_pyramid
-from hyperseg_export.modules.siglip import SiglipConfig, SiglipTower
 from hyperseg_export.parity.extra_graphs import ExtraGraph, float_spec
 from hyperseg_export.parity.probes import Probe, Taps
 
@@ -20,14 +22,11 @@ CONDITION_PROJECTORS = {
     "region_projector": "region_embedding",
 }
 """Each projects all conditions of a prompt, whatever they are."""
-Inputs = Sequence[Tensor]
 MapShapes = tuple[tuple[int, int], ...]
 
 
 def graph_probes(config: HypersegConfig) -> dict[str, Probe]:
     """Graph name -> the inner values to show. Names are those of the golden arrays."""
-    phi = [f"phi.layers.{i}" for i in range(config.phi.layers)]
-    pixel = [f"pixel_decoder.layers.{i}" for i in range(config.pixel_decoder.layers)]
     local = [f"fvp.local_project.{i}" for i in range(len(config.fvp.map_channels))]
 
     def fvp(taps: Taps, inputs: Inputs) -> dict[str, Tensor]:
@@ -35,12 +34,9 @@ def graph_probes(config: HypersegConfig) -> dict[str, Probe]:
         return {**projected, "fvp_latents_out": taps["fvp.norm"][0]}
 
     return {
-        "clip_encoder": Probe(("siglip",), lambda taps, inputs: {"siglip_features": taps["siglip"][0]}),
+        **shared_probes(config),
+        "clip_encoder": SIGLIP,
         "fvp": Probe((*local, "fvp.norm"), fvp),
-        "llm": Probe(tuple(phi), lambda taps, inputs: {f"phi_layer{i}": taps[p][0][0] for i, p in enumerate(phi)}),
-        "pixel_decoder": Probe(
-            tuple(pixel), lambda taps, inputs: {f"msdeform_layer{i}": taps[p][0] for i, p in enumerate(pixel)}
-        ),
         "mask_decoder": Probe(
             ("rows", "means", "query_projector", *CONDITION_PROJECTORS, *decoder_paths(config)),
             lambda taps, inputs: {**_read_outs(taps), **decoder_values(taps, inputs[0])},
@@ -57,37 +53,6 @@ def _read_outs(taps: Taps) -> dict[str, Tensor]:
         **{f"{name}_256": taps[path][0] for path, name in CONDITION_PROJECTORS.items()},
         "temporal_hidden": remembered,
     }
-
-
-def decoder_paths(config: HypersegConfig) -> tuple[str, ...]:
-    layers = (f"mask_decoder.layers.{i}" for i in range(config.mask_decoder.layers))
-    return "mask_decoder.attention_mask", "mask_decoder.mask_embed", *layers
-
-
-def decoder_values(taps: Taps, mask_features: Tensor) -> dict[str, Tensor]:
-    """Decoder states (Q, B, C), attention masks as "may attend", full-size masks before every layer."""
-    layers = [path for path in taps if path.startswith("mask_decoder.layers.")]
-    embeds = taps["mask_decoder.mask_embed"][: len(layers)]
-    masks = [(embed @ mask_features.flatten(2)).unflatten(2, mask_features.shape[2:]) for embed in embeds]
-    return {
-        **{f"predictor_layer{i}": taps[path][0].transpose(0, 1) for i, path in enumerate(layers)},
-        **{f"open{i}": mask for i, mask in enumerate(taps["mask_decoder.attention_mask"])},
-        "aux_pred_masks": torch.stack(masks),
-    }
-
-
-class SiglipHiddenStates(nn.Module):
-    """The image tower with all stored layers; returns the input of every layer and the last output."""
-
-    def __init__(self, config: SiglipConfig) -> None:
-        super().__init__()
-        self.siglip = SiglipTower(config)
-
-    def forward(self, images_clip: Tensor) -> tuple[Tensor, ...]:
-        states = [self.siglip.embed(images_clip)]
-        for layer in self.siglip.layers:
-            states.append(layer(states[-1]))
-        return tuple(states)
 
 
 class AllHeads(nn.Module):
@@ -128,14 +93,6 @@ class AllHeads(nn.Module):
             x,
             self.reid_head(x),
         )
-
-
-def siglip_hidden_states(config: HypersegConfig, stored_layers: int) -> ExtraGraph:
-    tower = replace(config.siglip, layers=stored_layers)
-    image = (3, tower.image_px, tower.image_px)
-    outputs = [(f"hidden{i}", (tower.tokens, tower.width)) for i in range(stored_layers + 1)]
-    spec = float_spec("siglip_hidden_states", [("images_clip", image)], outputs)
-    return ExtraGraph(spec, lambda: SiglipHiddenStates(tower))
 
 
 def all_heads(config: HypersegConfig, finest: tuple[int, int], level_shapes: MapShapes) -> ExtraGraph:

@@ -7,32 +7,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from hyperseg_export.checkpoint.shards import Shard, Tell, shards_of, write_index
+from hyperseg_export.checkpoint.shards import shards_of
 from hyperseg_export.families.family import Preset, WriteFiles
 from hyperseg_export.families.hyperseg.layout import Sizes, tensor_layout
-from hyperseg_export.families.hyperseg.tiny import random_checkpoint, write_config, write_own_tokenizer
+from hyperseg_export.families.hyperseg.tiny import random_checkpoint, write_own_tokenizer
+from hyperseg_export.families.mask_queries.made_files import write_config
+from hyperseg_export.families.mask_queries.published_files import file_steps
 
 
 def files(seed: int, layers: int | None) -> Mapping[str, WriteFiles]:
     """The shards, then what stands beside them."""
     sizes = Sizes() if layers is None else replace(Sizes(), layers=layers)
-    source, shards = random_checkpoint(sizes, seed), shards_of(tensor_layout(sizes))
 
-    def shard_writer(shard: Shard) -> WriteFiles:
-        def write(directory: Path, tell: Tell) -> list[str]:
-            shard.write(directory, source.tensor, tell)
-            return [shard.file]
-
-        return write
-
-    def write_rest(directory: Path, tell: Tell) -> list[str]:
-        before = set(directory.iterdir())
-        write_index(directory, shards)
-        write_config(directory, sizes)
+    def write_beside(directory: Path) -> None:
+        write_config(directory, sizes.config())
         write_own_tokenizer(directory, sizes)
-        return sorted(path.name for path in set(directory.iterdir()) - before)
 
-    return {**{shard.file: shard_writer(shard) for shard in shards}, "config": write_rest}
+    return file_steps(shards_of(tensor_layout(sizes)), random_checkpoint(sizes, seed), write_beside)
 
 
 def size_bytes(layers: int | None) -> int:

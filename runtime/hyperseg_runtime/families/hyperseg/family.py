@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hyperseg_runtime.contracts.graph_spec import AxisRange, GraphSpec, Reuse
+from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, Regions
 from hyperseg_runtime.families.family import FamilySpec, ProfileHints, Task
 from hyperseg_runtime.families.hyperseg import prompts
@@ -12,12 +12,10 @@ from hyperseg_runtime.families.hyperseg.model import HypersegModel
 from hyperseg_runtime.families.hyperseg.printed import NOTE, PRINTED
 from hyperseg_runtime.families.hyperseg.published import PUBLISHED
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions, graph_specs
+from hyperseg_runtime.families.mask_queries.listed import ListTask
+from hyperseg_runtime.families.mask_queries.profiles import llm_hints
 from hyperseg_runtime.llm.tokenizer import TOKENIZER_FILE
 
-SUFFIX_TOKENS = 256
-"""Longest part of a prompt after the image: 100 mask queries, template and expression take 130 to 190."""
-
-SINGLE = AxisRange(minimum=1, typical=1, maximum=1)
 BY_CLASS_HEADS = "all names in one prompt; the release has the heads alone, the prompt and the rules are its ancestor's"
 
 TASKS = (
@@ -28,13 +26,14 @@ TASKS = (
         Expressions,
         "whatever the model names when asked ('Name the animals.'): the paper's hybrid entity recognition, for which "
         "the released checkpoint was not trained",
+        writes=True,
     ),
     Task(prompts.CLASS_LIST, Classes, "each class of a list, asked for one by one as an expression", apart=True),
-    Task(prompts.ListTask.PANOPTIC.value, Classes, f"segments of things and stuff, {BY_CLASS_HEADS}"),
-    Task(prompts.ListTask.SEMANTIC.value, Classes, f"a class for every pixel, {BY_CLASS_HEADS}"),
-    Task(prompts.ListTask.INSTANCE.value, Classes, f"objects with their class, {BY_CLASS_HEADS}"),
+    Task(ListTask.PANOPTIC.value, Classes, f"segments of things and stuff, {BY_CLASS_HEADS}"),
+    Task(ListTask.SEMANTIC.value, Classes, f"a class for every pixel, {BY_CLASS_HEADS}"),
+    Task(ListTask.INSTANCE.value, Classes, f"objects with their class, {BY_CLASS_HEADS}"),
     Task(
-        prompts.ListTask.REGION.value,
+        prompts.REGION,
         Regions,
         "the object at each point, box, scribble or mask; the release has the heads, and neither prompt nor sampling",
     ),
@@ -54,16 +53,10 @@ def tables(dimensions: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
 
 
 def profile_hints(spec: GraphSpec) -> ProfileHints:
-    """The language model gets profiles for whole prompts, suffixes and single tokens; frames of a video read memory."""
-    if spec.in_place:
-        longest = min(SUFFIX_TOKENS, spec.axis_ranges["tokens"].maximum)
-        suffix = AxisRange(minimum=1, typical=max(1, 3 * longest // 4), maximum=longest)
-        return ProfileHints(split={"prefill": {}, "suffix": {"tokens": suffix}, "decode": {"tokens": SINGLE}})
-    if spec.reuse is Reuse.TOKEN:
-        return ProfileHints(split={"prefill": {}, "decode": {"tokens": SINGLE}})
+    """Those of the language model, and that frames of a video read memory."""
     memory = spec.axis_ranges.get("memory_rows")
     if memory is None:
-        return ProfileHints()
+        return llm_hints(spec)
     return ProfileHints(presets={"video": {"memory_rows": memory.model_copy(update={"typical": memory.maximum})}})
 
 

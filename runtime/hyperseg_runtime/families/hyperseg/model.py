@@ -1,38 +1,38 @@
 """HyperSeg on a bundle: image and request in, masks or an answer out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.bundle.tables import HostTables
-from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, Regions, SegmentationRequest
+from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, Regions, Request, SegmentationRequest
 from hyperseg_runtime.contracts.results import Instances, Result, joined
-from hyperseg_runtime.contracts.sampling import GREEDY, Sampling, next_token
-from hyperseg_runtime.errors import InputError, NumericsError, PromptError
-from hyperseg_runtime.families.hyperseg.listed import list_prompts, segment_list
-from hyperseg_runtime.families.hyperseg.masks import Asked, begun, finished, masks
+from hyperseg_runtime.contracts.sampling import GREEDY
+from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.hyperseg.prompts import (
     CLASS_LIST,
-    ListTask,
+    REGION,
     Task,
     build_prompt,
-    continue_prompt,
+    class_prompt,
     region_prompt,
     segment_names_prompt,
 )
-from hyperseg_runtime.families.hyperseg.spec import CONDITIONS, HypersegDimensions
+from hyperseg_runtime.families.hyperseg.region_weights import region_weights
+from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 from hyperseg_runtime.families.hyperseg.stages import HypersegStages
 from hyperseg_runtime.families.hyperseg.state import HypersegImage
 from hyperseg_runtime.families.hyperseg.video import HypersegVideo
+from hyperseg_runtime.families.mask_queries.answering import Answering
+from hyperseg_runtime.families.mask_queries.listed import ListPrompts, ListTask, list_prompts, segment_list
+from hyperseg_runtime.families.mask_queries.masks import Asked, masks
+from hyperseg_runtime.families.mask_queries.regions import segment_regions
 from hyperseg_runtime.images.regions import region_masks, region_names
 from hyperseg_runtime.llm.answers import Answer
 from hyperseg_runtime.llm.prompt import Prompt
 from hyperseg_runtime.llm.tokenizer import TOKENIZER_FILE, Tokenizer
-
-ANSWER_TOKENS = 128
-"""Longest answer unless the caller says otherwise; the release's own default."""
 
 
 class HypersegModel:
@@ -43,6 +43,7 @@ class HypersegModel:
         self.tokenizer = Tokenizer(bundle.path(TOKENIZER_FILE))
         self.stages = HypersegStages(self.dims, graphs, HostTables(bundle, self.dims.tables()), backend)
         self.stages.open_graphs()
+        self._answering = Answering(self.dims, self.tokenizer)
 
     def open(self, image_hwc_u8: np.ndarray | None) -> HypersegImage:
         return HypersegImage(self.stages, image_hwc_u8)
@@ -53,10 +54,26 @@ class HypersegModel:
     def open_video(self) -> HypersegVideo:
         return HypersegVideo(self.stages, self.tokenizer)
 
+    def check(self, request: Request, with_image: bool) -> None:
+        match request:
+            case Question(text=text, max_tokens=max_tokens):
+                self._answering.room(self._question(text, with_image), max_tokens)
+            case Expressions(texts=texts, task=Task.NAMING, max_tokens=max_tokens):
+                for text in texts:
+                    self._answering.room(self.prompt(Task.NAMING, text), max_tokens)
+            case Expressions(texts=texts, task=str(task)):
+                for text in texts:
+                    self.prompt(Task(task), text)
+            case Classes(task=ListTask.PANOPTIC | ListTask.SEMANTIC | ListTask.INSTANCE as task):
+                self.listed(ListTask(task), request)
+            case Classes(names=names):
+                for name in names:
+                    self.prompt(Task.REFERRING, name)
+
     def segment(self, image: HypersegImage, request: SegmentationRequest) -> list[Result]:
         match request:
             case Classes(task=ListTask.PANOPTIC | ListTask.SEMANTIC | ListTask.INSTANCE as task):
-                asked_list = list_prompts(ListTask(task), request, self.tokenizer, self.dims)
+                asked_list = self.listed(ListTask(task), request)
                 return [segment_list(self.stages, image, ListTask(task), request, asked_list)]
             case Classes():
                 return [self._classes(image, request)]
@@ -67,13 +84,13 @@ class HypersegModel:
             case Expressions(texts=texts, task=str(task)):
                 prompts = [self.prompt(Task(task), text) for text in texts]
                 states = image.prefill(prompts)
-                asked = (Asked(found, (text,), Task(task)) for found, text in zip(states, texts, strict=True))
+                asked = (Asked(found, (text,), task) for found, text in zip(states, texts, strict=True))
                 return [*masks(self.stages, image, asked)]
         raise InputError(f"HyperSeg segments no {request.kind} in the task {request.task}")
 
     def ask(self, image: HypersegImage, question: Question) -> Answer:
-        task = Task.QUESTION if image.has_image else Task.TEXT_QUESTION
-        return self._answer(image, self.prompt(task, question.text), question.sampling, question.max_tokens)
+        prompt = self._question(question.text, image.has_image)
+        return self._answering.answer(image, prompt, question.sampling, question.max_tokens)
 
     def exercise(self, image_hwc_u8: np.ndarray) -> None:
         """As a video frame, whose memory a single image does not need, and one token scored."""
@@ -93,21 +110,28 @@ class HypersegModel:
         """Raises PromptError for text that cannot be asked or does not fit."""
         return build_prompt(task, text, self.tokenizer, self.dims)
 
+    def listed(self, task: ListTask, request: Classes) -> ListPrompts:
+        """Raises PromptError for names that cannot be asked."""
+        return list_prompts(
+            request, lambda names: class_prompt(task, names, self.tokenizer, self.dims), self.tokenizer, self.dims
+        )
+
+    def _question(self, text: str, with_image: bool) -> Prompt:
+        return self.prompt(Task.QUESTION if with_image else Task.TEXT_QUESTION, text)
+
     def _regions(self, image: HypersegImage, request: Regions) -> list[Instances]:
-        """All regions in one prompt, as many as fit; one result for each."""
-        keys = image.read_regions(region_masks(request, image.hw))
-        names = region_names(request)
-        found = []
-        for start in range(0, len(keys), CONDITIONS.maximum):
-            part = slice(start, start + CONDITIONS.maximum)
-            (states,) = image.prefill([region_prompt(keys[part], self.tokenizer, self.dims)])
-            asked = Asked(states, names[part], ListTask.REGION)
-            features, _ = image.features()
-            outputs = self.stages.decode(features, states.hidden_states, [states.prompt], states.first_row)
-            with image.trusted():
-                (together,) = finished(self.stages, [begun(self.stages, image, asked, outputs.of_regions())])
-            found += [together.chosen([row]).asked_as(name) for row, name in enumerate(names[part])]
-        return found
+        if request.seed is not None:
+            raise InputError("HyperSeg draws no points of regions: all of a region counts; leave the seed out")
+        tokens = image.tokens().to_host()[0]
+        rows = [region_weights(mask, len(tokens)) @ tokens for mask in region_masks(request, image.hw)]
+        return segment_regions(
+            self.stages,
+            image,
+            image.hold_regions(rows),
+            region_names(request),
+            REGION,
+            lambda regions: region_prompt(regions, self.tokenizer, self.dims),
+        )
 
     def _classes(self, image: HypersegImage, request: Classes) -> Instances:
         """Each name is asked as an expression, which is what the release was published for."""
@@ -118,40 +142,9 @@ class HypersegModel:
     def _name_then_segment(self, image: HypersegImage, instruction: str, max_tokens: int | None) -> Instances:
         """The paper's hybrid entity recognition: the model names objects, then masks each of them."""
         asked = self.prompt(Task.NAMING, instruction)
-        answer = self._answer(image, asked, GREEDY, max_tokens).finished()
+        answer = self._answering.answer(image, asked, GREEDY, max_tokens).finished()
         named = [token_id for token_id in answer.token_ids if token_id != self.dims.eos_token_id]
         prompt, names = segment_names_prompt(asked, named, self.tokenizer, self.dims)
         (states,) = image.prefill([prompt])
-        (found,) = masks(self.stages, image, [Asked(states, names, Task.NAMING)])
+        (found,) = masks(self.stages, image, [Asked(states, names, Task.NAMING.value)])
         return found.asked_as(instruction).best_first()
-
-    def _answer(self, image: HypersegImage, prompt: Prompt, sampling: Sampling, max_tokens: int | None) -> Answer:
-        room = self.dims.context - prompt.length
-        shortest = 1 if max_tokens is None else max_tokens
-        if shortest < 1:
-            raise InputError(f"an answer of {shortest} tokens was asked for, expected 1 or more")
-        if shortest > room:
-            raise PromptError(
-                f"the prompt takes {prompt.length} tokens and the answer up to {shortest}, the model was exported "
-                f"for {self.dims.context} together; ask for less or export with a larger --context"
-            )
-        limit = min(room, ANSWER_TOKENS) if max_tokens is None else max_tokens
-        details = {"prompt_tokens": prompt.length}
-        tokens = self._generate(image, prompt, sampling, limit, details)
-        return Answer(tokens, self.tokenizer, self.dims.eos_token_id, details)
-
-    def _generate(
-        self, image: HypersegImage, prompt: Prompt, sampling: Sampling, limit: int, details: dict[str, int]
-    ) -> Iterator[int]:
-        """Ids one after the other. Only ids with an embedding can be chosen: others could not be fed back."""
-        generator = sampling.generator()
-        generated: list[int] = []
-        while len(generated) < limit:
-            with image.trusted():
-                found, reused = image.next_logits(continue_prompt(prompt, generated, self.dims))
-                details.setdefault("reused_tokens", reused)
-                logits = found.to_host()[0, : self.dims.token_rows]
-                if not np.isfinite(logits).all():
-                    raise NumericsError()
-            generated.append(next_token(logits, sampling, generator))
-            yield generated[-1]

@@ -1,21 +1,27 @@
 """The prompts HyperSeg was trained with (hyperseg-spec 4.3). Wording and spelling are the release's."""
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from itertools import groupby
 
 from hyperseg_runtime.errors import PromptError
-from hyperseg_runtime.families.hyperseg.spec import CONDITIONS, HypersegDimensions
-from hyperseg_runtime.llm.prompt import IMAGE, LEARNED, Dependencies, Prompt, Slot, SlotKind
-from hyperseg_runtime.llm.tokenizer import Tokenizer
-
-SYSTEM = (
-    "A chat between a curious user and an artificial intelligence assistant. "
-    "The assistant gives helpful, detailed, and polite answers to the user's questions."
+from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
+from hyperseg_runtime.families.mask_queries.graph_specs import CONDITIONS
+from hyperseg_runtime.families.mask_queries.listed import ListTask
+from hyperseg_runtime.families.mask_queries.prompts import (
+    SEGMENTATION_ANSWER,
+    SYSTEM,
+    Template,
+    assemble,
+    condition,
+    frame_expression,
+    mask_queries,
+    refuse_image_tags,
+    region,
+    sentence,
 )
-SEGMENTATION_ANSWER = " \nSure, the segmentation result is <answer><mask queries>"
+from hyperseg_runtime.llm.prompt import IMAGE, Dependencies, Prompt, Slot, SlotKind
+from hyperseg_runtime.llm.tokenizer import Tokenizer
 
 
 class Task(StrEnum):
@@ -27,35 +33,8 @@ class Task(StrEnum):
     NAMING = "naming"
 
 
-class ListTask(StrEnum):
-    """Those whose prompt lists several conditions instead of one text."""
-
-    PANOPTIC = "panoptic"
-    SEMANTIC = "semantic"
-    INSTANCE = "instance"
-    REGION = "region"
-
-
 CLASS_LIST = "class list"
 """The task without a prompt of its own: each class is asked for as an expression."""
-
-
-@dataclass(frozen=True)
-class Template:
-    """`human` and `answer` with tags; `expression` turns the user's text into what training saw."""
-
-    human: str
-    answer: str
-    expression: Callable[[str], str]
-
-
-def _sentence(text: str) -> str:
-    text = text.strip()
-    return text if text.endswith(".") else f"{text}."
-
-
-def _frame_expression(text: str) -> str:
-    return text.strip().replace("(s)", "")
 
 
 TEMPLATES: Mapping[Task, Template] = {
@@ -63,7 +42,7 @@ TEMPLATES: Mapping[Task, Template] = {
         "This is an image <image>\n<perceiver>\n, Please doing Referring Segmentation according to "
         "the following instruction:\n<expression>",
         SEGMENTATION_ANSWER,
-        _sentence,
+        sentence,
     ),
     Task.REASONING: Template(
         "This is an image <image>\n<perceiver>\n, Please doing Reasoning Segmentation according to "
@@ -75,17 +54,13 @@ TEMPLATES: Mapping[Task, Template] = {
         "This is a frame <image>\n<perceiver>\n, Please doing Reasoning Segmentation according to "
         "the following instruction.\nThis is all the instruction: <expression>\n",
         SEGMENTATION_ANSWER,
-        _frame_expression,
+        frame_expression,
     ),
     Task.QUESTION: Template("<image>\n<question>", "", str.strip),
     Task.TEXT_QUESTION: Template("<question>", "", str.strip),
     # Ours: the paper's hybrid entity recognition names no template and the release has none.
     Task.NAMING: Template("This is an image <image>\n<perceiver>\n, <question>", "", str.strip),
 }
-IMAGE_TAG = "<image>"
-TAG = re.compile(r"(<image>|<perceiver>|<expression>|<condition>|<answer>|<mask queries>)")
-QUESTION_TAG = "<question>"
-
 # The release has heads for these tasks and no prompt. The wording is that of PSALM, whose code it goes on from, around
 # HyperSeg's image and perceiver; the golden cases of the original code were made with it.
 CLASS_PROMPT = (
@@ -94,8 +69,8 @@ CLASS_PROMPT = (
     " ASSISTANT: \nSure, the segmentation result is <mask queries>"
 )
 CLASS_WORDING = {ListTask.PANOPTIC: "Panoptic", ListTask.SEMANTIC: "Semantic", ListTask.INSTANCE: "Panoptic"}
-BACKGROUND = "background"
-"""Closes every class list: none of them."""
+REGION = "region"
+"""The task whose prompt lists regions."""
 REGION_PROMPT = (
     f"{SYSTEM} USER: This is an image <image>\n<perceiver>\n, Please segment by given regions\n"
     "This is all regions:  {conditions}.\n"
@@ -104,73 +79,31 @@ REGION_PROMPT = (
 
 
 def build_prompt(task: Task, text: str, tokenizer: Tokenizer, dims: HypersegDimensions) -> Prompt:
-    """The prompt of `task` for the user's `text`.
-
-    Every piece between tags is encoded on its own, as in training; a question is encoded together with
-    the template text around it. The closing end-of-text token is left out: nothing can attend to it.
-    Raises PromptError for text that cannot be asked or does not fit.
-    """
-    if IMAGE_TAG in text:
-        raise PromptError(f"the text holds {IMAGE_TAG}: a prompt has one image, which stands beside the text")
+    """The prompt of `task` for the user's `text`. Raises PromptError for text that cannot be asked or does not fit."""
+    refuse_image_tags(text)
     template = TEMPLATES[task]
-    reserved = (dims.seg_token_id, dims.eos_token_id)
     text = template.expression(text) if text.strip() else text
-    expression_ids = tokenizer.encode_user_text(text, reserved)
-    expression = Slot.text([*expression_ids, dims.seg_token_id], SlotKind.CONDITION)
-    full = f"{SYSTEM} USER: {template.human} ASSISTANT:{template.answer}"
-    return _assembled(full, (expression,), tokenizer, dims, text)
-
-
-def class_conditions(names: Sequence[str], tokenizer: Tokenizer, dims: HypersegDimensions) -> list[Slot]:
-    """One for each name. Raises PromptError for a name that cannot be asked."""
-    reserved = (dims.seg_token_id, dims.eos_token_id)
-    ids = (tokenizer.encode_user_text(name, reserved) for name in names)
-    return [Slot.text([*of_name, dims.seg_token_id], SlotKind.CONDITION) for of_name in ids]
+    expression = condition(text, tokenizer, dims)
+    return assemble(template.chat, _visual(dims), (expression,), tokenizer, dims, text)
 
 
 def class_prompt(task: ListTask, conditions: Sequence[Slot], tokenizer: Tokenizer, dims: HypersegDimensions) -> Prompt:
-    """Of `class_conditions`, the last for `BACKGROUND`. Raises PromptError for a list that does not fit."""
+    """Of names, the last for "none of them". Raises PromptError for a list that does not fit."""
     full = CLASS_PROMPT.format(wording=CLASS_WORDING[task], conditions=", ".join(["<condition>"] * len(conditions)))
-    return _assembled(full, conditions, tokenizer, dims)
+    return assemble(full, _visual(dims), conditions, tokenizer, dims)
 
 
 def region_prompt(regions: Sequence[Dependencies], tokenizer: Tokenizer, dims: HypersegDimensions) -> Prompt:
     """One condition for each region, a row that depends on this. Raises PromptError where they do not fit."""
-    conditions = [Slot.block(SlotKind.CONDITION, 1, depends_on) for depends_on in regions]
-    full = REGION_PROMPT.format(conditions=", ".join(["<condition>"] * len(conditions)))
-    return _assembled(full, conditions, tokenizer, dims)
+    full = REGION_PROMPT.format(conditions=", ".join(["<condition>"] * len(regions)))
+    return assemble(full, _visual(dims), [region(depends_on) for depends_on in regions], tokenizer, dims)
 
 
-def _assembled(
-    full: str, conditions: Sequence[Slot], tokenizer: Tokenizer, dims: HypersegDimensions, question: str = ""
-) -> Prompt:
-    """Slots for the tags of `full`; its conditions are filled in order. Raises PromptError if it does not fit."""
-    slots: list[Slot] = []
-    waiting = iter(conditions)
-    for piece in filter(None, TAG.split(full)):
-        match piece:
-            case "<image>":
-                slots.append(Slot.block(SlotKind.IMAGE, dims.image_tokens, IMAGE))
-            case "<perceiver>":
-                slots.append(Slot.block(SlotKind.PERCEIVER, dims.perceiver_queries, IMAGE))
-            case "<mask queries>":
-                slots.append(Slot.block(SlotKind.MASK_QUERIES, dims.mask_queries, LEARNED))
-            case "<answer>":
-                slots.append(Slot.text([dims.seg_token_id]))
-            case "<expression>" | "<condition>":
-                slots.append(next(waiting))
-            case _:
-                slots.append(Slot.text(tokenizer.encode(piece.replace(QUESTION_TAG, question))))
-    prompt = Prompt(tuple(slots))
-    prompt.check(dims.context, dims.token_rows)
-    return prompt
-
-
-def continue_prompt(prompt: Prompt, token_ids: Sequence[int], dims: HypersegDimensions) -> Prompt:
-    """`prompt` and what was answered so far."""
-    longer = Prompt((*prompt.slots, Slot.text(token_ids)))
-    longer.check(dims.context, dims.token_rows)
-    return longer
+def _visual(dims: HypersegDimensions) -> dict[str, tuple[Slot, ...]]:
+    return {
+        "<image>": (Slot.block(SlotKind.IMAGE, dims.image_tokens, IMAGE),),
+        "<perceiver>": (Slot.block(SlotKind.PERCEIVER, dims.perceiver_queries, IMAGE),),
+    }
 
 
 def segment_names_prompt(
@@ -189,7 +122,6 @@ def segment_names_prompt(
         raise PromptError(f"the model named nothing to segment; it answered {tokenizer.decode(answer_ids)!r}")
     if len(names) > CONDITIONS.maximum:
         raise PromptError(f"the model named {len(names)} objects, at most {CONDITIONS.maximum} fit; lower max_tokens")
-    queries = Slot.block(SlotKind.MASK_QUERIES, dims.mask_queries, LEARNED)
-    prompt = Prompt((*asked.slots, *slots, Slot.text([dims.seg_token_id]), queries))
+    prompt = Prompt((*asked.slots, *slots, Slot.text([dims.seg_token_id]), mask_queries(dims)))
     prompt.check(dims.context, dims.token_rows)
     return prompt, names

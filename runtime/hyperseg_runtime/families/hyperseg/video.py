@@ -6,10 +6,10 @@ from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.contracts.requests import Expressions
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.family import FrameResults
-from hyperseg_runtime.families.hyperseg.masks import Asked, begun, finished
 from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt
 from hyperseg_runtime.families.hyperseg.stages import HypersegStages
 from hyperseg_runtime.families.hyperseg.state import HypersegImage
+from hyperseg_runtime.families.mask_queries.masks import Asked, begun, finished
 from hyperseg_runtime.llm.tokenizer import Tokenizer
 
 
@@ -35,7 +35,7 @@ class HypersegVideo:
         frame = HypersegImage(stages, frame_hwc_u8, self._memory)
         states = list(frame.prefill(prompts))
         features, _ = frame.features()
-        asked = [Asked(one, (text,), Task.VIDEO) for one, text in zip(states, texts, strict=True)]
+        asked = [Asked(one, (text,), Task.VIDEO.value) for one, text in zip(states, texts, strict=True)]
         # Only the first prompt's hidden states hold the visual rows that the memory is made from.
         outputs = stages.decode_frame(features, states[0].hidden_states, [prompts[0]])
         with frame.trusted():

@@ -8,7 +8,7 @@ import numpy as np
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.calls.timing import span
-from hyperseg_runtime.contracts.requests import Classes, Expressions, SegmentationRequest
+from hyperseg_runtime.contracts.requests import Classes, Expressions, Request, SegmentationRequest
 from hyperseg_runtime.contracts.results import Instances, Result, joined
 from hyperseg_runtime.errors import InputError, NumericsError
 from hyperseg_runtime.families.unilseg.spec import MAPS, PAD_TOKEN_ID, UnilsegDimensions
@@ -41,6 +41,12 @@ class UnilsegModel:
     def open_computed(self, outputs: Mapping[str, Buffer], image_hw: tuple[int, int]) -> UnilsegImage:
         maps = {name: outputs[name] for name in MAPS}
         return UnilsegImage(self._graphs, self._backend, self.dims, None, (maps, image_hw))
+
+    def check(self, request: Request, with_image: bool) -> None:
+        match request:
+            case Expressions(texts=texts) | Classes(names=texts):
+                for text in texts:
+                    self.ids(text)
 
     def segment(self, image: UnilsegImage, request: SegmentationRequest) -> list[Result]:
         match request:

@@ -15,6 +15,7 @@ from hyperseg_bench.quality.asks.instances import InstancesAsk
 from hyperseg_bench.quality.asks.panoptic import PanopticAsk
 from hyperseg_bench.quality.asks.semantic import SemanticAsk
 from hyperseg_bench.quality.datasets.masks import annotation_mask
+from hyperseg_bench.quality.datasets.refcoco import SEVERAL_OBJECTS
 from hyperseg_bench.quality.datasets.registry import Choice, open_data_set
 from hyperseg_bench.quality.metrics.panoptic import Segment
 from hyperseg_bench.quality.metrics.stored_masks import StoredMasks
@@ -49,7 +50,9 @@ def test_grefcoco_joins_objects_and_knows_nothing(tmp_path: Path) -> None:
     miniatures.grefcoco(tmp_path)
     both, edge = square(0, 0, 4, 4) | square(6, 6, 8, 8), square(0, 0, 1, SIDE)
     expected = {"everything": both | edge, "the edge": edge, "a zebra": np.zeros((SIDE, SIDE), bool)}
-    np.testing.assert_equal(masks(only_sample("grefcoco", tmp_path)), expected)
+    sample = only_sample("grefcoco", tmp_path)
+    np.testing.assert_equal(masks(sample), expected)
+    assert {ask.tasks for ask in sample.asks} == {SEVERAL_OBJECTS}
 
 
 def test_reasonseg_leaves_out_what_does_not_count(tmp_path: Path) -> None:

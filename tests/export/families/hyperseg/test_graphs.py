@@ -20,14 +20,15 @@ from hyperseg_export.parity.compare import worst_error
 from hyperseg_export.parity.tolerances import FEATURE
 from hyperseg_runtime.contracts.axes import size_of
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
-from hyperseg_runtime.families.hyperseg.spec import RESIZES
+from hyperseg_runtime.families.hyperseg.published import PUBLISHED
 from hyperseg_runtime.images.resize_tables import PASSES
 
 SIZES = {"tiny": TINY, "published": Sizes()}
+RESIZED = [image.name for image in PUBLISHED.encoder_images]
 AXES = {"batch": 3, "tokens": 5, "conditions": 2, "memory_rows": 7, "image_height": 6, "image_width": 9}
 AXES |= {"slots": 6, "pixels_height": 8, "pixels_width": 9, "rows": 10, "columns": 11}
-AXES |= {f"{name}_{part}_taps": 4 for name in RESIZES for part in PASSES}
-AXES |= {f"{name}_first_rows": 8 for name in RESIZES}
+AXES |= {f"{name}_{part}_taps": 4 for name in RESIZED for part in PASSES}
+AXES |= {f"{name}_first_rows": 8 for name in RESIZED}
 
 
 @functools.cache

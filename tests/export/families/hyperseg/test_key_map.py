@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hyperseg_export.checkpoint.key_map import KeyMap
 from hyperseg_export.families.hyperseg.config import HypersegConfig
 from hyperseg_export.families.hyperseg.definition import definition_of
-from hyperseg_export.families.hyperseg.key_map import AFTER_SELECTED_LAYER, NOT_READ
 from hyperseg_export.families.hyperseg.layout import Sizes, tensor_layout
 from hyperseg_export.families.hyperseg.tiny import TINY
+from hyperseg_export.families.mask_queries.names import AFTER_SELECTED_LAYER, NOT_READ
 from hyperseg_export.model import bind_model
 from hyperseg_export.modules.swin import expand_relative_bias
 from hyperseg_runtime.errors import CheckpointError

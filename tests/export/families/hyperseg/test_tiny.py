@@ -10,18 +10,12 @@ from safetensors import safe_open
 from hyperseg_export.checkpoint.folder import CONFIG, INDEX, Checkpoint
 from hyperseg_export.checkpoint.tokenizer_files import load_tokenizer
 from hyperseg_export.families.hyperseg.layout import tensor_layout
-from hyperseg_export.families.hyperseg.tiny import (
-    BASE_TOKENS,
-    OFFSET_SPREAD_PX,
-    SEG,
-    SHARDS,
-    TABLES,
-    TINY,
-    TOKEN_ROWS,
-    random_checkpoint,
-)
+from hyperseg_export.families.hyperseg.tiny import TINY, random_checkpoint
+from hyperseg_export.families.mask_queries.made_files import OFFSET_SPREAD_PX, SHARDS, TABLES
+from hyperseg_export.families.mask_queries.made_tokenizer import BASE_TOKENS, SEG, TOKEN_ROWS
 from hyperseg_export.modules.swin import relative_position_index
-from hyperseg_runtime.families.hyperseg.prompts import SYSTEM, TEMPLATES
+from hyperseg_runtime.families.hyperseg.prompts import TEMPLATES
+from hyperseg_runtime.families.mask_queries.prompts import SYSTEM
 
 
 def test_files_on_disk_are_the_layout(tiny_checkpoint: Path) -> None:

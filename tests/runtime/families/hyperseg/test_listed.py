@@ -10,10 +10,9 @@ from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.requests import Classes, Regions
 from hyperseg_runtime.contracts.results import Instances, PanopticMap, SemanticMap
-from hyperseg_runtime.errors import PromptError
-from hyperseg_runtime.families.hyperseg.listed import list_prompts
+from hyperseg_runtime.errors import InputError, PromptError
 from hyperseg_runtime.families.hyperseg.model import HypersegModel
-from hyperseg_runtime.families.hyperseg.prompts import ListTask
+from hyperseg_runtime.families.mask_queries.listed import ListTask
 from hyperseg_runtime.llm.prompt import SlotKind
 from hyperseg_runtime.session.pipeline import OpenedGraphs
 
@@ -68,7 +67,7 @@ def test_another_list_reads_the_image_once(model: HypersegModel, recorded_graphs
 
 def test_a_list_that_is_too_long_is_split_and_says_so(model: HypersegModel, recorded_graphs: RecordingGraphs) -> None:
     names = tuple(f"a thing of kind number {number}" for number in range(60))
-    asked = list_prompts(ListTask.PANOPTIC, Classes.of(names), model.tokenizer, model.dims)
+    asked = model.listed(ListTask.PANOPTIC, Classes.of(names))
     assert len(asked.prompts) > 1
     assert [name for part in asked.parts for name in part] == list(range(60))
     for prompt, part in zip(asked.prompts, asked.parts, strict=True):
@@ -80,7 +79,7 @@ def test_a_list_that_is_too_long_is_split_and_says_so(model: HypersegModel, reco
 
 def test_synonyms_are_names_of_their_class(model: HypersegModel, recorded_graphs: RecordingGraphs) -> None:
     asked = Classes.of(("cup", "table"), "semantic", synonyms=(("mug", "beaker"), ()))
-    prompts = list_prompts(ListTask.SEMANTIC, asked, model.tokenizer, model.dims)
+    prompts = model.listed(ListTask.SEMANTIC, asked)
     assert prompts.class_of == (0, 0, 0, 1)
     (found,) = model.segment(model.open(IMAGE), asked)
     assert isinstance(found, SemanticMap) and found.classes.max() < 2
@@ -118,3 +117,8 @@ def test_regions_are_read_anew_with_other_ones(model: HypersegModel) -> None:
 
 def test_no_region_is_no_result(model: HypersegModel) -> None:
     assert model.segment(model.open(IMAGE), Regions(task="region")) == []
+
+
+def test_a_seed_for_regions_is_refused(model: HypersegModel) -> None:
+    with pytest.raises(InputError, match="HyperSeg draws no points of regions"):
+        model.segment(model.open(IMAGE), Regions(points_xy=((1.0, 2.0),), task="region", seed=3))

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from hyperseg_runtime.errors import PromptError
 from hyperseg_runtime.families.hyperseg.prompts import (
-    ListTask,
     Task,
     build_prompt,
-    class_conditions,
     class_prompt,
     region_prompt,
     segment_names_prompt,
 )
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
+from hyperseg_runtime.families.mask_queries.listed import ListTask
+from hyperseg_runtime.families.mask_queries.prompts import condition
 from hyperseg_runtime.llm.prompt import Prompt, SlotKind
 from hyperseg_runtime.llm.tokenizer import Tokenizer
 
@@ -55,7 +55,7 @@ def test_segmentation_prompts(
 
 def test_class_lists(golden: dict[str, Any], real_tokenizer: Tokenizer, real_dims: HypersegDimensions) -> None:
     expected = golden["class_list_unofficial"]
-    conditions = class_conditions(expected["class_names"], real_tokenizer, real_dims)
+    conditions = [condition(name, real_tokenizer, real_dims) for name in expected["class_names"]]
     prompt = class_prompt(ListTask.PANOPTIC, conditions, real_tokenizer, real_dims)
     assert [CLASS if i == -204 else i for i in (*ids_with_placeholders(prompt), END_OF_TEXT)] == expected["input_ids"]
     assert [i for slot in conditions for i in slot.token_ids] == expected["class_name_ids"]

@@ -7,18 +7,14 @@ from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, MASK_READOUT, PILLOW_
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.families import FAMILIES
-from hyperseg_runtime.families.hyperseg.spec import (
-    DECODED_MAPS,
-    RESIZES,
-    HypersegDimensions,
-    cache_names,
-    graph_specs,
-)
+from hyperseg_runtime.families.hyperseg.published import PUBLISHED
+from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions, graph_specs
+from hyperseg_runtime.families.mask_queries.graph_specs import DECODED_MAPS, cache_names
 from hyperseg_runtime.images.resize_tables import table_specs
 
 PRODUCED_BY_THE_HOST = {
     "pixels",
-    *(tensor.name for name in RESIZES for tensor in table_specs(name, 1, 1)),
+    *(tensor.name for image in PUBLISHED.encoder_images for tensor in table_specs(image.name, 1, 1)),
     "latents",
     "inputs_embeds",
     "position_ids",

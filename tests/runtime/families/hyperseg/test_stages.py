@@ -15,12 +15,15 @@ from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.bundle.tables import HostTables
 from hyperseg_runtime.calls.timing import recorded
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.families.hyperseg.caches import Caches
-from hyperseg_runtime.families.hyperseg.llm_call import LlmCall, prefill_slots
 from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt
-from hyperseg_runtime.families.hyperseg.spec import LATENTS, MASK_QUERIES, TOKENS, HypersegDimensions
-from hyperseg_runtime.families.hyperseg.stages import HypersegStages, ImageFeatures
-from hyperseg_runtime.llm.prompt import Prompt, SlotKind
+from hyperseg_runtime.families.hyperseg.spec import LATENTS, HypersegDimensions
+from hyperseg_runtime.families.hyperseg.stages import FVP_TOKENS, HypersegStages
+from hyperseg_runtime.families.mask_queries.caches import Caches
+from hyperseg_runtime.families.mask_queries.dimensions import MASK_QUERIES, TOKENS
+from hyperseg_runtime.families.mask_queries.llm_call import LlmCall, prefill_slots
+from hyperseg_runtime.families.mask_queries.stages import Blocks
+from hyperseg_runtime.families.mask_queries.state import Features
+from hyperseg_runtime.llm.prompt import IMAGE, Prompt, SlotKind
 from hyperseg_runtime.llm.tokenizer import Tokenizer
 from hyperseg_runtime.session.pipeline import OpenedGraphs
 
@@ -62,7 +65,7 @@ def test_input_embeddings_are_the_slots_one_after_the_other(
     stages: HypersegStages, tables: HostTables, prompts: list[Prompt], backend: OnnxRuntimeBackend
 ) -> None:
     image, fvp = random(2, stages.dims.image_tokens, 80), random(2, stages.dims.perceiver_queries, 80)
-    found = stages.input_embeddings(prompts, backend.upload(image), backend.upload(fvp)).to_host()
+    found = stages.input_embeddings(prompts, visual(backend.upload(image), backend.upload(fvp))).to_host()
     assert found.shape == (2, prompts[0].length, 80)
     for batch, prompt in enumerate(prompts):
         sources = {
@@ -77,7 +80,7 @@ def test_input_embeddings_are_the_slots_one_after_the_other(
 
 def test_a_slot_that_nothing_fills_is_an_error(stages: HypersegStages, prompts: list[Prompt]) -> None:
     with pytest.raises(ValueError, match="nothing to fill the image slot with"):
-        stages.input_embeddings(prompts[:1], None, None)
+        stages.input_embeddings(prompts[:1], {})
 
 
 def test_first_latents_are_the_learned_ones_for_every_image(stages: HypersegStages, tables: HostTables) -> None:
@@ -161,7 +164,7 @@ def test_memory_of_a_frame_reaches_the_next_one(
     assert single.memory.shape == (1, 1, dims.perceiver_width)
     assert np.array_equal(frame.mask_logits.to_host(), single.mask_logits.to_host())
     following = stages.perceive(UPLOAD(random(1, 3, 256, 256)), frame.memory)
-    assert not np.array_equal(following.fvp_tokens.to_host(), features.fvp_tokens.to_host())
+    assert not np.array_equal(following[FVP_TOKENS].to_host(), features[FVP_TOKENS].to_host())
 
 
 def test_a_question_runs_three_graphs_only(
@@ -169,7 +172,9 @@ def test_a_question_runs_three_graphs_only(
 ) -> None:
     question = build_prompt(Task.QUESTION, "What is this?", tokenizer, dims)
     with recorded() as spans_ms:
-        embeds = stages.input_embeddings([question], stages.clip_tokens(UPLOAD(random(1, 3, 76, 76))), None)
+        embeds = stages.input_embeddings(
+            [question], {(SlotKind.IMAGE, IMAGE): stages.clip_tokens(UPLOAD(random(1, 3, 76, 76)))}
+        )
         hidden = stages.prefill(embeds, [question.attended_length], stages.new_caches(1))
         assert stages.score_tokens(hidden, [question.length - 1]).shape == (1, dims.logit_rows)
     assert list(spans_ms) == ["clip_encoder", "llm", "lm_head"]
@@ -188,10 +193,14 @@ def random(*shape: int) -> np.ndarray:
     return np.random.default_rng(sum(shape)).normal(size=shape).astype(np.float32)
 
 
+def visual(image_tokens: Buffer, fvp_tokens: Buffer) -> Blocks:
+    return {(SlotKind.IMAGE, IMAGE): image_tokens, (SlotKind.PERCEIVER, IMAGE): fvp_tokens}
+
+
 def embedded(stages: HypersegStages, prompts: Sequence[Prompt], backend: OnnxRuntimeBackend) -> np.ndarray:
     image = backend.upload(random(len(prompts), stages.dims.image_tokens, 80))
     fvp = backend.upload(random(len(prompts), stages.dims.perceiver_queries, 80))
-    return stages.input_embeddings(prompts, image, fvp).to_host()
+    return stages.input_embeddings(prompts, visual(image, fvp)).to_host()
 
 
 def prefilled(
@@ -208,10 +217,10 @@ def prefilled(
 
 def perceived(
     stages: HypersegStages, images: Sequence[np.ndarray], prompts: Sequence[Prompt]
-) -> tuple[ImageFeatures, Buffer]:
+) -> tuple[Features, Buffer]:
     pixels, pixels_clip = images
     features = stages.perceive(UPLOAD(pixels), stages.first_latents(len(pixels)))
-    embeds = stages.input_embeddings(prompts, stages.clip_tokens(UPLOAD(pixels_clip)), features.fvp_tokens)
+    embeds = stages.input_embeddings(prompts, visual(stages.clip_tokens(UPLOAD(pixels_clip)), features[FVP_TOKENS]))
     lengths = [prompt.attended_length for prompt in prompts]
     return features, stages.prefill(embeds, lengths, stages.new_caches(len(prompts)))
 

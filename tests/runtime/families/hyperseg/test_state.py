@@ -13,12 +13,14 @@ from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.bundle.tables import HostTables
 from hyperseg_runtime.calls.timing import recorded
 from hyperseg_runtime.errors import NumericsError
-from hyperseg_runtime.families.hyperseg.masks import Asked
-from hyperseg_runtime.families.hyperseg.masks import masks as masks_of
-from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt, continue_prompt
+from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 from hyperseg_runtime.families.hyperseg.stages import HypersegStages
-from hyperseg_runtime.families.hyperseg.state import HypersegImage, PromptStates
+from hyperseg_runtime.families.hyperseg.state import HypersegImage
+from hyperseg_runtime.families.mask_queries.masks import Asked
+from hyperseg_runtime.families.mask_queries.masks import masks as masks_of
+from hyperseg_runtime.families.mask_queries.prompts import continue_prompt
+from hyperseg_runtime.families.mask_queries.state import PromptStates
 from hyperseg_runtime.llm.prompt import Prompt, SlotKind
 from hyperseg_runtime.llm.tokenizer import Tokenizer
 from hyperseg_runtime.session.pipeline import OpenedGraphs
@@ -173,7 +175,7 @@ def test_a_prompt_that_went_wrong_does_not_spoil_the_next(
         patch.setattr(stages._tables, "rows", lambda name, ids: np.full((len(ids), stages.dims.width), fault))
         with pytest.raises(NumericsError, match="NaN or infinite"):
             masks_of(
-                stages, image, (Asked(found, ("a spoon",), Task.REFERRING) for found in image.prefill([ask("a spoon")]))
+                stages, image, (Asked(found, ("a spoon",), "referring") for found in image.prefill([ask("a spoon")]))
             )
     (found,) = image.prefill([ask("the cup")])
     assert found.reused == 0

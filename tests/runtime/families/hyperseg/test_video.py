@@ -11,9 +11,11 @@ from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.families.hyperseg.model import HypersegModel
 from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt
+from hyperseg_runtime.families.hyperseg.stages import FVP_TOKENS
 from hyperseg_runtime.heads.referring import best_query
 from hyperseg_runtime.images.preprocessing import longest_side_square, plain_square
 from hyperseg_runtime.images.reading import load_image
+from hyperseg_runtime.llm.prompt import IMAGE, SlotKind
 from hyperseg_runtime.session.pipeline import OpenedGraphs, Pipeline
 
 TEXT = "the cup of coffee"
@@ -33,7 +35,9 @@ def by_hand(model: HypersegModel, frames: list[np.ndarray]) -> Iterator[tuple[np
         pixels, geometry = longest_side_square(frame, model.dims.image_px)
         features = stages.perceive(upload(pixels[None]), latents)
         tokens = stages.clip_tokens(upload(plain_square(frame, model.dims.clip_image_px)[None]))
-        embeds = stages.input_embeddings([prompt], tokens, features.fvp_tokens)
+        embeds = stages.input_embeddings(
+            [prompt], {(SlotKind.IMAGE, IMAGE): tokens, (SlotKind.PERCEIVER, IMAGE): features[FVP_TOKENS]}
+        )
         hidden = stages.prefill(embeds, [prompt.length], stages.new_caches(1))
         outputs = stages.decode_frame(features, hidden, [prompt])
         best = best_query(outputs.mask_logits.to_host()[0], outputs.score_logits.to_host()[0, :, 0], geometry)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from hyperseg_export.families.hyperseg.training.network import Network, Vision
-from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt, continue_prompt
+from hyperseg_runtime.families.hyperseg.prompts import Task, build_prompt
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
+from hyperseg_runtime.families.mask_queries.prompts import continue_prompt
 from hyperseg_runtime.llm.packing import PackedPrompts, pack
 from hyperseg_runtime.llm.prompt import Prompt, SlotKind
 from hyperseg_runtime.llm.tokenizer import Tokenizer

@@ -8,8 +8,9 @@ from typing import Any
 from hyperseg_bench.quality.datasets.shapes import expressions, questions
 from hyperseg_bench.quality.datasets.shapes.things import ANY, PLURALS, SHAPES, VALUES
 from hyperseg_export.checkpoint.tokenizer_files import load_tokenizer, special_id
-from hyperseg_export.families.hyperseg.tiny import END_OF_TEXT, SEG, write_tokenizer
-from hyperseg_runtime.families.hyperseg.prompts import SYSTEM, TAG, TEMPLATES
+from hyperseg_export.families.mask_queries.made_tokenizer import END_OF_TEXT, SEG, write_tokenizer
+from hyperseg_runtime.families.hyperseg.prompts import TEMPLATES
+from hyperseg_runtime.families.mask_queries.prompts import SYSTEM, TAG
 from hyperseg_runtime.llm.tokenizer import Tokenizer
 
 MOST_TOKENS = 2000

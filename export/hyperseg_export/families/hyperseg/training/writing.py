@@ -9,11 +9,11 @@ from safetensors.torch import load_file, save_file
 
 from hyperseg_export.checkpoint.folder import Checkpoint
 from hyperseg_export.families.hyperseg.layout import Sizes, tensor_layout
-from hyperseg_export.families.hyperseg.tiny import write_tensors
 from hyperseg_export.families.hyperseg.training.network import TensorTable
 from hyperseg_export.families.hyperseg.training.recipe import TRAINED, with_vocabulary
 from hyperseg_export.families.hyperseg.training.trainer import STATE, load_state
 from hyperseg_export.families.hyperseg.training.vocabulary import Vocabulary
+from hyperseg_export.families.mask_queries.made_files import write_tensors
 from hyperseg_runtime.errors import CheckpointError, InputError, OutputError
 from hyperseg_runtime.files.writing import explained, replace_folder
 
@@ -38,7 +38,7 @@ def write_trained(training: Path, directory: Path, overwrite: bool = False, trai
             staging.chmod(0o755)
             sizes = with_vocabulary(trained, Vocabulary.make(staging, trained.max_positions).rows)
             tensors = {name: state["tensors"][name].to(dtype) for name, _, dtype in tensor_layout(sizes)}
-            write_tensors(staging, TensorTable(tensors), sizes)
+            write_tensors(staging, TensorTable(tensors), sizes.config())
             save_file(state["auxiliaries"], staging / AUXILIARIES)
             replace_folder(staging, directory)
         except BaseException:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -10,11 +10,13 @@ from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.calls.timing import span
 from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.errors import NumericsError
-from hyperseg_runtime.families.hyperseg.prompts import ListTask, Task
-from hyperseg_runtime.families.hyperseg.stages import HypersegStages, MaskOutputs, ReadMasks
-from hyperseg_runtime.families.hyperseg.state import HypersegImage, PromptStates
+from hyperseg_runtime.families.mask_queries.stages import MaskOutputs, MaskQueryStages, ReadMasks
+from hyperseg_runtime.families.mask_queries.state import MaskQueryImage, PromptStates
 from hyperseg_runtime.heads.referring import best_query
 from hyperseg_runtime.images.preprocessing import ImageGeometry
+
+Stages = MaskQueryStages[Any, Any]
+Image = MaskQueryImage[Any]
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Asked:
 
     states: PromptStates
     labels: Sequence[str]
-    task: Task | ListTask
+    task: str
 
     def instances(
         self, masks: np.ndarray, scores: Sequence[float], queries: Sequence[int], evaluated: int
@@ -31,7 +33,7 @@ class Asked:
         """The masks (K, H, W) bool of the conditions, in their order; `evaluated` queries were looked at for them."""
         return Instances(
             asked=tuple(self.labels),
-            task=self.task.value,
+            task=self.task,
             masks=masks,
             scores=np.array(scores, np.float32),
             labels=tuple(self.labels),
@@ -89,13 +91,13 @@ class OnDevice:
         return self.asked.instances(masks, scores, queries.tolist(), self.queries * len(self.asked.labels))
 
 
-def masks(stages: HypersegStages, image: HypersegImage, asked: Iterable[Asked]) -> list[Instances]:
+def masks(stages: Stages, image: Image, asked: Iterable[Asked]) -> list[Instances]:
     """The best mask for each condition of each prompt. The host waits once for all that a device reads."""
     with image.trusted():
         return finished(stages, [begun(stages, image, one) for one in asked])
 
 
-def begun(stages: HypersegStages, image: HypersegImage, asked: Asked, outputs: MaskOutputs | None = None) -> Begun:
+def begun(stages: Stages, image: Image, asked: Asked, outputs: MaskOutputs | None = None) -> Begun:
     """`outputs` of the mask decoder, if it was run already."""
     features, geometry = image.features()
     states = asked.states
@@ -106,7 +108,7 @@ def begun(stages: HypersegStages, image: HypersegImage, asked: Asked, outputs: M
     return OnDevice(asked, read, made.mask_logits.shape[1], geometry.original_hw[1])
 
 
-def finished(stages: HypersegStages, started: Sequence[Begun]) -> list[Instances]:
+def finished(stages: Stages, started: Sequence[Begun]) -> list[Instances]:
     """Wait for all, once. Raises NumericsError."""
     with span("best_mask"):
         arrays = iter(stages.to_host([buffer for one in started for buffer in one.buffers()]))

@@ -1,4 +1,4 @@
-"""How HyperSeg's outputs and golden arrays are judged."""
+"""How outputs and golden arrays of these families are judged."""
 
 from hyperseg_export.parity.tolerances import MASK_LOGIT, PREPROCESSING, QUERY_NUMBER, Tolerances
 

@@ -1,11 +1,12 @@
-"""A class list as the release's class heads see it: all names in one prompt, one pass of the language model.
+"""A class list as class heads see it: all names in one prompt, one pass of the language model.
 
-The release computes their scores and makes nothing of them (hyperseg-spec 9); the results are those of the model whose
-code it goes on from. A list that is too long for one prompt is split into several, each with "none of them" at its end,
-and the mask queries of all compete. That is no longer exactly one list: a name sees only those before it in its prompt.
+A list that is too long for one prompt is split into several, each with "none of them" at its end, and the mask queries
+of all compete. That is no longer exactly one list: a name sees only those before it in its prompt.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,27 @@ from hyperseg_runtime.calls.timing import span
 from hyperseg_runtime.contracts.requests import Classes
 from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, SemanticMap
 from hyperseg_runtime.errors import NumericsError, PromptError
-from hyperseg_runtime.families.hyperseg.prompts import BACKGROUND, ListTask, class_conditions, class_prompt
-from hyperseg_runtime.families.hyperseg.spec import CONDITIONS, HypersegDimensions
-from hyperseg_runtime.families.hyperseg.stages import HypersegStages
-from hyperseg_runtime.families.hyperseg.state import HypersegImage
+from hyperseg_runtime.families.mask_queries.dimensions import MaskQueryDimensions
+from hyperseg_runtime.families.mask_queries.graph_specs import CONDITIONS
+from hyperseg_runtime.families.mask_queries.prompts import BACKGROUND, condition
+from hyperseg_runtime.families.mask_queries.stages import ListedOutputs, MaskQueryStages
+from hyperseg_runtime.families.mask_queries.state import MaskQueryImage
 from hyperseg_runtime.heads.class_scores import without_synonyms
 from hyperseg_runtime.heads.instances import find_instances
 from hyperseg_runtime.heads.panoptic import merge_panoptic
 from hyperseg_runtime.heads.semantic import semantic_map
-from hyperseg_runtime.llm.prompt import Prompt
+from hyperseg_runtime.llm.prompt import Prompt, Slot
 from hyperseg_runtime.llm.tokenizer import Tokenizer
+
+Stages = MaskQueryStages[Any, ListedOutputs]
+
+
+class ListTask(StrEnum):
+    """What becomes of the scores of a list."""
+
+    PANOPTIC = "panoptic"
+    SEMANTIC = "semantic"
+    INSTANCE = "instance"
 
 
 @dataclass(frozen=True)
@@ -35,23 +47,25 @@ class ListPrompts:
     class_of: tuple[int, ...]  # for each name
 
 
-def list_prompts(task: ListTask, request: Classes, tokenizer: Tokenizer, dims: HypersegDimensions) -> ListPrompts:
-    """As few prompts as fit, of equally many names. Raises PromptError for a name that cannot be asked or read."""
+def list_prompts(
+    request: Classes, prompt_of: Callable[[Sequence[Slot]], Prompt], tokenizer: Tokenizer, dims: MaskQueryDimensions
+) -> ListPrompts:
+    """As few prompts as fit, of equally many names. `prompt_of` conditions, the last for "none of them", raises
+    PromptError if they do not fit; so does this for a name that cannot be asked or read.
+    """
     if not request.names:
         raise PromptError("the class list is empty")
     synonyms = request.synonyms or ((),) * len(request.names)
     groups = [(name, *more) for name, more in zip(request.names, synonyms, strict=True)]
-    conditions = class_conditions([name for group in groups for name in group], tokenizer, dims)
+    conditions = [condition(name, tokenizer, dims) for group in groups for name in group]
     class_of = tuple(index for index, group in enumerate(groups) for _ in group)
-    (none,) = class_conditions([BACKGROUND], tokenizer, dims)
+    none = condition(BACKGROUND, tokenizer, dims)
     size = CONDITIONS.maximum - 1
     while True:
         starts = range(0, len(conditions), size)
         parts = tuple(range(start, min(start + size, len(conditions))) for start in starts)
         try:
-            prompts = tuple(
-                class_prompt(task, [*conditions[part.start : part.stop], none], tokenizer, dims) for part in parts
-            )
+            prompts = tuple(prompt_of([*conditions[part.start : part.stop], none]) for part in parts)
             return ListPrompts(prompts, parts, class_of)
         except PromptError:
             if size == 1:
@@ -60,7 +74,7 @@ def list_prompts(task: ListTask, request: Classes, tokenizer: Tokenizer, dims: H
 
 
 def segment_list(
-    stages: HypersegStages, image: HypersegImage, task: ListTask, request: Classes, asked: ListPrompts
+    stages: Stages, image: MaskQueryImage[Any], task: ListTask, request: Classes, asked: ListPrompts
 ) -> Result:
     """One result for the whole list. Raises NumericsError."""
     with image.trusted():
@@ -85,7 +99,7 @@ def segment_list(
 
 
 def _read(
-    stages: HypersegStages, image: HypersegImage, asked: ListPrompts
+    stages: Stages, image: MaskQueryImage[Any], asked: ListPrompts
 ) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
     """Class logits (P Q, C + 1) and mask logits (P Q, h, w) of the queries of all P prompts; how they were read."""
     features, _ = image.features()

@@ -7,7 +7,7 @@ import numpy as np
 
 from hyperseg_kernels.mask_readout.axis import axis
 from hyperseg_runtime.backends.base import Buffer
-from hyperseg_runtime.families.hyperseg.spec import RESIZES, HypersegDimensions
+from hyperseg_runtime.families.mask_queries.dimensions import MaskQueryDimensions
 from hyperseg_runtime.images.preprocessing import square_geometry
 from hyperseg_runtime.images.resize_tables import table_arrays
 
@@ -21,11 +21,11 @@ Tables = Mapping[str, Buffer]
 class SizeTables:
     """Tables by the names of a graph's inputs."""
 
-    def __init__(self, dims: HypersegDimensions, upload: Callable[[np.ndarray], Buffer]) -> None:
+    def __init__(self, dims: MaskQueryDimensions, upload: Callable[[np.ndarray], Buffer]) -> None:
         self._dims = dims
         kept = lru_cache(SIZES)
         self.of_preprocess = kept(lambda hw: {name: upload(array) for name, array in self._resizes(hw)})
-        """From an image's pixels to both encoders' images."""
+        """From an image's pixels to the encoders' images."""
         self.of_mask_readout = kept(lambda hw: {name: upload(array) for name, array in self._way_back(hw)})
         """From mask logits to an image's pixels."""
 
@@ -34,10 +34,8 @@ class SizeTables:
         self.of_mask_readout.cache_clear()
 
     def _resizes(self, hw: Hw) -> Iterator[tuple[str, np.ndarray]]:
-        clip = self._dims.clip_image_px
-        targets = square_geometry(*hw, self._dims.image_px).valid_hw, (clip, clip)
-        for (name, method), target in zip(RESIZES.items(), targets, strict=True):
-            yield from table_arrays(name, hw, target, method)
+        for image in self._dims.encoder_images:
+            yield from table_arrays(image.name, hw, image.resized_hw(hw), image.filter)
 
     def _way_back(self, hw: Hw) -> Iterator[tuple[str, np.ndarray]]:
         geometry = square_geometry(*hw, self._dims.image_px)

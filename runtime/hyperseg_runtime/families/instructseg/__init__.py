@@ -1,0 +1,1 @@
+"""InstructSeg (arXiv 2412.14006)."""

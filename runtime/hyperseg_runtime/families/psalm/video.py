@@ -1,0 +1,131 @@
+"""Objects of a video: what they were in a frame before is what the next one is asked for (psalm-spec 8)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+
+from hyperseg_runtime.calls.timing import span
+from hyperseg_runtime.contracts.requests import Regions
+from hyperseg_runtime.contracts.results import Instances
+from hyperseg_runtime.errors import InputError, NumericsError
+from hyperseg_runtime.families.family import FrameResults
+from hyperseg_runtime.families.mask_queries.graph_specs import CONDITIONS
+from hyperseg_runtime.families.mask_queries.state import PromptStates
+from hyperseg_runtime.families.psalm.region_points import Draw, SeenRegions, points_of
+from hyperseg_runtime.families.psalm.stages import PsalmStages
+from hyperseg_runtime.families.psalm.state import PsalmImage
+from hyperseg_runtime.families.psalm.tasks import TRACKING
+from hyperseg_runtime.heads.referring import BestMask, best_query
+from hyperseg_runtime.images.regions import region_masks, region_names
+from hyperseg_runtime.llm.prompt import Dependencies, Prompt
+
+SAME_OBJECT_IOU = 0.4
+"""Two objects of a frame whose masks overlap more are taken for one: such a frame is not remembered."""
+
+
+@dataclass(frozen=True)
+class Followed:
+    """Objects by name, and where they were in a frame."""
+
+    names: tuple[str, ...]
+    seen: SeenRegions
+    draw: Draw
+
+
+class PsalmVideo:
+    """Causal: every frame's results are ready when it was pushed.
+
+    Regions are given with a frame, usually the first, and followed through those that are pushed with none. Remembered
+    are the image tokens of one frame (2 MB for the published model) and its masks.
+    """
+
+    def __init__(
+        self,
+        stages: PsalmStages,
+        prompt_of: Callable[[Sequence[Dependencies]], Prompt],
+        draw_of: Callable[[int | None], Draw] = points_of,
+    ) -> None:
+        """`prompt_of` regions, by what their rows depend on; `draw_of` the seed of a request."""
+        self._stages = stages
+        self._prompt_of = prompt_of
+        self._draw_of = draw_of
+        self._given: Followed | None = None
+        self._memory: Followed | None = None
+        self._frames = 0
+
+    def push(self, frame_hwc_u8: np.ndarray, request: Regions) -> list[FrameResults]:
+        frame = PsalmImage(self._stages, frame_hwc_u8)
+        names = region_names(request)
+        most = min(CONDITIONS.maximum, self._stages.dims.mask_queries)
+        if len(names) > most:
+            raise InputError(f"{len(names)} objects are to be followed, at most {most} can be")
+        given, memory = self._given, self._memory
+        if names:
+            masks = region_masks(request, frame.hw)
+            given, memory = Followed(names, SeenRegions.of(frame, masks), self._draw_of(request.seed)), None
+        if given is None:
+            raise InputError(
+                "a video of objects begins with regions: give points, boxes, scribbles or masks of its first frame"
+            )
+        found, states = self._found(frame, memory or given)
+        if not names:
+            memory = self._remembered(frame, given, found, memory)
+        self._given, self._memory, self._frames = given, memory, self._frames + 1
+        results = [_instances(name, one, states) for name, one in zip(given.names, found, strict=True)]
+        return [FrameResults(self._frames - 1, tuple(results))]
+
+    def finish(self) -> list[FrameResults]:
+        return []
+
+    def _found(self, frame: PsalmImage, followed: Followed) -> tuple[list[BestMask], PromptStates]:
+        """A mask for each object: in their order, each the best query that none before it took."""
+        stages = self._stages
+        prompt = self._prompt_of(frame.hold_regions(followed.seen.rows(followed.draw)))
+        (states,) = frame.prefill([prompt])
+        features, geometry = frame.features()
+        outputs = stages.decode(features, states.hidden_states, [prompt], states.first_row)
+        with frame.trusted():
+            wanted = (states.hidden_states, outputs.mask_logits, outputs.region_logits)
+            hidden, mask_logits, region_logits = (array[0] for array in stages.to_host(wanted))
+            if not all(np.isfinite(values).all() for values in (hidden[states.own_rows], mask_logits, region_logits)):
+                raise NumericsError()
+        free = list(range(len(mask_logits)))
+        found: list[BestMask] = []
+        with span("best_mask"):
+            for logits in region_logits.T:
+                best = best_query(mask_logits[free], logits[free], geometry)
+                found.append(replace(best, query=free.pop(best.query)))
+        return found, states
+
+    def _remembered(
+        self, frame: PsalmImage, given: Followed, found: list[BestMask], memory: Followed | None
+    ) -> Followed | None:
+        """What the next frame is asked for; None for what was given at first."""
+        masks = [one.mask for one in found]
+        if any(_iou(one, other) > SAME_OBJECT_IOU for one, other in combinations(masks, 2)):
+            return memory
+        if not all(mask.any() for mask in masks):  # not all objects are there: the memory does not serve
+            return None
+        return replace(given, seen=SeenRegions.of(frame, masks))
+
+
+def _iou(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one & other).sum() / max(1, (one | other).sum()))
+
+
+def _instances(name: str, found: BestMask, states: PromptStates) -> Instances:
+    return Instances(
+        asked=(name,),
+        task=TRACKING,
+        masks=found.mask[None],
+        scores=np.array([found.score], np.float32),
+        labels=(name,),
+        instance_details=({"query": found.query},),
+        details={
+            "queries_evaluated": found.evaluated,
+            "prompt_tokens": states.prompt.length,
+            "reused_tokens": states.reused,
+        },
+    )

@@ -1,0 +1,56 @@
+"""Arrays of the original code, for the torch modules."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from hipie_support import GOLDEN
+from hyperseg_export.families.hipie.golden import verify_golden
+from hyperseg_export.families.hipie.golden_cases import CASES
+from hyperseg_export.jobs.progress import Silent
+from hyperseg_export.parity.golden import MODULES, GoldenFolder, GoldenReport
+from hyperseg_runtime.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def report() -> GoldenReport:
+    return verify_golden(GoldenFolder.open(GOLDEN), Silent(), engines=(MODULES,))
+
+
+def test_everything_agrees(report: GoldenReport) -> None:
+    assert report.failures == []
+
+
+def test_every_case_is_compared(report: GoldenReport) -> None:
+    compared = {case: {row.array for row in report.compared if row.case == case} for case in CASES}
+    assert all(compared.values())
+    ends = {"pred_logits", "pred_boxes", "pred_boxious", "pred_masks", "pred_logits_maskdino"}
+    for case in CASES:
+        assert ends <= compared[case] or not case.startswith(("detection", "grounding")), case
+    inner = {"res2", "fused_visual", "enc_layer5", "two_stage_score", "dec_refs", "md_states", "md_mask_features"}
+    assert inner | {"md_refs", "md_masks", "vl_delta_l", "bert_layer2", "mask_feats"} <= compared["detection"]
+    assert {"level_mask2", "valid_ratios", "enc_pad"} <= compared["detection_batch2"]
+    assert {"native_block11", "other_block2", "other_res5"} <= compared["vit"]
+    assert {"long_2048_hidden", "long_1024_chunk_ids", "short_24_hidden"} <= compared["text_long"]
+
+
+def test_a_wrong_weight_is_found(tmp_path: Path) -> None:
+    """One running variance off by a tenth: folded into a convolution, and still seen."""
+    for name in ("manifest.json", "detection.npz"):
+        shutil.copy(GOLDEN / name, tmp_path)
+    weights = load_file(GOLDEN / "weights.safetensors")
+    weights["detr.detr.backbone.0.backbone.res4.2.conv2.norm.running_var"][3] *= 1.1
+    save_file(weights, tmp_path / "weights.safetensors")
+    report = verify_golden(GoldenFolder.open(tmp_path), Silent(), engines=(MODULES,))
+    failed = {row.array for row in report.failures}
+    assert {"res4", "res5", "pred_logits"} <= failed
+    assert not failed & {"res3", "text_hidden"}
+
+
+def test_a_folder_without_its_settings_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    (tmp_path / "weights.safetensors").symlink_to(GOLDEN / "weights.safetensors")
+    with pytest.raises(InputError, match=r"lacks tiny\.bert_heads"):
+        verify_golden(GoldenFolder.open(tmp_path), Silent())
