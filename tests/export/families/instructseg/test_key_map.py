@@ -87,7 +87,7 @@ def test_a_missing_or_added_tensor_is_named() -> None:
     for name in ("ovp_layers.layers.1.0.to_kv.weight", "local_project.bias", "origin_SEG_token_projector.weight"):
         with pytest.raises(CheckpointError, match=name):
             matched({other: shape for other, shape in TINY_SHAPES.items() if other != name}, TINY)
-    with pytest.raises(CheckpointError, match="vmtf_layers.more"):
+    with pytest.raises(CheckpointError, match=r"vmtf_layers\.more"):
         matched({**TINY_SHAPES, "vmtf_layers.more": (1,)}, TINY)
 
 

@@ -28,17 +28,13 @@ def test_files_on_disk_are_the_layout(checkpoint: Path) -> None:
 
 
 def test_a_tokenizer_without_the_mask_token(checkpoint: Path) -> None:
-    for name in ("added_tokens.json", "tokenizer_config.json"):
-        path = checkpoint / name
-        content = json.loads(path.read_text())
-        content.pop("[SEG]", None)
-        described = content.get("added_tokens_decoder", {})
-        content |= (
-            {"added_tokens_decoder": {i: t for i, t in described.items() if t["content"] != "[SEG]"}}
-            if described
-            else {}
-        )
-        path.write_text(json.dumps(content))
+    added = json.loads((checkpoint / "added_tokens.json").read_text())
+    del added["[SEG]"]
+    (checkpoint / "added_tokens.json").write_text(json.dumps(added))
+    described = json.loads((checkpoint / "tokenizer_config.json").read_text())
+    tokens = described["added_tokens_decoder"]
+    described["added_tokens_decoder"] = {i: token for i, token in tokens.items() if token["content"] != "[SEG]"}
+    (checkpoint / "tokenizer_config.json").write_text(json.dumps(described))
     with pytest.raises(CheckpointError, match=r"the tokenizer has no token '\[SEG\]', which the model needs"):
         open_checkpoint(checkpoint)
 
