@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyperseg_export.families.instructseg.golden import LEARNED_LATENTS, MARGIN
+from hyperseg_export.families.instructseg.golden import GIVEN, LEARNED_LATENTS, MARGIN
 from hyperseg_export.families.mask_queries.golden_cases import geometry_of, open_pixels
 from hyperseg_export.parity.golden import MODULES, ONNX, GoldenFolder, GoldenReport
 from support import golden_report
@@ -30,7 +30,7 @@ def test_everything_agrees(report: GoldenReport) -> None:
 
 
 def test_nothing_is_left_out(report: GoldenReport) -> None:
-    assert {row.reason for row in report.not_compared} == {LEARNED_LATENTS, MARGIN}
+    assert {row.reason for row in report.not_compared} == {GIVEN, LEARNED_LATENTS, MARGIN}
     compared = {(row.case, row.array) for row in report.compared}
     assert {("rvos_video", f"f{key}_merged") for key in range(7)} <= compared
     assert {("video_final", "davis_hard_merged"), ("resamplers", "vmtf_layer2_out"), ("vqa", "generated")} <= compared
