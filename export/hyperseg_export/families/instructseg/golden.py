@@ -25,6 +25,7 @@ from hyperseg_runtime.families.instructseg.spec import InstructsegDimensions
 from hyperseg_runtime.families.instructseg.stages import InstructsegStages
 
 LEARNED_LATENTS = "the learned latents: a parameter of the graph here, no value of it"
+GIVEN = "an input of this case"
 MARGIN = "how far the best score is from the next; the score itself is compared"
 INPUT_ENDINGS = ("_uint8", "_packed_shape", "masks0_shape", "reference_idx")
 
@@ -66,6 +67,8 @@ class _Setup:
 
 
 def _reason_for(case: str, array: str) -> str | None:
+    if case == "resamplers" and array.endswith(("latents_in", "media")):
+        return GIVEN
     if array.split("_call")[0].endswith("ovp_latents_in"):
         return LEARNED_LATENTS
     return MARGIN if array.endswith("best_score_margin0") else None

@@ -1,0 +1,25 @@
+"""One map of several masks, by hand."""
+
+import numpy as np
+
+from hyperseg_runtime.heads.merging import painted, shared_out
+
+
+def test_the_likeliest_object_wins_or_none_of_them() -> None:
+    first = np.array([[0.9, 0.4, 0.6, 0.5]], np.float32)
+    second = np.array([[0.8, 0.4, 0.7, 0.0]], np.float32)
+    # None of them: 0.02, 0.36, 0.12, 0.5; of equal ones the first wins.
+    assert shared_out(np.stack([first, second])).tolist() == [[1, 1, 2, 0]]
+    assert shared_out(np.stack([first])).tolist() == [[1, 0, 1, 0]]
+
+
+def test_probabilities_that_are_one_to_rounding_are_equal() -> None:
+    """As in the original, whose probabilities are float32: 1 - 1e-9 and 1 - 1e-8 are both 1."""
+    nearly = np.array([1 - 1e-8, 1 - 1e-9], np.float64).astype(np.float32)[:, None, None]
+    assert shared_out(nearly).tolist() == [[1]]
+
+
+def test_later_objects_cover_those_before_them() -> None:
+    masks = np.array([[[1, 1, 0, 0]], [[0, 1, 1, 0]]], bool)
+    assert painted(masks).tolist() == [[1, 2, 2, 0]]
+    assert painted(masks[::-1]).tolist() == [[2, 2, 1, 0]]
