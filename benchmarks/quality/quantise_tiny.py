@@ -1,11 +1,11 @@
 """What each recipe costs the trained tiny model, paired over its held-out scenes, with fp16 beside them.
 
     python benchmarks/quality/quantise_tiny.py FOLDER
-    python benchmarks/quality/quantise_tiny.py FOLDER --auto --bad    # and what auto chooses, and what must fail
+    python benchmarks/quality/quantise_tiny.py FOLDER --others --auto --bad
 
 Everything is kept in FOLDER, so that a stopped run goes on. The model was trained neither on the scenes that judge
-(seeds from 0) nor on those that calibrate, which follow them. Other families have no trained weights: their rows tell
-sizes and layers, and that nothing judged them. The last line of output is the path of the JSON file.
+(seeds from 0) nor on those that calibrate, which follow them. Other families have no trained weights: their rows
+(`--others`) tell sizes, and that nothing judged them. The last line of output is the path of the JSON file.
 """
 
 import argparse
@@ -37,7 +37,7 @@ SAMPLES = 32
 FEW = 2
 """Calibrate where nothing is judged."""
 BUDGET = 0.5
-RECIPES = ("int8", "int4", "fp8")
+RECIPES, TYPED = ("int8", "int4", "fp8"), ("fp16",)
 BAD: dict[str, Any] = {
     "recipe": "int4",
     "recipe_of": dict.fromkeys(("image_encoder", "clip_encoder", "fvp", "pixel_decoder", "mask_decoder"), "int4"),
@@ -50,6 +50,8 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("folder", type=Path, help="Where bundles and evaluations lie.")
     arguments.add_argument("--load", default="nothing else ran", help="What else the machine does; goes into the file.")
+    arguments.add_argument("--recipes", nargs="+", choices=(*RECIPES, *TYPED), default=[*RECIPES, *TYPED])
+    arguments.add_argument("--others", action="store_true", help="Also families without trained weights.")
     arguments.add_argument("--auto", action="store_true", help="Also what auto chooses by times measured here.")
     arguments.add_argument("--bad", action="store_true", help="Also a recipe that must fail, graph by graph.")
     options = arguments.parse_args()
@@ -57,9 +59,8 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     fp32 = exported(trained_checkpoint(), folder / "fp32", "fp32")
     gate_of(folder).ask_before(fp32)
-    rows = [recipe_row(folder, fp32, name) for name in RECIPES]
-    rows.append(typed_row(folder, "fp16"))
-    rows += ungated_rows(folder)
+    rows = [typed_row(folder, n) if n in TYPED else recipe_row(folder, fp32, n) for n in options.recipes]
+    rows += ungated_rows(folder) if options.others else ()
     content = {
         "environment": measure.environment(),
         "conditions": {

@@ -4,14 +4,14 @@ from collections.abc import Iterable
 
 from hyperseg_export.families.family import ExportFamily
 from hyperseg_export.families.hyperseg.family import HYPERSEG
+from hyperseg_export.families.instructseg.family import INSTRUCTSEG
 from hyperseg_export.families.psalm.family import PSALM
 from hyperseg_export.families.unilseg.family import UNILSEG
 from hyperseg_runtime.errors import CheckpointError
 
-EXPORT_FAMILIES: dict[str, ExportFamily] = {family.name: family for family in (HYPERSEG, PSALM, UNILSEG)}
+EXPORT_FAMILIES: dict[str, ExportFamily] = {family.name: family for family in (HYPERSEG, INSTRUCTSEG, PSALM, UNILSEG)}
 
 RELATIVES = {
-    "ovp_layers.": "InstructSeg",
     "detr.mask_dino.": "HIPIE",
 }
 """Tensor name prefixes of related models that people may try."""

@@ -2,7 +2,8 @@
 
 from hyperseg_runtime.families.family import FamilySpec
 from hyperseg_runtime.families.hyperseg.family import FAMILY as HYPERSEG
+from hyperseg_runtime.families.instructseg.family import FAMILY as INSTRUCTSEG
 from hyperseg_runtime.families.psalm.family import FAMILY as PSALM
 from hyperseg_runtime.families.unilseg.family import FAMILY as UNILSEG
 
-FAMILIES: dict[str, FamilySpec] = {family.name: family for family in (HYPERSEG, PSALM, UNILSEG)}
+FAMILIES: dict[str, FamilySpec] = {family.name: family for family in (HYPERSEG, INSTRUCTSEG, PSALM, UNILSEG)}

@@ -44,6 +44,19 @@ def merge_panoptic(
     labels, scores = probabilities.argmax(1), probabilities.max(1)
     none = probabilities.shape[1] - 1
     kept = np.flatnonzero((labels != none) & (scores > np.float32(rules.min_score)))
+    return merge_segments(labels, scores, kept, mask_logits, geometry, things, rules.min_overlap)
+
+
+def merge_segments(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    kept: np.ndarray,
+    mask_logits: np.ndarray,
+    geometry: ImageGeometry,
+    things: Sequence[bool],
+    min_overlap: float,
+) -> tuple[np.ndarray, tuple[Segment, ...]]:
+    """The merge alone, as above: of the queries `kept`, whose classes and probabilities are known, (Q,) each."""
     winner, inside, areas = _contest(mask_logits, kept, scores, geometry)
     ids = np.zeros(geometry.original_hw, np.int32)
     segments: list[Segment] = []
@@ -52,7 +65,7 @@ def merge_panoptic(
         won = winner == query
         mine = won & inside
         # The original divides all pixels a query won, also those outside its mask, by the area of its mask.
-        if not mine.any() or won.sum() / areas[query] < rules.min_overlap:
+        if not mine.any() or won.sum() / areas[query] < min_overlap:
             continue
         label, score = int(labels[query]), float(scores[query])
         place = len(segments) if things[label] else stuff.setdefault(label, len(segments))

@@ -12,6 +12,7 @@ from hyperseg_export.modules.latent_attention import LatentConfig
 from hyperseg_export.modules.siglip import SiglipConfig
 from hyperseg_runtime.families.instructseg.spec import InstructsegDimensions
 
+SWIN = "model.vision_tower_mask"
 DEFAULT_CONTEXT = 1536
 """Room for the 1,421 fixed tokens of a frame's prompt with four references and an expression (instructseg-spec 7).
 Attention reads the whole cache on every call, so more than needed costs time."""
@@ -21,6 +22,7 @@ TEXT_ROWS = 69
 
 @dataclass(frozen=True)
 class InstructsegConfig(MaskQueryConfig):
+    logit_rows: int
     siglip: SiglipConfig
     projector_layers: int
     perceiver: LatentConfig
@@ -32,6 +34,7 @@ class InstructsegConfig(MaskQueryConfig):
         """The part the runtime needs."""
         return InstructsegDimensions(
             **self.shared_dimensions(seg_token_id, eos_token_id),
+            logit_rows=self.logit_rows,
             image_tokens=self.siglip.tokens,
             clip_image_px=self.siglip.image_px,
             perceiver_queries=self.perceiver_queries,
@@ -51,7 +54,8 @@ class InstructsegConfig(MaskQueryConfig):
         read = _Reader(parse_config(ConfigJson, config), shapes)
         vision, release = read.config.vision_config, read.config.hyperseg_trt
         return cls(
-            **read.shared(DEFAULT_CONTEXT, context),
+            **read.shared(SWIN, DEFAULT_CONTEXT, context),
+            logit_rows=read.logit_rows(),
             siglip=read.siglip(vision.vision_tower),
             projector_layers=vision.mm_projector.layers,
             perceiver=read.latents("ovp_layers", release.perceiver_heads),

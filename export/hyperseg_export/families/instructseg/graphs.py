@@ -97,7 +97,7 @@ GRAPH_MODULES: dict[str, Callable[[InstructsegConfig], nn.Module]] = {
     "ovp_media": OvpMedia,
     "ovp": Ovp,
     "llm": Llm,
-    "lm_head": LmHead,
+    "lm_head": lambda config: LmHead(config.phi.width, config.logit_rows),
     "pixel_decoder": PixelDecoderGraph,
     "vmtf_media": VmtfMedia,
     "mask_decoder": MaskDecoderGraph,

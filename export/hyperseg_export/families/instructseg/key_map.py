@@ -1,9 +1,10 @@
 """Names of the published InstructSeg checkpoint and what becomes of each."""
 
 from hyperseg_export.checkpoint.key_map import AnyRule, Drop, Rule
-from hyperseg_export.families.instructseg.config import InstructsegConfig
+from hyperseg_export.families.instructseg.config import SWIN, InstructsegConfig
 from hyperseg_export.families.mask_queries.names import (
     host_rules,
+    lm_head_rules,
     mask_decoder_rules,
     phi_attention_rules,
     phi_rules,
@@ -28,8 +29,9 @@ def rules(config: InstructsegConfig) -> tuple[AnyRule, ...]:
         *host_rules(),
         *phi_attention_rules(),
         *phi_rules(),
+        *lm_head_rules(),
         *siglip_rules(config.projector_layers),
-        *swin_rules("model.vision_tower_mask", config.swin.window),
+        *swin_rules(SWIN, config.swin.window),
         Rule("ovp.latents", ("temporal_query",)),
         *_latent_layers("ovp", "ovp_layers"),
         *_latent_layers("vmtf", "vmtf_layers"),

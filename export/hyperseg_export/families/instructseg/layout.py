@@ -48,6 +48,7 @@ class Sizes(shared.TowerSizes):
 def tensor_layout(sizes: Sizes) -> Iterator[Entry]:
     """Language side in float16, mask side and perceivers in float32, index buffers in int64, as published."""
     yield from typed(shared.phi(sizes), torch.float16)
+    yield "lm_head.weight", (sizes.logit_rows, sizes.width), torch.float16
     yield from typed(shared.siglip(sizes), torch.float16)
     yield from typed(shared.swin(sizes), torch.float32)
     yield from typed(_perceivers(sizes), torch.float32)

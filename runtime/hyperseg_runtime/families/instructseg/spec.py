@@ -10,6 +10,7 @@ TYPICAL_EXPRESSION_TOKENS = 14
 
 class InstructsegDimensions(MaskQueryDimensions):
     clip_image_px: Size  # side of the square for the language branch
+    logit_rows: Size  # ids the language head scores
     perceiver_queries: Size  # rows for each reference frame
     perceiver_media_width: Size  # keys and values of all its layers, for one row
     fusion_media_width: Size
@@ -34,7 +35,7 @@ def graph_specs(dims: InstructsegDimensions) -> tuple[GraphSpec, ...]:
         _ovp_media(dims),
         _ovp(dims),
         shared.llm(dims),
-        shared.lm_head(dims),
+        shared.lm_head(dims, dims.logit_rows),
         shared.pixel_decoder(dims),
         _vmtf_media(dims),
         _mask_decoder(dims),
