@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -79,8 +80,8 @@ def _run(app: typer.Typer) -> int:
 def _require_no_empty(words: Sequence[str]) -> None:
     """Raise InputError for an empty argument: as a path it would be the current folder, as a text nothing."""
     for before, word in itertools.pairwise(words):
-        if not word or (word.startswith("--") and word.endswith("=")):
-            raise InputError(f"an empty argument after {before}: is it a variable without a value?")
+        if not word or re.fullmatch(r"--[\w-]+=", word):
+            raise InputError(f"an empty argument after {word or before}: is it a variable without a value?")
 
 
 def _reader_gone() -> int:
