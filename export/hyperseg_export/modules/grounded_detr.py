@@ -15,10 +15,10 @@ from hyperseg_export.modules.deformable_layers import (
     pixels_on_levels,
 )
 from hyperseg_export.modules.dynamic_masks import MASK_MAP_SHARE, MaskMap, parameter_count
+from hyperseg_export.modules.early_fusion import EarlyFusion, EarlyFusionConfig
 from hyperseg_export.modules.levels import LevelProjections, Levels, joined
 from hyperseg_export.modules.linear import Linear, Mlp
 from hyperseg_export.modules.positions import PIXEL_CENTRE
-from hyperseg_export.modules.early_fusion import EarlyFusion, EarlyFusionConfig
 from hyperseg_export.modules.two_stage import BestTokens, ProposalStates, ProposedBoxes, picked, proposals
 
 

@@ -10,12 +10,12 @@ from hyperseg_export.families.tensor_shapes import Shapes, TensorShapes, check_h
 from hyperseg_export.modules.bert import BertConfig
 from hyperseg_export.modules.deformable_layers import DeformableConfig
 from hyperseg_export.modules.dynamic_masks import MASK_MAP_SHARE, parameter_count
+from hyperseg_export.modules.early_fusion import EarlyFusionConfig
 from hyperseg_export.modules.grounded_detr import GroundedDetrConfig
 from hyperseg_export.modules.levels import NORM_GROUPS
 from hyperseg_export.modules.mask_dino import MaskDinoConfig
 from hyperseg_export.modules.plain_vit import PlainVitConfig
 from hyperseg_export.modules.resnet import ResnetConfig
-from hyperseg_export.modules.early_fusion import EarlyFusionConfig
 from hyperseg_runtime.errors import CheckpointError
 from hyperseg_runtime.families.hipie.spec import HipieDimensions
 
