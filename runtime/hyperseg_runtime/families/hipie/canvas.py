@@ -26,8 +26,8 @@ def canvas(
 ) -> tuple[np.ndarray, ImageGeometry]:
     """RGB (h, w, 3) uint8 -> (3, H, W) float32 and where the image lies; `padded_hw` is what masks are enlarged to.
 
-    Resized by Pillow (bilinear, antialiased when shrinking, uint8), normalised, filled up with zeros at the right and at
-    the bottom to multiples of `size_multiple`.
+    Resized by Pillow (bilinear, antialiased when shrinking, uint8), normalised, filled up with zeros at the right and
+    at the bottom to multiples of `size_multiple`.
     """
     valid = resized_hw(image_hwc_u8.shape[0], image_hwc_u8.shape[1], short_px, long_px)
     resized = np.asarray(Image.fromarray(image_hwc_u8).resize(valid[::-1], Image.Resampling.BILINEAR))
