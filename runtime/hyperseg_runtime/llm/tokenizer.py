@@ -28,6 +28,11 @@ class Tokenizer:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
+    def encode_spans(self, text: str) -> list[tuple[int, tuple[int, int]]]:
+        """Ids as `encode`, each with the characters of `text` that it stands for: first, and one behind the last."""
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        return list(zip(encoding.ids, encoding.offsets, strict=True))
+
     def encode_user_text(self, text: str, reserved: Sequence[int]) -> list[int]:
         """Ids of text from outside; PromptError if it is empty, too long or spells a reserved token."""
         require_text(text)

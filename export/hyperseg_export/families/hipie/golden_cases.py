@@ -111,6 +111,7 @@ def _segment(run: GoldenRun, arrays: Arrays, pooled: bool) -> dict[str, np.ndarr
     mask = arrays["text_mask"].astype(bool)
     found = run.run("text", {"token_ids": arrays["text_ids"], "word_mask": mask})
     text = found["text_hidden"] = found["piece_states"]
+    found[f"bert_layer{run.config.text.layers - 1}"] = text
     found |= run.run("image", {"images": images})
     maps = {name: found[name] for name in MAPS}
     found |= _mask_dino(run, maps)
@@ -189,8 +190,10 @@ def _selection(run: GoldenRun, found: dict[str, np.ndarray], arrays: Arrays) -> 
         rows = np.concatenate([run.weight(f"detr.{name}").numpy() for name in names])
         return np.broadcast_to(rows, (batch, *rows.shape))
 
-    references = [found[f"dec_refs{index}"] for index in range(run.config.detr.decoder_layers)]
+    last = run.config.detr.decoder_layers - 1
+    references = [*(found[f"dec_refs{index}"] for index in range(last)), found["boxes"]]
     return {
+        f"dec_layer{last}": found["states"],
         "dec_in": learned("background_contents", "contents"),
         "dec_ref_in": np.concatenate([learned("background_boxes"), found["proposed"]], axis=1),
         "dec_refs": np.stack(references),

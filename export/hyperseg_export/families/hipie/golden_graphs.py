@@ -21,7 +21,7 @@ PROJECTIONS = (*(f"levels.{level}" for level in range(MAPS)), "coarser")
 
 
 def graph_probes(config: HipieConfig) -> dict[str, Probe]:
-    """One for every graph with inner values to show."""
+    """One for every graph with inner values to show. What a graph gives anyway has a name there and none here."""
     return {
         "text": _text(config.text.layers),
         "image": _image(config),
@@ -31,7 +31,7 @@ def graph_probes(config: HipieConfig) -> dict[str, Probe]:
 
 
 def _text(layers: int) -> Probe:
-    names = {"text.embed_norm": "bert_embed", **_numbered("text.layers.{i}", "bert_layer{i}", layers)}
+    names = {"text.embed_norm": "bert_embed", **_numbered("text.layers.{i}", "bert_layer{i}", layers - 1)}
     return Probe(tuple(names), lambda taps, inputs: _first(taps, names))
 
 
@@ -81,13 +81,13 @@ def _detr(encoder_layers: int, decoder_layers: int) -> Probe:
         "detr.proposed": "proposed",
         f"{decoder}.sine": "dec_sine0",
         f"{decoder}.position": "dec_query_pos0",
-        **_numbered(f"{decoder}.layers.{{i}}", "dec_layer{i}", decoder_layers),
+        **_numbered(f"{decoder}.layers.{{i}}", "dec_layer{i}", decoder_layers - 1),
     }
     others = (f"{encoder}.fusion", "detr.best", f"{decoder}.update")
 
     def outputs(taps: Taps, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
         ((tokens, _),), (numbers,) = taps[others[0]], taps[others[1]]
-        refs = {f"dec_refs{index}": boxes for index, boxes in enumerate(taps[others[2]])}
+        refs = {f"dec_refs{index}": boxes for index, boxes in enumerate(taps[others[2]][:-1])}
         last = taps[f"{decoder}.position"][-1]
         own = {"fused_visual": tokens, "chosen": numbers, "dec_query_pos_last": last}
         return {**_first(taps, names), **refs, **own}

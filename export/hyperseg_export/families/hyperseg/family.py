@@ -6,7 +6,7 @@ from hyperseg_export.families.hyperseg.golden import verify_golden
 from hyperseg_export.families.hyperseg.quantization import HINTS
 from hyperseg_export.families.hyperseg.random_models import NOTES, random_model, write_random
 from hyperseg_export.families.hyperseg.synthetic import PRESET
-from hyperseg_export.families.mask_queries.tolerances import TOLERANCES
+from hyperseg_export.families.hyperseg.tolerances import TOLERANCES
 
 HYPERSEG = ExportFamily(
     name="hyperseg",

@@ -6,7 +6,7 @@ from hyperseg_export.families.instructseg.golden import verify_golden
 from hyperseg_export.families.instructseg.quantization import HINTS
 from hyperseg_export.families.instructseg.random_models import NOTES, random_model, write_random
 from hyperseg_export.families.instructseg.synthetic import PRESET
-from hyperseg_export.families.mask_queries.tolerances import TOLERANCES
+from hyperseg_export.families.instructseg.tolerances import TOLERANCES
 
 INSTRUCTSEG = ExportFamily(
     name="instructseg",

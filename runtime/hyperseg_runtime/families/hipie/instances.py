@@ -70,5 +70,5 @@ def instance_mask(mask_logits: np.ndarray, geometry: ImageGeometry, mask_thres: 
 def nearest(mask: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """(h, w) -> (H, W); pixel o is pixel floor(o * h / H)."""
     rows, columns = (np.arange(target) * source // target for source, target in zip(mask.shape, size_hw, strict=True))
-    picked: np.ndarray = mask[rows[:, None], columns]
-    return picked
+    resized: np.ndarray = mask[rows[:, None], columns]
+    return resized

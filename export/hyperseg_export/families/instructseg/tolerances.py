@@ -1,0 +1,3 @@
+"""InstructSeg's tolerances are those of its line of models."""
+
+from hyperseg_export.families.mask_queries.tolerances import TOLERANCES as TOLERANCES
