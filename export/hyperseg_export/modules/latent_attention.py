@@ -29,6 +29,11 @@ class LatentConfig:
         return self.layers * 2 * self.heads * self.head_width
 
 
+def joined(*rows: Tensor) -> Tensor:
+    """Keys and values one behind the other, in the type of the last: those of another graph come in float32."""
+    return torch.cat([part.to(rows[-1].dtype) for part in rows], dim=1)
+
+
 class MediaProjection(nn.Module):
     """media (B, N, width) -> keys and values (B, N, 2 * inner) of one layer."""
 
@@ -69,7 +74,7 @@ class LatentLayer(nn.Module):
     def forward(self, latents: Tensor, keys_values: Tensor, mask: Tensor | None = None) -> Tensor:
         """keys_values (B, S, 2 * inner) of media; mask as in `attend`, over media and the latents behind them."""
         y = self.norm_latents(latents)
-        key, value = torch.cat((keys_values, self.key_value(y)), dim=1).chunk(2, dim=-1)
+        key, value = joined(keys_values, self.key_value(y)).chunk(2, dim=-1)
         latents = latents + self.out(attend(self.query(y), key, value, self.heads, mask))
         return latents + self.mlp(self.norm_mlp(latents))
 
@@ -83,5 +88,5 @@ class MediaLayer(LatentLayer):
 
     def forward(self, latents: Tensor, media: Tensor, mask: Tensor | None = None, *given: Tensor) -> Tensor:
         """media (B, N, width); `given` are keys and values of further media, which stand before these."""
-        keys_values = torch.cat((*given, self.key_value(self.norm_media(media))), dim=1)
+        keys_values = joined(*given, self.key_value(self.norm_media(media)))
         return super().forward(latents, keys_values, mask)
