@@ -81,9 +81,9 @@ def lint(path: Path, spec: GraphSpec, checks: tuple[Check, ...]) -> list[Finding
     return [Finding(check.__name__, message) for check in checks for message in check(subject)]
 
 
-def check_graph(path: Path, spec: GraphSpec) -> None:
-    """Raise ExportError with every finding of `ERRORS`."""
-    findings = lint(path, spec, ERRORS)
+def check_graph(path: Path, spec: GraphSpec, for_tensorrt: bool = True) -> None:
+    """Raise ExportError with every finding of `ERRORS`, or of those that are not about what TensorRT takes."""
+    findings = lint(path, spec, tuple(check for check in ERRORS if for_tensorrt or check not in OF_TENSORRT))
     if findings:
         lines = "\n  ".join(f"{finding.check}: {finding.message}" for finding in findings[:10])
         raise ExportError(f"graph {spec.name}: {len(findings)} lint finding(s):\n  {lines}")
@@ -329,4 +329,5 @@ ERRORS: tuple[Check, ...] = (
     no_empty_weights,
     weights_stay_inside,
 )
+OF_TENSORRT: tuple[Check, ...] = (importable_operators, no_wide_or_byte_types)
 NOTES: tuple[Check, ...] = (attention_needs_decomposition,)

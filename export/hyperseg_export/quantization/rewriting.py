@@ -16,6 +16,7 @@ from hyperseg_export.quantization.recipes import GraphRecipe
 from hyperseg_export.quantization.smoothing import smooth
 from hyperseg_runtime.bundle.manifest import GraphEntry
 from hyperseg_runtime.bundle.quantization import RoundedEntry
+from hyperseg_runtime.contracts.quantization import Scheme
 
 
 def rewrite(
@@ -41,7 +42,7 @@ def rewrite(
     path.parent.mkdir(parents=True, exist_ok=True)
     with WeightStore(path.parent, {}).open(f"{path.stem}.data") as weights:
         save_graph(model, path, weights)
-    check_graph(path, entry.spec)
+    check_graph(path, entry.spec, for_tensorrt=recipe.scheme is not Scheme.INT8_DYNAMIC)  # build refuses those
     folder = Path(entry.file).parent
     rounded = RoundedEntry(
         scheme=recipe.scheme,
