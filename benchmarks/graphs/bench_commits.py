@@ -1,7 +1,7 @@
 """Whole requests of two commits against each other on a CPU, with the trained tiny model.
 
-    git worktree add /tmp/other COMMIT
-    python benchmarks/graphs/bench_commits.py /tmp/other COMMIT --pairs 15
+    git worktree add ../other COMMIT
+    python benchmarks/graphs/bench_commits.py ../other COMMIT --pairs 15
 
 Each commit exports the model and answers in a process of its own; the two take turns, request by request, and which is
 first changes. Times are CPU milliseconds of the process that answers, which other work moves less than the clock. The
