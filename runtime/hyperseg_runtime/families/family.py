@@ -13,7 +13,7 @@ import numpy as np
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.bundle.tables import TableShapes
-from hyperseg_runtime.contracts.graph_spec import AxisRange, GraphSpec
+from hyperseg_runtime.contracts.graph_spec import AxisRange, GraphSpec, Reuse, TensorSpec
 from hyperseg_runtime.contracts.requests import Expressions, Question, Regions, Request, SegmentationRequest
 from hyperseg_runtime.contracts.results import Result
 from hyperseg_runtime.errors import InputError
@@ -45,8 +45,8 @@ class Segmenter(Protocol[State]):
         ...
 
     def open_computed(self, outputs: Mapping[str, Buffer], image_hw: tuple[int, int]) -> State:
-        """State of an image of this size whose `Reuse.IMAGE` graphs were run elsewhere; `outputs` are those of their
-        outputs that other graphs take, by name.
+        """State of an image of this size whose `Reuse.IMAGE` graphs were run elsewhere; `outputs` are
+        those of `FamilySpec.computed_outputs`, by name.
         """
         ...
 
@@ -172,6 +172,8 @@ class FamilySpec:
     """From the manifest's dimensions: the host's tables."""
     files: tuple[str, ...] = ()
     """Further files of a bundle that the host reads, such as a tokenizer."""
+    host_reads: tuple[str, ...] = ()
+    """Outputs of image graphs that the host works on although an image graph takes them, such as rows of a prompt."""
     profile_hints: Callable[[GraphSpec], ProfileHints] = no_hints
     data_sets: tuple[str, ...] = ()
     """Names of the data sets that its authors report results on, and that `eval` can read."""
@@ -179,6 +181,15 @@ class FamilySpec:
     """What its authors print of the published weights on them."""
     printed_note: str = ""
     """What must be known to compare with those numbers."""
+
+    def computed_outputs(self, graphs: Sequence[GraphSpec]) -> list[TensorSpec]:
+        """What image graphs make for others: their outputs that a graph of another kind or the host works on, or that
+        no image graph takes.
+        """
+        stages = [graph for graph in graphs if graph.reuse is Reuse.IMAGE]
+        others = {t.name for graph in graphs if graph.reuse is not Reuse.IMAGE for t in graph.inputs}
+        between = {t.name for graph in stages for t in graph.inputs} - others - {*self.host_reads}
+        return [t for graph in stages for t in graph.outputs if t.name not in between]
 
     def answers(self, kind: type[Request]) -> tuple[str, ...]:
         """Names of the tasks for a kind of request, the default first."""

@@ -98,6 +98,8 @@ def test_the_last_step_gets_whatever_other_graphs_take() -> None:
     spec = RepositorySpec(FAMILIES["hyperseg"], graphs)
     assert [tensor.name for tensor in spec.stage_inputs()] == ["pixels", "more"]
     assert [tensor.name for tensor in spec.stage_outputs()] == ["fine", "tokens", "spare"]
+    host_reads = replace(spec, family=replace(spec.family, host_reads=("coarse",)))
+    assert [tensor.name for tensor in host_reads.stage_outputs()] == ["fine", "coarse", "tokens", "spare"]
 
 
 def test_sizes_that_the_image_decides_are_left_open() -> None:

@@ -65,10 +65,8 @@ class RepositorySpec:
         return [wire_tensor(t) for graph in self.stages for t in graph.inputs if t.name not in made]
 
     def stage_outputs(self) -> list[WireTensor]:
-        """Outputs of the stages that another graph works on, or that no stage takes."""
-        taken = {tensor.name for graph in self.stages for tensor in graph.inputs}
-        taken -= {t.name for graph in self.graphs if graph.reuse is not Reuse.IMAGE for t in graph.inputs}
-        return [wire_tensor(t) for graph in self.stages for t in graph.outputs if t.name not in taken]
+        """What the last step works on."""
+        return [wire_tensor(tensor) for tensor in self.family.computed_outputs(self.graphs)]
 
 
 def served_models(spec: RepositorySpec) -> list[ServedModel]:

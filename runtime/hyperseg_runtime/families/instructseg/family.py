@@ -64,6 +64,7 @@ FAMILY = FamilySpec(
     image_inputs=image_inputs,
     tables=tables,
     files=(TOKENIZER_FILE,),
+    host_reads=("image_tokens",),
     profile_hints=llm_hints,
     warm_up=(
         Expressions(("the object",)),
