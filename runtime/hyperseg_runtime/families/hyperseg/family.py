@@ -41,6 +41,12 @@ TASKS = (
 )
 VIDEO_TASKS = (
     Task(prompts.Task.VIDEO.value, Expressions, "the object that a sentence names or hints at, in each frame"),
+    Task(
+        prompts.TRACKING,
+        Classes,
+        "objects with their class in each frame, numbered through all: instances of frames, put together by how alike "
+        "their mask queries are and how much their masks overlap, which is ours",
+    ),
 )
 
 

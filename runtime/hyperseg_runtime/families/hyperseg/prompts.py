@@ -69,6 +69,8 @@ CLASS_PROMPT = (
     " ASSISTANT: \nSure, the segmentation result is <mask queries>"
 )
 CLASS_WORDING = {ListTask.PANOPTIC: "Panoptic", ListTask.SEMANTIC: "Semantic", ListTask.INSTANCE: "Panoptic"}
+TRACKING = "tracking"
+"""The task that asks every frame for a class list, in the prompt for instances."""
 REGION = "region"
 """The task whose prompt lists regions."""
 REGION_PROMPT = (
