@@ -33,6 +33,13 @@ TASKS = (
     Task(ListTask.SEMANTIC.value, Classes, f"a class for every pixel, {BY_CLASS_HEADS}"),
     Task(ListTask.INSTANCE.value, Classes, f"objects with their class, {BY_CLASS_HEADS}"),
     Task(
+        prompts.RECOGNITION,
+        Classes,
+        "objects with their class: the model names what it sees of the list, masks follow, and both score the classes: "
+        "the paper's hybrid entity recognition, for which the released checkpoint was not trained",
+        writes=True,
+    ),
+    Task(
         prompts.REGION,
         Regions,
         "the object at each point, box, scribble or mask; the release has the heads, and neither prompt nor sampling",

@@ -4,7 +4,7 @@ A list that is too long for one prompt is split into several, each with "none of
 of all compete. That is no longer exactly one list: a name sees only those before it in its prompt.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -21,7 +21,7 @@ from hyperseg_runtime.families.mask_queries.prompts import BACKGROUND, condition
 from hyperseg_runtime.families.mask_queries.stages import ListedOutputs, MaskQueryStages
 from hyperseg_runtime.families.mask_queries.state import Features, MaskQueryImage, PromptStates
 from hyperseg_runtime.heads.class_scores import without_synonyms
-from hyperseg_runtime.heads.instances import find_instances
+from hyperseg_runtime.heads.instances import FoundInstances, find_instances
 from hyperseg_runtime.heads.panoptic import merge_panoptic
 from hyperseg_runtime.heads.semantic import semantic_map
 from hyperseg_runtime.llm.prompt import Prompt, Slot, SlotKind, row_numbers
@@ -90,16 +90,22 @@ def segment_list(
             return SemanticMap(classes=semantic_map(read.class_logits, read.mask_logits, geometry), **about)
         if task is ListTask.INSTANCE:
             found = find_instances(read.class_logits, read.mask_logits, geometry, request.things)
-            return Instances(
-                masks=found.masks,
-                scores=found.scores,
-                labels=tuple(names[index] for index in found.classes),
-                instance_details=tuple({"query": query} for query in found.queries.tolist()),
-                **about,
-            )
+            return list_instances(found, request, task.value, read.details)
         things = request.things or (True,) * len(names)
         ids, segments = merge_panoptic(read.class_logits, read.mask_logits, geometry, things)
         return PanopticMap(ids=ids, segments=segments, **about)
+
+
+def list_instances(found: FoundInstances, request: Classes, task: str, details: Mapping[str, Any]) -> Instances:
+    return Instances(
+        asked=request.names,
+        task=task,
+        masks=found.masks,
+        scores=found.scores,
+        labels=tuple(request.names[index] for index in found.classes),
+        instance_details=tuple({"query": query} for query in found.queries.tolist()),
+        details=details,
+    )
 
 
 @dataclass(frozen=True)
@@ -119,11 +125,7 @@ def read_list(stages: Stages, image: MaskQueryImage[Any], asked: ListPrompts, de
     details = {"prompts": len(asked.prompts), "prompt_tokens": 0, "reused_tokens": 0}
     with image.trusted():
         for states, part in zip(image.prefill(asked.prompts), asked.parts, strict=True):
-            outputs = decode(features, states)
-            wanted = (states.hidden_states, outputs.class_logits, outputs.mask_logits)
-            hidden, scores, mask_logits = (array[0] for array in stages.to_host(wanted))
-            if not all(np.isfinite(values).all() for values in (hidden[states.own_rows], scores, mask_logits)):
-                raise NumericsError()
+            hidden, scores, mask_logits = read_prompt(stages, states, decode(features, states))
             of_names = np.full((len(scores), len(asked.class_of) + 1), -np.inf, np.float32)
             of_names[:, part.start : part.stop], of_names[:, -1] = scores[:, :-1], scores[:, -1]
             logits.append(without_synonyms(of_names, asked.class_of))
@@ -132,3 +134,14 @@ def read_list(stages: Stages, image: MaskQueryImage[Any], asked: ListPrompts, de
             details["prompt_tokens"] += states.prompt.length
             details["reused_tokens"] += states.reused
     return ReadList(np.concatenate(logits), np.concatenate(masks), np.concatenate(queries), details)
+
+
+def read_prompt(stages: Stages, states: PromptStates, outputs: ListedOutputs) -> tuple[np.ndarray, ...]:
+    """Hidden states (T, D), class logits (Q, K) and mask logits (Q, h, w) of a prompt, on the host. Raises
+    NumericsError.
+    """
+    wanted = (states.hidden_states, outputs.class_logits, outputs.mask_logits)
+    hidden, scores, mask_logits = (array[0] for array in stages.to_host(wanted))
+    if not all(np.isfinite(values).all() for values in (hidden[states.own_rows], scores, mask_logits)):
+        raise NumericsError()
+    return hidden, scores, mask_logits
