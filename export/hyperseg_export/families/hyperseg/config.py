@@ -27,6 +27,7 @@ class HypersegConfig(MaskQueryConfig):
     projector_layers: int
     fvp: ResamplerConfig
     prompt_frames: int
+    reidentification: bool
 
     def dimensions(self, seg_token_id: int, eos_token_id: int) -> HypersegDimensions:
         """The part the runtime needs."""
@@ -38,6 +39,7 @@ class HypersegConfig(MaskQueryConfig):
             perceiver_queries=self.fvp.queries,
             perceiver_width=self.fvp.width,
             prompt_frames=self.prompt_frames,
+            reidentification=self.reidentification,
         )
 
     @classmethod
@@ -56,6 +58,7 @@ class HypersegConfig(MaskQueryConfig):
             projector_layers=vision.mm_projector.layers,
             fvp=read.fvp(shared["swin"].channels, shared["phi"].width, read.config.hyperseg_trt.perceiver_heads),
             prompt_frames=read.config.hyperseg_trt.prompt_frames,
+            reidentification=read.config.hyperseg_trt.reidentification,
         )
 
     def check_context(self) -> None:

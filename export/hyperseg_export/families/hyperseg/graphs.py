@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import relu
 
 from hyperseg_export.families.hyperseg.config import HypersegConfig
 from hyperseg_export.families.mask_queries.graphs import (
@@ -18,7 +19,7 @@ from hyperseg_export.families.mask_queries.graphs import (
     PixelDecoderGraph,
     Preprocess,
 )
-from hyperseg_export.modules.linear import Linear
+from hyperseg_export.modules.linear import Linear, Mlp
 from hyperseg_export.modules.mask_decoder import ConditionScore, MaskDecoder
 from hyperseg_export.modules.prompt_aggregation import PromptAggregation
 from hyperseg_export.modules.reading import PickedRows, SpanMeans
@@ -59,6 +60,7 @@ class MaskDecoderParts(nn.Module):
         self.class_score = ConditionScore(width)
         self.region_projector = Linear(config.phi.width, width)
         self.region_score = ConditionScore(width)
+        self.reid_head = Mlp([width] * 4, relu) if config.reidentification else None
 
     def decoded(
         self,
@@ -69,13 +71,15 @@ class MaskDecoderParts(nn.Module):
         conditions: Tensor,
         memory: Tensor,
     ) -> tuple[Tensor, ...]:
-        """What both graphs give: masks, scores of expressions, memory, scores of classes and of regions."""
-        _, normed = self.mask_decoder(queries, encoded, pyramid)
+        """What both graphs give: masks, scores of expressions, memory, scores of classes and of regions, and by option
+        the queries' embeddings."""
+        states, normed = self.mask_decoder(queries, encoded, pyramid)
         masks = self.mask_decoder.mask_logits(normed, mask_features)
         scores = self.condition_score(normed, self.condition_projector(conditions))
         class_scores = self.class_score(normed, self.class_projector(conditions))
         region_scores = self.region_score(normed, self.region_projector(conditions))
-        return masks, scores, memory, class_scores, region_scores
+        embeddings = () if self.reid_head is None else (self.reid_head(states),)
+        return masks, scores, memory, class_scores, region_scores, *embeddings
 
 
 class MaskDecoderGraph(MaskDecoderParts):

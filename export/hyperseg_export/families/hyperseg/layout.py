@@ -21,10 +21,12 @@ class Sizes(shared.TowerSizes):
     gated_perceiver: bool = False
     """With the paper's gate in place of the release's residual MLP."""
     prompt_frames: int = 1
+    reidentification: bool = False
 
     def config(self) -> dict[str, Any]:
         """config.json of such a checkpoint: the published keys, and ours for what those cannot tell."""
-        options = {} if self.prompt_frames == 1 else {"prompt_frames": self.prompt_frames}
+        options = {"prompt_frames": self.prompt_frames} if self.prompt_frames > 1 else {}
+        options |= {"reidentification": True} if self.reidentification else {}
         return {
             "architectures": ["HyperSeg"],
             **self.language_config(),

@@ -19,12 +19,13 @@ class HypersegDimensions(MaskQueryDimensions):
     perceiver_queries: Size
     perceiver_width: Size
     prompt_frames: Size = 1  # frames of a video whose conditions are averaged; the release looks at one
+    reidentification: bool = False  # whether mask queries have embeddings by which objects of frames are told apart
 
     @model_serializer(mode="wrap")
     def _without_options(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What the release does not have is left out where it is off."""
-        content: dict[str, Any] = write(self)
-        return content if self.prompt_frames > 1 else {k: v for k, v in content.items() if k != "prompt_frames"}
+        fields = type(self).model_fields
+        return {name: value for name, value in write(self).items() if value != fields[name].default}
 
     @property
     def encoder_images(self) -> tuple[EncoderImage, ...]:
@@ -68,7 +69,8 @@ def _fvp(dims: HypersegDimensions) -> GraphSpec:
 
 def _mask_decoder(dims: HypersegDimensions) -> GraphSpec:
     """Beside what is shared, what the next frame remembers is picked by its rows; with `prompt_frames`, what conditions
-    meant in the frames before goes in, and what the next frame takes of it comes out.
+    meant in the frames before goes in, and what the next frame takes of it comes out; with `reidentification`, so do
+    embeddings of the mask queries.
     """
     before = dims.prompt_frames - 1
     conditions = ("batch", before, "conditions", dims.width)
@@ -81,6 +83,8 @@ def _mask_decoder(dims: HypersegDimensions) -> GraphSpec:
         else ()
     )
     window = (shared.float_tensor("later_conditions", *conditions),) if before else ()
+    reid = shared.float_tensor("reid_embeddings", "batch", dims.mask_queries, dims.mask_width)
+    embeddings = (reid,) if dims.reidentification else ()
     return GraphSpec(
         name="mask_decoder",
         inputs=(
@@ -94,6 +98,7 @@ def _mask_decoder(dims: HypersegDimensions) -> GraphSpec:
             shared.float_tensor("memory", "batch", "memory_rows", dims.perceiver_width),
             shared.condition_logits(dims, "class_logits"),
             shared.condition_logits(dims, "region_logits"),
+            *embeddings,
             *window,
         ),
         axis_ranges={

@@ -22,7 +22,7 @@ class PromptWindow:
     frames: int  # how many of those there were, at the end
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FrameOutputs(ListedOutputs):
     memory: Buffer  # (B, F, E) latents of the next frame from `decode_frame`, else (B, 1, E) without meaning
     window: PromptWindow | None  # for the next frame's call with the same conditions
@@ -91,6 +91,7 @@ class HypersegStages(MaskQueryStages[HypersegDimensions, FrameOutputs]):
             score_logits=outputs["score_logits"],
             class_logits=outputs["class_logits"],
             region_logits=outputs["region_logits"],
+            reid_embeddings=outputs.get("reid_embeddings"),
             memory=outputs["memory"],
             window=PromptWindow(outputs["later_conditions"], min(known.frames + 1, before)) if known else None,
         )

@@ -114,26 +114,27 @@ class ReadList:
 
     class_logits: np.ndarray  # (P Q, C + 1), the last for "none of them"
     mask_logits: np.ndarray  # (P Q, h, w)
-    query_states: np.ndarray  # (P Q, D): as the language model leaves them
+    embeddings: np.ndarray  # (P Q, C): what tells objects apart, see `_embeddings`
     details: dict[str, int]  # how they were read
 
 
 def read_list(stages: Stages, image: MaskQueryImage[Any], asked: ListPrompts, decode: Decode) -> ReadList:
     """`decode` makes the outputs of each prompt from its states. Raises NumericsError."""
     features, _ = image.features()
-    logits, masks, queries = [], [], []
+    logits, masks, embeddings = [], [], []
     details = {"prompts": len(asked.prompts), "prompt_tokens": 0, "reused_tokens": 0}
     with image.trusted():
         for states, part in zip(image.prefill(asked.prompts), asked.parts, strict=True):
-            hidden, scores, mask_logits = read_prompt(stages, states, decode(features, states))
+            outputs = decode(features, states)
+            hidden, scores, mask_logits = read_prompt(stages, states, outputs)
             of_names = np.full((len(scores), len(asked.class_of) + 1), -np.inf, np.float32)
             of_names[:, part.start : part.stop], of_names[:, -1] = scores[:, :-1], scores[:, -1]
             logits.append(without_synonyms(of_names, asked.class_of))
             masks.append(mask_logits)
-            queries.append(hidden[row_numbers(states.prompt.spans(SlotKind.MASK_QUERIES, states.first_row))])
+            embeddings.append(_embeddings(stages, states, outputs, hidden))
             details["prompt_tokens"] += states.prompt.length
             details["reused_tokens"] += states.reused
-    return ReadList(np.concatenate(logits), np.concatenate(masks), np.concatenate(queries), details)
+    return ReadList(np.concatenate(logits), np.concatenate(masks), np.concatenate(embeddings), details)
 
 
 def read_prompt(stages: Stages, states: PromptStates, outputs: ListedOutputs) -> tuple[np.ndarray, ...]:
@@ -145,3 +146,17 @@ def read_prompt(stages: Stages, states: PromptStates, outputs: ListedOutputs) ->
     if not all(np.isfinite(values).all() for values in (hidden[states.own_rows], scores, mask_logits)):
         raise NumericsError()
     return hidden, scores, mask_logits
+
+
+def _embeddings(stages: Stages, states: PromptStates, outputs: ListedOutputs, hidden: np.ndarray) -> np.ndarray:
+    """Of the mask queries, (Q, C): those that the model gives for telling objects of several frames apart, else their
+    states as the language model leaves them, without what all of them have in common. Raises NumericsError.
+    """
+    if outputs.reid_embeddings is None:
+        queries = hidden[row_numbers(states.prompt.spans(SlotKind.MASK_QUERIES, states.first_row))]
+        own: np.ndarray = queries - queries.mean(axis=0)
+        return own
+    given: np.ndarray = stages.to_host((outputs.reid_embeddings,))[0][0]
+    if not np.isfinite(given).all():
+        raise NumericsError()
+    return given

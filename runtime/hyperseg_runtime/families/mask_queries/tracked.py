@@ -20,8 +20,7 @@ def follow(
 ) -> tuple[Instances, Tracks]:
     """The objects of a frame, best first, their numbers in `instance_details`; and what is known of them then.
 
-    An object is a mask query with its likeliest class. What is compared is the query's state as the language model
-    leaves it, without what all queries of the frame have in common.
+    An object is a mask query with its likeliest class; what is compared are the queries' embeddings.
     """
     with span("class_list"):
         found = find_instances(read.class_logits, read.mask_logits, geometry, request.things)
@@ -30,8 +29,7 @@ def follow(
     with span("tracking"):
         queries, masks = found.queries[rows], found.masks[rows]
         labels = tuple(request.names[index] for index in found.classes[rows])
-        states = read.query_states - read.query_states.mean(axis=0)
-        numbers, known = tracks.followed(FrameObjects(labels, states[queries], masks))
+        numbers, known = tracks.followed(FrameObjects(labels, read.embeddings[queries], masks))
     instances = Instances(
         asked=request.names,
         task=task,

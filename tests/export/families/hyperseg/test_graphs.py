@@ -24,7 +24,8 @@ from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.families.hyperseg.published import PUBLISHED
 from hyperseg_runtime.images.resize_tables import PASSES
 
-SIZES = {"tiny": TINY, "published": Sizes(), "as the paper": replace(TINY, gated_perceiver=True, prompt_frames=3)}
+PAPER = replace(TINY, gated_perceiver=True, prompt_frames=3, reidentification=True)
+SIZES = {"tiny": TINY, "published": Sizes(), "as the paper": PAPER}
 RESIZED = [image.name for image in PUBLISHED.encoder_images]
 AXES = {"batch": 3, "tokens": 5, "conditions": 2, "memory_rows": 7, "image_height": 6, "image_width": 9}
 AXES |= {"slots": 6, "pixels_height": 8, "pixels_width": 9, "rows": 10, "columns": 11}

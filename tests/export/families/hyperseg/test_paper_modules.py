@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from hyperseg_export.checkpoint.folder import Checkpoint
-from hyperseg_export.checkpoint.weights import ModuleWeights
+from hyperseg_export.checkpoint.weights import ModuleWeights, materialise
 from hyperseg_export.export import ExportOptions, export_bundle
 from hyperseg_export.families.hyperseg.config import HypersegConfig
 from hyperseg_export.families.hyperseg.definition import definition_of
+from hyperseg_export.families.hyperseg.graphs import MaskDecoderParts
 from hyperseg_export.families.hyperseg.layout import tensor_layout
 from hyperseg_export.families.hyperseg.random_models import SMALL
 from hyperseg_export.families.hyperseg.tiny import random_checkpoint, write_checkpoint
@@ -31,14 +33,18 @@ from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.contracts.requests import Classes, Expressions, Regions
 from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.errors import CheckpointError
+from hyperseg_runtime.families.hyperseg.prompts import class_prompt
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 from hyperseg_runtime.families.hyperseg.stages import HypersegStages
+from hyperseg_runtime.families.hyperseg.state import HypersegImage
 from hyperseg_runtime.families.hyperseg.video import HypersegVideo
+from hyperseg_runtime.families.mask_queries.graph_specs import STRIDES
+from hyperseg_runtime.families.mask_queries.listed import ListTask, list_prompts, read_list
 from hyperseg_runtime.llm.tokenizer import TOKENIZER_FILE, Tokenizer
 from hyperseg_runtime.session.pipeline import Pipeline
 
 FRAMES = 3
-SIZES = replace(SMALL, gated_perceiver=True, prompt_frames=FRAMES)
+SIZES = replace(SMALL, gated_perceiver=True, prompt_frames=FRAMES, reidentification=True)
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 60, 90, 3), np.uint8)
 OF_THE_PAPER = ("fvp", "mask_decoder")
 Weights = Mapping[str, np.ndarray]
@@ -81,13 +87,20 @@ def recorded_graphs(paper_graphs: Graphs) -> RecordingGraphs:
 
 
 @pytest.fixture
-def video(
-    source: SourceModel, recorded_graphs: RecordingGraphs, backend: OnnxRuntimeBackend, tmp_path: Path
-) -> HypersegVideo:
-    (tmp_path / TOKENIZER_FILE).write_bytes(source.definition.files[TOKENIZER_FILE])
+def stages(source: SourceModel, recorded_graphs: RecordingGraphs, backend: OnnxRuntimeBackend) -> HypersegStages:
     dims = HypersegDimensions.model_validate(source.dimensions.model_dump())
-    stages = HypersegStages(dims, recorded_graphs, Tables(source.weights), backend)
-    return HypersegVideo(stages, Tokenizer(tmp_path / TOKENIZER_FILE))
+    return HypersegStages(dims, recorded_graphs, Tables(source.weights), backend)
+
+
+@pytest.fixture
+def tokenizer(source: SourceModel, tmp_path: Path) -> Tokenizer:
+    (tmp_path / TOKENIZER_FILE).write_bytes(source.definition.files[TOKENIZER_FILE])
+    return Tokenizer(tmp_path / TOKENIZER_FILE)
+
+
+@pytest.fixture
+def video(stages: HypersegStages, tokenizer: Tokenizer) -> HypersegVideo:
+    return HypersegVideo(stages, tokenizer)
 
 
 def linear(weights: Weights, name: str, rows: np.ndarray) -> np.ndarray:
@@ -192,6 +205,37 @@ def test_a_class_list_is_averaged_name_by_name(video: HypersegVideo, recorded_gr
     assert np.array_equal(second.inputs["earlier_conditions"], first.outputs["later_conditions"])
 
 
+def test_objects_are_told_apart_by_the_releases_own_head(
+    stages: HypersegStages,
+    tokenizer: Tokenizer,
+    recorded_graphs: RecordingGraphs,
+    source: SourceModel,
+    weights: Weights,
+) -> None:
+    """Three layers on the states of the mask queries before the decoder's last norm (hyperseg-spec 6.7)."""
+    request, image = Classes(("cup", "a spoon")), HypersegImage(stages, IMAGES[0])
+    asked = list_prompts(
+        request, lambda names: class_prompt(ListTask.INSTANCE, names, tokenizer, stages.dims), tokenizer, stages.dims
+    )
+    read = read_list(stages, image, asked, lambda maps, one: stages.decode(maps, one.hidden_states, [one.prompt]))
+    (call,) = recorded_graphs.calls["mask_decoder"]
+    assert np.array_equal(read.embeddings, call.outputs["reid_embeddings"][0])
+
+    given = {name: torch.from_numpy(array) for name, array in call.inputs.items()}
+    module = source.module("mask_decoder")
+    decoder = materialise(module, source.weights.of_module(module))
+    assert isinstance(decoder, MaskDecoderParts)
+    with torch.inference_mode():
+        queries = decoder.query_projector(given["hidden_states"][:, given["query_rows"][0]])
+        pyramid, encoded = ([given[f"{kind}_s{stride}"] for stride in STRIDES] for kind in ("mask_features", "encoded"))
+        states, _ = decoder.mask_decoder(queries, encoded, pyramid)
+    expected = states[0].double().numpy()
+    for layer in range(3):
+        expected = linear(weights, f"predictor.reid_embed_head.layers.{layer}", expected)
+        expected = np.maximum(expected, 0) if layer < 2 else expected
+    assert worst_error(read.embeddings, expected) < FEATURE
+
+
 @pytest.mark.full
 def test_a_bundle_gives_masks_for_every_request(checkpoint: Path, tmp_path: Path) -> None:
     """Each graph is compared with its module at the export."""
@@ -209,9 +253,10 @@ def test_a_bundle_gives_masks_for_every_request(checkpoint: Path, tmp_path: Path
 def test_dimensions_are_those_of_the_release_where_nothing_is_on() -> None:
     shapes = {name: shape for name, shape, _ in tensor_layout(SMALL)}
     config = HypersegConfig.from_checkpoint(SMALL.config(), shapes)
-    assert "prompt_frames" not in SMALL.config()["hyperseg_trt"] and not config.fvp.gated
-    assert "prompt_frames" not in config.dimensions(1, 0).model_dump(mode="json")
-    assert HypersegDimensions.model_validate(config.dimensions(1, 0).model_dump()).prompt_frames == 1
+    dimensions, options = config.dimensions(1, 0), {"prompt_frames", "reidentification"}
+    assert not config.fvp.gated and not options & SMALL.config()["hyperseg_trt"].keys()
+    assert not options & dimensions.model_dump(mode="json").keys()
+    assert HypersegDimensions.model_validate(dimensions.model_dump()) == dimensions
 
 
 def test_training_begins_with_closed_gates() -> None:

@@ -1,4 +1,4 @@
-"""Made logits and query states of a clip -> instances with numbers."""
+"""Made logits and embeddings of a clip -> instances with numbers."""
 
 import numpy as np
 
@@ -12,21 +12,19 @@ from hyperseg_runtime.images.preprocessing import ImageGeometry
 HW, QUERIES = (16, 64), 5
 GEOMETRY = ImageGeometry(HW, HW, HW)
 REQUEST = Classes(("ball", "box"), things=(True, True))
-COMMON = np.full(12, 40.0)
-"""What all query states have in common; it is longer than what tells them apart."""
 
 
 def frame(things: list[tuple[int, int, int]], first_query: int) -> ReadList:
     """Things as class, look and left edge; they take queries one after another from `first_query`, the rest is none."""
     logits = np.tile(np.array([0, 0, 9], np.float32), (QUERIES, 1))
     masks = np.full((QUERIES, *HW), -8, np.float32)
-    states = np.tile(COMMON, (QUERIES, 1)) + 0.01 * np.random.default_rng(first_query).standard_normal((QUERIES, 12))
+    embeddings = 0.01 * np.random.default_rng(first_query).standard_normal((QUERIES, 12))
     for place, (kind, look, left) in enumerate(things):
         query = (first_query + place) % QUERIES
         logits[query] = np.eye(3)[kind] * 9
         masks[query, 4:12, left : left + 8] = 8
-        states[query] += 3 * np.eye(12)[look]
-    return ReadList(logits, masks, states, {"prompts": 1})
+        embeddings[query] += 3 * np.eye(12)[look]
+    return ReadList(logits, masks, embeddings, {"prompts": 1})
 
 
 def clip(frames: list[ReadList]) -> list[Instances]:
