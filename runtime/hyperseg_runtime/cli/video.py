@@ -10,7 +10,6 @@ from rich.progress import Progress
 
 from hyperseg_runtime import console
 from hyperseg_runtime.calls.tracing import traced
-from hyperseg_runtime.class_lists.reading import read_class_list
 from hyperseg_runtime.cli import options
 from hyperseg_runtime.cli.asked import (
     Asked,
@@ -20,9 +19,9 @@ from hyperseg_runtime.cli.asked import (
     PointOption,
     ScribbleOption,
     SeedOption,
-    regions_of,
+    asked_of,
 )
-from hyperseg_runtime.contracts.requests import Classes, Expressions
+from hyperseg_runtime.contracts.requests import Classes
 from hyperseg_runtime.contracts.results import Instances, encode_png
 from hyperseg_runtime.errors import InputError, PartialInputError
 from hyperseg_runtime.families.family import FrameResults, VideoRequest
@@ -84,9 +83,10 @@ def video(
     With --trace stages overlap as they do in a server, and their times with them.
     Frames that cannot be read are left out and listed; the exit code is then 11.
     """
-    request = _asked(texts or [], task, classes, box, point, scribble, mask, region_seed)
+    options.require_texts(texts or [])
+    request = asked_of(texts or [], task, classes, box, point, scribble, mask, region_seed).request
     if objects and isinstance(request, Classes):
-        raise InputError("--objects is for TEXT and regions; of a list, FRAME.mask.png has the number of every object")
+        raise InputError("--objects is for texts and regions; of a list, FRAME.mask.png has the number of every object")
     source = open_frames(frames)
     kinds = (Kind.MASK, Kind.OVERLAY) if overlay else (Kind.MASK,)
     folder = ResultFolder(out, overwrite)
@@ -126,30 +126,6 @@ def video(
         )
     if source.left_out:
         console.err.print(f"{frames}: {told(source.left_out)}", markup=False)
-
-
-def _asked(
-    texts: list[str],
-    task: str | None,
-    classes: str | None,
-    boxes: list[str] | None,
-    points: list[str] | None,
-    scribbles: list[Path] | None,
-    masks: list[Path] | None,
-    seed: int | None,
-) -> VideoRequest:
-    pointed = bool(boxes or points or scribbles or masks)
-    given = [bool(texts), classes is not None, pointed]
-    if sum(given) > 1:
-        raise InputError("expected TEXT, --classes or regions (--box, --point, --scribble, --mask), got more than one")
-    if pointed:
-        return regions_of(task, boxes, points, scribbles, masks, seed)
-    if classes is not None:
-        return read_class_list(classes).request(task)
-    options.require_texts(texts)
-    if not texts:
-        raise InputError("expected TEXT, --classes or regions (--box, --point, --scribble, --mask), got nothing")
-    return Expressions.of(texts, task)
 
 
 def _pictures(request: VideoRequest) -> "FramePictures":

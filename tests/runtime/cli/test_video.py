@@ -121,8 +121,8 @@ def test_objects_of_a_class_list_are_numbered(
 def test_a_frame_is_asked_one_kind_of_thing(run_cli: RunCli, tiny_bundle: Path, coffee: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for more, message in (
-        (("the cup", "--classes", "cup"), "got more than one"),
-        (("the cup", "--point", "1,2"), "got more than one"),
+        (("the cup", "--classes", "cup"), "got texts and --classes"),
+        (("--classes", "cup", "--point", "1,2"), "got --classes and regions"),
         ((), "got nothing"),
         (("--classes", "cup", "--objects"), "FRAME.mask.png has the number of every object"),
     ):
