@@ -11,7 +11,7 @@ import torch
 
 from hyperseg_export.checkpoint.folder import Checkpoint
 from hyperseg_export.checkpoint.weights import ModuleWeights, materialise
-from hyperseg_export.export import ExportOptions, export_bundle
+from hyperseg_export.export import ExportOptions, export_bundle, write_graph
 from hyperseg_export.families.hyperseg.config import HypersegConfig
 from hyperseg_export.families.hyperseg.definition import definition_of
 from hyperseg_export.families.hyperseg.graphs import MaskDecoderParts
@@ -27,9 +27,11 @@ from hyperseg_export.parity.golden import ProbedGraphs, module_maker, onnx_maker
 from hyperseg_export.parity.probes import Probed
 from hyperseg_export.parity.recording import Call, RecordingGraphs
 from hyperseg_export.parity.tolerances import FEATURE
+from hyperseg_export.precision.typed import choose_precisions, typed_model
 from hyperseg_runtime.backends.base import Graph
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
+from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.contracts.requests import Classes, Expressions, Regions
 from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.errors import CheckpointError
@@ -248,6 +250,14 @@ def test_a_bundle_gives_masks_for_every_request(checkpoint: Path, tmp_path: Path
         for frame in IMAGES[:2]:
             (ready,) = followed.push(frame, ["the cup"])
             assert isinstance(ready.results[0], Instances) and ready.results[0].masks.shape == (1, 60, 90)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("precision", [Precision.FP16, Precision.BF16])
+def test_graphs_in_half_precision_pass_the_lint(source: SourceModel, precision: Precision, tmp_path: Path) -> None:
+    typed = typed_model(source, choose_precisions(source.specs, precision))
+    for graph in OF_THE_PAPER:
+        write_graph(typed, typed.spec(graph), tmp_path, {}, precision)
 
 
 def test_dimensions_are_those_of_the_release_where_nothing_is_on() -> None:
