@@ -91,7 +91,7 @@ def _assigned(seen: list[Track], known: list[Track], worth: np.ndarray) -> dict[
     """Index of what is seen -> number of what is known, so that the sum of `worth` (seen, known) is the largest; a pair
     of worth 0 is none.
     """
-    from scipy.optimize import linear_sum_assignment
+    from scipy.optimize import linear_sum_assignment  # here: only videos of objects wait until it is loaded
 
     labels = np.array([[one.label == other.label for other in known] for one in seen], np.bool_)
     allowed = worth * labels.reshape(worth.shape)
@@ -113,8 +113,11 @@ def _alike(seen: list[Track], known: list[Track]) -> np.ndarray:
 
 def _likeness(seen: list[Track], known: list[Track]) -> np.ndarray:
     """Cosine between the embeddings, none below 0; (seen, known) float64."""
-    cosines = [[float(one.direction @ other.direction) for other in known] for one in seen]
-    return np.maximum(np.array(cosines, np.float64).reshape(len(seen), len(known)), 0.0)
+    if not seen or not known:
+        return np.zeros((len(seen), len(known)))
+    one, other = (np.stack([track.direction for track in tracks]) for tracks in (seen, known))
+    found: np.ndarray = np.maximum((one @ other.T).astype(np.float64), 0.0)
+    return found
 
 
 def _overlap(seen: list[Track], known: list[Track]) -> np.ndarray:

@@ -7,9 +7,12 @@ from typing import Protocol
 import numpy as np
 
 from hyperseg_runtime.contracts.results import TRACK, Instances
+from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.files.results import Kind
 from hyperseg_runtime.reports.overlay import draw_best, draw_list, draw_overlay
 
+MOST = np.iinfo(np.uint16).max
+"""Objects that fit into a picture of 16 bits; 0 is none of them."""
 Drawn = tuple[Kind, int | None, np.ndarray]
 """The kind of a picture, its number where a frame has several of the kind, and its pixels."""
 
@@ -54,9 +57,14 @@ class TrackedPictures:
 
 
 def track_map(result: Instances) -> np.ndarray:
-    """Number of the object each pixel belongs to, (H, W) uint16, 0 for none; where masks overlap the best score's."""
-    numbers = np.array([0, *(own[TRACK] for own in result.instance_details)], np.uint16)
-    found: np.ndarray = numbers[result.label_map()]
+    """Number of the object each pixel belongs to, (H, W) uint16, 0 for none; where masks overlap the best score's.
+
+    Raises InputError for a number above `MOST`.
+    """
+    numbers = [0, *(own[TRACK] for own in result.instance_details)]
+    if max(numbers) > MOST:
+        raise InputError(f"object {max(numbers)} of a video, a picture has numbers up to {MOST}; ask for fewer classes")
+    found: np.ndarray = np.array(numbers, np.uint16)[result.label_map()]
     return found
 
 

@@ -1,8 +1,10 @@
 """Pictures of frames: masks of what was named, numbers of what is followed."""
 
 import numpy as np
+import pytest
 
 from hyperseg_runtime.contracts.results import TRACK, Instances
+from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.files.results import Kind
 from hyperseg_runtime.reports.frame_pictures import NamedPictures, TrackedPictures, track_map, with_numbers
 from hyperseg_runtime.reports.overlay import draw_best, draw_list, draw_overlay
@@ -49,6 +51,8 @@ def test_a_pixel_has_the_number_of_the_best_object() -> None:
     assert numbers.dtype == np.uint16 and set(np.unique(numbers)) == {0, 7, 300}
     assert numbers[12, 18] == 300 and numbers[22, 30] == 7
     assert not track_map(tracked()).any()
+    with pytest.raises(InputError, match="object 65536 of a video"):
+        track_map(tracked(7, 65536))
 
 
 def test_objects_have_one_colour_in_all_frames() -> None:
