@@ -45,9 +45,10 @@ EXAMPLES: Mapping[str, Request] = {
 }
 FRAMES: Mapping[str, tuple[VideoRequest, VideoRequest, int]] = {
     Expressions.kind: (Expressions(TEXTS), Expressions(TEXTS), len(TEXTS)),
+    Classes.kind: (Classes(("cup", "table")), Classes(("cup", "table")), 1),
     Regions.kind: (Regions(points_xy=((200.0, 150.0),), boxes_xyxy=((100.0, 100.0, 300.0, 300.0),)), Regions(), 2),
 }
-"""What is asked of a first frame and of those that follow, and of how many objects."""
+"""What is asked of a first frame and of those that follow, and the number of results."""
 
 
 def same(found: list[Result], expected: list[Result]) -> bool:
@@ -252,15 +253,17 @@ def test_videos_are_pushed_or_refused(family: FamilySpec, family_pipeline: Pipel
         with pytest.raises(InputError, match=family.title):
             family_pipeline.open_video()
         return
-    video, kind = family_pipeline.open_video(), family.video_tasks[0].request
-    first, later, objects = FRAMES[kind.kind]
-    ready = [one for asked in (first, later, later) for one in video.push(pixels, asked)] + video.finish()
-    assert [one.frame for one in ready] == [0, 1, 2]
-    assert all(len(one.results) == objects for one in ready)
-    other = next(asked for name, (asked, *_) in FRAMES.items() if name != kind.kind)
-    if not family.video_answers(type(other)):
-        with pytest.raises(InputError, match=f"{family.title} does not answer {other.kind} about videos"):
-            video.push(pixels, other)
+    for task in family.video_tasks:
+        video = family_pipeline.open_video()
+        first, later, results = FRAMES[task.request.kind]
+        asked = [replace(one, task=task.name) for one in (first, later, later)]
+        ready = [one for request in asked for one in video.push(pixels, request)] + video.finish()
+        assert [one.frame for one in ready] == [0, 1, 2]
+        assert all(len(one.results) == results for one in ready)
+    for other, *_ in FRAMES.values():
+        if not family.video_answers(type(other)):
+            with pytest.raises(InputError, match=f"{family.title} does not answer {other.kind} about videos"):
+                family_pipeline.open_video().push(pixels, other)
 
 
 def test_arrays_of_the_original_code(name: str, shared_dir: Path) -> None:

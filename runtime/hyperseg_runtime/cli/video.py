@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import Progress
@@ -11,8 +11,17 @@ from rich.progress import Progress
 from hyperseg_runtime import console
 from hyperseg_runtime.calls.tracing import traced
 from hyperseg_runtime.cli import options
-from hyperseg_runtime.cli.asked import Asked, BoxOption, MaskOption, PointOption, ScribbleOption, SeedOption, regions_of
-from hyperseg_runtime.contracts.requests import Expressions
+from hyperseg_runtime.cli.asked import (
+    Asked,
+    BoxOption,
+    ClassesOption,
+    MaskOption,
+    PointOption,
+    ScribbleOption,
+    SeedOption,
+    asked_of,
+)
+from hyperseg_runtime.contracts.requests import Classes
 from hyperseg_runtime.contracts.results import Instances, encode_png
 from hyperseg_runtime.errors import InputError, PartialInputError
 from hyperseg_runtime.families.family import FrameResults, VideoRequest
@@ -21,6 +30,9 @@ from hyperseg_runtime.files.writing import output_folder
 from hyperseg_runtime.images.frames import Frame, Frames, LeftOut, open_frames, told
 from hyperseg_runtime.reports.video_record import VIDEO_RECORD, VideoRecord
 
+if TYPE_CHECKING:
+    from hyperseg_runtime.reports.frame_pictures import FramePictures
+
 
 def video(
     bundle: options.BundleArgument,
@@ -28,6 +40,7 @@ def video(
     texts: Annotated[
         list[str] | None, typer.Argument(metavar="[TEXT]...", help="What to segment in every frame.")
     ] = None,
+    classes: ClassesOption = None,
     box: BoxOption = None,
     point: PointOption = None,
     scribble: ScribbleOption = None,
@@ -61,15 +74,19 @@ def video(
     trace: options.TraceOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Segment what TEXT names in each of FRAMES, or what was pointed at in the first one, seen with the memory of the
-    frames before it.
+    """Segment what TEXT names in each of FRAMES, what was pointed at in the first one, or objects of a list of classes,
+    seen with the memory of the frames before it.
 
-    Writes FRAME.mask.png and video.json as frames are done; masks are numbered where there are several.
+    Writes FRAME.mask.png and video.json as frames are done; masks are numbered where there are several. Objects of a
+    list keep their numbers through all frames, and FRAME.mask.png has the number of each pixel's object in 16 bits.
     overlay.mp4 is VP9, which browsers play, and appears when all frames are done.
     With --trace stages overlap as they do in a server, and their times with them.
     Frames that cannot be read are left out and listed; the exit code is then 11.
     """
-    request = _asked(texts or [], task, box, point, scribble, mask, region_seed)
+    options.require_texts(texts or [])
+    request = asked_of(texts or [], task, classes, box, point, scribble, mask, region_seed).request
+    if objects and isinstance(request, Classes):
+        raise InputError("--objects is for texts and regions; of a list, FRAME.mask.png has the number of every object")
     source = open_frames(frames)
     kinds = (Kind.MASK, Kind.OVERLAY) if overlay else (Kind.MASK,)
     folder = ResultFolder(out, overwrite)
@@ -83,13 +100,14 @@ def video(
         _frame_progress(source.count) as advance,
     ):
         for frame_source, name in source.names:
-            folder.require_free(_names(name, kinds, Asked(request).results or 0), frame_source)
+            folder.require_free(_names(name, kinds, Asked(request).results or 1), frame_source)
             if objects:
                 folder.require_free([result_name(name, Kind.OBJECTS)], frame_source)
         session = pipeline.open_video()
-        with VideoRecord(folder, source.source) as record, _film(overlay_video, folder, source) as film:
+        pictures = _pictures(request)
+        with VideoRecord(folder, source.source) as record, _film(overlay_video, folder, source, pictures) as film:
             for frame, ready in session.over(source, request):
-                row = _written(frame, ready, folder, kinds)
+                row = _written(frame, ready, folder, kinds, pictures)
                 if objects:
                     _write_objects(frame, ready, folder)
                 film(frame, ready)
@@ -110,24 +128,10 @@ def video(
         console.err.print(f"{frames}: {told(source.left_out)}", markup=False)
 
 
-def _asked(
-    texts: list[str],
-    task: str | None,
-    boxes: list[str] | None,
-    points: list[str] | None,
-    scribbles: list[Path] | None,
-    masks: list[Path] | None,
-    seed: int | None,
-) -> VideoRequest:
-    pointed = bool(boxes or points or scribbles or masks)
-    if pointed and texts:
-        raise InputError("expected TEXT or regions (--box, --point, --scribble, --mask), got both")
-    if pointed:
-        return regions_of(task, boxes, points, scribbles, masks, seed)
-    options.require_texts(texts)
-    if not texts:
-        raise InputError("expected TEXT or regions (--box, --point, --scribble, --mask), got nothing")
-    return Expressions.of(texts, task)
+def _pictures(request: VideoRequest) -> "FramePictures":
+    from hyperseg_runtime.reports.frame_pictures import NamedPictures, TrackedPictures
+
+    return TrackedPictures() if isinstance(request, Classes) else NamedPictures()
 
 
 def _names(frame: str, kinds: Iterable[Kind], asked: int) -> Iterator[str]:
@@ -137,16 +141,12 @@ def _names(frame: str, kinds: Iterable[Kind], asked: int) -> Iterator[str]:
             yield result_name(frame, kind, number if asked > 1 else None)
 
 
-def _written(frame: Frame, ready: FrameResults, folder: ResultFolder, kinds: Iterable[Kind]) -> dict[str, Any]:
+def _written(
+    frame: Frame, ready: FrameResults, folder: ResultFolder, kinds: Iterable[Kind], pictures: "FramePictures"
+) -> dict[str, Any]:
     """Write a frame's masks; its part of the JSON."""
-    from hyperseg_runtime.reports.overlay import draw_overlay
-
-    masks = [result.mask for result in _instances(ready)]
-    for number, mask in enumerate(masks, 1):
-        for kind in kinds:
-            drawn = mask if kind is Kind.MASK else draw_overlay(frame.pixels_hwc_u8, mask)
-            name = result_name(frame.name, kind, number if len(masks) > 1 else None)
-            folder.write(name, encode_png(drawn), frame.source)
+    for kind, number, drawn in pictures.files(frame.pixels_hwc_u8, _instances(ready), kinds):
+        folder.write(result_name(frame.name, kind, number), encode_png(drawn), frame.source)
     return {"frame": frame.name, "results": [result.to_json() for result in ready.results]}
 
 
@@ -157,16 +157,17 @@ def _write_objects(frame: Frame, ready: FrameResults, folder: ResultFolder) -> N
 
 
 @contextmanager
-def _film(wanted: bool, folder: ResultFolder, frames: Frames) -> Iterator[Callable[[Frame, FrameResults], None]]:
+def _film(
+    wanted: bool, folder: ResultFolder, frames: Frames, pictures: "FramePictures"
+) -> Iterator[Callable[[Frame, FrameResults], None]]:
     """Call what it gives for each frame."""
     if not wanted:
         yield lambda frame, ready: None
         return
-    from hyperseg_runtime.reports.overlay import draw_best
     from hyperseg_runtime.reports.overlay_video import OverlayVideo
 
     with OverlayVideo(folder, frames.source, frames.rate_hz) as film:
-        yield lambda frame, ready: film.add(draw_best(frame.pixels_hwc_u8, _instances(ready)))
+        yield lambda frame, ready: film.add(pictures.film(frame.pixels_hwc_u8, _instances(ready)))
         film.finish()
 
 

@@ -12,6 +12,9 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+TRACK = "track"
+"""Key of `Instances.instance_details` for the number of an object that is followed through the frames of a video."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Answered:

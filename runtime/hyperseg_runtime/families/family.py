@@ -14,7 +14,7 @@ from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.bundle.tables import TableShapes
 from hyperseg_runtime.contracts.graph_spec import AxisRange, GraphSpec, Reuse, TensorSpec
-from hyperseg_runtime.contracts.requests import Expressions, Question, Regions, Request, SegmentationRequest
+from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, Regions, Request, SegmentationRequest
 from hyperseg_runtime.contracts.results import Result
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.printed import PrintedNumber
@@ -85,9 +85,9 @@ class FrameResults:
     results: tuple[Result, ...]
 
 
-VideoRequest = Expressions | Regions
+VideoRequest = Expressions | Classes | Regions
 """What is asked of a frame. Regions are of the frame that they are pushed with; one that is pushed with none is asked
-for those given before."""
+for those given before. Objects of a class list are numbered through all frames (`results.TRACK`)."""
 AskedOfFrame = TypeVar("AskedOfFrame", bound=VideoRequest)
 
 

@@ -31,11 +31,11 @@ class VideoSession:
 
     def push(self, frame: ImageSource, request: VideoRequest | Sequence[str]) -> list[FrameResults]:
         """Take the next frame; `request` (or its texts) is what is asked of it. Regions go with the first frame, empty
-        ones with those that follow.
+        ones with those that follow; a class list goes with each.
 
         The `timings_ms` of all results are those of this call. Raises ImageError, InputError and PromptError.
         """
-        asked = request if isinstance(request, Expressions | Regions) else Expressions.of(request)
+        asked = request if isinstance(request, VideoRequest) else Expressions.of(request)
         asked = self._shared.family.with_video_task(asked)
         pixels = load_image(frame, self._max_pixels)
         with self._alone, self._shared.turn.held(), recorded() as spans_ms:

@@ -1,14 +1,19 @@
 """The `video` verb as a user calls it."""
 
 import json
+from functools import partialmethod
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from PIL import Image
 
+from hyperseg_runtime.contracts.requests import Classes
 from hyperseg_runtime.contracts.results import Instances, decode_rle
+from hyperseg_runtime.families.hyperseg.video import HypersegVideo
 from hyperseg_runtime.images.reading import load_image
+from hyperseg_runtime.reports.frame_pictures import track_map
 from hyperseg_runtime.reports.objects import object_map
 from hyperseg_runtime.reports.overlay import draw_best
 from hyperseg_runtime.session.pipeline import Pipeline
@@ -86,3 +91,41 @@ def test_wrong_input_writes_nothing(run_cli: RunCli, tiny_bundle: Path, tmp_path
         result = run_cli("video", tiny_bundle, tmp_path / frames, "the cup", "--out", tmp_path / "out")
         assert result.code == 2 and message in result.err
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_objects_of_a_class_list_are_numbered(
+    run_cli: RunCli, tiny_bundle: Path, pipeline: Pipeline, coffee: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    certain_of_nothing = partialmethod(HypersegVideo.__init__, min_score=0)  # as random weights are
+    monkeypatch.setattr(HypersegVideo, "__init__", certain_of_nothing)
+    photo, frames, out = load_image(coffee), tmp_path / "frames", tmp_path / "out"
+    frames.mkdir()
+    for number in (1, 2):
+        Image.fromarray(photo[:200, 10 * number : 10 * number + 200]).save(frames / f"{number}.png")
+    arguments = ("video", tiny_bundle, frames, "--classes", "cup,a spoon", "--out", out)
+    result = run_cli(*arguments, "--overlay", "--overlay-video", "--json")
+    assert result.code == 0, result.err
+    names = {f"{n}.png.{kind}.png" for n in (1, 2) for kind in ("mask", "overlay")}
+    assert {path.name for path in out.iterdir()} == {*names, "video.json", "overlay.mp4"}
+    session = pipeline.open_video()
+    for number, entry in zip((1, 2), json.loads(result.out)["frames"], strict=True):
+        (ready,) = session.push(frames / f"{number}.png", Classes.of(("cup", "a spoon")))
+        (expected,), (told,) = ready.results, entry["results"]
+        assert isinstance(expected, Instances) and told["asked"] == ["cup", "a spoon"]
+        assert [row["details"] for row in told["instances"]] == [dict(own) for own in expected.instance_details]
+        drawn = np.asarray(Image.open(out / f"{number}.png.mask.png"))
+        assert drawn.any() and np.array_equal(drawn, track_map(expected))
+
+
+def test_a_frame_is_asked_one_kind_of_thing(run_cli: RunCli, tiny_bundle: Path, coffee: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for more, message in (
+        (("the cup", "--classes", "cup"), "got texts and --classes"),
+        (("--classes", "cup", "--point", "1,2"), "got --classes and regions"),
+        ((), "got nothing"),
+        (("--classes", "cup", "--objects"), "FRAME.mask.png has the number of every object"),
+    ):
+        result = run_cli("video", tiny_bundle, coffee.parent, *more, "--out", out)
+        assert result.code == 2 and message in " ".join(result.err.split()), result.err
+    assert not out.exists()

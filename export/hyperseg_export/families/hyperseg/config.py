@@ -26,6 +26,8 @@ class HypersegConfig(MaskQueryConfig):
     siglip: SiglipConfig
     projector_layers: int
     fvp: ResamplerConfig
+    prompt_frames: int
+    reidentification: bool
 
     def dimensions(self, seg_token_id: int, eos_token_id: int) -> HypersegDimensions:
         """The part the runtime needs."""
@@ -36,6 +38,8 @@ class HypersegConfig(MaskQueryConfig):
             clip_image_px=self.siglip.image_px,
             perceiver_queries=self.fvp.queries,
             perceiver_width=self.fvp.width,
+            prompt_frames=self.prompt_frames,
+            reidentification=self.reidentification,
         )
 
     @classmethod
@@ -53,6 +57,8 @@ class HypersegConfig(MaskQueryConfig):
             siglip=read.siglip(vision.vision_tower),
             projector_layers=vision.mm_projector.layers,
             fvp=read.fvp(shared["swin"].channels, shared["phi"].width, read.config.hyperseg_trt.perceiver_heads),
+            prompt_frames=read.config.hyperseg_trt.prompt_frames,
+            reidentification=read.config.hyperseg_trt.reidentification,
         )
 
     def check_context(self) -> None:
@@ -66,12 +72,15 @@ class _Reader(ConfigReader[ConfigJson]):
         queries, width = self.shape("temporal_query", 2)
         inner = self.shape("mgvp_layers.layers.0.0.to_q.weight", 2)[0]
         check_heads("mgvp_layers", inner, heads)
+        gate = "mgvp_layers.layers.0.gate.0.weight"
+        gated = gate in self.shapes
         return ResamplerConfig(
             width=width,
             heads=heads,
             head_width=inner // heads,
-            mlp_width=self.shape("mgvp_layers.layers.0.1.1.weight", 2)[0],
+            mlp_width=self.shape(gate if gated else "mgvp_layers.layers.0.1.1.weight", 2)[0],
             queries=queries,
             map_channels=channels[1:],
             out_width=out_width,
+            gated=gated,
         )

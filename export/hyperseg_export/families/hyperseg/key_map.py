@@ -27,27 +27,43 @@ def rules(config: HypersegConfig) -> tuple[AnyRule, ...]:
         *siglip_rules(config.projector_layers),
         *swin_rules(SWIN, config.swin.window),
         *_fvp(),
+        *(_fvp_gate() if config.fvp.gated else _fvp_mlp()),
         *pixel_decoder_rules(),
         *mask_decoder_rules(),
         *_mask_decoder(),
     )
 
 
+LAYER = "mgvp_layers.layers.{i}"
+
+
 def _fvp() -> tuple[AnyRule, ...]:
-    layer = "mgvp_layers.layers.{i}"
     return (
         Rule("fvp.local_project.{i}.{p}", ("local_project.{i}.{p}",)),
         Rule("fvp.level_embed", ("level_embed.weight",)),
-        Rule("fvp.layers.{i}.norm_media.{p}", (f"{layer}.0.norm_media.{{p}}",)),
-        Rule("fvp.layers.{i}.norm_latents.{p}", (f"{layer}.0.norm_latents.{{p}}",)),
-        Rule("fvp.layers.{i}.query.weight", (f"{layer}.0.to_q.weight",)),
-        Rule("fvp.layers.{i}.key_value.weight", (f"{layer}.0.to_kv.weight",)),
-        Rule("fvp.layers.{i}.out.weight", (f"{layer}.0.to_out.weight",)),
-        Rule("fvp.layers.{i}.norm_mlp.{p}", (f"{layer}.1.0.{{p}}",)),
-        Rule("fvp.layers.{i}.mlp.layers.0.weight", (f"{layer}.1.1.weight",)),
-        Rule("fvp.layers.{i}.mlp.layers.1.weight", (f"{layer}.1.3.weight",)),
+        Rule("fvp.layers.{i}.norm_media.{p}", (f"{LAYER}.0.norm_media.{{p}}",)),
+        Rule("fvp.layers.{i}.norm_latents.{p}", (f"{LAYER}.0.norm_latents.{{p}}",)),
+        Rule("fvp.layers.{i}.query.weight", (f"{LAYER}.0.to_q.weight",)),
+        Rule("fvp.layers.{i}.key_value.weight", (f"{LAYER}.0.to_kv.weight",)),
+        Rule("fvp.layers.{i}.out.weight", (f"{LAYER}.0.to_out.weight",)),
         Rule("fvp.norm.{p}", ("mgvp_layers.norm.{p}",)),
         Rule("fvp.out.{p}", ("expanded_seg_query_project.{p}",)),
+    )
+
+
+def _fvp_mlp() -> tuple[AnyRule, ...]:
+    return (
+        Rule("fvp.layers.{i}.norm_mlp.{p}", (f"{LAYER}.1.0.{{p}}",)),
+        Rule("fvp.layers.{i}.mlp.layers.0.weight", (f"{LAYER}.1.1.weight",)),
+        Rule("fvp.layers.{i}.mlp.layers.1.weight", (f"{LAYER}.1.3.weight",)),
+    )
+
+
+def _fvp_gate() -> tuple[AnyRule, ...]:
+    """The paper's layers, which no release has: the names are ours."""
+    return (
+        Rule("fvp.layers.{i}.gate.layers.0.{p}", (f"{LAYER}.gate.0.{{p}}",)),
+        Rule("fvp.layers.{i}.gate.layers.1.{p}", (f"{LAYER}.gate.2.{{p}}",)),
     )
 
 

@@ -18,9 +18,15 @@ class Sizes(shared.TowerSizes):
     perceiver_width: int = 512
     perceiver_heads: int = 8
     perceiver_queries: int = 128
+    gated_perceiver: bool = False
+    """With the paper's gate in place of the release's residual MLP."""
+    prompt_frames: int = 1
+    reidentification: bool = False
 
     def config(self) -> dict[str, Any]:
         """config.json of such a checkpoint: the published keys, and ours for what those cannot tell."""
+        options = {"prompt_frames": self.prompt_frames} if self.prompt_frames > 1 else {}
+        options |= {"reidentification": True} if self.reidentification else {}
         return {
             "architectures": ["HyperSeg"],
             **self.language_config(),
@@ -29,6 +35,7 @@ class Sizes(shared.TowerSizes):
                 "context": self.context,
                 "perceiver_heads": self.perceiver_heads,
                 "mask_heads": self.mask_heads,
+                **options,
             },
         }
 
@@ -70,12 +77,21 @@ def _perceiver(sizes: Sizes) -> Names:
         yield f"{layer}.0.to_q.weight", (width, width)
         yield f"{layer}.0.to_kv.weight", (2 * width, width)
         yield f"{layer}.0.to_out.weight", (width, width)
-        yield from affine(f"{layer}.1.0", width)
-        yield f"{layer}.1.1.weight", (4 * width, width)
-        yield f"{layer}.1.3.weight", (width, 4 * width)
+        yield from _gate(f"{layer}.gate", width) if sizes.gated_perceiver else _residual_mlp(f"{layer}.1", width)
     yield from affine("mgvp_layers.norm", width)
     yield from affine("expanded_seg_query_project", sizes.width, width)
     yield from affine("temporal_query_project", width, sizes.width)
+
+
+def _residual_mlp(name: str, width: int) -> Names:
+    yield from affine(f"{name}.0", width)
+    yield f"{name}.1.weight", (4 * width, width)
+    yield f"{name}.3.weight", (width, 4 * width)
+
+
+def _gate(name: str, width: int) -> Names:
+    yield from affine(f"{name}.0", 4 * width, width)
+    yield from affine(f"{name}.2", width, 4 * width)
 
 
 def _projectors(sizes: Sizes) -> Names:

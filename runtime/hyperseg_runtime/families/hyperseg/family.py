@@ -33,6 +33,13 @@ TASKS = (
     Task(ListTask.SEMANTIC.value, Classes, f"a class for every pixel, {BY_CLASS_HEADS}"),
     Task(ListTask.INSTANCE.value, Classes, f"objects with their class, {BY_CLASS_HEADS}"),
     Task(
+        prompts.RECOGNITION,
+        Classes,
+        "objects with their class: the model names what it sees of the list, masks follow, and both score the classes: "
+        "the paper's hybrid entity recognition, for which the released checkpoint was not trained",
+        writes=True,
+    ),
+    Task(
         prompts.REGION,
         Regions,
         "the object at each point, box, scribble or mask; the release has the heads, and neither prompt nor sampling",
@@ -41,6 +48,12 @@ TASKS = (
 )
 VIDEO_TASKS = (
     Task(prompts.Task.VIDEO.value, Expressions, "the object that a sentence names or hints at, in each frame"),
+    Task(
+        prompts.TRACKING,
+        Classes,
+        "objects with their class in each frame, numbered through all: instances of frames, put together by how alike "
+        "their mask queries are and how much their masks overlap, which is ours",
+    ),
 )
 
 

@@ -13,6 +13,7 @@ from hyperseg_runtime.contracts.sampling import GREEDY
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.hyperseg.prompts import (
     CLASS_LIST,
+    RECOGNITION,
     REGION,
     Task,
     build_prompt,
@@ -20,6 +21,7 @@ from hyperseg_runtime.families.hyperseg.prompts import (
     region_prompt,
     segment_names_prompt,
 )
+from hyperseg_runtime.families.hyperseg.recognition import answered_list, ask_list, segment_answered
 from hyperseg_runtime.families.hyperseg.region_weights import region_weights
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 from hyperseg_runtime.families.hyperseg.stages import HypersegStages
@@ -66,6 +68,8 @@ class HypersegModel:
                     self.prompt(Task(task), text)
             case Classes(task=ListTask.PANOPTIC | ListTask.SEMANTIC | ListTask.INSTANCE as task):
                 self.listed(ListTask(task), request)
+            case Classes(task=task) if task == RECOGNITION:
+                ask_list(request, self.tokenizer, self.dims)
             case Classes(names=names):
                 for name in names:
                     self.prompt(Task.REFERRING, name)
@@ -75,6 +79,8 @@ class HypersegModel:
             case Classes(task=ListTask.PANOPTIC | ListTask.SEMANTIC | ListTask.INSTANCE as task):
                 asked_list = self.listed(ListTask(task), request)
                 return [segment_list(self.stages, image, ListTask(task), request, asked_list)]
+            case Classes(task=task) if task == RECOGNITION:
+                return [self._recognise(image, request)]
             case Classes():
                 return [self._classes(image, request)]
             case Regions():
@@ -139,12 +145,21 @@ class HypersegModel:
         found = [one for one in self.segment(image, asked) if isinstance(one, Instances)]
         return joined(found, request.names, CLASS_LIST, image.hw)
 
+    def _recognise(self, image: HypersegImage, request: Classes) -> Instances:
+        """The model names what it sees of a list, then masks it."""
+        asked = ask_list(request, self.tokenizer, self.dims)
+        answer = self._answering.answer(image, asked.prompt, GREEDY, asked.max_tokens).finished()
+        answered = answered_list(asked, request, self._words(answer), self.tokenizer, self.dims)
+        return segment_answered(self.stages, image, request, answered, answer.text)
+
+    def _words(self, answer: Answer) -> list[int]:
+        return [token_id for token_id in answer.token_ids if token_id != self.dims.eos_token_id]
+
     def _name_then_segment(self, image: HypersegImage, instruction: str, max_tokens: int | None) -> Instances:
         """The paper's hybrid entity recognition: the model names objects, then masks each of them."""
         asked = self.prompt(Task.NAMING, instruction)
         answer = self._answering.answer(image, asked, GREEDY, max_tokens).finished()
-        named = [token_id for token_id in answer.token_ids if token_id != self.dims.eos_token_id]
-        prompt, names = segment_names_prompt(asked, named, self.tokenizer, self.dims)
+        prompt, names = segment_names_prompt(asked, self._words(answer), self.tokenizer, self.dims)
         (states,) = image.prefill([prompt])
         (found,) = masks(self.stages, image, [Asked(states, names, Task.NAMING.value)])
         return found.asked_as(instruction).best_first()

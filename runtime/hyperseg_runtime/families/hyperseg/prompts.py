@@ -69,6 +69,15 @@ CLASS_PROMPT = (
     " ASSISTANT: \nSure, the segmentation result is <mask queries>"
 )
 CLASS_WORDING = {ListTask.PANOPTIC: "Panoptic", ListTask.SEMANTIC: "Semantic", ListTask.INSTANCE: "Panoptic"}
+RECOGNITION = "recognition"
+"""The task in which the model answers a class list with names, and both score the classes. Ours, as that of naming."""
+RECOGNITION_PROMPT = (
+    f"{SYSTEM} USER: This is an image <image>\n<perceiver>\n, Please do Panoptic Segmentation.\n"
+    "This is all the candidate categories: {conditions}.\n"
+    " ASSISTANT:"
+)
+TRACKING = "tracking"
+"""The task that asks every frame for a class list, in the prompt for instances."""
 REGION = "region"
 """The task whose prompt lists regions."""
 REGION_PROMPT = (
@@ -93,6 +102,14 @@ def class_prompt(task: ListTask, conditions: Sequence[Slot], tokenizer: Tokenize
     return assemble(full, _visual(dims), conditions, tokenizer, dims)
 
 
+def recognition_prompt(conditions: Sequence[Slot], tokenizer: Tokenizer, dims: HypersegDimensions) -> Prompt:
+    """Of names, the last for "none of them"; the model's answer follows. Raises PromptError for a list that does not
+    fit.
+    """
+    full = RECOGNITION_PROMPT.format(conditions=", ".join(["<condition>"] * len(conditions)))
+    return assemble(full, _visual(dims), conditions, tokenizer, dims)
+
+
 def region_prompt(regions: Sequence[Dependencies], tokenizer: Tokenizer, dims: HypersegDimensions) -> Prompt:
     """One condition for each region, a row that depends on this. Raises PromptError where they do not fit."""
     full = REGION_PROMPT.format(conditions=", ".join(["<condition>"] * len(regions)))
@@ -111,17 +128,29 @@ def segment_names_prompt(
 ) -> tuple[Prompt, list[str]]:
     """Mask queries behind an answer, one condition for every name in it, and the names.
 
-    Paper, hybrid entity recognition: the language model generates the names, mask tokens follow. A name is a
-    run of tokens without punctuation. Raises PromptError if the answer names nothing or the queries do not fit.
+    Paper, hybrid entity recognition: the language model generates the names, mask tokens follow. Raises PromptError if
+    the answer names nothing or the queries do not fit.
     """
-    slots: list[Slot] = []
-    for is_name, run in groupby(answer_ids, lambda token: any(map(str.isalnum, tokenizer.decode([token])))):
-        slots.append(Slot.text(list(run), SlotKind.CONDITION if is_name else SlotKind.TEXT))
-    names = [tokenizer.decode(slot.token_ids).strip() for slot in slots if slot.kind is SlotKind.CONDITION]
+    slots = [
+        Slot.text(run, SlotKind.CONDITION if name else SlotKind.TEXT) for name, run in name_runs(answer_ids, tokenizer)
+    ]
+    names = [name for name, _ in name_runs(answer_ids, tokenizer) if name]
     if not names:
         raise PromptError(f"the model named nothing to segment; it answered {tokenizer.decode(answer_ids)!r}")
     if len(names) > CONDITIONS.maximum:
         raise PromptError(f"the model named {len(names)} objects, at most {CONDITIONS.maximum} fit; lower max_tokens")
-    prompt = Prompt((*asked.slots, *slots, Slot.text([dims.seg_token_id]), mask_queries(dims)))
+    return segmented(asked, slots, dims), names
+
+
+def name_runs(answer_ids: Sequence[int], tokenizer: Tokenizer) -> list[tuple[str, tuple[int, ...]]]:
+    """An answer as runs of tokens with punctuation, whose text is left empty, and without: those are names."""
+    runs = groupby(answer_ids, lambda token: any(map(str.isalnum, tokenizer.decode([token]))))
+    found = [(is_name, tuple(run)) for is_name, run in runs]
+    return [(tokenizer.decode(run).strip() if is_name else "", run) for is_name, run in found]
+
+
+def segmented(asked: Prompt, answer: Sequence[Slot], dims: HypersegDimensions) -> Prompt:
+    """Mask queries behind an answer. Raises PromptError if they do not fit."""
+    prompt = Prompt((*asked.slots, *answer, Slot.text([dims.seg_token_id]), mask_queries(dims)))
     prompt.check(dims.context, dims.token_rows)
-    return prompt, names
+    return prompt

@@ -1,5 +1,9 @@
 """The graphs of HyperSeg and the dimensions they depend on."""
 
+from typing import Any
+
+from pydantic import SerializerFunctionWrapHandler, model_serializer
+
 from hyperseg_runtime.contracts.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
 from hyperseg_runtime.families.mask_queries import graph_specs as shared
 from hyperseg_runtime.families.mask_queries.dimensions import MaskQueryDimensions, Size
@@ -14,6 +18,14 @@ class HypersegDimensions(MaskQueryDimensions):
     clip_image_px: Size  # side of the square for the language branch
     perceiver_queries: Size
     perceiver_width: Size
+    prompt_frames: Size = 1  # frames of a video whose conditions are averaged; the release looks at one
+    reidentification: bool = False  # whether mask queries have embeddings by which objects of frames are told apart
+
+    @model_serializer(mode="wrap")
+    def _without_options(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What the release does not have is left out where it is off."""
+        fields = type(self).model_fields
+        return {name: value for name, value in write(self).items() if value != fields[name].default}
 
     @property
     def encoder_images(self) -> tuple[EncoderImage, ...]:
@@ -56,12 +68,29 @@ def _fvp(dims: HypersegDimensions) -> GraphSpec:
 
 
 def _mask_decoder(dims: HypersegDimensions) -> GraphSpec:
-    """Beside what is shared, what the next frame remembers is picked by its rows."""
+    """Beside what is shared, what the next frame remembers is picked by its rows; with `prompt_frames`, what conditions
+    meant in the frames before goes in, and what the next frame takes of it comes out; with `reidentification`, so do
+    embeddings of the mask queries.
+    """
+    before = dims.prompt_frames - 1
+    conditions = ("batch", before, "conditions", dims.width)
+    earlier = (
+        (
+            shared.float_tensor("earlier_conditions", *conditions),
+            shared.float_tensor("frame_weights", "batch", dims.prompt_frames),
+        )
+        if before
+        else ()
+    )
+    window = (shared.float_tensor("later_conditions", *conditions),) if before else ()
+    reid = shared.float_tensor("reid_embeddings", "batch", dims.mask_queries, dims.mask_width)
+    embeddings = (reid,) if dims.reidentification else ()
     return GraphSpec(
         name="mask_decoder",
         inputs=(
             *shared.mask_decoder_inputs(dims),
             TensorSpec(name="remembered_rows", dtype=DType.INT64, axes=("batch", "memory_rows")),
+            *earlier,
         ),
         outputs=(
             shared.mask_logits(dims),
@@ -69,6 +98,8 @@ def _mask_decoder(dims: HypersegDimensions) -> GraphSpec:
             shared.float_tensor("memory", "batch", "memory_rows", dims.perceiver_width),
             shared.condition_logits(dims, "class_logits"),
             shared.condition_logits(dims, "region_logits"),
+            *embeddings,
+            *window,
         ),
         axis_ranges={
             "batch": shared.BATCH,

@@ -50,6 +50,7 @@ class ListedOutputs(MaskOutputs):
 
     class_logits: Buffer  # (B, Q, K) of conditions that are classes
     region_logits: Buffer  # (B, Q, K) of conditions that are regions
+    reid_embeddings: Buffer | None = None  # (B, Q, C): objects of several frames are told apart by them
 
     def of_regions(self) -> Self:
         """The same where the conditions are regions: they are scored as expressions are, by another head."""

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+from dataclasses import replace
 
 import pytest
 import torch
@@ -23,7 +24,8 @@ from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.families.hyperseg.published import PUBLISHED
 from hyperseg_runtime.images.resize_tables import PASSES
 
-SIZES = {"tiny": TINY, "published": Sizes()}
+PAPER = replace(TINY, gated_perceiver=True, prompt_frames=3, reidentification=True)
+SIZES = {"tiny": TINY, "published": Sizes(), "as the paper": PAPER}
 RESIZED = [image.name for image in PUBLISHED.encoder_images]
 AXES = {"batch": 3, "tokens": 5, "conditions": 2, "memory_rows": 7, "image_height": 6, "image_width": 9}
 AXES |= {"slots": 6, "pixels_height": 8, "pixels_width": 9, "rows": 10, "columns": 11}
@@ -54,11 +56,12 @@ def test_forward_gives_the_outputs_of_the_spec(size: str, graph: str) -> None:
     assert [tensor.dtype for tensor in tensors] == [TORCH_DTYPES[t.dtype] for t in spec.outputs]
 
 
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("graph", GRAPH_MODULES)
-def test_arguments_are_named_as_the_inputs_of_the_spec(graph: str) -> None:
-    parameters = inspect.signature(random_model("tiny").module(graph).forward).parameters.values()
+def test_arguments_are_named_as_the_inputs_of_the_spec(size: str, graph: str) -> None:
+    parameters = inspect.signature(random_model(size).module(graph).forward).parameters.values()
     plain = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    names = spec_of("tiny", graph).input_names()
+    names = spec_of(size, graph).input_names()
     assert names[: len(plain)] == plain
     assert (len(names) > len(plain)) == any(p.kind is p.VAR_POSITIONAL for p in parameters)
 

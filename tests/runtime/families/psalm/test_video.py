@@ -111,7 +111,7 @@ def test_the_verb_follows_what_was_pointed_at(
         assert (out / f"{number}.png.mask-2.png").is_file() and (out / f"{number}.png.objects.png").is_file()
 
 
-@pytest.mark.parametrize(("arguments", "got"), [((), "nothing"), (("the cup", "--point", "1,1"), "both")])
+@pytest.mark.parametrize(("arguments", "got"), [((), "nothing"), (("the cup", "--point", "1,1"), "texts and regions")])
 def test_the_verb_takes_texts_or_regions(
     run_cli: RunCli, bundle_dir: Path, tmp_path: Path, arguments: tuple[str, ...], got: str
 ) -> None:
