@@ -135,4 +135,6 @@ def test_no_target_is_an_answer_where_it_is_asked_for(model: PsalmModel, monkeyp
     assert isinstance(released, Instances) and isinstance(none, Instances)
     assert released.details["queries_above_0.6"] == none.details["queries_above_0.6"] == 0
     assert released.masks[0].any() and not none.masks.any() and none.masks.shape == released.masks.shape
-    assert none.scores[0] == released.scores[0]
+    assert none.scores[0] == pytest.approx(
+        released.scores[0], rel=1e-6
+    )  # the second prompt goes on behind the first's rows
