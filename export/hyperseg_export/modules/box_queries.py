@@ -33,8 +33,8 @@ class BoxSine(nn.Module):
         self.channels = channels
 
     def forward(self, boxes: Tensor) -> Tensor:
-        cx, cy, width, height = (boxes.float() * (2 * math.pi)).unbind(-1)
-        return torch.cat([sine_of(angle, self.channels) for angle in (cy, cx, width, height)], dim=-1)
+        cx, cy, size = (boxes.float() * (2 * math.pi)).split((1, 1, 2), dim=-1)
+        return sine_of(torch.cat((cy, cx, size), dim=-1), self.channels).flatten(-2)
 
 
 class BoxUpdate(nn.Module):
@@ -101,11 +101,11 @@ class BoxDecoder(nn.Module):
         deltas: Sequence[nn.Module],
         inside: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
-        scale = torch.cat((ratios, ratios), dim=-1)[:, None]  # (B, 1, L, 4)
+        scale = torch.cat((ratios, ratios), dim=-1).unsqueeze(1)  # (B, 1, L, 4)
         after = []
         for layer, delta in zip(self.layers, deltas, strict=True):
-            references = boxes[:, :, None] * scale
-            position = self.position(self.sine(references[:, :, 0]))
+            references = boxes.unsqueeze(2) * scale
+            position = self.position(self.sine(references.select(2, 0)))
             x = layer(x, position, references, memory, sizes, inside)
             boxes = self.update(delta(x), boxes)
             after.append(boxes)

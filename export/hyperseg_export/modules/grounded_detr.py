@@ -67,7 +67,7 @@ class TokenEncoder(nn.Module):
 
     def forward(self, x: Tensor, levels: Levels, text: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor]:
         positions = self.level_embed(levels.sine(self.width, PIXEL_CENTRE), levels)
-        references, inside = pixels_on_levels(levels, self.points), levels.inside()
+        references, inside = pixels_on_levels(levels, self.points), levels.inside
         x, text = self.fusion(x, text, word_mask)
         for layer in self.layers:
             x = layer(x, positions, references, levels.sizes, inside)
@@ -106,7 +106,7 @@ class GroundedDetr(nn.Module):
         memory, text = self.encoder(joined(projected), levels, text, word_mask)
         contents, boxes = self.queries(memory, levels)
         state, after = self.decoder(
-            contents, boxes, memory, levels.sizes, levels.ratios(), list(self.box_deltas), levels.inside()
+            contents, boxes, memory, levels.sizes, levels.ratios, list(self.box_deltas), levels.inside
         )
         return Found(
             states=state,
@@ -125,6 +125,6 @@ class GroundedDetr(nn.Module):
         states = self.proposal_states(memory, usable)
         numbers = self.best(self.proposal_score(states).squeeze(-1))
         delta = self.proposal_delta(picked(states, numbers))
-        boxes = self.proposed(delta, picked(proposal, numbers), usable.gather(1, numbers))
+        boxes = self.proposed(delta, picked(proposal, numbers), picked(usable, numbers))
         contents = torch.cat((self.background_contents, self.contents)).expand(batch, -1, -1)
         return contents, torch.cat((self.background_boxes.expand(batch, -1, -1).to(boxes.dtype), boxes), dim=1)

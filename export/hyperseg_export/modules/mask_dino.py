@@ -109,7 +109,7 @@ class MaskDino(nn.Module):
         levels, tokens = Levels.unpadded(coarsest_first), joined(coarsest_first)
         contents, boxes = self.queries(tokens, levels)
         deltas = [self.box_delta] * len(self.decoder.layers)
-        state, after = self.decoder(contents, boxes, tokens, levels.sizes, levels.ratios(), deltas)
+        state, after = self.decoder(contents, boxes, tokens, levels.sizes, levels.ratios, deltas)
         normed = self.norm(state)
         twice = self.norm(normed)  # as in the release
         boxes = self.decoder.update(self.box_delta(normed), after[-2])
@@ -121,5 +121,4 @@ class MaskDino(nn.Module):
         states = self.proposal_states(tokens, usable)
         numbers = self.best(self.vector(states).amax(-1))
         contents = picked(states, numbers)
-        chosen = usable.gather(1, numbers)
-        return contents, self.proposed(self.box_delta(contents), picked(proposal, numbers), chosen)
+        return contents, self.proposed(self.box_delta(contents), picked(proposal, numbers), picked(usable, numbers))

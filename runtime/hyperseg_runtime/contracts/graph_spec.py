@@ -71,17 +71,24 @@ class _Contract(BaseModel):
 
 
 class AxisRange(_Contract):
-    """Sizes a named axis may take; `typical` is what an engine is tuned for."""
+    """Sizes a named axis may take, multiples of `step`; `typical` is what an engine is tuned for."""
 
     minimum: int
     typical: int
     maximum: int
+    step: int = 1
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if not 1 <= self.minimum <= self.typical <= self.maximum:
             raise ValueError(f"need 1 <= minimum <= typical <= maximum, got {self!r}")
+        if self.step < 1 or any(size % self.step for size in (self.minimum, self.typical, self.maximum)):
+            raise ValueError(f"need sizes that are multiples of a step of 1 or more, got {self!r}")
         return self
+
+    def from_here(self, size: int) -> int:
+        """The smallest multiple of the step that is no smaller than `size`."""
+        return -(-size // self.step) * self.step
 
 
 class TensorSpec(_Contract):
@@ -181,6 +188,8 @@ class GraphSpec(_Contract):
             elif not self.axis_ranges[axis].minimum <= size <= self.axis_ranges[axis].maximum:
                 allowed = self.axis_ranges[axis]
                 yield f"axis {axis} of {tensor_name} is {size}, allowed {allowed.minimum}..{allowed.maximum}"
+            elif size % self.axis_ranges[axis].step:
+                yield f"axis {axis} of {tensor_name} is {size}, allowed are multiples of {self.axis_ranges[axis].step}"
         for tensor_name, axis, size in axes:
             if is_name(axis) or isinstance(axis, int) or not sizes.keys() >= set(names_in(axis)):
                 continue

@@ -165,7 +165,8 @@ def _queries(
 ) -> dict[str, np.ndarray]:
     """Logits, boxes and masks of the queries, as the original names them."""
     centres_px = found["centres"] * np.array([[[width, height]] for height, width in sizes], np.float32)
-    logits = run.run("alignment", {**found, "text": text})
+    aligned = {**found, "text": text}
+    logits = {**run.run("alignment", aligned), **run.run("vector_alignment", aligned)}
     masks = run.run("masks", {**found, "centres_px": centres_px})["mask_logits"]
     flat = masks.reshape(1, -1, *masks.shape[2:])
     return {
@@ -206,18 +207,18 @@ def _levels(run: GoldenRun, found: dict[str, np.ndarray], valid: np.ndarray) -> 
     levels = Levels.of(maps, torch.from_numpy(valid))
     sine = levels.sine(run.config.detr.layer.width, PIXEL_CENTRE)
     embed = run.weight("detr.encoder.level_embed.embed")
-    positions = sine + torch.cat([row.expand(count, -1) for row, count in zip(embed, levels.counts, strict=True)])
-    padding = ~levels.inside()
+    positions = sine + levels.of_tokens(embed)
+    padding = ~levels.inside
     proposal, _ = proposals(levels)
     made: dict[str, Any] = {
         "enc_in": torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1),
         "enc_pos": positions,
-        "enc_pad": padding,
-        "valid_ratios": levels.ratios(),
+        "enc_pad": padding.squeeze(-1),
+        "valid_ratios": levels.ratios,
         "spatial_shapes": levels.sizes,
         "two_stage_proposals": proposal,
     }
-    for level, (place, mask) in enumerate(zip(levels.maps(sine), levels.maps(padding[..., None]), strict=True)):
+    for level, (place, mask) in enumerate(zip(levels.maps(sine), levels.maps(padding), strict=True)):
         made[f"level_pos{level}"], made[f"level_mask{level}"] = place, mask[:, 0]
     return {name: tensor.numpy() for name, tensor in made.items()}
 

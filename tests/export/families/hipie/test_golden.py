@@ -1,4 +1,4 @@
-"""Arrays of the original code, for the torch modules."""
+"""Arrays of the original code, for the torch modules and for the exported graphs in ONNX Runtime."""
 
 import shutil
 from pathlib import Path
@@ -10,21 +10,24 @@ from hipie_support import GOLDEN
 from hyperseg_export.families.hipie.golden import verify_golden
 from hyperseg_export.families.hipie.golden_cases import CASES
 from hyperseg_export.jobs.progress import Silent
-from hyperseg_export.parity.golden import MODULES, GoldenFolder, GoldenReport
+from hyperseg_export.parity.golden import MODULES, ONNX, GoldenFolder, GoldenReport
 from hyperseg_runtime.errors import InputError
+from support import golden_report
 
 
 @pytest.fixture(scope="module")
-def report() -> GoldenReport:
-    return verify_golden(GoldenFolder.open(GOLDEN), Silent(), engines=(MODULES,))
+def report(shared_dir: Path) -> GoldenReport:
+    return golden_report(shared_dir, "hipie")
 
 
 def test_everything_agrees(report: GoldenReport) -> None:
     assert report.failures == []
 
 
-def test_every_case_is_compared(report: GoldenReport) -> None:
-    compared = {case: {row.array for row in report.compared if row.case == case} for case in CASES}
+@pytest.mark.parametrize("engine", [MODULES, ONNX])
+def test_every_case_is_compared(report: GoldenReport, engine: str) -> None:
+    rows = [row for row in report.compared if row.engine == engine]
+    compared = {case: {row.array for row in rows if row.case == case} for case in CASES}
     assert all(compared.values())
     ends = {"pred_logits", "pred_boxes", "pred_boxious", "pred_masks", "pred_logits_maskdino"}
     for case in CASES:
