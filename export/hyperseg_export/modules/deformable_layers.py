@@ -35,8 +35,8 @@ class SizedSampling(nn.Module):
 class DeformableAttention(nn.Module):
     """query (B, Q, C), references (B, Q, L, 4), memory (B, S, C) -> (B, Q, C).
 
-    references are boxes, cx, cy, w, h in units of each level; `inside` (B, S, 1) bool, where given, says which rows of the
-    memory are image: the others are read as zeros.
+    references are boxes, cx, cy, w, h in units of each level; `inside` (B, S, 1) bool, where given, says which rows
+    of the memory are image: the others are read as zeros.
     """
 
     def __init__(self, config: DeformableConfig) -> None:

@@ -51,7 +51,8 @@ class BestTokens(nn.Module):
 
 
 class ProposedBoxes(nn.Module):
-    """Deltas and proposals before the sigmoid (B, Q, 4), usable (B, Q, 1) bool -> boxes in 0..1; an unusable one is all 1.
+    """Deltas and proposals before the sigmoid (B, Q, 4), usable (B, Q, 1) bool -> boxes in 0..1; an unusable
+    one is all 1.
 
     The release has infinity for an unusable proposal, whose sigmoid is 1 (hipie-spec 10).
     """

@@ -109,12 +109,9 @@ class Sizes:
     def config(self) -> dict[str, Any]:
         """config.json beside such a checkpoint: what its tensors cannot tell."""
         settings = {
-            "text_heads": self.text_heads,
-            "heads": self.heads,
-            "mask_dino_queries": self.vectors,
-            "short_px": self.short_px,
-            "long_px": self.long_px,
-        }
+            "text_heads": self.text_heads, "heads": self.heads, "mask_dino_queries": self.vectors,
+            "short_px": self.short_px, "long_px": self.long_px,
+        }  # fmt: skip
         if isinstance(self.backbone, VitSizes):
             settings["vit_heads"] = self.backbone.heads
         return {EXTENSION_KEY: settings}

@@ -20,9 +20,7 @@ TASKS = (
     FamilyTask(Task.INSTANCE.value, Classes, "objects with their class, all names in one text"),
     FamilyTask(Task.PANOPTIC.value, Classes, "segments of things and stuff, all names in one text"),
     FamilyTask(Task.SEMANTIC.value, Classes, "a class for every pixel, all names in one text"),
-    FamilyTask(
-        Task.PARTS.value, Classes, "objects with their class, and the parts of each: of the request or the release's 200"
-    ),
+    FamilyTask(Task.PARTS.value, Classes, "objects with their class and their parts, those asked or the release's 200"),
 )
 
 

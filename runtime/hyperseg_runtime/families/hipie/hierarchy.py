@@ -35,7 +35,7 @@ def parts_of(
     part_scores (P, H, W) float32 of the parts `names`; masks (M, H, W) bool, labels and scores (M,) of the objects.
     """
     found: list[list[dict[str, Any]]] = [[] for _ in labels]
-    rows = np.flatnonzero(scores > MIN_SCORE)
+    rows = np.flatnonzero(scores > MIN_SCORE).tolist()
     with span("parts"):
         for part in find_parts(part_scores.argmax(0), names, masks[rows], [labels[row] for row in rows]):
             found[rows[part.owner]].append(

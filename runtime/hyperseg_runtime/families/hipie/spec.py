@@ -42,7 +42,6 @@ class HipieDimensions(BaseModel):
     def queries(self) -> int:
         return self.background + self.proposals
 
-
     def cells(self) -> AxisRange:
         """Rows or columns of the map of stride 8. A square of the fewest has as many tokens as queries are picked."""
         fewest = 8

@@ -8,6 +8,7 @@ import numpy as np
 
 from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.calls.timing import span
+from hyperseg_runtime.errors import ImageError
 from hyperseg_runtime.families.hipie.canvas import canvas, canvas_geometry
 from hyperseg_runtime.families.hipie.padding import valid_sizes
 from hyperseg_runtime.families.hipie.spec import MAPS
@@ -62,6 +63,7 @@ class HipieImage:
             if self._image is None:
                 raise ValueError("this state was made without an image")
             dims = self._stages.dims
+            self._require_room()
             with span("preprocess"):
                 pixels, _ = canvas(self._image, dims.size_multiple, dims.short_px, dims.long_px)
             self._maps = self._stages.see(pixels)
@@ -83,6 +85,15 @@ class HipieImage:
         while len(self._found) > TEXTS_KEPT:
             self._found.popitem(last=False)
         return self._found[key]
+
+    def _require_room(self) -> None:
+        """Raises ImageError for an image so narrow that it has fewer tokens than queries are picked from them."""
+        (height, width), fewest = self._placed()[1], self._stages.dims.side_px().minimum
+        if min(height, width) < fewest:
+            raise ImageError(
+                f"the image is too narrow: the model sees it as {width} x {height} px and needs {fewest} px on each "
+                "side; cut it into shorter pieces"
+            )
 
     def _placed(self) -> tuple[ImageGeometry, tuple[int, int]]:
         dims = self._stages.dims

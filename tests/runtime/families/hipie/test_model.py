@@ -11,7 +11,7 @@ from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.requests import Classes, Expressions
 from hyperseg_runtime.contracts.results import Instances, PanopticMap, SemanticMap, decode_rle
-from hyperseg_runtime.errors import PromptError
+from hyperseg_runtime.errors import ImageError, PromptError
 from hyperseg_runtime.families.hipie.model import HipieModel
 from hyperseg_runtime.families.hipie.tasks import Task
 from hyperseg_runtime.images.reading import load_image
@@ -126,6 +126,12 @@ def test_a_text_in_pieces_is_one_text(watched: Watched, pixels: np.ndarray) -> N
     assert isinstance(found, Instances) and all("parts" in own for own in found.instance_details)
     pieces = [call.inputs["token_ids"].shape for call in watched.graphs.calls["text"]]
     assert pieces[-1] == (2, 512)
+
+
+def test_an_image_that_is_too_narrow_is_refused(watched: Watched) -> None:
+    image = watched.model.open(np.zeros((10, 300, 3), np.uint8))
+    with pytest.raises(ImageError, match="sees it as 256 x 9 px and needs 64 px on each side"):
+        watched.model.segment(image, Expressions(("the cup",), Task.REFERRING.value))
 
 
 @pytest.mark.parametrize(
