@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from hyperseg_runtime.contracts.axes import Axis, is_name, names_in, size_of
 from hyperseg_runtime.errors import InputError
@@ -85,6 +85,12 @@ class AxisRange(_Contract):
         if self.step < 1 or any(size % self.step for size in (self.minimum, self.typical, self.maximum)):
             raise ValueError(f"need sizes that are multiples of a step of 1 or more, got {self!r}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _brief(self, written: SerializerFunctionWrapHandler) -> dict[str, int]:
+        """A step of 1 goes without saying, as in bundles from before there were steps."""
+        content: dict[str, int] = written(self)
+        return {name: size for name, size in content.items() if (name, size) != ("step", 1)}
 
     def from_here(self, size: int) -> int:
         """The smallest multiple of the step that is no smaller than `size`."""

@@ -22,6 +22,12 @@ def test_sizes_of_a_range_are_multiples_of_its_step(change: dict[str, int]) -> N
         AxisRange(**{**sizes, **change})
 
 
+def test_a_step_of_one_goes_without_saying() -> None:
+    plain, stepped = AxisRange(minimum=2, typical=2, maximum=4), AxisRange(minimum=2, typical=2, maximum=4, step=2)
+    assert "step" not in plain.model_dump() and stepped.model_dump()["step"] == 2
+    assert [AxisRange.model_validate_json(one.model_dump_json()) for one in (plain, stepped)] == [plain, stepped]
+
+
 def test_a_size_between_two_steps_is_refused() -> None:
     stepped = AxisRange(minimum=2, typical=2, maximum=4, step=2)
     spec = GraphSpec.model_validate({**fields(), "axis_ranges": {"batch": stepped}})
