@@ -4,7 +4,7 @@ import fcntl
 import os
 import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 TESTS = Path(__file__).parent
 FIRST_FAMILY = "hyperseg"
 """Whose bundle tests take that are about no family."""
+
+
+def others_in_full(family: str) -> Sequence[pytest.MarkDecorator]:
+    """Marks of a test that takes many seconds for each family: the first stands for all in the short run."""
+    return () if family == FIRST_FAMILY else (pytest.mark.full,)
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,10 @@ from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.contracts.requests import REQUEST_KINDS, Classes, Expressions, Question, Regions, Request
 from hyperseg_runtime.contracts.results import Instances, Result
 from hyperseg_runtime.errors import InputError, PromptError
+from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import VIDEO, FamilySpec, VideoRequest, warm_up
 from hyperseg_runtime.session.pipeline import OpenedGraphs, Pipeline
-from support import doubled, golden_report
+from support import doubled, golden_report, others_in_full
 
 TESTS = Path(__file__).parent.parent
 TEXTS = ("the cup", "a spoon on the saucer")
@@ -301,7 +302,8 @@ def test_openvino_gives_the_same_masks(family_bundle_dir: Path, family_pipeline:
             assert mask_disagreement(one.masks, expected.masks, 0.5) <= MASK_IOU["fp32"]
 
 
-@pytest.mark.parametrize("precision", [Precision.FP16, Precision.BF16])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=others_in_full(name)) for name in FAMILIES], scope="session")
+@pytest.mark.parametrize("precision", [Precision.FP16, pytest.param(Precision.BF16, marks=pytest.mark.full)])
 def test_typed_graphs_pass_the_lint(export_family: ExportFamily, precision: Precision, tmp_path: Path) -> None:
     """Every graph of the smallest model in half precision: exported, linted, its types inferred anew."""
     model = export_family.random_model("small", 0)
