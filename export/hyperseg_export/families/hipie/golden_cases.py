@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.nn.functional import layer_norm
 from hyperseg_export.families.hipie.config import HipieConfig
 from hyperseg_export.families.hipie.golden_functions import functions
 from hyperseg_export.families.hipie.golden_graphs import vit_alone
+from hyperseg_export.families.hipie.golden_results import GROUNDING, SETTINGS, SeenImage, of_image, results
 from hyperseg_export.modules.levels import Levels
 from hyperseg_export.modules.plain_vit import PlainVitConfig
 from hyperseg_export.modules.positions import PIXEL_CENTRE
@@ -19,10 +21,11 @@ from hyperseg_export.modules.two_stage import proposals
 from hyperseg_export.parity.extra_graphs import ExtraGraph
 from hyperseg_export.parity.golden import Arrays
 from hyperseg_runtime.backends.base import Backend, Graph
+from hyperseg_runtime.families.hipie.options import HipieOptions
 from hyperseg_runtime.families.hipie.padding import valid_sizes
 from hyperseg_runtime.families.hipie.pieces import in_pieces
 from hyperseg_runtime.families.hipie.spec import MAPS
-from hyperseg_runtime.images.preprocessing import PIXEL_MEAN, PIXEL_STD
+from hyperseg_runtime.images.preprocessing import PIXEL_MEAN, PIXEL_STD, ImageGeometry
 
 Found = Iterator[tuple[str, np.ndarray, np.ndarray]]
 Sizes = list[tuple[int, int]]
@@ -40,6 +43,8 @@ class GoldenRun:
     open_extra: Callable[[ExtraGraph], Graph]
     weight: Callable[[str], Tensor]
     """Values of our parameters by name."""
+    arrays: Callable[[str], Arrays]
+    """Of a case."""
 
     def run(self, name: str, inputs: Arrays) -> dict[str, np.ndarray]:
         """Outputs and probes of a graph."""
@@ -49,15 +54,29 @@ class GoldenRun:
         outputs = graph.run({name: self.backend.upload(inputs[name]) for name in graph.spec.input_names()})
         return {name: buffer.to_host() for name, buffer in outputs.items()}
 
+    @cached_property
+    def detected(self) -> dict[str, np.ndarray]:
+        """What the networks make of the case "detection"."""
+        return _segment(self, self.arrays("detection"), pooled=False)
+
 
 def detection(run: GoldenRun, arrays: Arrays) -> Found:
-    """From ids and images to the logits, masks and boxes of all queries."""
-    yield from _matching(_segment(run, arrays, pooled=False), arrays)
+    """From ids and images to the logits, masks and boxes of all queries, and to instances and maps."""
+    found = _segment(run, arrays, pooled=False)
+    yield from _matching(found, arrays)
+    yield from _results(run, found, arrays, arrays, HipieOptions())
+
+
+def setting(case: str) -> Callable[[GoldenRun, Arrays], Found]:
+    """Instances and maps of "detection" with other switches."""
+    return lambda run, arrays: _results(run, run.detected, run.arrays("detection"), arrays, SETTINGS[case])
 
 
 def grounding(run: GoldenRun, arrays: Arrays) -> Found:
     """The same with one column of logits: the mean of the text's words before they are fused."""
-    yield from _matching(_segment(run, arrays, pooled=True), arrays)
+    found = _segment(run, arrays, pooled=True)
+    yield from _matching(found, arrays)
+    yield from _results(run, found, arrays, arrays, GROUNDING)
 
 
 def text_long(run: GoldenRun, arrays: Arrays) -> Found:
@@ -97,6 +116,7 @@ CASES: Mapping[str, Callable[[GoldenRun, Arrays], Found]] = {
     "detection": detection,
     "detection_portrait": detection,
     "detection_batch2": detection,
+    **{case: setting(case) for case in SETTINGS},
     "grounding": grounding,
     "grounding_short": grounding,
     "grounding_batch2": grounding,
@@ -118,6 +138,20 @@ def _segment(run: GoldenRun, arrays: Arrays, pooled: bool) -> dict[str, np.ndarr
     found |= run.run("detr", {**maps, "valid": valid, "text": text, "word_mask": mask})
     found |= _queries(run, found, mask, sizes, _pooled(text, mask) if pooled else found["fused_text"])
     return found | _selection(run, found, arrays) | _levels(run, found, valid)
+
+
+def _results(run: GoldenRun, found: Arrays, given: Arrays, arrays: Arrays, options: HipieOptions) -> Found:
+    """Of every image of a call; `given` are its inputs, `arrays` what is expected. All ask the list of "detection"."""
+    listed = run.arrays("detection")
+    tokens, things = listed["positive_map"] > 0, listed["is_thing"] > 0
+    if options is GROUNDING:
+        tokens, things = np.ones((1, 1), bool), np.ones(1, bool)
+    _, sizes = _canvas(given)
+    canvas = 4 * found["md_masks"].shape[2], 4 * found["md_masks"].shape[3]
+    for image, (size, original) in enumerate(zip(sizes, given["in_height_width"].reshape(-1, 2).tolist(), strict=True)):
+        geometry = ImageGeometry((original[0], original[1]), size, canvas)
+        outputs = of_image(found, image, run.config.detr.background)
+        yield from results(SeenImage(outputs, geometry, tokens, things.tolist(), options), arrays, image)
 
 
 def _canvas(arrays: Arrays) -> tuple[np.ndarray, Sizes]:
