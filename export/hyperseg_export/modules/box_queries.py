@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
@@ -80,8 +81,8 @@ class BoxDecoderLayer(nn.Module):
 class BoxDecoder(nn.Module):
     """Contents (B, Q, C) and boxes (B, Q, 4) -> (contents after the last layer, boxes after each layer).
 
-    `deltas` are the modules that read a layer's contents as a change of its boxes, one for each layer. `ratios`
-    (B, L, 2) turn boxes of the image into boxes of the padded levels.
+    `deltas` are the modules that read a layer's contents as a change of its boxes, one for each layer; the last may be
+    missing, and with it the last boxes. `ratios` (B, L, 2) turn boxes of the image into boxes of the padded levels.
     """
 
     def __init__(self, config: DeformableConfig, layers: int) -> None:
@@ -103,10 +104,11 @@ class BoxDecoder(nn.Module):
     ) -> tuple[Tensor, list[Tensor]]:
         scale = torch.cat((ratios, ratios), dim=-1).unsqueeze(1)  # (B, 1, L, 4)
         after = []
-        for layer, delta in zip(self.layers, deltas, strict=True):
+        for layer, delta in zip_longest(self.layers, deltas):
             references = boxes.unsqueeze(2) * scale
             position = self.position(self.sine(references.select(2, 0)))
             x = layer(x, position, references, memory, sizes, inside)
-            boxes = self.update(delta(x), boxes)
-            after.append(boxes)
+            if delta is not None:
+                boxes = self.update(delta(x), boxes)
+                after.append(boxes)
         return x, after

@@ -108,11 +108,11 @@ class MaskDino(nn.Module):
         coarsest_first = encoded[::-1]
         levels, tokens = Levels.unpadded(coarsest_first), joined(coarsest_first)
         contents, boxes = self.queries(tokens, levels)
-        deltas = [self.box_delta] * len(self.decoder.layers)
+        deltas = [self.box_delta] * (len(self.decoder.layers) - 1)
         state, after = self.decoder(contents, boxes, tokens, levels.sizes, levels.ratios, deltas)
         normed = self.norm(state)
         twice = self.norm(normed)  # as in the release
-        boxes = self.decoder.update(self.box_delta(normed), after[-2])
+        boxes = self.decoder.update(self.box_delta(normed), after[-1])
         return self.vector(twice), self.masks(self.mask_vector(twice), features), boxes
 
     def queries(self, tokens: Tensor, levels: Levels) -> tuple[Tensor, Tensor]:

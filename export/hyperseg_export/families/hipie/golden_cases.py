@@ -179,7 +179,7 @@ def _mask_dino(run: GoldenRun, maps: Arrays) -> dict[str, np.ndarray]:
         layer_norm(torch.from_numpy(found[f"md_dec_layer{index}"]), gain.shape, gain, shift).numpy()
         for index in range(layers - 1)
     ]
-    references = [found["md_ref_in"], *(found[f"md_refs{index}"] for index in range(1, layers + 1))]
+    references = [found["md_ref_in"], *(found[f"md_refs{index}"] for index in range(1, layers))]
     rows, columns = found["md_input_proj0"].shape[2:]
     encoded = found[f"md_enc_layer{run.config.mask_dino.encoder_layers - 1}"]
     levels = _unpadded(rows, columns).maps(torch.from_numpy(encoded))
@@ -267,6 +267,8 @@ def _matching(found: Arrays, arrays: Arrays) -> Found:
     for name in arrays:
         if name == "md_ref_in_unsigmoid" and "md_ref_in" in found:
             yield name, found["md_ref_in"], _sigmoid(arrays[name])
+        elif name == "md_refs" and name in found:  # nothing reads the boxes after the last layer
+            yield name, found[name], arrays[name][:-1]
         elif name == "two_stage_box_delta" and "chosen" in found:
             rows = np.take_along_axis(arrays[name], found["chosen"][..., None], axis=1)
             yield name, found["chosen_box_delta"], rows

@@ -62,7 +62,7 @@ def _mask_dino(encoder_layers: int, decoder_layers: int) -> Probe:
         (fine,), (numbers,) = taps[others[0]], taps[others[1]]
         found["md_fpn_out"] = relu(fine)
         found["md_tgt_in"] = picked(found["md_two_stage_memory"], numbers)
-        after = taps[others[2]][:decoder_layers]
+        after = taps[others[2]][: decoder_layers - 1]
         return {**found, **{f"md_refs{index}": boxes for index, boxes in enumerate(after, 1)}}
 
     return Probe((*names, *others), outputs, MAP_AXES)
