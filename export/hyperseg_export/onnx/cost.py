@@ -14,7 +14,7 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from onnx import TensorProto, helper, shape_inference
+from onnx import TensorProto, helper, inliner, shape_inference
 from onnxscript import optimizer
 
 from hyperseg_bench.latency.cost import Cost
@@ -108,13 +108,13 @@ class _Sized:
 
 
 def _inferred(model: onnx.ModelProto) -> Iterator[onnx.ValueInfoProto]:
-    """Values after ONNX's shape inference, and where sizes are computed in ways that it does not follow, those of a copy
-    in which they have been computed.
+    """Values after ONNX's shape inference; where sizes are computed in ways that it does not follow, also those of a
+    copy in which they have been computed and our operators are their bodies.
     """
     graph = shape_inference.infer_shapes(model, data_prop=True).graph
     yield from (*graph.value_info, *graph.input, *graph.output)
     if not all(map(_is_sized, graph.value_info)):
-        folded = ir.from_proto(model)
+        folded = ir.from_proto(inliner.inline_local_functions(model))
         optimizer.fold_constants(
             folded, input_size_limit=SIZE_ELEMENTS, output_size_limit=SIZE_ELEMENTS, should_fold=_may_be_sizes
         )
