@@ -60,7 +60,7 @@ class HipieDimensions(BaseModel):
 
 
 BATCH = AxisRange(minimum=1, typical=1, maximum=8)
-PIECES = AxisRange(minimum=1, typical=1, maximum=16)
+PIECES = AxisRange(minimum=1, typical=1, maximum=32)
 WORDS = AxisRange(minimum=1, typical=512, maximum=8192)
 KEPT = AxisRange(minimum=1, typical=100, maximum=1024)
 """Queries whose masks are wanted."""

@@ -60,24 +60,22 @@ class HipieStages:
 
     def read(self, asked: AskedText) -> TextStates:
         """A text that is too long for the encoder is read in pieces and put together on the host."""
-        pieces = asked.pieces(self.dims.piece_words)
-        words = len(asked.ids)
-        step = self._backend.token_step
-        extent = -(-words // step) * step
-        if len(pieces.rows) == 1:
+        pieces, step = asked.pieces(self.dims.piece_words), self._backend.token_step
+        extent = -(-len(asked.ids) // step) * step
+        whole = len(pieces.rows) == 1
+        if whole:
             pieces = pieces.filled(min(extent, self.dims.piece_words))
-        inputs = {"token_ids": pieces.token_ids, "word_mask": pieces.word_mask}
-        piece_states = self._run("text", {name: self._backend.upload(array) for name, array in inputs.items()})[
-            "piece_states"
-        ]
-        joined = pieces.joined(piece_states.to_host())
-        if not np.isfinite(joined).all():
-            raise NumericsError()
-        states, mask = (piece_states, pieces.word_mask) if len(pieces.rows) == 1 else self._filled(joined, extent)
+        upload = self._backend.upload
+        inputs = {"token_ids": upload(pieces.token_ids), "word_mask": upload(pieces.word_mask)}
+        states = self._run("text", inputs)["piece_states"]
+        joined = _finite(pieces.joined(states.to_host()))
         mean = joined.mean(0, dtype=np.float64).astype(np.float32)
-        return TextStates(
-            asked, states, self._backend.upload(mask), self._backend.upload(mean[None, None]), len(pieces.rows)
-        )
+        if whole:
+            mask = inputs["word_mask"]
+        else:  # rows of zeros behind the last word, as the release has it
+            states = upload(np.pad(joined, ((0, extent - len(joined)), (0, 0)))[None])
+            mask = upload(np.arange(extent)[None] < len(joined))
+        return TextStates(asked, states, mask, upload(mean[None, None]), len(pieces.rows))
 
     def see(self, pixels: np.ndarray) -> Tensors:
         """pixels (3, H, W) float32 -> the backbone's maps."""
@@ -124,12 +122,6 @@ class HipieStages:
     def vector_masks(self, vectors: Tensors) -> np.ndarray:
         """Mask logits (V, h, w) float32 of all of Mask DINO's queries. Raises NumericsError."""
         return _finite(vectors["vector_masks"].to_host()[0])
-
-    def _filled(self, joined: np.ndarray, extent: int) -> tuple[Buffer, np.ndarray]:
-        """States (T, D) with rows of zeros behind them, as the release has it for texts in pieces."""
-        rest = extent - len(joined)
-        mask = np.arange(extent)[None] < len(joined)
-        return self._backend.upload(np.pad(joined, ((0, rest), (0, 0)))[None]), mask
 
     def _run(self, name: str, inputs: Tensors) -> Tensors:
         with span(name):
