@@ -11,7 +11,7 @@ from torch.nn.functional import relu
 from hyperseg_export.modules.attention import CrossAttention
 from hyperseg_export.modules.deformable_layers import DeformableAttention, DeformableConfig
 from hyperseg_export.modules.islands import Island
-from hyperseg_export.modules.levels import sine_of
+from hyperseg_export.modules.levels import Sine
 from hyperseg_export.modules.linear import Mlp
 from hyperseg_export.modules.norms import LayerNorm
 
@@ -31,11 +31,11 @@ class BoxSine(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.channels = channels
+        self.sine = Sine(channels)
 
     def forward(self, boxes: Tensor) -> Tensor:
         cx, cy, size = (boxes.float() * (2 * math.pi)).split((1, 1, 2), dim=-1)
-        return sine_of(torch.cat((cy, cx, size), dim=-1), self.channels).flatten(-2)
+        return self.sine(torch.cat((cy, cx, size), dim=-1)).flatten(-2)
 
 
 class BoxUpdate(nn.Module):

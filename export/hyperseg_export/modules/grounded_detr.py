@@ -16,7 +16,7 @@ from hyperseg_export.modules.deformable_layers import (
 )
 from hyperseg_export.modules.dynamic_masks import MASK_MAP_SHARE, MaskMap, parameter_count
 from hyperseg_export.modules.early_fusion import EarlyFusion, EarlyFusionConfig
-from hyperseg_export.modules.levels import LevelProjections, Levels, joined
+from hyperseg_export.modules.levels import LevelProjections, Levels, LevelSine, joined
 from hyperseg_export.modules.linear import Linear, Mlp
 from hyperseg_export.modules.positions import PIXEL_CENTRE
 from hyperseg_export.modules.two_stage import BestTokens, ProposalStates, ProposedBoxes, picked, proposals
@@ -60,13 +60,14 @@ class TokenEncoder(nn.Module):
 
     def __init__(self, config: GroundedDetrConfig) -> None:
         super().__init__()
-        self.width, self.points = config.layer.width, config.layer.points
-        self.level_embed = LevelEmbedding(config.layer.levels, self.width)
+        self.points = config.layer.points
+        self.sine = LevelSine(config.layer.width, PIXEL_CENTRE)
+        self.level_embed = LevelEmbedding(config.layer.levels, config.layer.width)
         self.fusion = EarlyFusion(config.fusion)
         self.layers = nn.ModuleList(DeformableEncoderLayer(config.layer) for _ in range(config.encoder_layers))
 
     def forward(self, x: Tensor, levels: Levels, text: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor]:
-        positions = self.level_embed(levels.sine(self.width, PIXEL_CENTRE), levels)
+        positions = self.level_embed(self.sine(levels), levels)
         references, inside = pixels_on_levels(levels, self.points), levels.inside
         x, text = self.fusion(x, text, word_mask)
         for layer in self.layers:

@@ -8,7 +8,9 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from hyperseg_export.modules.constants import ConstantModule
 from hyperseg_export.modules.convolution import to_map, to_tokens
+from hyperseg_export.modules.islands import Island
 from hyperseg_export.modules.norms import GroupNorm
 
 TEMPERATURE = 10000.0
@@ -72,7 +74,7 @@ class Levels:
     @cached_property
     def inside(self) -> Tensor:
         """Whether a token is image, (B, S, 1) bool."""
-        return self._inside.all(-1, keepdim=True)
+        return self.inside_by_axis.all(-1, keepdim=True)
 
     @cached_property
     def ratios(self) -> Tensor:
@@ -84,19 +86,8 @@ class Levels:
         """Of every token as x, y in units of the level's image, (B, S, 2); beyond 1 in padding."""
         return ((self.places + 0.5) / self.extents).flip(-1)
 
-    def sine(self, channels: int, offset: float) -> Tensor:
-        """Sine position of every token, (B, S, channels); rows in the first half of the channels.
-
-        Counts image pixels down a column and along a row, so a column of padding counts 0 of 0: what that gives
-        is what the models were trained with (hipie-spec 7).
-        """
-        counts = self._inside.flip(-1)  # a column counts rows, a row columns
-        counted = torch.minimum(self.places + 1, self.extents) * counts
-        angles = (counted - offset) / (self.extents * counts + EPSILON) * (2 * math.pi)
-        return sine_of(angles, channels // 2).flatten(-2)
-
     @cached_property
-    def _inside(self) -> Tensor:
+    def inside_by_axis(self) -> Tensor:
         """Whether row and column of a token are image, (B, S, 2) bool."""
         return self.places < self.extents
 
@@ -108,11 +99,47 @@ def sizes_of(maps: Sequence[Tensor]) -> Tensor:
     return torch.cat(extents).view(-1, 2)
 
 
-def sine_of(angles: Tensor, channels: int) -> Tensor:
-    """(...) -> (..., channels): sin and cos in turn of angle / 10000^(2 floor(k / 2) / channels), channel k."""
-    k = torch.arange(channels // 2, dtype=torch.float32, device=angles.device)
-    scaled = angles.unsqueeze(-1) / TEMPERATURE ** (2 * k / channels)
-    return torch.stack((scaled.sin(), scaled.cos()), dim=-1).flatten(-2)
+class Sine(ConstantModule):
+    """Angles (...) -> (..., channels): sin and cos in turn of angle / 10000^(2 floor(k / 2) / channels), channel k.
+
+    The divisors are a table: of angles of millions (see `LevelSine`) a divisor's last bit is a fifth of a radian.
+    """
+
+    divisors: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_constant("divisors", lambda: _divisors(channels))
+
+    def forward(self, angles: Tensor) -> Tensor:
+        scaled = angles.unsqueeze(-1) / self.divisors
+        return torch.stack((scaled.sin(), scaled.cos()), dim=-1).flatten(-2)
+
+
+def _divisors(channels: int) -> Tensor:
+    powers: Tensor = TEMPERATURE ** (2 * torch.arange(channels // 2, dtype=torch.float32) / channels)
+    return powers
+
+
+class LevelSine(nn.Module):
+    """Sine position of every token, (B, S, channels); rows in the first half of the channels.
+
+    Counts image pixels down a column and along a row, so a column of padding counts 0 of 0: what that gives is what the
+    models were trained with (hipie-spec 7).
+    """
+
+    island = Island("fp16 angles of up to 2 pi repeat every few pixels of a large image")
+
+    def __init__(self, channels: int, offset: float) -> None:
+        super().__init__()
+        self.offset = offset
+        self.sine = Sine(channels // 2)
+
+    def forward(self, levels: Levels) -> Tensor:
+        counts = levels.inside_by_axis.flip(-1)  # a column counts rows, a row columns
+        counted = torch.minimum(levels.places + 1, levels.extents) * counts
+        angles = (counted - self.offset) / (levels.extents * counts + EPSILON) * (2 * math.pi)
+        return self.sine(angles).flatten(-2)
 
 
 class ProjectedLevel(nn.Module):

@@ -14,7 +14,7 @@ from hyperseg_export.families.hipie.config import HipieConfig
 from hyperseg_export.families.hipie.golden_functions import functions
 from hyperseg_export.families.hipie.golden_graphs import vit_alone
 from hyperseg_export.families.hipie.golden_results import GROUNDING, SETTINGS, SeenImage, of_image, results
-from hyperseg_export.modules.levels import Levels
+from hyperseg_export.modules.levels import Levels, LevelSine
 from hyperseg_export.modules.plain_vit import PlainVitConfig
 from hyperseg_export.modules.positions import PIXEL_CENTRE
 from hyperseg_export.modules.two_stage import proposals
@@ -239,7 +239,7 @@ def _levels(run: GoldenRun, found: dict[str, np.ndarray], valid: np.ndarray) -> 
     """Positions, masks and proposals, which depend on sizes alone, and what they are added to."""
     maps = [torch.from_numpy(found[f"input_proj{level}"]) for level in range(run.config.detr.layer.levels)]
     levels = Levels.of(maps, torch.from_numpy(valid))
-    sine = levels.sine(run.config.detr.layer.width, PIXEL_CENTRE)
+    sine = LevelSine(run.config.detr.layer.width, PIXEL_CENTRE)(levels)
     embed = run.weight("detr.encoder.level_embed.embed")
     positions = sine + levels.of_tokens(embed)
     padding = ~levels.inside
