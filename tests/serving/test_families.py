@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyperseg_runtime.contracts.requests import Classes, Expressions, Question
+from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, Regions
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import VIDEO, FamilySpec
@@ -79,7 +79,7 @@ def test_the_models_are_those_that_the_family_declares(running: Running) -> None
     assert transport.has_model(names.public, 10)
     for model in (names.video, names.ensemble):
         assert model is None or transport.has_model(model, 10)
-    assert transport.has_model(f"{running.family.name}_video", 10) == bool(running.family.video_answers(Expressions))
+    assert transport.has_model(f"{running.family.name}_video", 10) == bool(running.family.video_tasks)
 
 
 def test_masks_are_those_of_the_pipeline(running: Running, coffee_bytes: bytes, pixels: np.ndarray) -> None:
@@ -108,6 +108,22 @@ def test_class_lists_are_answered_or_refused(running: Running, coffee_bytes: byt
             running.client.segment_classes(coffee_bytes, names)
 
 
+def test_regions_are_answered_or_refused(running: Running, coffee_bytes: bytes, pixels: np.ndarray) -> None:
+    mask = np.zeros(pixels.shape[:2], np.bool_)
+    mask[100:200, 150:300] = True
+    asked = Regions(((200.0, 150.0),), ((100.0, 100.0, 300.0, 300.0),), masks=(mask,))
+    if running.family.answers(Regions):
+        with running.pipeline.open(pixels) as session:
+            expected = session.run(asked)
+        found = running.client.segment_regions(coffee_bytes, asked)
+        assert len(found) == 3 and same(found, expected)
+        with pytest.raises(InputError, match="lies outside the image"):
+            running.client.segment_regions(coffee_bytes, Regions(((6000.0, 150.0),)))
+    else:
+        with pytest.raises(InputError, match=refusal(running.family, Regions.kind)):
+            running.client.segment_regions(coffee_bytes, asked)
+
+
 def test_questions_are_answered_or_refused(running: Running, coffee_bytes: bytes) -> None:
     if running.family.answers(Question):
         assert list(running.client.ask(coffee_bytes, "What?", Options(max_tokens=3)))
@@ -117,10 +133,13 @@ def test_questions_are_answered_or_refused(running: Running, coffee_bytes: bytes
 
 
 def test_videos_are_answered_or_refused(running: Running, coffee_bytes: bytes, pixels: np.ndarray) -> None:
-    if running.family.video_answers(Expressions):
+    family = running.family
+    if family.video_tasks:
+        regions = Regions(points_xy=((200.0, 150.0),)), Regions()
+        asked = (TEXTS, TEXTS) if family.video_answers(Expressions) else regions
         video, expected = running.client.open_video(), running.pipeline.open_video()
-        ready = [one for last in (False, True) for one in video.push(coffee_bytes, TEXTS, last)]
-        own = [one for _ in range(2) for one in expected.push(pixels, TEXTS)] + expected.finish()
+        ready = [one for number in range(2) for one in video.push(coffee_bytes, asked[number], number == 1)]
+        own = [one for number in range(2) for one in expected.push(pixels, asked[number])] + expected.finish()
         assert [one.frame for one in ready] == [0, 1]
         assert all(same(a.results, b.results) for a, b in zip(ready, own, strict=True))
     else:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec, TensorSpec
-from hyperseg_runtime.contracts.requests import Expressions, Question
+from hyperseg_runtime.contracts.requests import Expressions, Question, Regions
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.family import FamilySpec
 
@@ -61,6 +61,7 @@ IMAGE = WireTensor("IMAGE", "TYPE_UINT8", (-1,), optional=True)
 IMAGE_BASE64 = WireTensor("IMAGE_BASE64", "TYPE_STRING", (1,), optional=True)
 TEXT = WireTensor("TEXT", "TYPE_STRING", (-1,), optional=True)
 CLASSES = WireTensor("CLASSES", "TYPE_STRING", (-1,), optional=True)
+REGIONS = WireTensor("REGIONS", "TYPE_STRING", (1,), optional=True)
 QUESTION = WireTensor("QUESTION", "TYPE_STRING", (1,), optional=True)
 OPTIONS = WireTensor("OPTIONS", "TYPE_STRING", (1,), optional=True)
 STREAM = WireTensor("STREAM", "TYPE_STRING", (1,), optional=True)
@@ -81,8 +82,15 @@ PIECE = WireTensor("PIECE", "TYPE_STRING", (1,))
 
 def public_inputs(family: FamilySpec) -> tuple[WireTensor, ...]:
     """Every kind of request has its input, also one that the family does not answer: it is refused in its words."""
-    stream = (STREAM,) if family.video_answers(Expressions) else ()
-    return IMAGE, IMAGE_BASE64, TEXT, CLASSES, QUESTION, OPTIONS, PROBE, CANCEL, *stream
+    stream = (STREAM,) if family.video_tasks else ()
+    return IMAGE, IMAGE_BASE64, TEXT, CLASSES, REGIONS, QUESTION, OPTIONS, PROBE, CANCEL, *stream
+
+
+def frame_inputs(family: FamilySpec) -> tuple[WireTensor, ...]:
+    """Of the model of videos: the kinds that are asked of frames. Regions come with the first frame alone."""
+    texts, regions = family.video_answers(Expressions), family.video_answers(Regions)
+    text = (TEXT if regions else TEXT.required(),) if texts else ()
+    return IMAGE.required(), *text, *((REGIONS,) if regions else ()), OPTIONS
 
 
 def public_outputs(family: FamilySpec) -> tuple[WireTensor, ...]:
@@ -151,6 +159,28 @@ class Options(_Strict):
 DEFAULTS = Options()
 
 
+Pixels = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class PointedAt(_Strict):
+    """The JSON object in REGIONS, see `contracts.requests.Regions`.
+
+    points      [x, y] in pixels of the image
+    boxes       [x0, y0, x1, y1] with exclusive x1, y1
+    scribbles, masks
+                files of the image's size in base64, such as PNG: whatever is not black is meant
+    """
+
+    points: tuple[tuple[Pixels, Pixels], ...] = ()
+    boxes: tuple[tuple[Pixels, Pixels, Pixels, Pixels], ...] = ()
+    scribbles: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        return len(self.points) + len(self.boxes) + len(self.scribbles) + len(self.masks)
+
+
 class StreamStep(_Strict):
     """The JSON object in STREAM, which the video model makes of a sequence's flags.
 
@@ -176,7 +206,7 @@ class Limits(BaseModel):
 
     max_image_bytes, max_image_pixels
                        of the encoded file; by its header
-    max_texts, max_classes, max_words, max_options_bytes, max_answer_tokens
+    max_texts, max_classes, max_regions, max_words, max_options_bytes, max_regions_bytes, max_answer_tokens
                        of one request
     max_mask_pixels    pixels of the image times masks asked for. A request takes about 16 bytes for each pixel of its
                        image and 3 for each of these
@@ -199,8 +229,10 @@ class Limits(BaseModel):
     max_image_pixels: Count = 40_000_000
     max_texts: Count = 32
     max_classes: Count = 256
+    max_regions: Count = 32
     max_words: Count = 500
     max_options_bytes: Count = 10_000
+    max_regions_bytes: Count = 500_000
     max_answer_tokens: Count = 512
     max_mask_pixels: Count = 400_000_000
     light_mask_pixels: Count = 40_000_000

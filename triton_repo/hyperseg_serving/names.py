@@ -36,10 +36,8 @@ class ModelNames:
 
     @property
     def video(self) -> str | None:
-        """Sequences of frames; None where the family answers no texts about videos, and what it does answer is not
-        served.
-        """
-        return f"{self.family.name}_video" if self.family.video_answers(Expressions) else None
+        """Sequences of frames; None where the family sees no videos."""
+        return f"{self.family.name}_video" if self.family.video_tasks else None
 
     @property
     def ensemble(self) -> str | None:

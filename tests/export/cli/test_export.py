@@ -143,6 +143,8 @@ def test_chat_prints_the_answer(run_cli: RunCli, tiny_bundle: Path, coffee: Path
     assert "stopped after 6 tokens; --max-tokens allows more" in result.err
     content = json.loads(run_cli("chat", tiny_bundle, coffee, "What is this?", "--max-tokens", 6, "--json").out)
     times = content.pop("timings_ms")
+    read = {"prompt_tokens": content.pop("prompt_tokens"), "reused_tokens": content.pop("reused_tokens")}
+    assert read["prompt_tokens"] > 50 and read["reused_tokens"] == 0
     assert content == {"text": result.out.strip(), "finish": "length", "tokens": 6}
     assert 0 < times["first_piece"] < times["whole"] and {"llm", "clip_encoder"} < times.keys()
     drawn = ("--temperature", 5, "--top-p", 0.9, "--seed", 3, "--json", "--max-tokens", 6)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hyperseg_runtime.contracts.requests import Regions
 from hyperseg_runtime.errors import EnvironmentMissingError, ImageError, InputError, ServerError, UnavailableError
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import VIDEO
@@ -257,9 +256,3 @@ def test_a_family_that_sees_no_videos_says_so() -> None:
     with Client("grpc://127.0.0.1:1", family=blind.name) as client, pytest.raises(InputError) as refusal:
         client.open_video()
     assert blind.lacks[VIDEO] in str(refusal.value)
-
-
-def test_a_family_that_follows_regions_is_not_served_videos() -> None:
-    follower = next(family for family in FAMILIES.values() if family.video_answers(Regions))
-    with Client("grpc://127.0.0.1:1", family=follower.name) as client, pytest.raises(InputError, match="by texts here"):
-        client.open_video()

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from hyperseg_runtime.contracts.requests import Expressions
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import FamilySpec
 from hyperseg_serving import contract
@@ -47,5 +46,5 @@ def test_an_ensemble_that_was_deleted_is_not_forwarded(repository: Path, tmp_pat
 
 
 def test_a_family_without_videos_has_no_route_for_them() -> None:
-    family = next(family for family in FAMILIES.values() if not family.video_answers(Expressions))
+    family = next(family for family in FAMILIES.values() if not family.video_tasks)
     assert list(Forwarding(ModelNames(family), Limits(), True).grpc_models()) == [family.name]

@@ -45,13 +45,13 @@ def test_models_are_those_that_the_family_declares(family: FamilySpec, published
     configs = read_configs(published[family.name], Profile.CPU)
     assert family_in(published[family.name]) is family
     assert names.public in configs
-    assert (names.video in configs) == bool(family.video_answers(Expressions))
+    assert (names.video in configs) == bool(family.video_tasks)
     assert {names.ensemble, names.preprocess, names.masks} & configs.keys() == (
         {names.ensemble, names.preprocess, names.masks} if family.answers(Expressions) else set()
     )
     public = configs[names.public]
     assert ("PIECE" in {tensor.name for tensor in public.output}) == bool(family.answers(Question))
-    assert ("STREAM" in {tensor.name for tensor in public.input}) == bool(family.video_answers(Expressions))
+    assert ("STREAM" in {tensor.name for tensor in public.input}) == bool(family.video_tasks)
 
 
 def test_the_checks_find_what_is_wrong(published: dict[str, Path]) -> None:

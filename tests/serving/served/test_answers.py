@@ -112,6 +112,8 @@ def test_client_verbs(run_cli: RunCli, served: ServeUp, coffee: Path, tmp_path: 
         assert found.code == 0, found.err
     assert len(list(tmp_path.glob("coffee.*.png"))) == 4
     assert run_cli("client", "ask", coffee, "What?", "--max-tokens", 3, "--url", served.grpc).code == 0
+    pointed = run_cli("client", "segment", coffee, "--point", "200,150", "--url", served.http)
+    assert json.loads(pointed.out)["results"][0]["asked"] == ["point 200,150"]
     (tmp_path / "frames").mkdir()
     for name in ("1.jpg", "2.jpg"):
         shutil.copy(coffee, tmp_path / "frames" / name)

@@ -12,12 +12,12 @@ from PIL import Image
 
 from fuzzing import fuzzed
 from hyperseg_runtime.errors import ImageError
-from hyperseg_serving.contract import IMAGE_FORMATS, Limits, Options, StreamStep
+from hyperseg_serving.contract import IMAGE_FORMATS, Limits, Options, PointedAt, StreamStep
 from hyperseg_serving.refusals import RefusalError
 from hyperseg_serving.service.requests import bytes_tensor, open_image, parse_request
 
 LIMITS = Limits(max_image_bytes=1000, max_texts=2, max_classes=3, max_words=5, max_options_bytes=200)
-FIELDS = sorted({*Options.model_fields, *StreamStep.model_fields, "unknown"})
+FIELDS = sorted({*Options.model_fields, *StreamStep.model_fields, *PointedAt.model_fields, "unknown"})
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | st.sampled_from([10**400, 1e999])
 )
@@ -31,7 +31,7 @@ IMAGES = st.binary(max_size=1100).map(lambda data: np.frombuffer(data, np.uint8)
 TENSORS: dict[str, st.SearchStrategy[np.ndarray]] = {
     "IMAGE": IMAGES,
     "IMAGE_BASE64": BYTES_TENSORS,
-    **dict.fromkeys(("TEXT", "CLASSES", "QUESTION", "OPTIONS", "STREAM", "NOBODY_KNOWS"), BYTES_TENSORS),
+    **dict.fromkeys(("TEXT", "CLASSES", "REGIONS", "QUESTION", "OPTIONS", "STREAM", "NOBODY_KNOWS"), BYTES_TENSORS),
 }
 
 

@@ -4,12 +4,13 @@ import re
 
 import pytest
 
-from hyperseg_runtime.contracts.requests import Classes, Expressions, Question
+from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, Regions
 from hyperseg_runtime.contracts.sampling import Sampling
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import VIDEO, FamilySpec
-from hyperseg_serving.contract import Options
+from hyperseg_serving.contract import Options, PointedAt
+from hyperseg_serving.refusals import RefusalError
 from hyperseg_serving.service.asked import asked_of, asked_of_frame
 from hyperseg_serving.service.requests import Request
 
@@ -17,6 +18,7 @@ TALKER = next(family for family in FAMILIES.values() if family.answers(Question)
 BY_KIND = {
     Expressions.kind: Request(b"file", ("a",)),
     Classes.kind: Request(b"file", classes=("a",)),
+    Regions.kind: Request(b"file", regions=PointedAt(points=((1.0, 2.0),))),
     Question.kind: Request(question="a?"),
 }
 
@@ -42,6 +44,25 @@ def test_frames_too(family: FamilySpec) -> None:
         assert asked_of_frame(family, Request(b"file", ("a",))) == Expressions(("a",), task)
         with pytest.raises(InputError, match="unknown task 'none'"):
             asked_of_frame(family, Request(b"file", ("a",), options=Options(task="none")))
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_frames_whose_objects_are_followed(family: FamilySpec) -> None:
+    first, later = Request(b"file", regions=PointedAt(boxes=((0, 1, 2, 3),))), Request(b"file")
+    if not family.video_answers(Regions):
+        with pytest.raises(InputError, match=f"{family.title} does not (answer|segment)"):
+            asked_of_frame(family, first)
+        with pytest.raises(RefusalError, match="nothing is asked of this frame"):
+            asked_of_frame(family, later)
+    else:
+        task = family.video_answers(Regions)[0]
+        assert asked_of_frame(family, first) == Regions(boxes_xyxy=((0, 1, 2, 3),), task=task)
+        assert asked_of_frame(family, later) == Regions(task=task)
+
+
+def test_nothing_asked_is_refused() -> None:
+    with pytest.raises(RefusalError, match="nothing is asked"):
+        asked_of(TALKER, Request(b"file", options=Options(stream="mine")))
 
 
 def test_options_reach_what_they_are_for() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from hyperseg_runtime.contracts.results import encode_png
 from hyperseg_runtime.errors import ImageError
 from hyperseg_serving.contract import Limits, Options, Probe, StreamStep
 from hyperseg_serving.refusals import Reason, RefusalError
@@ -19,13 +20,22 @@ from hyperseg_serving.service.requests import (
     Request,
     bytes_tensor,
     image_size,
+    marked_pixels,
     open_image,
     parse_mask_request,
     parse_request,
     tensors_of,
 )
 
-LIMITS = Limits(max_image_bytes=1000, max_texts=2, max_classes=3, max_words=5, max_options_bytes=200)
+LIMITS = Limits(
+    max_image_bytes=1000,
+    max_texts=2,
+    max_classes=3,
+    max_words=5,
+    max_options_bytes=200,
+    max_regions=2,
+    max_regions_bytes=90,
+)
 CASES = Path(__file__).parents[2] / "cases" / "files"
 PICTURE = np.arange(10, dtype=np.uint8)
 
@@ -109,6 +119,21 @@ def test_bad_exif_png() -> None:
         ({"IMAGE": PICTURE, "TEXT": bytes_tensor(b"a", b"b", b"c")}, Reason.TOO_MANY),
         ({"IMAGE": PICTURE, "TEXT": bytes_tensor()}, Reason.TOO_MANY),
         ({"IMAGE": PICTURE, "CLASSES": bytes_tensor(b"a", b"b", b"c", b"d")}, Reason.TOO_MANY),
+        ({"IMAGE": PICTURE, "REGIONS": bytes_tensor(b'{"points": [[1, 2], [1, 2], [1, 2]]}')}, Reason.TOO_MANY),
+        ({"IMAGE": PICTURE, "REGIONS": bytes_tensor(b"{}")}, Reason.TOO_MANY),
+        ({"REGIONS": bytes_tensor(b'{"points": [[1, 2]]}')}, Reason.REQUEST),
+        ({"IMAGE": PICTURE, "REGIONS": bytes_tensor(b'{"points": [[1, 2, 3]]}')}, Reason.OPTIONS),
+        ({"IMAGE": PICTURE, "REGIONS": bytes_tensor(b'{"points": [[1, NaN]]}')}, Reason.OPTIONS),
+        ({"IMAGE": PICTURE, "REGIONS": bytes_tensor(b'{"masks": ["' + b"A" * 90 + b'"]}')}, Reason.OPTIONS),
+        (
+            {
+                "IMAGE": PICTURE,
+                "TEXT": bytes_tensor(b"a"),
+                "REGIONS": bytes_tensor(b'{"points": [[1, 2]]}'),
+                "STREAM": bytes_tensor(b'{"start": true}'),
+            },
+            Reason.REQUEST,
+        ),
         ({"QUESTION": bytes_tensor(b"1 2 3 4 5 6")}, Reason.TEXT),
         ({"QUESTION": bytes_tensor(b"x" * 201)}, Reason.TEXT),
         ({"QUESTION": bytes_tensor(b"\xff\xfe")}, Reason.TEXT),
@@ -128,6 +153,24 @@ def test_beyond_the_limits(tensors: dict[str, np.ndarray], reason: Reason) -> No
     assert refusal.value.reason is reason
 
 
+def test_only_a_later_frame_may_ask_nothing() -> None:
+    """The object was pointed at in the first."""
+    later = parse_request({"IMAGE": PICTURE, "STREAM": bytes_tensor(b'{"id": "mine"}')}, LIMITS)
+    assert later.asks_nothing and later.stream == StreamStep(id="mine")
+    with pytest.raises(RefusalError, match="nothing is asked"):
+        parse_request({"IMAGE": PICTURE, "STREAM": bytes_tensor(b'{"start": true}')}, LIMITS)
+
+
+def test_pictures_of_regions_have_the_image_s_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    marked = np.zeros((4, 5), np.bool_)
+    marked[1, 2] = True
+    file = base64.b64encode(encode_png(marked)).decode()
+    assert np.array_equal(marked_pixels(file, (4, 5), LIMITS), marked)
+    monkeypatch.setattr(Image.Image, "load", None)
+    with pytest.raises(RefusalError, match="a picture of 5 x 4 px, expected the image's 4 x 5"):
+        marked_pixels(file, (5, 4), LIMITS)
+
+
 def test_a_mask_request_is_checked_like_a_whole_one() -> None:
     whole = {"SIZE": np.array([4, 5]), "CHECKED_TEXT": bytes_tensor(b"a dog"), "maps": np.zeros(1, np.float32)}
     parsed = parse_mask_request(whole, LIMITS)
@@ -143,7 +186,10 @@ def test_a_mask_request_is_checked_like_a_whole_one() -> None:
         assert refusal.value.reason is reason
 
 
-@given(st.dictionaries(st.sampled_from(["TEXT", "QUESTION", "OPTIONS", "STREAM", "CLASSES"]), st.binary(max_size=50)))
+NAMES = st.sampled_from(["TEXT", "QUESTION", "OPTIONS", "STREAM", "CLASSES", "REGIONS"])
+
+
+@given(st.dictionaries(NAMES, st.binary(max_size=50)))
 def test_any_bytes_are_read_or_refused(content: dict[str, bytes]) -> None:
     tensors = {name: bytes_tensor(data) for name, data in content.items()} | {"IMAGE": PICTURE}
     try:

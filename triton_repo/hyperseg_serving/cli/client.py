@@ -12,7 +12,9 @@ import numpy as np
 import typer
 
 from hyperseg_runtime import console
+from hyperseg_runtime.cli.asked import BoxOption, MaskOption, PointOption, ScribbleOption, regions_of
 from hyperseg_runtime.cli.options import OverwriteOption, require_texts
+from hyperseg_runtime.contracts.requests import Regions
 from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, SemanticMap, encode_png
 from hyperseg_runtime.errors import InputError, PartialInputError, UnavailableError
 from hyperseg_runtime.files.results import Kind, ResultFolder, input_source, refuse_own_result, result_name
@@ -49,8 +51,12 @@ OutOption = Annotated[Path, typer.Option(help="Folder for PNG and overlay files.
 @app.command()
 def segment(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="Image file, or - for stdin.")],
-    texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="What to segment.")],
+    texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="What to segment.")] = None,
     classes: Annotated[bool, typer.Option("--classes", help="TEXTs are a list of class names.")] = False,
+    box: BoxOption = None,
+    point: PointOption = None,
+    scribble: ScribbleOption = None,
+    mask: MaskOption = None,
     task: TaskOption = None,
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave out instances of classes with less.")] = 0.0,
     output: FormatOption = Format.COCO,
@@ -59,15 +65,22 @@ def segment(
     url: UrlOption = DEFAULT_URL,
     timeout_s: TimeoutOption = 60.0,
 ) -> None:
-    """Masks of what the TEXTs name in IMAGE."""
+    """Masks of what the TEXTs name in IMAGE, or of what is pointed at."""
     from hyperseg_runtime.images.reading import decode_image
     from hyperseg_serving.contract import Options
 
-    require_texts(texts)
+    asked = _asked(texts, box, point, scribble, mask)
+    if classes and isinstance(asked, Regions):
+        raise InputError("--classes takes the names of classes, not regions")
     data = _read(image)
     with _client(url, timeout_s) as client:
         chosen = Options(task=task, min_score=min_score)
-        results = [client.segment_classes(data, texts, chosen)] if classes else client.segment(data, texts, chosen)
+        if isinstance(asked, Regions):
+            results = client.segment_regions(data, asked, chosen)
+        elif classes:
+            results = [client.segment_classes(data, asked, chosen)]
+        else:
+            results = client.segment(data, asked, chosen)
     if output is Format.COCO:
         console.print_json({"results": [result.to_json() for result in results]})
         return
@@ -101,7 +114,13 @@ def ask(
 @app.command()
 def video(
     frames: Annotated[Path, typer.Argument(metavar="FRAMES", help="Folder of images, or a video file.")],
-    texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="What to segment in every frame.")],
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEXT]...", help="What to segment in every frame.")
+    ] = None,
+    box: BoxOption = None,
+    point: PointOption = None,
+    scribble: ScribbleOption = None,
+    mask: MaskOption = None,
     task: TaskOption = None,
     output: FormatOption = Format.COCO,
     out: OutOption = Path(),
@@ -109,14 +128,15 @@ def video(
     url: UrlOption = GRPC_URL,
     timeout_s: TimeoutOption = 60.0,
 ) -> None:
-    """Masks in each of FRAMES, seen with the memory of the frames before it; needs grpc.
+    """Masks in each of FRAMES of what the TEXTs name, or of what was pointed at in the first one, seen with the memory
+    of the frames before it; needs grpc.
 
     Frames that cannot be read are left out and listed; the exit code is then 11.
     """
     from hyperseg_runtime.images.frames import open_frames, told
     from hyperseg_serving.contract import Options
 
-    require_texts(texts)
+    asked = _asked(texts, box, point, scribble, mask)
     source = open_frames(frames)
     content = []
     with _client(url, timeout_s) as client, output_folder(out):
@@ -124,7 +144,9 @@ def video(
         waiting: deque[Frame] = deque()  # frames whose results are not ready
         for frame, is_last in _with_last(iter(source)):
             waiting.append(frame)
-            for ready in session.push(frame.pixels_hwc_u8, texts, is_last, Options(task=task)):
+            found = session.push(frame.pixels_hwc_u8, asked, is_last, Options(task=task))
+            asked = Regions() if isinstance(asked, Regions) else asked
+            for ready in found:
                 done = waiting.popleft()
                 if output is not Format.COCO:
                     folder = ResultFolder(out, overwrite)
@@ -173,6 +195,24 @@ def health(
         return
     answered_ms = ask_canary(url, timeout_s, every_path)
     console.out.print(f"healthy: a mask after {answered_ms:.0f} ms", markup=False)
+
+
+def _asked(
+    texts: list[str] | None,
+    box: list[str] | None,
+    point: list[str] | None,
+    scribble: list[Path] | None,
+    mask: list[Path] | None,
+) -> list[str] | Regions:
+    """Texts, or regions. Raises InputError for nothing, for both, and for what cannot be read."""
+    regions = any((box, point, scribble, mask))
+    if regions == bool(texts):
+        found = "both" if texts else "nothing"
+        raise InputError(f"expected texts or regions (--box, --point, --scribble, --mask), got {found}")
+    if regions:
+        return regions_of(None, box, point, scribble, mask, None)
+    require_texts(texts or [])
+    return texts or []
 
 
 def _client(url: str, timeout_s: float) -> "Client":

@@ -19,13 +19,14 @@ from hyperseg_runtime.errors import HypersegError, ServerError
 from hyperseg_runtime.families.family import FamilySpec
 from hyperseg_serving.client.client import asked_family
 from hyperseg_serving.client.http_transport import HttpTransport
-from hyperseg_serving.contract import Probe
+from hyperseg_serving.contract import PointedAt, Probe
 from hyperseg_serving.names import ModelNames
 from hyperseg_serving.service.requests import Request
 from hyperseg_serving.service.responses import Response
 
 SIDE_PX = 32
 TEXTS = ("the square",)
+MIDDLE = PointedAt(points=((SIDE_PX / 2, SIDE_PX / 2),))
 LEAST_WAIT_S = 0.1
 
 
@@ -65,11 +66,12 @@ def _ask_other_paths(transport: HttpTransport, family: FamilySpec, left_s: Calla
     if names.ensemble and family.answers(Expressions) and transport.has_model(names.ensemble, left_s()):
         _expect_mask(names.ensemble, lambda: transport.infer(str(names.ensemble), expressions, left_s()))
     if names.video and transport.has_model(names.video, left_s()):
+        frame = expressions if family.video_answers(Expressions) else Request(noise(), regions=MIDDLE)
         sequence = f"canary-{secrets.token_hex(8)}"
         try:
             _expect_mask(
                 names.video,
-                lambda: transport.frame(str(names.video), expressions, left_s(), sequence, start=True, end=True),
+                lambda: transport.frame(str(names.video), frame, left_s(), sequence, start=True, end=True),
             )
         except ServerError as error:
             if not isinstance(error.__cause__, TimeoutError):

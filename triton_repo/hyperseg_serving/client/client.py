@@ -1,5 +1,6 @@
 """Asking a server as one asks a pipeline. The image travels as the file it is."""
 
+import base64
 import io
 import random
 import secrets
@@ -15,13 +16,14 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-from hyperseg_runtime.contracts.results import Result
+from hyperseg_runtime.contracts.requests import Regions
+from hyperseg_runtime.contracts.results import Result, encode_png
 from hyperseg_runtime.errors import EnvironmentMissingError, ImageError, InputError, ServerError, UnavailableError
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import VIDEO, FamilySpec, FrameResults
 from hyperseg_runtime.images.reading import load_image
 from hyperseg_serving.client.results import frames_of, results_of, stream_of
-from hyperseg_serving.contract import DEFAULTS, Options
+from hyperseg_serving.contract import DEFAULTS, Options, PointedAt
 from hyperseg_serving.names import ModelNames, served_family
 from hyperseg_serving.refusals import Reason
 from hyperseg_serving.service.requests import Request
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
 ImageFile = str | Path | bytes | np.ndarray
 """A file, its content, or RGB pixels (H, W, 3) uint8."""
-NOT_SERVED = "frames are asked by texts here, and it follows regions"
 ATTEMPTS = 4
 FIRST_PAUSE_S = 0.2
 TIMEOUT_S = 60.0
@@ -89,6 +90,10 @@ class Client:
         (found,) = self._results(Request(image=encoded(image), classes=tuple(classes), options=options))
         return found
 
+    def segment_regions(self, image: ImageFile, regions: Regions, options: Options = DEFAULTS) -> list[Result]:
+        """A result for each region, such as its masks, best first. `regions.task` and `seed` do not travel."""
+        return self._results(Request(image=encoded(image), regions=pointed_at(regions), options=options))
+
     def ask(self, image: ImageFile | None, question: str, options: Options = DEFAULTS) -> Iterator[str]:
         """Pieces of the answer as they are made. Leaving early over gRPC ends the work."""
         request = Request(image=None if image is None else encoded(image), question=question, options=options)
@@ -108,7 +113,7 @@ class Client:
             raise InputError("videos need a grpc:// address")
         model = ModelNames(self.family).video
         if model is None:
-            raise InputError(f"{self.family.title} does not segment videos: {self.family.lacks.get(VIDEO, NOT_SERVED)}")
+            raise InputError(f"{self.family.title} does not segment videos: {self.family.lacks[VIDEO]}")
         return VideoClient(self._transport, model, self._timeout_s)
 
     def _results(self, request: Request) -> list[Result]:
@@ -154,14 +159,16 @@ class VideoClient:
         """What the server calls the video that has begun: nobody else can know it."""
 
     def push(
-        self, frame: ImageFile, texts: Sequence[str], last: bool = False, options: Options = DEFAULTS
+        self, frame: ImageFile, asked: Sequence[str] | Regions, last: bool = False, options: Options = DEFAULTS
     ) -> list[FrameResults]:
-        """Give the next frame; the results that are ready, of this frame or of earlier ones, and with the `last` frame
-        all that are missing. After it a new video begins.
+        """Give the next frame and what is asked of it: texts, or regions with the first frame and empty ones with the
+        others. Gives the results that are ready, of this frame or of earlier ones, and with the `last` frame all that
+        are missing. After it a new video begins.
         """
         start = self._stream is None
         chosen = options.model_copy(update={"stream": self._stream})
-        request = Request(image=encoded(frame), texts=tuple(texts), options=chosen)
+        texts, regions = ((), pointed_at(asked)) if isinstance(asked, Regions) else (tuple(asked), None)
+        request = Request(image=encoded(frame), texts=texts, regions=regions, options=chosen)
         try:
             response = self._transport.frame(self._model, request, self._timeout_s, self._sequence, start, last)
         except InputError as error:
@@ -170,6 +177,16 @@ class VideoClient:
             raise
         self._stream = None if last else stream_of(response)
         return frames_of(response)
+
+
+def pointed_at(regions: Regions) -> PointedAt | None:
+    """As they travel; None for none."""
+    scribbles, masks = (
+        tuple(base64.b64encode(encode_png(marked)).decode() for marked in pictures)
+        for pictures in (regions.scribbles, regions.masks)
+    )
+    found = PointedAt(points=regions.points_xy, boxes=regions.boxes_xyxy, scribbles=scribbles, masks=masks)
+    return found if found.count else None
 
 
 def named_family(name: str) -> FamilySpec:

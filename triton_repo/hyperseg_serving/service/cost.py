@@ -27,9 +27,10 @@ def cost_of(request: Request, limits: Limits) -> Cost:
     if request.image is None:
         return Cost(0, 0, is_heavy=False)
     height_px, width_px = image_size(request.image, limits)
-    masks = max(1, len(request.texts) + len(request.classes)) * (2 if request.options.png else 1)
+    regions = request.regions.count if request.regions else 0
+    masks = max(1, len(request.texts) + len(request.classes) + regions) * (2 if request.options.png else 1)
     mask_pixels = height_px * width_px * masks
-    # Frames of all videos come through one model, one after another.
+    # Frames of all videos come through one model, one after another; what a first one asks holds for the others.
     most = limits.light_mask_pixels if request.stream else limits.max_mask_pixels
     require_affordable(mask_pixels, most, "ask for fewer at a time, or scale the image down")
     return Cost(mask_pixels, len(request.image), mask_pixels > limits.light_mask_pixels)

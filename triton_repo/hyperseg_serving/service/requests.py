@@ -17,11 +17,21 @@ from hyperseg_runtime.images.guarded import GuardedFile
 from hyperseg_runtime.images.metadata import without_metadata
 from hyperseg_runtime.images.reading import decode_image, read_header
 from hyperseg_serving import contract
-from hyperseg_serving.contract import DEFAULTS, IMAGE_FORMATS, Limits, Options, Probe, StreamStep, WireTensor
+from hyperseg_serving.contract import (
+    DEFAULTS,
+    IMAGE_FORMATS,
+    Limits,
+    Options,
+    PointedAt,
+    Probe,
+    StreamStep,
+    WireTensor,
+)
 from hyperseg_serving.refusals import Reason, RefusalError
 from hyperseg_serving.service.byte_tensors import require_read
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
+NOTHING_ASKED = "nothing is asked: send TEXT, CLASSES, REGIONS or QUESTION"
 URL_TO_PLAIN = bytes.maketrans(b"-_", b"+/")
 WHITESPACE = b" \t\n\r\v\f"
 Tensors = Mapping[str, np.ndarray]
@@ -37,9 +47,19 @@ class Request:
     classes: tuple[str, ...] = ()
     question: str | None = None
     options: Options = DEFAULTS
+    regions: PointedAt | None = None
     stream: StreamStep | None = None
     probe: Probe | None = None
     cancel: str | None = None
+
+    @property
+    def asks_nothing(self) -> bool:
+        return not (self.texts or self.classes or self.regions or self.question)
+
+    @property
+    def is_later_frame(self) -> bool:
+        """Of a video: what is followed was said with its first."""
+        return self.options.stream is not None or bool(self.stream and not self.stream.start)
 
     def need_image(self) -> bytes:
         if self.image is None:
@@ -61,9 +81,10 @@ def parse_request(tensors: Tensors, limits: Limits) -> Request:
         image=_image_bytes(tensors, limits),
         texts=texts,
         classes=classes,
+        regions=_parsed(tensors, contract.REGIONS, PointedAt, limits.max_regions_bytes),
         question=questions[0] if questions else None,
-        options=_parsed(tensors, contract.OPTIONS, Options, limits) or DEFAULTS,
-        stream=_parsed(tensors, contract.STREAM, StreamStep, limits),
+        options=_parsed(tensors, contract.OPTIONS, Options, limits.max_options_bytes) or DEFAULTS,
+        stream=_parsed(tensors, contract.STREAM, StreamStep, limits.max_options_bytes),
     )
     _check_combination(request, limits)
     return request
@@ -92,12 +113,16 @@ def parse_mask_request(tensors: Tensors, limits: Limits) -> MaskRequest:
 
 
 def _check_combination(request: Request, limits: Limits) -> None:
-    if not (request.texts or request.classes or request.question):
-        raise RefusalError(Reason.REQUEST, "nothing is asked: send TEXT, CLASSES or QUESTION")
-    if request.texts or request.classes or request.stream:
+    if request.asks_nothing and not request.is_later_frame:
+        raise RefusalError(Reason.REQUEST, NOTHING_ASKED)
+    if request.texts or request.classes or request.regions or request.stream:
         request.need_image()
-    if request.stream and (request.classes or request.question):
-        raise RefusalError(Reason.REQUEST, "a frame of a video takes TEXT and nothing else to ask")
+    if request.stream and (request.classes or request.question or (request.texts and request.regions)):
+        raise RefusalError(Reason.REQUEST, "a frame of a video takes TEXT or REGIONS and nothing else to ask")
+    if request.regions and not 1 <= request.regions.count <= limits.max_regions:
+        raise RefusalError(
+            Reason.TOO_MANY, f"REGIONS holds {request.regions.count} regions, expected 1 to {limits.max_regions}"
+        )
     if (request.options.max_tokens or 0) > limits.max_answer_tokens:
         raise RefusalError(Reason.OPTIONS, f"max_tokens is above {limits.max_answer_tokens}")
 
@@ -155,10 +180,22 @@ def _image_bytes(tensors: Tensors, limits: Limits) -> bytes | None:
         return None
     text = _elements(encoded, contract.IMAGE_BASE64, 1)[0]
     _check_image_size(len(text) * 3 // 4, limits)
-    return _unwrapped(text)
+    return unwrapped(text, contract.IMAGE_BASE64.name)
 
 
-def _unwrapped(text: bytes) -> bytes:
+def marked_pixels(file: str, image_hw: tuple[int, int], limits: Limits) -> np.ndarray:
+    """Whatever is not black in a picture in base64 that lies over an image, (H, W) bool. RefusalError for a picture of
+    another size, before any of its pixels is read.
+    """
+    data = unwrapped(file.encode(), contract.REGIONS.name)
+    if image_size(data, limits) != image_hw:
+        found, expected = (f"{width} x {height}" for height, width in (image_size(data, limits), image_hw))
+        raise RefusalError(Reason.REQUEST, f"REGIONS holds a picture of {found} px, expected the image's {expected}")
+    marked: np.ndarray = open_image(data, limits).max(2) > 0
+    return marked
+
+
+def unwrapped(text: bytes, tensor: str) -> bytes:
     """Base64 as clients write it: plain, as a data URI, in lines, of the URL alphabet, without padding."""
     if text.startswith(b"data:"):
         text = text.partition(b",")[2]
@@ -166,7 +203,7 @@ def _unwrapped(text: bytes) -> bytes:
     try:
         return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
     except binascii.Error as error:
-        raise RefusalError(Reason.IMAGE, f"IMAGE_BASE64 is not base64: {error}") from error
+        raise RefusalError(Reason.IMAGE, f"{tensor} is not base64: {error}") from error
 
 
 def _check_image_size(size_bytes: int, limits: Limits) -> None:
@@ -226,15 +263,13 @@ def _alone(tensors: Tensors, tensor: WireTensor) -> str:
     return _elements(tensors[tensor.name], tensor, 1)[0].decode(errors="replace")
 
 
-def _parsed(tensors: Tensors, tensor: WireTensor, model: type[Parsed], limits: Limits) -> Parsed | None:
+def _parsed(tensors: Tensors, tensor: WireTensor, model: type[Parsed], most: int) -> Parsed | None:
     array = tensors.get(tensor.name)
     if array is None:
         return None
     data = _elements(array, tensor, 1)[0]
-    if len(data) > limits.max_options_bytes:
-        raise RefusalError(
-            Reason.OPTIONS, f"{tensor.name} has {len(data)} bytes, at most {limits.max_options_bytes} are read"
-        )
+    if len(data) > most:
+        raise RefusalError(Reason.OPTIONS, f"{tensor.name} has {len(data)} bytes, at most {most} are read")
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
@@ -263,8 +298,9 @@ def tensors_of(request: Request) -> dict[str, np.ndarray]:
     options = request.options.model_dump(exclude_defaults=True)
     if options:
         tensors[contract.OPTIONS.name] = bytes_tensor(json.dumps(options).encode())
-    if request.stream:
-        tensors[contract.STREAM.name] = bytes_tensor(request.stream.model_dump_json().encode())
+    for tensor, said in ((contract.REGIONS, request.regions), (contract.STREAM, request.stream)):
+        if said:
+            tensors[tensor.name] = bytes_tensor(said.model_dump_json(exclude_defaults=True).encode())
     return tensors
 
 

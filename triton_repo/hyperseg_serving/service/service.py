@@ -3,19 +3,20 @@
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from hyperseg_runtime.calls.stopping import stoppable
-from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, SegmentationRequest
+from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, Regions, SegmentationRequest
 from hyperseg_runtime.contracts.results import Instances, Result, joined
 from hyperseg_runtime.session.image_session import ImageSession
 from hyperseg_runtime.session.pipeline import Pipeline
 from hyperseg_serving.contract import Limits, StreamStep
-from hyperseg_serving.service.asked import asked_of, asked_of_frame
+from hyperseg_serving.service.asked import asked_of, asked_of_frame, with_pictures
 from hyperseg_serving.service.budget import Budget
-from hyperseg_serving.service.requests import Request, open_image
+from hyperseg_serving.service.requests import Request, marked_pixels, open_image
 from hyperseg_serving.service.responses import Response, frames_response, result_response
 from hyperseg_serving.service.streams import Streams
 from hyperseg_serving.service.turns import Flow, Turns
@@ -63,6 +64,9 @@ class Service:
         for one in asked:  # a bad text behind a question is refused before the answer
             self._pipeline.check(one, with_image=request.image is not None)
         pixels = None if request.image is None else self._pixels(request.image, budget)
+        if pixels is not None:
+            shown = partial(self._with_pictures, request=request, pixels=pixels, budget=budget)
+            asked = [shown(one) if isinstance(one, Regions) else one for one in asked]
         owner = options.cache_key or ""
         with work.session(lambda: self._pipeline.open(pixels, keep=options.remember, owner=owner)) as session:
             answer: dict[str, Any] = {}
@@ -93,6 +97,11 @@ class Service:
     def _pixels(self, image: bytes, budget: Budget) -> np.ndarray:
         with stoppable(budget.over):
             return open_image(image, self._limits)
+
+    def _with_pictures(self, asked: Regions, request: Request, pixels: np.ndarray, budget: Budget) -> Regions:
+        opened = partial(marked_pixels, image_hw=pixels.shape[:2], limits=self._limits)
+        with stoppable(budget.over):
+            return with_pictures(asked, request.regions, opened)
 
     def _response(self, request: Request, results: list[Result], budget: Budget, about: Mapping[str, Any]) -> Response:
         told = [_told(result, request) for result in results]
@@ -149,6 +158,8 @@ class Service:
         asked = asked_of_frame(self._pipeline.family, request)
         self._pipeline.check(asked)
         frame = self._pixels(request.need_image(), work.budget)
+        if isinstance(asked, Regions):
+            asked = self._with_pictures(asked, request, frame, work.budget)
         with work.turn(), self.streams.session(step) as (name, video):
             found = video.push(frame, asked)
             found += video.finish() if step.end else []
