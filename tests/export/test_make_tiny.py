@@ -30,8 +30,8 @@ def test_missing_folders_above_are_made(tmp_path: Path) -> None:
 
 
 def test_an_unknown_family_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="unknown family 'psalm'; families known here: hyperseg"):
-        make_tiny(tmp_path / "x", "psalm", seed=0)
+    with pytest.raises(InputError, match="unknown family 'sam'; families known here: hyperseg"):
+        make_tiny(tmp_path / "x", "sam", seed=0)
     assert not list(tmp_path.iterdir())
 
 

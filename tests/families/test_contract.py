@@ -266,6 +266,7 @@ def test_videos_are_pushed_or_refused(family: FamilySpec, family_pipeline: Pipel
                 family_pipeline.open_video().push(pixels, other)
 
 
+@pytest.mark.parametrize("name", [pytest.param(name, marks=others_in_full(name)) for name in FAMILIES], scope="session")
 def test_arrays_of_the_original_code(name: str, shared_dir: Path) -> None:
     report = golden_report(shared_dir, name)
     assert report.failures == []

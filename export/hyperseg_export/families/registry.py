@@ -3,18 +3,16 @@
 from collections.abc import Iterable
 
 from hyperseg_export.families.family import ExportFamily
+from hyperseg_export.families.hipie.family import HIPIE
 from hyperseg_export.families.hyperseg.family import HYPERSEG
 from hyperseg_export.families.instructseg.family import INSTRUCTSEG
 from hyperseg_export.families.psalm.family import PSALM
 from hyperseg_export.families.unilseg.family import UNILSEG
 from hyperseg_runtime.errors import CheckpointError
 
-EXPORT_FAMILIES: dict[str, ExportFamily] = {family.name: family for family in (HYPERSEG, INSTRUCTSEG, PSALM, UNILSEG)}
-
-RELATIVES = {
-    "detr.mask_dino.": "HIPIE",
+EXPORT_FAMILIES: dict[str, ExportFamily] = {
+    family.name: family for family in (HYPERSEG, INSTRUCTSEG, PSALM, UNILSEG, HIPIE)
 }
-"""Tensor name prefixes of related models that people may try."""
 
 
 def detect_family(names: Iterable[str]) -> ExportFamily:
@@ -24,9 +22,6 @@ def detect_family(names: Iterable[str]) -> ExportFamily:
         if any(name.startswith(family.tell_tale) for name in names):
             return family
     known = ", ".join(EXPORT_FAMILIES)
-    for prefix, title in RELATIVES.items():
-        if any(name.startswith(prefix) for name in names):
-            raise CheckpointError(f"checkpoint: this is {title} (it has {prefix}*); families known here: {known}")
     raise CheckpointError(
         f"checkpoint: no known family: none of its {len(names)} tensors starts with "
         f"{' or '.join(f.tell_tale for f in EXPORT_FAMILIES.values())}; families known here: {known}"

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch.nn.functional import relu
 from hyperseg_export.modules.attention import CrossAttention
 from hyperseg_export.modules.deformable_layers import DeformableAttention, DeformableConfig
 from hyperseg_export.modules.islands import Island
-from hyperseg_export.modules.levels import sine_of
+from hyperseg_export.modules.levels import Sine
 from hyperseg_export.modules.linear import Mlp
 from hyperseg_export.modules.norms import LayerNorm
 
@@ -30,11 +31,11 @@ class BoxSine(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.channels = channels
+        self.sine = Sine(channels)
 
     def forward(self, boxes: Tensor) -> Tensor:
-        cx, cy, width, height = (boxes.float() * (2 * math.pi)).unbind(-1)
-        return torch.cat([sine_of(angle, self.channels) for angle in (cy, cx, width, height)], dim=-1)
+        cx, cy, size = (boxes.float() * (2 * math.pi)).split((1, 1, 2), dim=-1)
+        return self.sine(torch.cat((cy, cx, size), dim=-1)).flatten(-2)
 
 
 class BoxUpdate(nn.Module):
@@ -80,8 +81,8 @@ class BoxDecoderLayer(nn.Module):
 class BoxDecoder(nn.Module):
     """Contents (B, Q, C) and boxes (B, Q, 4) -> (contents after the last layer, boxes after each layer).
 
-    `deltas` are the modules that read a layer's contents as a change of its boxes, one for each layer. `ratios`
-    (B, L, 2) turn boxes of the image into boxes of the padded levels.
+    `deltas` are the modules that read a layer's contents as a change of its boxes, one for each layer; the last may be
+    missing, and with it the last boxes. `ratios` (B, L, 2) turn boxes of the image into boxes of the padded levels.
     """
 
     def __init__(self, config: DeformableConfig, layers: int) -> None:
@@ -101,12 +102,13 @@ class BoxDecoder(nn.Module):
         deltas: Sequence[nn.Module],
         inside: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
-        scale = torch.cat((ratios, ratios), dim=-1)[:, None]  # (B, 1, L, 4)
+        scale = torch.cat((ratios, ratios), dim=-1).unsqueeze(1)  # (B, 1, L, 4)
         after = []
-        for layer, delta in zip(self.layers, deltas, strict=True):
-            references = boxes[:, :, None] * scale
-            position = self.position(self.sine(references[:, :, 0]))
+        for layer, delta in zip_longest(self.layers, deltas):
+            references = boxes.unsqueeze(2) * scale
+            position = self.position(self.sine(references.select(2, 0)))
             x = layer(x, position, references, memory, sizes, inside)
-            boxes = self.update(delta(x), boxes)
-            after.append(boxes)
+            if delta is not None:
+                boxes = self.update(delta(x), boxes)
+                after.append(boxes)
         return x, after

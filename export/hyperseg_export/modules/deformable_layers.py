@@ -35,8 +35,8 @@ class SizedSampling(nn.Module):
 class DeformableAttention(nn.Module):
     """query (B, Q, C), references (B, Q, L, 4), memory (B, S, C) -> (B, Q, C).
 
-    references are boxes, cx, cy, w, h in units of each level; `inside` (B, S) bool, where given, says which rows of the
-    memory are image: the others are read as zeros.
+    references are boxes, cx, cy, w, h in units of each level; `inside` (B, S, 1) bool, where given, says which rows
+    of the memory are image: the others are read as zeros.
     """
 
     def __init__(self, config: DeformableConfig) -> None:
@@ -54,7 +54,7 @@ class DeformableAttention(nn.Module):
     ) -> Tensor:
         value = self.value(memory)
         if inside is not None:
-            value = torch.where(inside[..., None], value, 0.0)
+            value = torch.where(inside, value, 0.0)
         offsets = self.offsets(query).unflatten(-1, (*self.grid, 2))
         logits = self.weights(query).unflatten(-1, self.grid)
         heads = value.unflatten(-1, (self.grid[0], -1))
@@ -86,8 +86,7 @@ class LevelEmbedding(nn.Module):
         self.embed = nn.Parameter(torch.empty(levels, width))
 
     def forward(self, positions: Tensor, levels: Levels) -> Tensor:
-        rows = [embed.expand(count, -1) for embed, count in zip(self.embed, levels.counts, strict=True)]
-        return positions + torch.cat(rows)
+        return positions + levels.of_tokens(self.embed)
 
 
 def pixels_on_levels(levels: Levels, points: int) -> Tensor:
@@ -95,6 +94,6 @@ def pixels_on_levels(levels: Levels, points: int) -> Tensor:
 
     Offsets around a box count halves of it over `points`. These boxes make that one pixel of the level.
     """
-    centres = levels.centres()[:, :, None] * levels.ratios()[:, None]
+    centres = levels.centres.unsqueeze(2) * levels.ratios.unsqueeze(1)
     size = 2 * points / levels.sizes.float().flip(-1)
     return torch.cat((centres, size.expand_as(centres)), dim=-1)

@@ -16,7 +16,7 @@ from hyperseg_export.modules.deformable_layers import (
 )
 from hyperseg_export.modules.dynamic_masks import MASK_MAP_SHARE, MaskMap, parameter_count
 from hyperseg_export.modules.early_fusion import EarlyFusion, EarlyFusionConfig
-from hyperseg_export.modules.levels import LevelProjections, Levels, joined
+from hyperseg_export.modules.levels import LevelProjections, Levels, LevelSine, joined
 from hyperseg_export.modules.linear import Linear, Mlp
 from hyperseg_export.modules.positions import PIXEL_CENTRE
 from hyperseg_export.modules.two_stage import BestTokens, ProposalStates, ProposedBoxes, picked, proposals
@@ -60,14 +60,15 @@ class TokenEncoder(nn.Module):
 
     def __init__(self, config: GroundedDetrConfig) -> None:
         super().__init__()
-        self.width, self.points = config.layer.width, config.layer.points
-        self.level_embed = LevelEmbedding(config.layer.levels, self.width)
+        self.points = config.layer.points
+        self.sine = LevelSine(config.layer.width, PIXEL_CENTRE)
+        self.level_embed = LevelEmbedding(config.layer.levels, config.layer.width)
         self.fusion = EarlyFusion(config.fusion)
         self.layers = nn.ModuleList(DeformableEncoderLayer(config.layer) for _ in range(config.encoder_layers))
 
     def forward(self, x: Tensor, levels: Levels, text: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor]:
-        positions = self.level_embed(levels.sine(self.width, PIXEL_CENTRE), levels)
-        references, inside = pixels_on_levels(levels, self.points), levels.inside()
+        positions = self.level_embed(self.sine(levels), levels)
+        references, inside = pixels_on_levels(levels, self.points), levels.inside
         x, text = self.fusion(x, text, word_mask)
         for layer in self.layers:
             x = layer(x, positions, references, levels.sizes, inside)
@@ -106,7 +107,7 @@ class GroundedDetr(nn.Module):
         memory, text = self.encoder(joined(projected), levels, text, word_mask)
         contents, boxes = self.queries(memory, levels)
         state, after = self.decoder(
-            contents, boxes, memory, levels.sizes, levels.ratios(), list(self.box_deltas), levels.inside()
+            contents, boxes, memory, levels.sizes, levels.ratios, list(self.box_deltas), levels.inside
         )
         return Found(
             states=state,
@@ -125,6 +126,6 @@ class GroundedDetr(nn.Module):
         states = self.proposal_states(memory, usable)
         numbers = self.best(self.proposal_score(states).squeeze(-1))
         delta = self.proposal_delta(picked(states, numbers))
-        boxes = self.proposed(delta, picked(proposal, numbers), usable.gather(1, numbers))
+        boxes = self.proposed(delta, picked(proposal, numbers), picked(usable, numbers))
         contents = torch.cat((self.background_contents, self.contents)).expand(batch, -1, -1)
         return contents, torch.cat((self.background_boxes.expand(batch, -1, -1).to(boxes.dtype), boxes), dim=1)

@@ -1,13 +1,16 @@
 """Maps of several sizes as one sequence of tokens, where sizes and padding are known only when called."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
+from hyperseg_export.modules.constants import ConstantModule
 from hyperseg_export.modules.convolution import to_map, to_tokens
+from hyperseg_export.modules.islands import Island
 from hyperseg_export.modules.norms import GroupNorm
 
 TEMPERATURE = 10000.0
@@ -46,57 +49,47 @@ class Levels:
         parts = zip(tokens.split(self.counts, dim=1), self.shapes, strict=True)
         return [to_map(part, shape) for part, shape in parts]
 
-    def inside(self) -> Tensor:
-        """Whether a token is image, (B, S) bool."""
-        return torch.cat([(rows & columns).flatten(1) for rows, columns in self._inside()], dim=1)
+    def of_tokens(self, rows: Tensor) -> Tensor:
+        """What is said of each level, (..., L, C), for each of its tokens, (..., S, C)."""
+        spread = [
+            row.expand(*row.shape[:-2], count, -1)
+            for row, count in zip(rows.split(1, dim=-2), self.counts, strict=True)
+        ]
+        return torch.cat(spread, dim=-2)
 
+    @cached_property
+    def places(self) -> Tensor:
+        """Row and column of every token on its level, (S, 2) float32."""
+        found = []
+        for shape in self.shapes:
+            rows, columns = (torch.arange(extent, dtype=torch.float32, device=self.valid.device) for extent in shape)
+            found.append(torch.stack((rows.unsqueeze(1).expand(shape), columns.expand(shape)), dim=-1).flatten(0, 1))
+        return torch.cat(found)
+
+    @cached_property
+    def extents(self) -> Tensor:
+        """Rows and columns of every token's level that are image, (B, S, 2) float32."""
+        return self.of_tokens(self.valid.float())
+
+    @cached_property
+    def inside(self) -> Tensor:
+        """Whether a token is image, (B, S, 1) bool."""
+        return self.inside_by_axis.all(-1, keepdim=True)
+
+    @cached_property
     def ratios(self) -> Tensor:
         """Share of each level's width and height that is image, (B, L, 2)."""
         return (self.valid.float() / self.sizes.float()).flip(-1)
 
+    @cached_property
     def centres(self) -> Tensor:
         """Of every token as x, y in units of the level's image, (B, S, 2); beyond 1 in padding."""
-        found = []
-        for (height, width), rows, columns in self._levels():
-            y = (self._count(height) + 0.5)[:, None] / rows[:, None, None]
-            x = (self._count(width) + 0.5) / columns[:, None, None]
-            found.append(torch.stack((x.expand(-1, height, -1), y.expand(-1, -1, width)), dim=-1).flatten(1, 2))
-        return torch.cat(found, dim=1)
+        return ((self.places + 0.5) / self.extents).flip(-1)
 
-    def sine(self, channels: int, offset: float) -> Tensor:
-        """Sine position of every token, (B, S, channels); rows in the first half of the channels.
-
-        Counts image pixels down a column and along a row, so a column of padding counts 0 of 0: what that gives
-        is what the models were trained with (hipie-spec 7).
-        """
-        found = []
-        for ((height, width), rows, columns), (row_inside, column_inside) in zip(
-            self._levels(), self._inside(), strict=True
-        ):
-            y = _angles(self._count(height)[:, None] + 1, rows[:, None, None], column_inside, offset)
-            x = _angles(self._count(width) + 1, columns[:, None, None], row_inside, offset)
-            found.append(torch.cat((sine_of(y, channels // 2), sine_of(x, channels // 2)), dim=-1).flatten(1, 2))
-        return torch.cat(found, dim=1)
-
-    def _levels(self) -> Iterator[tuple[tuple[int, int], Tensor, Tensor]]:
-        """Each level's shape, and its rows and columns of image, (B,) float32 each."""
-        valid = self.valid.float()
-        for level, shape in enumerate(self.shapes):
-            yield shape, valid[:, level, 0], valid[:, level, 1]
-
-    def _inside(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Whether rows, (B, h, 1), and columns, (B, 1, w), of each level are image."""
-        for (height, width), rows, columns in self._levels():
-            yield self._count(height)[:, None] < rows[:, None, None], self._count(width) < columns[:, None, None]
-
-    def _count(self, extent: int) -> Tensor:
-        return torch.arange(extent, dtype=torch.float32, device=self.valid.device)
-
-
-def _angles(number: Tensor, last: Tensor, counts: Tensor, offset: float) -> Tensor:
-    """Numbers from 1 as parts of a circle, no further than `last`; (B, h, w). Where nothing counts both are 0."""
-    counted = torch.minimum(number, last) * counts
-    return (counted - offset) / (last * counts + EPSILON) * (2 * math.pi)
+    @cached_property
+    def inside_by_axis(self) -> Tensor:
+        """Whether row and column of a token are image, (B, S, 2) bool."""
+        return self.places < self.extents
 
 
 def sizes_of(maps: Sequence[Tensor]) -> Tensor:
@@ -106,11 +99,47 @@ def sizes_of(maps: Sequence[Tensor]) -> Tensor:
     return torch.cat(extents).view(-1, 2)
 
 
-def sine_of(angles: Tensor, channels: int) -> Tensor:
-    """(...) -> (..., channels): sin and cos in turn of angle / 10000^(2 floor(k / 2) / channels), channel k."""
-    k = torch.arange(channels // 2, dtype=torch.float32, device=angles.device)
-    scaled = angles[..., None] / TEMPERATURE ** (2 * k / channels)
-    return torch.stack((scaled.sin(), scaled.cos()), dim=-1).flatten(-2)
+class Sine(ConstantModule):
+    """Angles (...) -> (..., channels): sin and cos in turn of angle / 10000^(2 floor(k / 2) / channels), channel k.
+
+    The divisors are a table: of angles of millions (see `LevelSine`) a divisor's last bit is a fifth of a radian.
+    """
+
+    divisors: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_constant("divisors", lambda: _divisors(channels))
+
+    def forward(self, angles: Tensor) -> Tensor:
+        scaled = angles.unsqueeze(-1) / self.divisors
+        return torch.stack((scaled.sin(), scaled.cos()), dim=-1).flatten(-2)
+
+
+def _divisors(channels: int) -> Tensor:
+    powers: Tensor = TEMPERATURE ** (2 * torch.arange(channels // 2, dtype=torch.float32) / channels)
+    return powers
+
+
+class LevelSine(nn.Module):
+    """Sine position of every token, (B, S, channels); rows in the first half of the channels.
+
+    Counts image pixels down a column and along a row, so a column of padding counts 0 of 0: what that gives is what the
+    models were trained with (hipie-spec 7).
+    """
+
+    island = Island("fp16 angles of up to 2 pi repeat every few pixels of a large image")
+
+    def __init__(self, channels: int, offset: float) -> None:
+        super().__init__()
+        self.offset = offset
+        self.sine = Sine(channels // 2)
+
+    def forward(self, levels: Levels) -> Tensor:
+        counts = levels.inside_by_axis.flip(-1)  # a column counts rows, a row columns
+        counted = torch.minimum(levels.places + 1, levels.extents) * counts
+        angles = (counted - self.offset) / (levels.extents * counts + EPSILON) * (2 * math.pi)
+        return self.sine(angles).flatten(-2)
 
 
 class ProjectedLevel(nn.Module):

@@ -14,7 +14,7 @@ from hyperseg_export.modules.deformable_layers import (
     pixels_on_levels,
 )
 from hyperseg_export.modules.islands import Island
-from hyperseg_export.modules.levels import LevelProjections, Levels, ProjectedLevel, joined
+from hyperseg_export.modules.levels import LevelProjections, Levels, LevelSine, ProjectedLevel, joined
 from hyperseg_export.modules.linear import Linear, Mlp
 from hyperseg_export.modules.norms import GroupNorm, LayerNorm
 from hyperseg_export.modules.two_stage import BestTokens, ProposalStates, ProposedBoxes, picked, proposals
@@ -53,7 +53,8 @@ class MaskDinoPixelDecoder(nn.Module):
     def __init__(self, config: MaskDinoConfig) -> None:
         super().__init__()
         width = config.layer.width
-        self.width, self.points = width, config.layer.points
+        self.points = config.layer.points
+        self.sine = LevelSine(width, offset=0.0)
         self.project = LevelProjections(config.map_channels, width)
         self.level_embed = LevelEmbedding(config.layer.levels, width)
         self.layers = nn.ModuleList(DeformableEncoderLayer(config.layer) for _ in range(config.encoder_layers))
@@ -64,7 +65,7 @@ class MaskDinoPixelDecoder(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         projected = self.project(maps)
         levels = Levels.unpadded(projected)
-        x, positions = joined(projected), self.level_embed(levels.sine(self.width, offset=0.0), levels)
+        x, positions = joined(projected), self.level_embed(self.sine(levels), levels)
         references = pixels_on_levels(levels, self.points)
         for layer in self.layers:
             x = layer(x, positions, references, levels.sizes)
@@ -108,11 +109,11 @@ class MaskDino(nn.Module):
         coarsest_first = encoded[::-1]
         levels, tokens = Levels.unpadded(coarsest_first), joined(coarsest_first)
         contents, boxes = self.queries(tokens, levels)
-        deltas = [self.box_delta] * len(self.decoder.layers)
-        state, after = self.decoder(contents, boxes, tokens, levels.sizes, levels.ratios(), deltas)
+        deltas = [self.box_delta] * (len(self.decoder.layers) - 1)
+        state, after = self.decoder(contents, boxes, tokens, levels.sizes, levels.ratios, deltas)
         normed = self.norm(state)
         twice = self.norm(normed)  # as in the release
-        boxes = self.decoder.update(self.box_delta(normed), after[-2])
+        boxes = self.decoder.update(self.box_delta(normed), after[-1])
         return self.vector(twice), self.masks(self.mask_vector(twice), features), boxes
 
     def queries(self, tokens: Tensor, levels: Levels) -> tuple[Tensor, Tensor]:
@@ -121,5 +122,4 @@ class MaskDino(nn.Module):
         states = self.proposal_states(tokens, usable)
         numbers = self.best(self.vector(states).amax(-1))
         contents = picked(states, numbers)
-        chosen = usable.gather(1, numbers)
-        return contents, self.proposed(self.box_delta(contents), picked(proposal, numbers), chosen)
+        return contents, self.proposed(self.box_delta(contents), picked(proposal, numbers), picked(usable, numbers))

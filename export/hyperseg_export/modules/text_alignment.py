@@ -26,5 +26,5 @@ class TextAlignment(nn.Module):
     def forward(self, states: Tensor, text: Tensor) -> Tensor:
         words = normalize(text, dim=-1, eps=NORM_EPS)
         fit = states @ self.project(words / 2).transpose(1, 2) / self.log_scale.exp()
-        logits = fit + (words @ self.text_bias + self.bias)[:, None]
+        logits = fit + ((words * self.text_bias).sum(-1) + self.bias)[:, None]
         return logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)

@@ -8,12 +8,14 @@ shape inference and by what the exporter noted of values behind operators of our
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import onnx
-from onnx import TensorProto, helper, shape_inference
+import onnx_ir as ir
+from onnx import TensorProto, helper, inliner, shape_inference
+from onnxscript import optimizer
 
 from hyperseg_bench.latency.cost import Cost
 from hyperseg_runtime.contracts.axes import size_of
@@ -26,6 +28,8 @@ BITS: Mapping[int, int] = {
 }  # fmt: skip
 TORCH_QUOTIENT = re.compile(r"\((\([^()]+\)|\w+)//(\d+)\)")
 """How torch's exporter writes a quotient of sizes; the contract of axes writes floor(a / b)."""
+SIZE_ELEMENTS = 1024
+"""Larger tensors are no sizes."""
 Shape = tuple[int, ...]
 
 
@@ -61,13 +65,12 @@ class _Sized:
             for axis in value.type.tensor_type.shape.dim:
                 if axis.dim_param:
                     _give_size(axis, sizes)
-        inferred = shape_inference.infer_shapes(model, data_prop=True).graph
         self.shapes: dict[str, Shape] = {}
         self.types: dict[str, int] = {}
-        for value in (*inferred.value_info, *inferred.input, *inferred.output):
+        for value in _inferred(model):
             tensor = value.type.tensor_type
             self.types[value.name] = tensor.elem_type
-            if tensor.HasField("shape") and all(axis.HasField("dim_value") for axis in tensor.shape.dim):
+            if _is_sized(value):
                 self.shapes[value.name] = tuple(axis.dim_value for axis in tensor.shape.dim)
         for constant in model.graph.initializer:
             self.shapes[constant.name], self.types[constant.name] = tuple(constant.dims), constant.data_type
@@ -102,6 +105,31 @@ class _Sized:
 
     def _bytes(self, value: str) -> int:
         return -(-BITS[self.types[value]] * math.prod(self.shape(value)) // 8)
+
+
+def _inferred(model: onnx.ModelProto) -> Iterator[onnx.ValueInfoProto]:
+    """Values after ONNX's shape inference; where sizes are computed in ways that it does not follow, also those of a
+    copy in which they have been computed and our operators are their bodies.
+    """
+    graph = shape_inference.infer_shapes(model, data_prop=True).graph
+    yield from (*graph.value_info, *graph.input, *graph.output)
+    if not all(map(_is_sized, graph.value_info)):
+        folded = ir.from_proto(inliner.inline_local_functions(model))
+        optimizer.fold_constants(
+            folded, input_size_limit=SIZE_ELEMENTS, output_size_limit=SIZE_ELEMENTS, should_fold=_may_be_sizes
+        )
+        yield from shape_inference.infer_shapes(ir.to_proto(folded), data_prop=True).graph.value_info
+
+
+def _may_be_sizes(node: ir.Node) -> bool | None:
+    """Weights have no values here, nodes of several outputs cannot be folded; None leaves the rest to the optimiser."""
+    stored = [value.const_value for value in node.inputs if value is not None]
+    return False if len(node.outputs) > 1 or any(isinstance(one, ir.ExternalTensor) for one in stored) else None
+
+
+def _is_sized(value: onnx.ValueInfoProto) -> bool:
+    tensor = value.type.tensor_type
+    return tensor.HasField("shape") and all(axis.HasField("dim_value") for axis in tensor.shape.dim)
 
 
 def _give_size(axis: onnx.TensorShapeProto.Dimension, sizes: Mapping[str, int]) -> None:

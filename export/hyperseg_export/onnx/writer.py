@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import onnx_ir as ir
 import torch
+from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 from onnxscript import optimizer
 from torch import Tensor, nn
 
@@ -86,6 +87,8 @@ def export_graph(
     model = program.model
     _attach(model, values, replaceable)
     with _quiet():
+        # Sizes are computed anew at every use, and each of the optimiser's rules looks at every node.
+        CommonSubexpressionEliminationPass()(model)
         optimizer.optimize_ir(model, input_size_limit=FOLD_ELEMENTS, output_size_limit=FOLD_ELEMENTS)
     _name_and_clean(model, spec)
     custom_operators.add_function_bodies(model, OPSET)
@@ -139,7 +142,8 @@ def _external(value: ir.Value, location: Location, path: Path) -> ir.ExternalTen
 
 def _sizes(spec: GraphSpec, first: int, step: int) -> dict[str, int]:
     """Distinct sizes above 1 for the named axes: size 1 would be frozen into the graph."""
-    return {axis: first + step * index for index, axis in enumerate(spec.axis_ranges)}
+    ranges = spec.axis_ranges.items()
+    return {axis: limits.from_here(first + step * index) for index, (axis, limits) in enumerate(ranges)}
 
 
 def _examples(spec: GraphSpec, sizes: Mapping[str, int]) -> tuple[Tensor, ...]:

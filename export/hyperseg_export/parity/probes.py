@@ -80,7 +80,8 @@ class ProbedWeights:
 
 def probed_spec(module: Probed, spec: GraphSpec) -> GraphSpec:
     """`spec` with the probe's outputs added; their shapes are traced on the meta device."""
-    sizes = {axis: FIRST_PRIME + index for index, axis in enumerate(spec.axis_ranges)}
+    ranges = spec.axis_ranges.items()
+    sizes = {axis: limits.from_here(FIRST_PRIME + index * limits.step) for index, (axis, limits) in enumerate(ranges)}
     derived = {size_of(axis, sizes): axis for axis in module.probe_axes if set(names_in(axis)) <= set(sizes)}
     names = {**derived, **{size: axis for axis, size in sizes.items()}}
     inputs = [

@@ -120,7 +120,10 @@ def _cast_inputs(dtype: torch.dtype) -> Callable[..., Any]:
 
 
 def _cast_output(dtype: torch.dtype) -> Callable[..., Any]:
-    return lambda part, given, made: _cast(made, dtype)
+    def cast(part: nn.Module, given: Any, made: Any) -> Any:
+        return tuple(_cast(value, dtype) for value in made) if isinstance(made, tuple) else _cast(made, dtype)
+
+    return cast
 
 
 def _cast_to_contract(spec: GraphSpec) -> Callable[..., Any]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from hyperseg_runtime.contracts.axes import Axis, is_name, names_in, size_of
 from hyperseg_runtime.errors import InputError
@@ -71,17 +71,30 @@ class _Contract(BaseModel):
 
 
 class AxisRange(_Contract):
-    """Sizes a named axis may take; `typical` is what an engine is tuned for."""
+    """Sizes a named axis may take, multiples of `step`; `typical` is what an engine is tuned for."""
 
     minimum: int
     typical: int
     maximum: int
+    step: int = 1
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if not 1 <= self.minimum <= self.typical <= self.maximum:
             raise ValueError(f"need 1 <= minimum <= typical <= maximum, got {self!r}")
+        if self.step < 1 or any(size % self.step for size in (self.minimum, self.typical, self.maximum)):
+            raise ValueError(f"need sizes that are multiples of a step of 1 or more, got {self!r}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _brief(self, written: SerializerFunctionWrapHandler) -> dict[str, int]:
+        """A step of 1 goes without saying, as in bundles from before there were steps."""
+        content: dict[str, int] = written(self)
+        return {name: size for name, size in content.items() if (name, size) != ("step", 1)}
+
+    def from_here(self, size: int) -> int:
+        """The smallest multiple of the step that is no smaller than `size`."""
+        return -(-size // self.step) * self.step
 
 
 class TensorSpec(_Contract):
@@ -181,6 +194,8 @@ class GraphSpec(_Contract):
             elif not self.axis_ranges[axis].minimum <= size <= self.axis_ranges[axis].maximum:
                 allowed = self.axis_ranges[axis]
                 yield f"axis {axis} of {tensor_name} is {size}, allowed {allowed.minimum}..{allowed.maximum}"
+            elif size % self.axis_ranges[axis].step:
+                yield f"axis {axis} of {tensor_name} is {size}, allowed are multiples of {self.axis_ranges[axis].step}"
         for tensor_name, axis, size in axes:
             if is_name(axis) or isinstance(axis, int) or not sizes.keys() >= set(names_in(axis)):
                 continue

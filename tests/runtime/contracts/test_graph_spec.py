@@ -14,6 +14,28 @@ def test_axis_range_must_be_ordered_and_positive(sizes: tuple[int, int, int]) ->
         AxisRange(minimum=sizes[0], typical=sizes[1], maximum=sizes[2])
 
 
+@pytest.mark.parametrize("change", [{"step": 0}, {"step": 3}, {"maximum": 9}])
+def test_sizes_of_a_range_are_multiples_of_its_step(change: dict[str, int]) -> None:
+    sizes = {"minimum": 2, "typical": 4, "maximum": 8, "step": 2}
+    assert [AxisRange(**sizes).from_here(size) for size in (4, 5)] == [4, 6]
+    with pytest.raises(ValidationError, match="multiples of a step"):
+        AxisRange(**{**sizes, **change})
+
+
+def test_a_step_of_one_goes_without_saying() -> None:
+    plain, stepped = AxisRange(minimum=2, typical=2, maximum=4), AxisRange(minimum=2, typical=2, maximum=4, step=2)
+    assert "step" not in plain.model_dump() and stepped.model_dump()["step"] == 2
+    assert [AxisRange.model_validate_json(one.model_dump_json()) for one in (plain, stepped)] == [plain, stepped]
+
+
+def test_a_size_between_two_steps_is_refused() -> None:
+    stepped = AxisRange(minimum=2, typical=2, maximum=4, step=2)
+    spec = GraphSpec.model_validate({**fields(), "axis_ranges": {"batch": stepped}})
+    spec.check_inputs(arrays(4))
+    with pytest.raises(InputError, match="axis batch of x is 3, allowed are multiples of 2"):
+        spec.check_inputs(arrays(3))
+
+
 def test_contracts_cannot_be_changed_and_know_no_other_fields() -> None:
     spec = graph()
     with pytest.raises(ValidationError, match="frozen"):

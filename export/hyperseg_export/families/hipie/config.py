@@ -38,12 +38,16 @@ class HipieConfig:
     mask_dino: MaskDinoConfig
     alignments: int
     """How many alignment heads of Mask DINO are stored; the last is read."""
+    release: ReleaseConstants
 
     def dimensions(self) -> HipieDimensions:
         """The part the runtime needs."""
         fine, middle, coarse = map_channels(self.backbone)
         width = self.detr.layer.width
         return HipieDimensions(
+            short_px=self.release.short_px,
+            long_px=self.release.long_px,
+            options=self.release.options,
             size_multiple=1 if isinstance(self.backbone, ResnetConfig) else 2 * self.backbone.patch_px,
             map_channels=(fine, middle, coarse),
             token_rows=self.text.token_rows,
@@ -72,6 +76,7 @@ class HipieConfig:
             detr=read.detr(release, text, channels),
             mask_dino=read.mask_dino(release, channels),
             alignments=read.count("detr.mask_dino_cls_embed.{i}"),
+            release=release,
         )
 
 

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hyperseg_runtime.errors import CheckpointError
+from hyperseg_runtime.families.hipie.canvas import LONG_PX, SHORT_PX
+from hyperseg_runtime.families.hipie.options import HipieOptions
 
 EXTENSION_KEY = "hyperseg_trt"
 
@@ -23,6 +25,10 @@ class ReleaseConstants(BaseModel):
     mask_dino_queries: Count = 300
     heads: Count = 8
     """Of every other attention."""
+    short_px: Count = SHORT_PX
+    long_px: Count = LONG_PX
+    options: HipieOptions = HipieOptions()
+    """Switches of the post-processing; released configurations differ in them."""
 
 
 def parse_config(content: Mapping[str, Any]) -> ReleaseConstants:

@@ -64,6 +64,7 @@ class _Setup:
     """Weights, dimensions and contracts of a golden folder; the plain backbone has weights of its own."""
 
     def __init__(self, folder: GoldenFolder) -> None:
+        self.folder = folder
         tiny = {name: folder.setting("tiny", name) for name in ("bert_heads", "heads", "md_queries")}
         settings = {
             EXTENSION_KEY: {
@@ -107,4 +108,5 @@ class _Setup:
             backend=backend,
             open_extra=open_extra,
             weight=weight,
+            arrays=self.folder.arrays,
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,19 @@ from torch.nn.functional import layer_norm
 from hyperseg_export.families.hipie.config import HipieConfig
 from hyperseg_export.families.hipie.golden_functions import functions
 from hyperseg_export.families.hipie.golden_graphs import vit_alone
-from hyperseg_export.modules.levels import Levels
+from hyperseg_export.families.hipie.golden_results import GROUNDING, SETTINGS, SeenImage, of_image, results
+from hyperseg_export.modules.levels import Levels, LevelSine
 from hyperseg_export.modules.plain_vit import PlainVitConfig
 from hyperseg_export.modules.positions import PIXEL_CENTRE
 from hyperseg_export.modules.two_stage import proposals
 from hyperseg_export.parity.extra_graphs import ExtraGraph
 from hyperseg_export.parity.golden import Arrays
 from hyperseg_runtime.backends.base import Backend, Graph
+from hyperseg_runtime.families.hipie.options import HipieOptions
 from hyperseg_runtime.families.hipie.padding import valid_sizes
 from hyperseg_runtime.families.hipie.pieces import in_pieces
 from hyperseg_runtime.families.hipie.spec import MAPS
-from hyperseg_runtime.images.preprocessing import PIXEL_MEAN, PIXEL_STD
+from hyperseg_runtime.images.preprocessing import PIXEL_MEAN, PIXEL_STD, ImageGeometry
 
 Found = Iterator[tuple[str, np.ndarray, np.ndarray]]
 Sizes = list[tuple[int, int]]
@@ -40,6 +43,8 @@ class GoldenRun:
     open_extra: Callable[[ExtraGraph], Graph]
     weight: Callable[[str], Tensor]
     """Values of our parameters by name."""
+    arrays: Callable[[str], Arrays]
+    """Of a case."""
 
     def run(self, name: str, inputs: Arrays) -> dict[str, np.ndarray]:
         """Outputs and probes of a graph."""
@@ -49,15 +54,29 @@ class GoldenRun:
         outputs = graph.run({name: self.backend.upload(inputs[name]) for name in graph.spec.input_names()})
         return {name: buffer.to_host() for name, buffer in outputs.items()}
 
+    @cached_property
+    def detected(self) -> dict[str, np.ndarray]:
+        """What the networks make of the case "detection"."""
+        return _segment(self, self.arrays("detection"), pooled=False)
+
 
 def detection(run: GoldenRun, arrays: Arrays) -> Found:
-    """From ids and images to the logits, masks and boxes of all queries."""
-    yield from _matching(_segment(run, arrays, pooled=False), arrays)
+    """From ids and images to the logits, masks and boxes of all queries, and to instances and maps."""
+    found = _segment(run, arrays, pooled=False)
+    yield from _matching(found, arrays)
+    yield from _results(run, found, arrays, arrays, HipieOptions())
+
+
+def setting(case: str) -> Callable[[GoldenRun, Arrays], Found]:
+    """Instances and maps of "detection" with other switches."""
+    return lambda run, arrays: _results(run, run.detected, run.arrays("detection"), arrays, SETTINGS[case])
 
 
 def grounding(run: GoldenRun, arrays: Arrays) -> Found:
     """The same with one column of logits: the mean of the text's words before they are fused."""
-    yield from _matching(_segment(run, arrays, pooled=True), arrays)
+    found = _segment(run, arrays, pooled=True)
+    yield from _matching(found, arrays)
+    yield from _results(run, found, arrays, arrays, GROUNDING)
 
 
 def text_long(run: GoldenRun, arrays: Arrays) -> Found:
@@ -97,6 +116,7 @@ CASES: Mapping[str, Callable[[GoldenRun, Arrays], Found]] = {
     "detection": detection,
     "detection_portrait": detection,
     "detection_batch2": detection,
+    **{case: setting(case) for case in SETTINGS},
     "grounding": grounding,
     "grounding_short": grounding,
     "grounding_batch2": grounding,
@@ -118,6 +138,20 @@ def _segment(run: GoldenRun, arrays: Arrays, pooled: bool) -> dict[str, np.ndarr
     found |= run.run("detr", {**maps, "valid": valid, "text": text, "word_mask": mask})
     found |= _queries(run, found, mask, sizes, _pooled(text, mask) if pooled else found["fused_text"])
     return found | _selection(run, found, arrays) | _levels(run, found, valid)
+
+
+def _results(run: GoldenRun, found: Arrays, given: Arrays, arrays: Arrays, options: HipieOptions) -> Found:
+    """Of every image of a call; `given` are its inputs, `arrays` what is expected. All ask the list of "detection"."""
+    listed = run.arrays("detection")
+    tokens, things = listed["positive_map"] > 0, listed["is_thing"] > 0
+    if options is GROUNDING:
+        tokens, things = np.ones((1, 1), bool), np.ones(1, bool)
+    _, sizes = _canvas(given)
+    canvas = 4 * found["md_masks"].shape[2], 4 * found["md_masks"].shape[3]
+    for image, (size, original) in enumerate(zip(sizes, given["in_height_width"].reshape(-1, 2).tolist(), strict=True)):
+        geometry = ImageGeometry((original[0], original[1]), size, canvas)
+        outputs = of_image(found, image, run.config.detr.background)
+        yield from results(SeenImage(outputs, geometry, tokens, things.tolist(), options), arrays, image)
 
 
 def _canvas(arrays: Arrays) -> tuple[np.ndarray, Sizes]:
@@ -145,7 +179,7 @@ def _mask_dino(run: GoldenRun, maps: Arrays) -> dict[str, np.ndarray]:
         layer_norm(torch.from_numpy(found[f"md_dec_layer{index}"]), gain.shape, gain, shift).numpy()
         for index in range(layers - 1)
     ]
-    references = [found["md_ref_in"], *(found[f"md_refs{index}"] for index in range(1, layers + 1))]
+    references = [found["md_ref_in"], *(found[f"md_refs{index}"] for index in range(1, layers))]
     rows, columns = found["md_input_proj0"].shape[2:]
     encoded = found[f"md_enc_layer{run.config.mask_dino.encoder_layers - 1}"]
     levels = _unpadded(rows, columns).maps(torch.from_numpy(encoded))
@@ -165,7 +199,8 @@ def _queries(
 ) -> dict[str, np.ndarray]:
     """Logits, boxes and masks of the queries, as the original names them."""
     centres_px = found["centres"] * np.array([[[width, height]] for height, width in sizes], np.float32)
-    logits = run.run("alignment", {**found, "text": text})
+    aligned = {**found, "text": text}
+    logits = {**run.run("alignment", aligned), **run.run("vector_alignment", aligned)}
     masks = run.run("masks", {**found, "centres_px": centres_px})["mask_logits"]
     flat = masks.reshape(1, -1, *masks.shape[2:])
     return {
@@ -204,20 +239,20 @@ def _levels(run: GoldenRun, found: dict[str, np.ndarray], valid: np.ndarray) -> 
     """Positions, masks and proposals, which depend on sizes alone, and what they are added to."""
     maps = [torch.from_numpy(found[f"input_proj{level}"]) for level in range(run.config.detr.layer.levels)]
     levels = Levels.of(maps, torch.from_numpy(valid))
-    sine = levels.sine(run.config.detr.layer.width, PIXEL_CENTRE)
+    sine = LevelSine(run.config.detr.layer.width, PIXEL_CENTRE)(levels)
     embed = run.weight("detr.encoder.level_embed.embed")
-    positions = sine + torch.cat([row.expand(count, -1) for row, count in zip(embed, levels.counts, strict=True)])
-    padding = ~levels.inside()
+    positions = sine + levels.of_tokens(embed)
+    padding = ~levels.inside
     proposal, _ = proposals(levels)
     made: dict[str, Any] = {
         "enc_in": torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1),
         "enc_pos": positions,
-        "enc_pad": padding,
-        "valid_ratios": levels.ratios(),
+        "enc_pad": padding.squeeze(-1),
+        "valid_ratios": levels.ratios,
         "spatial_shapes": levels.sizes,
         "two_stage_proposals": proposal,
     }
-    for level, (place, mask) in enumerate(zip(levels.maps(sine), levels.maps(padding[..., None]), strict=True)):
+    for level, (place, mask) in enumerate(zip(levels.maps(sine), levels.maps(padding), strict=True)):
         made[f"level_pos{level}"], made[f"level_mask{level}"] = place, mask[:, 0]
     return {name: tensor.numpy() for name, tensor in made.items()}
 
@@ -232,6 +267,8 @@ def _matching(found: Arrays, arrays: Arrays) -> Found:
     for name in arrays:
         if name == "md_ref_in_unsigmoid" and "md_ref_in" in found:
             yield name, found["md_ref_in"], _sigmoid(arrays[name])
+        elif name == "md_refs" and name in found:  # nothing reads the boxes after the last layer
+            yield name, found[name], arrays[name][:-1]
         elif name == "two_stage_box_delta" and "chosen" in found:
             rows = np.take_along_axis(arrays[name], found["chosen"][..., None], axis=1)
             yield name, found["chosen_box_delta"], rows

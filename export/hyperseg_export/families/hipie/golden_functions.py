@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hyperseg_export.modules.box_queries import BoxSine, inverse_sigmoid
 from hyperseg_export.modules.dynamic_masks import DynamicMasks, aligned_double
-from hyperseg_export.modules.levels import Levels
+from hyperseg_export.modules.levels import Levels, LevelSine
 from hyperseg_export.modules.positions import PIXEL_CENTRE
 from hyperseg_export.parity.golden import Arrays
 
@@ -40,4 +40,4 @@ def _sine(padding: Tensor, offset: float) -> Tensor:
     inside = ~padding
     valid = torch.stack((inside[:, :, 0].sum(1), inside[:, 0].sum(1)), dim=-1)[:, None]
     levels = Levels.of([torch.empty(len(padding), 1, *padding.shape[1:])], valid)
-    return levels.maps(levels.sine(8, offset))[0]
+    return levels.maps(LevelSine(8, offset)(levels))[0]

@@ -11,7 +11,7 @@ from hyperseg_export.modules.resnet import ResnetConfig
 from hyperseg_export.modules.two_stage import picked
 from hyperseg_export.parity.extra_graphs import ExtraGraph, float_spec
 from hyperseg_export.parity.probes import Probe, Taps
-from hyperseg_runtime.families.hipie.spec import SIDE_PX
+from hyperseg_runtime.contracts.graph_spec import AxisRange
 
 TOKENS = "+".join(["rows*columns", *(f"ceil(rows/{2**level})*ceil(columns/{2**level})" for level in (1, 2, 3))])
 LEVEL_AXES = (TOKENS, *(f"ceil({axis} / {factor})" for axis in ("rows", "columns") for factor in (8, 4, 2)))
@@ -62,7 +62,7 @@ def _mask_dino(encoder_layers: int, decoder_layers: int) -> Probe:
         (fine,), (numbers,) = taps[others[0]], taps[others[1]]
         found["md_fpn_out"] = relu(fine)
         found["md_tgt_in"] = picked(found["md_two_stage_memory"], numbers)
-        after = taps[others[2]][:decoder_layers]
+        after = taps[others[2]][: decoder_layers - 1]
         return {**found, **{f"md_refs{index}": boxes for index, boxes in enumerate(after, 1)}}
 
     return Probe((*names, *others), outputs, MAP_AXES)
@@ -130,5 +130,7 @@ def vit_alone(config: PlainVitConfig) -> ExtraGraph:
     axes = tuple(axis for shape in sizes.values() for axis in shape)
     probe = Probe(tuple(names), lambda taps, inputs: _first(taps, names), axes)
     spec = float_spec("vit_alone", [("images", (3, "height", "width"))], outputs, "height", "width")
-    ranges = {**spec.axis_ranges, "height": SIDE_PX, "width": SIDE_PX}
+    step = 2 * config.patch_px
+    side_px = AxisRange(minimum=2 * step, typical=32 * step, maximum=64 * step, step=step)
+    ranges = {**spec.axis_ranges, "height": side_px, "width": side_px}
     return ExtraGraph(spec.model_copy(update={"axis_ranges": ranges}), lambda: VitAlone(config), probe)

@@ -64,19 +64,25 @@ class DetrGraph(nn.Module):
 
 
 class AlignmentGraph(nn.Module):
-    """States of the queries, vectors of Mask DINO's, text -> word logits of both."""
+    """States of the queries, text -> word logits."""
 
     def __init__(self, config: HipieConfig) -> None:
         super().__init__()
-        self.alignment = nn.ModuleDict(
-            {
-                "queries": TextAlignment(config.detr.layer.width, config.text.width),
-                "mask_dino": TextAlignment(config.mask_dino.layer.width, config.text.width),
-            }
-        )
+        self.alignment = TextAlignment(config.detr.layer.width, config.text.width)
 
-    def forward(self, states: Tensor, vectors: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        return self.alignment["queries"](states, text), self.alignment["mask_dino"](vectors, text)
+    def forward(self, states: Tensor, text: Tensor) -> Tensor:
+        return self.alignment(states, text)
+
+
+class VectorAlignmentGraph(nn.Module):
+    """Vectors of Mask DINO's queries, text -> word logits."""
+
+    def __init__(self, config: HipieConfig) -> None:
+        super().__init__()
+        self.vector_alignment = TextAlignment(config.mask_dino.layer.width, config.text.width)
+
+    def forward(self, vectors: Tensor, text: Tensor) -> Tensor:
+        return self.vector_alignment(vectors, text)
 
 
 class MasksGraph(nn.Module):
@@ -96,6 +102,7 @@ GRAPHS: dict[str, type[nn.Module]] = {
     "mask_dino": MaskDinoGraph,
     "detr": DetrGraph,
     "alignment": AlignmentGraph,
+    "vector_alignment": VectorAlignmentGraph,
     "masks": MasksGraph,
 }
 

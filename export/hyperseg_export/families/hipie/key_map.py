@@ -191,8 +191,8 @@ def _decoder(ours: str, theirs: str) -> tuple[AnyRule, ...]:
 
 def _alignment(config: HipieConfig) -> tuple[AnyRule, ...]:
     heads = (
-        ("alignment.queries", "detr.detr.class_embed", config.detr.decoder_layers - 1),
-        ("alignment.mask_dino", "detr.mask_dino_cls_embed", config.alignments - 1),
+        ("alignment", "detr.detr.class_embed", config.detr.decoder_layers - 1),
+        ("vector_alignment", "detr.mask_dino_cls_embed", config.alignments - 1),
     )
     found: list[AnyRule] = []
     for ours, theirs, last in heads:

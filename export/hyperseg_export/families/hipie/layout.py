@@ -8,6 +8,7 @@ from typing import Any
 from hyperseg_export.families.hipie.config import BACKBONE, FUSION, MASK_DINO, TEXT, TRANSFORMER
 from hyperseg_export.families.hipie.config_json import EXTENSION_KEY
 from hyperseg_export.modules.dynamic_masks import MASK_MAP_SHARE, parameter_count
+from hyperseg_runtime.families.hipie.canvas import LONG_PX, SHORT_PX
 
 Names = Iterator[tuple[str, tuple[int, ...]]]
 
@@ -102,10 +103,15 @@ class Sizes:
     vector_decoder_layers: int = 9
     vectors: int = 300
     criterion_classes: int = 100
+    short_px: int = SHORT_PX
+    long_px: int = LONG_PX
 
     def config(self) -> dict[str, Any]:
         """config.json beside such a checkpoint: what its tensors cannot tell."""
-        settings = {"text_heads": self.text_heads, "heads": self.heads, "mask_dino_queries": self.vectors}
+        settings = {
+            "text_heads": self.text_heads, "heads": self.heads, "mask_dino_queries": self.vectors,
+            "short_px": self.short_px, "long_px": self.long_px,
+        }  # fmt: skip
         if isinstance(self.backbone, VitSizes):
             settings["vit_heads"] = self.backbone.heads
         return {EXTENSION_KEY: settings}

@@ -1,6 +1,7 @@
 """Which queries are objects, of which class, and their boxes and masks at the size of the image (hipie-spec 13.2)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,15 @@ class Chosen:
     classes: np.ndarray  # (M,) int64
     scores: np.ndarray  # (M,) float32
     boxes_xyxy: np.ndarray  # (M, 4) float32, pixels of the image
+
+    def rows(self, wanted: np.ndarray) -> "Chosen":
+        """Those that `wanted` (M,) bool picks."""
+        return Chosen(self.queries[wanted], self.classes[wanted], self.scores[wanted], self.boxes_xyxy[wanted])
+
+    def details(self) -> tuple[dict[str, Any], ...]:
+        """What is known of each beside its mask, ready for JSON."""
+        rows = zip(self.queries.tolist(), self.boxes_xyxy.tolist(), strict=True)
+        return tuple({"query": query, "box_xyxy_px": [round(edge, 3) for edge in box]} for query, box in rows)
 
 
 def probabilities(logits: np.ndarray, iou_logits: np.ndarray) -> np.ndarray:

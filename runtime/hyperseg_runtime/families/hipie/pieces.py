@@ -24,6 +24,12 @@ class Pieces:
     word_mask: np.ndarray
     rows: tuple[tuple[int, int], ...]
 
+    def filled(self, words: int) -> "Pieces":
+        """The same with padding up to so many words."""
+        room = ((0, 0), (0, words - self.token_ids.shape[1]))
+        ids = np.pad(self.token_ids, room, constant_values=PADDING)
+        return Pieces(ids, np.pad(self.word_mask, room), self.rows)
+
     def joined(self, states: np.ndarray) -> np.ndarray:
         """States of the pieces (P, W, D) -> of the whole text (T, D)."""
         return np.concatenate([states[piece, first : first + count] for piece, (first, count) in enumerate(self.rows)])

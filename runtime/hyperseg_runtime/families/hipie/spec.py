@@ -1,23 +1,28 @@
 """The graphs of HIPIE and the dimensions they depend on."""
 
+from math import ceil
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from hyperseg_kernels.catalog import SIZED_ATTENTION
 from hyperseg_runtime.contracts.graph_spec import AxisRange, DType, GraphSpec, Reuse, TensorSpec
+from hyperseg_runtime.families.hipie.options import HipieOptions
 
 Size = Annotated[int, Field(ge=1, le=10_000_000)]
 
 MAPS = ("res3", "res4", "res5")
 """Maps of the backbone, strides 8, 16 and 32."""
+FINEST_STRIDE_PX = 8
 
 
 class HipieDimensions(BaseModel):
-    """Every size the runtime needs; what only a network's inside needs stays in the exporter."""
+    """Every size and switch the runtime needs; what only a network's inside needs stays in the exporter."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    short_px: Size  # an image's short side becomes that,
+    long_px: Size  # unless its long side would exceed this
     size_multiple: Size  # of an image's height and width in px; what is missing is filled up
     map_channels: tuple[Size, Size, Size]  # res3, res4, res5
     token_rows: Size  # ids that have an embedding
@@ -31,25 +36,47 @@ class HipieDimensions(BaseModel):
     mask_parameters: Size  # numbers that make one query's mask network
     vector_width: Size  # of Mask DINO's
     vectors: Size  # queries of Mask DINO
+    options: HipieOptions = HipieOptions()
 
     @property
     def queries(self) -> int:
         return self.background + self.proposals
 
+    def cells(self) -> AxisRange:
+        """Rows or columns of the map of stride 8. A square of the fewest has as many tokens as queries are picked."""
+        fewest = 8
+        while sum(ceil(fewest / 2**level) ** 2 for level in range(self.levels)) < max(self.proposals, self.vectors):
+            fewest += 1
+        typical, most = (max(ceil(side / FINEST_STRIDE_PX), fewest) for side in (self.short_px, self.long_px))
+        return AxisRange(minimum=fewest, typical=typical, maximum=most)
+
+    def side_px(self) -> AxisRange:
+        """Height or width of a canvas."""
+        cells, step = self.cells(), self.size_multiple
+        minimum, typical, maximum = (
+            -(-FINEST_STRIDE_PX * extent // step) * step for extent in (cells.minimum, cells.typical, cells.maximum)
+        )
+        return AxisRange(minimum=minimum, typical=typical, maximum=maximum, step=step)
+
 
 BATCH = AxisRange(minimum=1, typical=1, maximum=8)
-SIDE_PX = AxisRange(minimum=64, typical=1024, maximum=2048)
-CELLS = AxisRange(minimum=8, typical=128, maximum=256)
-"""Rows or columns of the map of stride 8."""
-PIECES = AxisRange(minimum=1, typical=1, maximum=16)
+PIECES = AxisRange(minimum=1, typical=1, maximum=32)
 WORDS = AxisRange(minimum=1, typical=512, maximum=8192)
 KEPT = AxisRange(minimum=1, typical=100, maximum=1024)
 """Queries whose masks are wanted."""
 
 
 def graph_specs(dims: HipieDimensions) -> tuple[GraphSpec, ...]:
-    """The six graphs in an order in which each one's inputs are known."""
-    return _text(dims), _image(dims), _mask_dino(dims), _detr(dims), _alignment(dims), _masks(dims)
+    """The seven graphs in an order in which each one's inputs are known."""
+    return (
+        _text(dims),
+        _image(dims),
+        _mask_dino(dims),
+        _detr(dims),
+        _alignment(dims),
+        _vector_alignment(dims),
+        _masks(dims),
+    )
 
 
 def _float(name: str, *axes: int | str) -> TensorSpec:
@@ -62,13 +89,14 @@ def _word_mask(*axes: str) -> TensorSpec:
 
 
 def _text(dims: HipieDimensions) -> GraphSpec:
-    axes = ("pieces", "words")
+    """A row is a piece of a text."""
+    axes = ("batch", "words")
     return GraphSpec(
         name="text",
         inputs=(TensorSpec(name="token_ids", dtype=DType.INT64, axes=axes), _word_mask(*axes)),
         outputs=(_float("piece_states", *axes, dims.text_width),),
         axis_ranges={
-            "pieces": PIECES,
+            "batch": PIECES,
             "words": AxisRange(minimum=1, typical=dims.piece_words, maximum=dims.piece_words),
         },
         reuse=Reuse.TEXT,
@@ -84,7 +112,7 @@ def _image(dims: HipieDimensions) -> GraphSpec:
         name="image",
         inputs=(_float("images", "batch", 3, "height", "width"),),
         outputs=tuple(maps),
-        axis_ranges={"batch": BATCH, "height": SIDE_PX, "width": SIDE_PX},
+        axis_ranges={"batch": BATCH, "height": dims.side_px(), "width": dims.side_px()},
         reuse=Reuse.IMAGE,
     )
 
@@ -108,7 +136,7 @@ def _mask_dino(dims: HipieDimensions) -> GraphSpec:
             _float("vector_masks", "batch", dims.vectors, "2 * rows", "2 * columns"),
             _float("vector_boxes", "batch", dims.vectors, 4),
         ),
-        axis_ranges={"batch": BATCH, "rows": CELLS, "columns": CELLS},
+        axis_ranges={"batch": BATCH, "rows": dims.cells(), "columns": dims.cells()},
         reuse=Reuse.IMAGE,
         custom_ops=(str(SIZED_ATTENTION),),
     )
@@ -133,24 +161,34 @@ def _detr(dims: HipieDimensions) -> GraphSpec:
             _float("mask_map", "batch", dims.mask_channels, "rows", "columns"),
             _float("fused_text", "batch", "words", dims.text_width),
         ),
-        axis_ranges={"batch": BATCH, "rows": CELLS, "columns": CELLS, "words": WORDS},
+        axis_ranges={"batch": BATCH, "rows": dims.cells(), "columns": dims.cells(), "words": WORDS},
         reuse=Reuse.PROMPT,
         custom_ops=(str(SIZED_ATTENTION),),
     )
 
 
 def _alignment(dims: HipieDimensions) -> GraphSpec:
+    """How well each query fits each word; `text` may be one row that stands for all."""
     return GraphSpec(
         name="alignment",
         inputs=(
             _float("states", "batch", dims.queries, dims.width),
+            _float("text", "batch", "words", dims.text_width),
+        ),
+        outputs=(_float("word_logits", "batch", dims.queries, "words"),),
+        axis_ranges={"batch": BATCH, "words": WORDS},
+        reuse=Reuse.PROMPT,
+    )
+
+
+def _vector_alignment(dims: HipieDimensions) -> GraphSpec:
+    return GraphSpec(
+        name="vector_alignment",
+        inputs=(
             _float("vectors", "batch", dims.vectors, dims.vector_width),
             _float("text", "batch", "words", dims.text_width),
         ),
-        outputs=(
-            _float("word_logits", "batch", dims.queries, "words"),
-            _float("vector_word_logits", "batch", dims.vectors, "words"),
-        ),
+        outputs=(_float("vector_word_logits", "batch", dims.vectors, "words"),),
         axis_ranges={"batch": BATCH, "words": WORDS},
         reuse=Reuse.PROMPT,
     )
@@ -165,6 +203,6 @@ def _masks(dims: HipieDimensions) -> GraphSpec:
             _float("centres_px", "batch", "kept", 2),
         ),
         outputs=(_float("mask_logits", "batch", "kept", "2 * rows", "2 * columns"),),
-        axis_ranges={"batch": BATCH, "rows": CELLS, "columns": CELLS, "kept": KEPT},
+        axis_ranges={"batch": BATCH, "rows": dims.cells(), "columns": dims.cells(), "kept": KEPT},
         reuse=Reuse.PROMPT,
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from hyperseg_runtime.errors import PromptError
 from hyperseg_runtime.families.hipie.pieces import END, START, Pieces, in_pieces, whole
-from hyperseg_runtime.llm.tokenizer import MAX_CHARACTERS, Tokenizer, require_text
+from hyperseg_runtime.llm.tokenizer import Tokenizer, require_text
 
 SEPARATOR = ". "
 MOST_WORDS = 8192
@@ -70,8 +70,8 @@ def expression_text(text: str, tokenizer: Tokenizer) -> AskedText:
 
 
 def _spans(text: str, tokenizer: Tokenizer) -> Spans:
-    if len(text) > MAX_CHARACTERS:
-        raise PromptError(f"the text has {len(text)} characters, at most {MAX_CHARACTERS} are read")
+    if text.strip():
+        require_text(text)
     spans = tokenizer.encode_spans(text)
     if {START, END} & {token for token, _ in spans}:
         raise PromptError("the text holds [CLS] or [SEP], which the model reserves; leave it out")

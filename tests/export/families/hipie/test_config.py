@@ -45,7 +45,7 @@ def test_windows_are_where_tables_are_small() -> None:
         ({"heads": 0}, "hyperseg_trt.heads is 0"),
         ({"heads": 5}, "which 5 heads cannot share"),
         ({"text_heads": "12"}, "hyperseg_trt.text_heads is '12'"),
-        ({"queries": 300}, "known keys: heads, mask_dino_queries, text_heads, vit_heads"),
+        ({"queries": 300}, "known keys: heads, long_px, mask_dino_queries, options, short_px, text_heads, vit_heads"),
     ],
 )
 def test_a_setting_that_no_model_can_have_is_refused(extension: object, message: str) -> None:

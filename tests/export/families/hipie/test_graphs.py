@@ -13,7 +13,7 @@ from hyperseg_runtime.families.hipie.spec import graph_specs
 
 MODELS = {"r50": published, "vit": published_vit}
 SIZES = {
-    "batch": 2, "height": 1088, "width": 1536, "rows": 136, "columns": 192, "words": 309, "pieces": 3, "kept": 7,
+    "batch": 2, "height": 1088, "width": 1536, "rows": 136, "columns": 192, "words": 309, "kept": 7,
 }  # fmt: skip
 
 
