@@ -75,7 +75,7 @@ def main() -> None:
         contract = GraphSpec.model_validate_json(Path(spec).read_text())
         print(json.dumps(build(Path(onnx), contract, int(profiles), options.architectures, family, Form(form))))
         return
-    rows = []
+    rows: list[dict[str, Any]] = []
     for size in options.sizes:
         for family in options.families:
             with tempfile.TemporaryDirectory() as folder:
@@ -83,6 +83,13 @@ def main() -> None:
                 for row in gate(model, Path(folder), options.architectures):
                     rows.append({"family": family, "size": size, **row})
                     print(line(rows[-1]), file=sys.stderr, flush=True)
+                    store(rows, options)
+    if not all(row["built"] for row in rows):
+        sys.exit(1)
+
+
+def store(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
+    """As rows come: a run that is killed keeps what it has. Rows of before that were not built again stay."""
     environment = {**measure.environment(), "tensorrt-rtx": installed("tensorrt-rtx")}
     conditions = {
         "architectures": options.architectures,
@@ -91,10 +98,7 @@ def main() -> None:
         "notes": {family: EXPORT_FAMILIES[family].size_notes for family in options.families},
     }
     kept = measure.kept_rows("rtx_gate", "rows", rows, ("family", "size", "graph", "precision", "profiles", "form"))
-    content = {"environment": environment, "conditions": conditions, "rows": kept}
-    print(measure.write_results("rtx_gate", content))
-    if not all(row["built"] for row in rows):
-        sys.exit(1)
+    measure.write_results("rtx_gate", {"environment": environment, "conditions": conditions, "rows": kept})
 
 
 def gate(model: "SourceModel", folder: Path, architectures: list[str]) -> Iterator[dict[str, Any]]:

@@ -93,12 +93,22 @@ def _quantise_layer(model: ir.Model, layer: Layer, recipe: LayerRecipe, ranges: 
         if not scheme.weights_alone and x is not None:
             step = _nudged(scale_of(ranges[x.name or ""], scheme), x)
             node.replace_input_with(0, _rounded_input(model, node, x, step, scheme, stem))
-        unfused = scheme is Scheme.INT8_WEIGHTS or (scheme is Scheme.INT8 and node.op_type != "MatMul")
+        unfused = scheme is Scheme.INT8_WEIGHTS or (scheme is Scheme.INT8 and not _is_fused(node, x))
         zeros = [_zeros(model, scale, stem)] if unfused else []
         up = new_node(node, "DequantizeLinear", [integers[index], scale, *zeros], attributes, f"{stem}.dequantized")
         describe(up, scale.dtype, integers[index].shape)
         model.graph.insert_before(node, [up])
         node.replace_input_with(1, up.outputs[0])
+
+
+def _is_fused(node: ir.Node, x: ir.Value | None) -> bool:
+    """Whether ONNX Runtime 1.31 multiplies the integers of a node. A product of two matrices with a sum behind it
+    becomes a Gemm of rounded floats before integers are looked for (its graph transformer MatMulAddFusion).
+    """
+    if node.op_type != "MatMul":
+        return False
+    is_matrix = x is not None and x.shape is not None and len(x.shape) == 2
+    return not (is_matrix and any(use.node.op_type == "Add" for use in node.outputs[0].uses()))
 
 
 def _zeros(model: ir.Model, scale: ir.Value, stem: str) -> ir.Value:
