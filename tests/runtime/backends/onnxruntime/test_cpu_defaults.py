@@ -1,10 +1,10 @@
 """What the options of a session on a CPU bring: memory that stays in files or is given back, S8 graphs that fuse."""
 
+import ctypes
 import gc
-from collections import ctypes
+from collections import Counter
 from pathlib import Path
 
-import Counter
 import numpy as np
 import onnx
 import onnxruntime as ort
