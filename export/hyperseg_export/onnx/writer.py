@@ -141,9 +141,9 @@ def _external(value: ir.Value, location: Location, path: Path) -> ir.ExternalTen
 
 
 def _sizes(spec: GraphSpec, first: int, step: int) -> dict[str, int]:
-    """Distinct sizes above 1 for the named axes: size 1 would be frozen into the graph."""
+    """Distinct allowed sizes above 1 for the named axes: size 1 would be frozen into the graph."""
     ranges = spec.axis_ranges.items()
-    return {axis: limits.from_here(first + step * index) for index, (axis, limits) in enumerate(ranges)}
+    return {axis: limits.stand_in(first + step * index) for index, (axis, limits) in enumerate(ranges)}
 
 
 def _examples(spec: GraphSpec, sizes: Mapping[str, int]) -> tuple[Tensor, ...]:

@@ -81,7 +81,7 @@ class ProbedWeights:
 def probed_spec(module: Probed, spec: GraphSpec) -> GraphSpec:
     """`spec` with the probe's outputs added; their shapes are traced on the meta device."""
     ranges = spec.axis_ranges.items()
-    sizes = {axis: limits.from_here(FIRST_PRIME + index * limits.step) for index, (axis, limits) in enumerate(ranges)}
+    sizes = {axis: limits.stand_in(FIRST_PRIME + index * limits.step) for index, (axis, limits) in enumerate(ranges)}
     derived = {size_of(axis, sizes): axis for axis in module.probe_axes if set(names_in(axis)) <= set(sizes)}
     names = {**derived, **{size: axis for axis, size in sizes.items()}}
     inputs = [

@@ -92,9 +92,9 @@ class AxisRange(_Contract):
         content: dict[str, int] = written(self)
         return {name: size for name, size in content.items() if (name, size) != ("step", 1)}
 
-    def from_here(self, size: int) -> int:
-        """The smallest multiple of the step that is no smaller than `size`."""
-        return -(-size // self.step) * self.step
+    def stand_in(self, rank: int) -> int:
+        """A size that may be taken: the first one from the `rank`-th number on, counted from `minimum`."""
+        return -(-(self.minimum - 1 + rank) // self.step) * self.step
 
 
 class TensorSpec(_Contract):

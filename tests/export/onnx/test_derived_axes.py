@@ -44,7 +44,7 @@ class Cut(Patches):
 
 
 def spec(rows: str = ROWS, columns: str = COLUMNS, smallest: int = 1) -> GraphSpec:
-    side = AxisRange(minimum=smallest, typical=64, maximum=640)
+    side = AxisRange(minimum=smallest, typical=max(smallest, 64), maximum=4096)
 
     def tensor(name: str, *axes: int | str) -> TensorSpec:
         return TensorSpec(name=name, dtype=DType.FLOAT32, axes=("batch", *axes))
@@ -82,6 +82,14 @@ def test_the_file_names_its_axes_as_the_contract_does(path: Path) -> None:
         for value in (*graph.input, *graph.output)
     }
     assert found == {tensor.name: tensor.axes for tensor in (*spec().inputs, *spec().outputs)}
+
+
+@pytest.mark.parametrize("smallest", [1, 208, 2048])
+def test_a_module_may_be_traceable_from_a_large_size_on_only(weights: dict[str, Tensor], smallest: int) -> None:
+    with torch.device("meta"):
+        module = Patches().eval()
+    of_large = spec(smallest=smallest)
+    assert [value.name for value in export_graph(module, of_large, weights).graph.outputs] == of_large.output_names()
 
 
 @pytest.mark.parametrize("size_hw", SIZES)

@@ -17,7 +17,7 @@ def test_axis_range_must_be_ordered_and_positive(sizes: tuple[int, int, int]) ->
 @pytest.mark.parametrize("change", [{"step": 0}, {"step": 3}, {"maximum": 9}])
 def test_sizes_of_a_range_are_multiples_of_its_step(change: dict[str, int]) -> None:
     sizes = {"minimum": 2, "typical": 4, "maximum": 8, "step": 2}
-    assert [AxisRange(**sizes).from_here(size) for size in (4, 5)] == [4, 6]
+    assert [AxisRange(**sizes).stand_in(rank) for rank in (1, 2, 4)] == [2, 4, 6]
     with pytest.raises(ValidationError, match="multiples of a step"):
         AxisRange(**{**sizes, **change})
 
