@@ -44,6 +44,8 @@ ARCHITECTURES = ("SM89", "SM120")
 TIMEOUT_S = 600
 SEED = 0
 TOKENS = "tokens"
+KEY = ("family", "size", "graph", "precision", "profiles", "form")
+"""Fields that tell rows of the result file apart."""
 
 
 class Form(StrEnum):
@@ -60,6 +62,7 @@ def main() -> None:
     arguments.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
     arguments.add_argument("--sizes", nargs="+", choices=RANDOM_SIZES, default=list(RANDOM_SIZES))
     arguments.add_argument("--architectures", nargs="+", default=list(ARCHITECTURES))
+    arguments.add_argument("--missing", action="store_true", help="Build only what the result file has no row of.")
     arguments.add_argument("--load", default="nothing else ran", help="What else the machine does; goes into the file.")
     child = ("ONNX", "SPEC", "PROFILES", "FAMILY", "FORM")
     arguments.add_argument("--child", nargs=len(child), metavar=child, help=argparse.SUPPRESS)
@@ -76,11 +79,13 @@ def main() -> None:
         print(json.dumps(build(Path(onnx), contract, int(profiles), options.architectures, family, Form(form))))
         return
     rows: list[dict[str, Any]] = []
+    known = stored_keys() if options.missing else frozenset()
     for size in options.sizes:
         for family in options.families:
             with tempfile.TemporaryDirectory() as folder:
                 model = EXPORT_FAMILIES[family].random_model(size, SEED)
-                for row in gate(model, Path(folder), options.architectures):
+                done = {key[2:] for key in known if key[:2] == (family, size)}
+                for row in gate(model, Path(folder), options.architectures, done):
                     rows.append({"family": family, "size": size, **row})
                     print(line(rows[-1]), file=sys.stderr, flush=True)
                     store(rows, options)
@@ -97,12 +102,21 @@ def store(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
         "load": options.load,
         "notes": {family: EXPORT_FAMILIES[family].size_notes for family in options.families},
     }
-    kept = measure.kept_rows("rtx_gate", "rows", rows, ("family", "size", "graph", "precision", "profiles", "form"))
+    kept = measure.kept_rows("rtx_gate", "rows", rows, KEY)
     measure.write_results("rtx_gate", {"environment": environment, "conditions": conditions, "rows": kept})
 
 
-def gate(model: "SourceModel", folder: Path, architectures: list[str]) -> Iterator[dict[str, Any]]:
+def stored_keys() -> frozenset[tuple[Any, ...]]:
+    """Of the rows in the result file, in the order of `KEY`."""
+    return frozenset(tuple(row[name] for name in KEY) for row in measure.kept_rows("rtx_gate", "rows", (), KEY))
+
+
+def gate(
+    model: "SourceModel", folder: Path, architectures: list[str], done: Collection[tuple[Any, ...]] = ()
+) -> Iterator[dict[str, Any]]:
     """Export and build each graph in each precision and form; graphs with caches also with all their profiles.
+
+    What is `done`, by the last fields of `KEY`, is not built again.
 
     The preset "mixed" needs no builds of its own: each of its graphs is one of those.
     """
@@ -112,6 +126,8 @@ def gate(model: "SourceModel", folder: Path, architectures: list[str]) -> Iterat
             counts = sorted({1, len(make_profiles(spec, "throughput", hints))})
             usual, others = [(n, Form.USUAL) for n in counts], [(1, form) for form in other_forms(path, spec)]
             for profiles, form in usual + others:
+                if (spec.name, precision.value, profiles, form) in done:
+                    continue
                 row = run_child(path, path.with_suffix(".json"), profiles, architectures, model.family, form)
                 yield {"graph": spec.name, "precision": precision.value, "profiles": profiles, "form": form, **row}
             for file in path.parent.glob(f"{spec.name}.*"):

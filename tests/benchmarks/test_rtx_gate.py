@@ -133,6 +133,17 @@ def test_a_crash_is_a_result(tmp_path: Path) -> None:
     assert not row["built"] and "ended with 1" in row["error"]
 
 
+def test_rows_that_are_stored_are_not_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = EXPORT_FAMILIES[FIRST_FAMILY].random_model("small", 0)
+    monkeypatch.setattr(rtx_gate, "export_typed", lambda *_: [(tmp_path / "any.onnx", model.specs[0])])
+    monkeypatch.setattr(rtx_gate, "other_forms", lambda *_: [rtx_gate.Form.SUMMED])
+    monkeypatch.setattr(rtx_gate, "run_child", lambda *_: {"built": True})
+    rows = [tuple(row[name] for name in rtx_gate.KEY[2:]) for row in rtx_gate.gate(model, tmp_path, ARCHITECTURES)]
+    left = rtx_gate.gate(model, tmp_path, ARCHITECTURES, rows[:-1])
+    assert len(rows) == 2 * len(Precision)
+    assert [tuple(row[name] for name in rtx_gate.KEY[2:]) for row in left] == rows[-1:]
+
+
 def test_the_table_has_a_row_per_graph() -> None:
     built = {
         "family": "x",

@@ -29,8 +29,12 @@ FULL = {
     ("unilseg", "text"): 1.3e9,
     ("unilseg", "image_encoder"): 159.2e9,
     ("unilseg", "mask_decoder"): 236.8e9,
+    ("hipie", "text"): 97e9,
+    ("hipie", "image"): 175e9,
+    ("hipie", "mask_dino"): 454e9,
+    ("hipie", "detr"): (10 + 210 + 334 + 51 + 30) * 1e9,
 }
-"""Family and graph -> operations (hyperseg-spec 12, unilseg-spec 13). HyperSeg's mask decoder is not among them: its
+"""Family and graph -> operations (hyperseg-spec 12, unilseg-spec 13, hipie-spec 17). HyperSeg's mask decoder is not among them: its
 graph makes nine of ten mask products at the size they are used at, and does with 34e9 what took the original 60e9."""
 PREFILL_TOKENS = 1024
 
