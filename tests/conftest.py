@@ -135,7 +135,7 @@ def mixed_bundle(shared_dir: Path) -> Path:
     def make(folder: Path) -> None:
         checkpoint = folder.with_name("mixed-checkpoint")
         checkpoint.mkdir()
-        EXPORT_FAMILIES[FIRST_FAMILY].write_random(checkpoint, "small", 0)
+        EXPORT_FAMILIES[FIRST_FAMILY].random.write(checkpoint, "small", 0)
         export_bundle(checkpoint, folder, ExportOptions(precision="mixed"))
 
     return made_once(shared_dir / "mixed", make)

@@ -28,9 +28,9 @@ def test_the_commands_of_the_readme_run(
     """With a small checkpoint under the published one's name, and doubles of TensorRT and the GPU."""
     monkeypatch.chdir(tmp_path)
     Path("HyperSeg-3B").mkdir()
-    EXPORT_FAMILIES["hyperseg"].write_random(Path("HyperSeg-3B"), "small", seed=0)
+    EXPORT_FAMILIES["hyperseg"].random.write(Path("HyperSeg-3B"), "small", seed=0)
     Path("other").mkdir()
-    EXPORT_FAMILIES["unilseg"].write_random(Path("other"), "small", seed=0)
+    EXPORT_FAMILIES["unilseg"].random.write(Path("other"), "small", seed=0)
     next(Path("other").glob("*.pth")).rename("UniLSeg20_no_finetune.pth")
     Path("other/config.json").rename("config.json")
     shutil.copy(coffee, "photo.jpg")

@@ -84,7 +84,7 @@ checkpoint() { # SIZE FOLDER
 from pathlib import Path
 from hyperseg_export.families.registry import EXPORT_FAMILIES
 folder = Path(sys.argv[2]); folder.mkdir(parents=True, exist_ok=True)
-next(iter(EXPORT_FAMILIES.values())).write_random(folder, sys.argv[1], 0)' "$1" "$2"
+next(iter(EXPORT_FAMILIES.values())).random.write(folder, sys.argv[1], 0)' "$1" "$2"
 }
 
 bundle() { # SIZE PRECISION: its bundle in $out/SIZE-PRECISION, exported unless it is there

@@ -86,7 +86,7 @@ class Subject:
     def model(self) -> "SourceModel":
         from hyperseg_export.families.registry import EXPORT_FAMILIES
 
-        return EXPORT_FAMILIES[self.family].random_model(self.size, SEED)
+        return EXPORT_FAMILIES[self.family].random.model(self.size, SEED)
 
     def module(self) -> "nn.Module":
         from hyperseg_export.parity.bundle import module_of
@@ -143,7 +143,7 @@ def export(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
     (subject.folder / "spec.json").write_text(spec.model_dump_json())
     for name, array in example_inputs(spec).items():
         np.save(subject.folder / f"{name}.npy", array)
-    notes = EXPORT_FAMILIES[subject.family].size_notes
+    notes = EXPORT_FAMILIES[subject.family].random.notes
     return {
         "parameters": facts["parameters"],
         "seconds": round(seconds, 1),

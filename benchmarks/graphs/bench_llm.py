@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from llm_calls import SEED, GroupQueryLlm, Llm, decode_steps, graph_file, one, prompt
+from llm_calls import FAMILY, SEED, GroupQueryLlm, Llm, decode_steps, graph_file, one, prompt
 
 from hyperseg_bench import measure
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
@@ -88,10 +88,10 @@ def export(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     from gqa_form import save_gqa_form
 
     from hyperseg_export.export import write_graph
-    from hyperseg_export.families.hyperseg.layout import Sizes
-    from hyperseg_export.families.hyperseg.random_models import random_model_of
+    from hyperseg_export.families.registry import EXPORT_FAMILIES
 
-    model = random_model_of(replace(Sizes(), layers=options.layers), SEED)
+    random = EXPORT_FAMILIES[FAMILY].random
+    model = random.model_of(replace(random.sizes["full"], layers=options.layers), SEED)
     spec = model.spec("llm")
     start = perf_counter()
     _, facts = write_graph(model, spec, folder, {})

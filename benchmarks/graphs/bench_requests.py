@@ -68,7 +68,7 @@ def export(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
     checkpoint = folder / "checkpoint"
     checkpoint.mkdir()
-    EXPORT_FAMILIES[options.family].write_random(checkpoint, options.size, SEED)
+    EXPORT_FAMILIES[options.family].random.write(checkpoint, options.size, SEED)
     start = perf_counter()
     manifest = export_bundle(checkpoint, folder / "bundle", ExportOptions(measure_parity=False))
     return {

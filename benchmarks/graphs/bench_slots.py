@@ -16,7 +16,7 @@ from time import process_time
 from typing import Any
 
 import numpy as np
-from llm_calls import SEED, Llm, decode_steps, one, prompt
+from llm_calls import FAMILY, SEED, Llm, decode_steps, one, prompt
 
 from hyperseg_bench import measure
 from hyperseg_runtime.llm.packing import PackedPrompts
@@ -49,10 +49,10 @@ def main() -> None:
 
 def export(folder: Path, layers: int) -> None:
     from hyperseg_export.export import write_graph
-    from hyperseg_export.families.hyperseg.layout import Sizes
-    from hyperseg_export.families.hyperseg.random_models import random_model_of
+    from hyperseg_export.families.registry import EXPORT_FAMILIES
 
-    model = random_model_of(replace(Sizes(), layers=layers), SEED)
+    random = EXPORT_FAMILIES[FAMILY].random
+    model = random.model_of(replace(random.sizes["full"], layers=layers), SEED)
     spec = model.spec("llm")
     write_graph(model, spec, folder, {})
     (folder / "spec.json").write_text(spec.model_dump_json())

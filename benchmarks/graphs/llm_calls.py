@@ -18,6 +18,8 @@ from hyperseg_runtime.llm.packing import PackedPrompts, pack
 from hyperseg_runtime.llm.prompt import IMAGE, LEARNED, Prompt, Slot, SlotKind
 
 SEED = 0
+FAMILY = "hyperseg"
+"""Whose language model is measured."""
 
 
 class Llm:

@@ -83,7 +83,7 @@ def main() -> None:
     for size in options.sizes:
         for family in options.families:
             with tempfile.TemporaryDirectory() as folder:
-                model = EXPORT_FAMILIES[family].random_model(size, SEED)
+                model = EXPORT_FAMILIES[family].random.model(size, SEED)
                 done = {key[2:] for key in known if key[:2] == (family, size)}
                 for row in gate(model, Path(folder), options.architectures, done):
                     rows.append({"family": family, "size": size, **row})
@@ -100,7 +100,7 @@ def store(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
         "architectures": options.architectures,
         "profiles": "preset throughput; 1 profile is the first of the preset's",
         "load": options.load,
-        "notes": {family: EXPORT_FAMILIES[family].size_notes for family in options.families},
+        "notes": {family: EXPORT_FAMILIES[family].random.notes for family in options.families},
     }
     kept = measure.kept_rows("rtx_gate", "rows", rows, KEY)
     measure.write_results("rtx_gate", {"environment": environment, "conditions": conditions, "rows": kept})

@@ -43,12 +43,17 @@ def main() -> None:
     from hyperseg_export.families.registry import EXPORT_FAMILIES
 
     rows, family = [], EXPORT_FAMILIES[options.family]
-    for row in compare(family.random_model(options.size, SEED), options.device, options.graphs):
+    for row in compare(family.random.model(options.size, SEED), options.device, options.graphs):
         print(line(row), flush=True)
         rows.append(row)
     content = {
         "environment": measure.environment() | {"gpu": device_name(options.device)},
-        "conditions": {"family": options.family, "size": options.size, "weights": "random", "notes": family.size_notes},
+        "conditions": {
+            "family": options.family,
+            "size": options.size,
+            "weights": "random",
+            "notes": family.random.notes,
+        },
         "rows": rows,
     }
     if options.size == "full":

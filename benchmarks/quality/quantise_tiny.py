@@ -121,7 +121,7 @@ def ungated_rows(folder: Path) -> Iterator[dict[str, Any]]:
         checkpoint = folder / f"{family.name}-checkpoint"
         if not checkpoint.is_dir():
             checkpoint.mkdir()
-            family.write_random(checkpoint, "tiny", 0)
+            family.random.write(checkpoint, "tiny", 0)
         fp32 = exported(checkpoint, folder / f"{family.name}-fp32", "fp32")
         for recipe in RECIPES:
             chosen = {"recipe": recipe, "gated": False, "samples": FEW}

@@ -24,7 +24,7 @@ def make_tiny(directory: Path, family: str | None, seed: int, overwrite: bool = 
         staging = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
         try:
             staging.chmod(0o755)
-            EXPORT_FAMILIES[family].write_random(staging, "tiny", seed)
+            EXPORT_FAMILIES[family].random.write(staging, "tiny", seed)
             replace_folder(staging, directory)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)

@@ -37,7 +37,7 @@ def test_no_gpu_for_torch_gives_no_numbers(capsys: pytest.CaptureFixture[str], m
 
 
 def test_typed_graphs_are_compared_with_float32() -> None:
-    rows = list(islice(typed_graphs.compare(EXPORT_FAMILIES[FIRST_FAMILY].random_model("small", 0), "cpu"), 8))
+    rows = list(islice(typed_graphs.compare(EXPORT_FAMILIES[FIRST_FAMILY].random.model("small", 0), "cpu"), 8))
     assert {(row["graph"], row["precision"]) for row in rows} == {("image_encoder", "fp16"), ("image_encoder", "bf16")}
     assert all(row["passed"] and 0 < row["worst_error"] < row["tolerance"] for row in rows)
 

@@ -42,7 +42,7 @@ def test_every_graph_builds_in_fp32(shared_dir: Path, tmp_path: Path, family: st
 @pytest.mark.parametrize(("family", "graph"), [pytest.param(*row, marks=others_in_full(row[0])) for row in GRAPHS])
 def test_every_graph_builds_in_mixed_precision(tmp_path: Path, family: str, graph: str) -> None:
     """Where a head is as wide as the published one's, its attention has a fused kernel."""
-    model = EXPORT_FAMILIES[family].random_model("small", 0)
+    model = EXPORT_FAMILIES[family].random.model("small", 0)
     precision = choose_precisions(model.specs, "mixed").graphs[graph]
     ((path, spec),) = rtx_gate.export_typed(model, precision, tmp_path, [graph])
     row = rtx_gate.run_child(path, path.with_suffix(".json"), 1, ARCHITECTURES, family)
@@ -82,7 +82,7 @@ def test_calls_are_filled_up_to_a_size_within_the_profile() -> None:
 @pytest.mark.parametrize("precision", Precision)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_form_of_every_graph_builds(tmp_path: Path, family: str, precision: Precision) -> None:
-    model = EXPORT_FAMILIES[family].random_model("small", 0)
+    model = EXPORT_FAMILIES[family].random.model("small", 0)
     built = []
     for path, spec in rtx_gate.export_typed(model, precision, tmp_path):
         for form in rtx_gate.other_forms(path, spec):
@@ -97,7 +97,7 @@ def test_every_form_of_every_graph_builds(tmp_path: Path, family: str, precision
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_mixed_leaves_out_builds_too(tmp_path: Path, family: str, precision: Precision) -> None:
     """With the tests above, every graph in every precision."""
-    model = EXPORT_FAMILIES[family].random_model("small", 0)
+    model = EXPORT_FAMILIES[family].random.model("small", 0)
     mixed = choose_precisions(model.specs, "mixed").graphs
     graphs = [spec.name for spec in model.specs if mixed[spec.name] is not precision]
     if graphs:
@@ -134,7 +134,7 @@ def test_a_crash_is_a_result(tmp_path: Path) -> None:
 
 
 def test_rows_that_are_stored_are_not_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = EXPORT_FAMILIES[FIRST_FAMILY].random_model("small", 0)
+    model = EXPORT_FAMILIES[FIRST_FAMILY].random.model("small", 0)
     monkeypatch.setattr(rtx_gate, "export_typed", lambda *_: [(tmp_path / "any.onnx", model.specs[0])])
     monkeypatch.setattr(rtx_gate, "other_forms", lambda *_: [rtx_gate.Form.SUMMED])
     monkeypatch.setattr(rtx_gate, "run_child", lambda *_: {"built": True})

@@ -20,11 +20,11 @@ def one_torch_thread() -> None:
 def small_checkpoint(shared_dir: Path) -> Path:
     """A checkpoint that exports in a few seconds; read only."""
     from adapters import SMALL
-    from hyperseg_export.families.hyperseg.tiny import write_checkpoint
+    from hyperseg_export.families.hyperseg.tiny import MADE
 
     def make(folder: Path) -> None:
         folder.mkdir()
-        write_checkpoint(folder, SMALL, seed=1)
+        MADE.write(folder, SMALL, seed=1)
 
     return made_once(shared_dir / "small", make)
 

@@ -55,7 +55,7 @@ def test_a_comparison_that_is_killed_says_what_it_needed_and_loses_no_graph(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(comparison, "WORKER", "killed_worker")
     (tmp_path / "checkpoint").mkdir()
-    EXPORT_FAMILIES["unilseg"].write_random(tmp_path / "checkpoint", "small", 0)
+    EXPORT_FAMILIES["unilseg"].random.write(tmp_path / "checkpoint", "small", 0)
     target = tmp_path / "new" / "bundle"
     with pytest.raises(ResourceError, match=r"parity was killed, .*memory ran out; it needs about \d\.\d GB of memory"):
         export_bundle(tmp_path / "checkpoint", target)
@@ -81,7 +81,7 @@ def test_a_disk_that_cannot_hold_the_calls_is_noticed_before(
 
 def test_the_published_model_fits_a_small_machine() -> None:
     """From contracts and shapes alone: 2.8 billion parameters of the language model are there one layer at a time."""
-    full = EXPORT_FAMILIES[FIRST_FAMILY].random_model("full", 0)
+    full = EXPORT_FAMILIES[FIRST_FAMILY].random.model("full", 0)
     specs = FAMILIES[FIRST_FAMILY].graph_specs(FAMILIES[FIRST_FAMILY].published)
     published = dataclasses.replace(full, specs=specs)
     assert needed_bytes(published) < 6e9

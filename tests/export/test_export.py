@@ -29,7 +29,7 @@ from support import FIRST_FAMILY
 def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of the smallest model with every part: exports in a few seconds."""
     folder = tmp_path_factory.mktemp("nano")
-    EXPORT_FAMILIES[FIRST_FAMILY].write_random(folder, "small", 1)
+    EXPORT_FAMILIES[FIRST_FAMILY].random.write(folder, "small", 1)
     return folder
 
 

@@ -105,7 +105,7 @@ def test_the_export_is_measured_and_passes(family: FamilySpec, family_bundle_dir
 def test_random_models_have_the_contracts_of_the_published_one(family: FamilySpec, export_family: ExportFamily) -> None:
     published = family.graph_specs(family.published)
     for size in RANDOM_SIZES:
-        model = export_family.random_model(size, 0)
+        model = export_family.random.model(size, 0)
         assert [spec.name for spec in model.specs] == [spec.name for spec in published]
         assert set(model.tables) == set(family.tables(family.published))
 
@@ -310,7 +310,7 @@ def test_openvino_gives_the_same_masks(family_bundle_dir: Path, family_pipeline:
 @pytest.mark.parametrize("precision", [Precision.FP16, pytest.param(Precision.BF16, marks=pytest.mark.full)])
 def test_typed_graphs_pass_the_lint(export_family: ExportFamily, precision: Precision, tmp_path: Path) -> None:
     """Every graph of the smallest model in half precision: exported, linted, its types inferred anew."""
-    model = export_family.random_model("small", 0)
+    model = export_family.random.model("small", 0)
     typed = typed_model(model, choose_precisions(model.specs, precision))
     for spec in typed.specs:
         write_graph(typed, spec, tmp_path, {}, Precision.FP32 if spec.exact else precision)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from hyperseg_export.checkpoint.lora import MergedCheckpoint
 from hyperseg_export.checkpoint.shards import Tell
@@ -14,6 +15,35 @@ from hyperseg_runtime.contracts.requests import Request
 
 RANDOM_SIZES = ("small", "tiny", "full")
 """One layer of everything; what `make-tiny` writes; the published widths."""
+
+
+Sizes = TypeVar("Sizes")
+
+
+@dataclass(frozen=True)
+class RandomModels(Generic[Sizes]):
+    """Models of random weights that are made when asked for: for gates, benchmarks and tests.
+
+    sizes             those of `RANDOM_SIZES` by name
+    tiny              what is written in place of sizes["tiny"], which has heads as wide as fused kernels need
+    model_of          makes a model, whose weights are made when asked for: nothing has to fit the disk
+    write_checkpoint  writes one in the layout of the published one into an empty folder
+    notes             name of a size -> what is less than it says
+    """
+
+    sizes: Mapping[str, Sizes]
+    tiny: Sizes
+    model_of: Callable[[Sizes, int], SourceModel]
+    write_checkpoint: Callable[[Path, Sizes, int], None]
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    def model(self, size: str, seed: int) -> SourceModel:
+        """Of a size of `RANDOM_SIZES`, from a seed."""
+        return self.model_of(self.sizes[size], seed)
+
+    def write(self, directory: Path, size: str, seed: int) -> None:
+        """The checkpoint of a size of `RANDOM_SIZES`, from a seed."""
+        self.write_checkpoint(directory, self.tiny if size == "tiny" else self.sizes[size], seed)
 
 
 WriteFiles = Callable[[Path, Tell], list[str]]
@@ -64,12 +94,7 @@ class ExportFamily:
     """From an opened checkpoint, and the cache slots asked for (None: the family's default); raises CheckpointError
     where it cannot be this family's, InputError for cache slots where there is no cache."""
     tolerances: Tolerances
-    write_random: Callable[[Path, str, int], None]
-    """Write a random checkpoint, in the layout of the published one, into an empty folder: of a size, from a seed."""
-    random_model: Callable[[str, int], SourceModel]
-    """Of a size of `RANDOM_SIZES`, from a seed; weights are made when asked for, so nothing has to fit the disk."""
-    size_notes: Mapping[str, str]
-    """Size -> what is less than it says."""
+    random: RandomModels[Any]
     quantization: QuantizationHints
     preset: Preset
     verify_golden: Callable[[GoldenFolder, Progress], GoldenReport]

@@ -34,8 +34,9 @@ FULL = {
     ("hipie", "mask_dino"): 454e9,
     ("hipie", "detr"): (10 + 210 + 334 + 51 + 30) * 1e9,
 }
-"""Family and graph -> operations (hyperseg-spec 12, unilseg-spec 13, hipie-spec 17). HyperSeg's mask decoder is not among them: its
-graph makes nine of ten mask products at the size they are used at, and does with 34e9 what took the original 60e9."""
+"""Family and graph -> operations (hyperseg-spec 12, unilseg-spec 13, hipie-spec 17). HyperSeg's mask decoder is not
+among them: its graph makes nine of ten mask products at the size they are used at, and does with 34e9 what took the
+original 60e9."""
 PREFILL_TOKENS = 1024
 
 
@@ -98,7 +99,7 @@ def test_a_shape_that_cannot_be_found_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", EXPORT_FAMILIES.values(), ids=lambda family: family.name)
 def test_operations_at_full_size_are_the_specs(family: ExportFamily) -> None:
     """The published widths, no weight made that is not asked for. The language model has 2 of its 32 layers here."""
-    model = family.random_model("full", 0)
+    model = family.random.model("full", 0)
     for spec in model.specs:
         if (family.name, spec.name) not in FULL:
             continue

@@ -21,7 +21,7 @@ Change = Callable[[onnx.ModelProto], None]
 def llm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nn.Module]:
     """The tiny language model in bf16: file and module."""
     folder = tmp_path_factory.mktemp("typed")
-    model = EXPORT_FAMILIES["hyperseg"].random_model("tiny", 0)
+    model = EXPORT_FAMILIES["hyperseg"].random.model("tiny", 0)
     typed = typed_model(model, choose_precisions(model.specs, "mixed"))
     files, _ = write_graph(typed, typed.spec("llm"), folder, {}, Precision.BF16)
     return folder / files[0], typed.module("llm")

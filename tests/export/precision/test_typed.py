@@ -25,7 +25,7 @@ EXACT = {spec.name for spec in FAMILY.graph_specs(FAMILY.published) if spec.exac
 
 @functools.cache
 def model() -> SourceModel:
-    return EXPORT_FAMILIES["hyperseg"].random_model("tiny", 0)
+    return EXPORT_FAMILIES["hyperseg"].random.model("tiny", 0)
 
 
 @functools.cache

@@ -35,7 +35,7 @@ def rounded_bundle(shared_dir: Path, trained_bundle: Path) -> Callable[..., Path
 def _small(family: str, folder: Path) -> None:
     checkpoint = folder.with_name(f"{family}-small-checkpoint")
     checkpoint.mkdir()
-    EXPORT_FAMILIES[family].write_random(checkpoint, "small", 0)
+    EXPORT_FAMILIES[family].random.write(checkpoint, "small", 0)
     export_bundle(checkpoint, folder, ExportOptions(measure_parity=False))
 
 

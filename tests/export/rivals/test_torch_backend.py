@@ -38,7 +38,7 @@ def _asked(pipeline: Pipeline, image: Path, request: Expressions) -> list:
 def test_another_checkpoint_is_refused(shared_dir: Path, tmp_path: Path) -> None:
     """Its masks would be compared with those of a model that it is not."""
     family = next(iter(EXPORT_FAMILIES))
-    EXPORT_FAMILIES[family].write_random(tmp_path, "tiny", 7)
+    EXPORT_FAMILIES[family].random.write(tmp_path, "tiny", 7)
     with pytest.raises(InputError, match="is not the checkpoint that"):
         eager(Bundle.read(family_bundle(shared_dir, family)), tmp_path, None)
 

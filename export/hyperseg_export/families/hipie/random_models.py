@@ -1,8 +1,8 @@
 """Models of random weights that are made when asked for: for gates, benchmarks and tests."""
 
 from dataclasses import replace
-from pathlib import Path
 
+from hyperseg_export.families.family import RandomModels
 from hyperseg_export.families.hipie.config import HipieConfig
 from hyperseg_export.families.hipie.definition import definition_of
 from hyperseg_export.families.hipie.layout import Sizes
@@ -17,20 +17,12 @@ SMALL = replace(FUSED_TINY, text_layers=1, encoder_layers=1, vector_encoder_laye
 """One layer of everything, but for decoders: boxes are read before and after the last of their layers."""
 
 SIZES = {"small": SMALL, "tiny": FUSED_TINY, "full": Sizes()}
-NOTES: dict[str, str] = {}
-
-
-def random_model(size: str, seed: int) -> SourceModel:
-    """`size` is one of `SIZES`."""
-    return random_model_of(SIZES[size], seed)
-
-
-def write_random(directory: Path, size: str, seed: int) -> None:
-    """A checkpoint in the layout of the published one; the tiny one is `make-tiny`'s."""
-    write_checkpoint(directory, TINY if size == "tiny" else SIZES[size], seed)
 
 
 def random_model_of(sizes: Sizes, seed: int) -> SourceModel:
     source = TiedCheckpoint(sizes, seed)
     config = HipieConfig.from_checkpoint(sizes.config(), source.shapes)
     return bind_model("hipie", definition_of(config, {}), source)
+
+
+RANDOM = RandomModels(SIZES, TINY, random_model_of, write_checkpoint)

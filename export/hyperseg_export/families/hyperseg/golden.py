@@ -8,7 +8,7 @@ from torch import nn
 from hyperseg_export.checkpoint.folder import Checkpoint
 from hyperseg_export.checkpoint.lora import with_adapters
 from hyperseg_export.families.hyperseg.config import HypersegConfig
-from hyperseg_export.families.hyperseg.definition import definition_of
+from hyperseg_export.families.hyperseg.definition import DEFINITION
 from hyperseg_export.families.hyperseg.golden_cases import CASES, SKIPPED_CASES, GoldenRun, reason_for
 from hyperseg_export.families.hyperseg.golden_graphs import AllHeads, graph_probes
 from hyperseg_export.families.mask_queries.golden import (
@@ -46,7 +46,7 @@ class _Setup:
         self.config = HypersegConfig.from_checkpoint(checkpoint.config, checkpoint.shapes)
         self.stored_siglip_layers = stored_siglip_layers(checkpoint)
         seg, eos = folder.setting("ids", "SEG_TINY"), folder.setting("ids", "EOS_TINY")
-        definition = definition_of(self.config, seg, eos, {})
+        definition = DEFINITION.of(self.config, seg, eos, {})
         model = bind_model("hyperseg", definition, checkpoint, self._extra_modules())
         self.model = GoldenModel(model, graph_probes(self.config))
         self.dims = HypersegDimensions.model_validate(model.dimensions.model_dump())

@@ -1,12 +1,10 @@
 """A HyperSeg checkpoint in miniature: the published layout, random weights, a tokenizer of its own."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from hyperseg_export.checkpoint.random_weights import RandomCheckpoint
 from hyperseg_export.families.hyperseg.layout import Sizes, tensor_layout
-from hyperseg_export.families.mask_queries import made_files
-from hyperseg_export.families.mask_queries.made_tokenizer import BASE_TOKENS, TOKEN_ROWS, write_tokenizer
+from hyperseg_export.families.mask_queries.made_checkpoints import MadeCheckpoints
+from hyperseg_export.families.mask_queries.made_tokenizer import TOKEN_ROWS
 from hyperseg_runtime.families.hyperseg.prompts import TEMPLATES
 from hyperseg_runtime.families.mask_queries.prompts import SYSTEM
 
@@ -37,22 +35,6 @@ TINY = Sizes(
 )
 
 
-def random_checkpoint(sizes: Sizes, seed: int) -> RandomCheckpoint:
-    """All tensors of a HyperSeg of these sizes, made on demand."""
-    return made_files.random_checkpoint(tensor_layout(sizes), sizes.swin_window, seed)
-
-
-def write_checkpoint(directory: Path, sizes: Sizes, seed: int) -> None:
-    """A random checkpoint. The tokenizer has `TOKEN_ROWS` tokens; `sizes` must have room for them."""
-    made_files.write_tensors(directory, random_checkpoint(sizes, seed), sizes.config())
-    write_own_tokenizer(directory, sizes)
-
-
-def write_own_tokenizer(directory: Path, sizes: Sizes) -> None:
-    """The tokenizer of made checkpoints, which knows the words of the prompts, and bytes."""
-    write_tokenizer(directory, sizes.max_positions, _training_text(), BASE_TOKENS)
-
-
 def _training_text() -> Iterator[str]:
     """The words every prompt holds, so that prompts stay short."""
     yield SYSTEM
@@ -60,3 +42,6 @@ def _training_text() -> Iterator[str]:
         yield template.human
         yield template.answer
     yield " USER: ASSISTANT: the man on the left, a cup of coffee, the cat's eyes"
+
+
+MADE = MadeCheckpoints(tensor_layout, Sizes.config, _training_text)

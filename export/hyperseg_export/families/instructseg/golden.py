@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from hyperseg_export.families.instructseg.config import InstructsegConfig
-from hyperseg_export.families.instructseg.definition import definition_of
+from hyperseg_export.families.instructseg.definition import DEFINITION
 from hyperseg_export.families.instructseg.golden_cases import CASES, GoldenRun
 from hyperseg_export.families.instructseg.golden_graphs import graph_probes
 from hyperseg_export.families.mask_queries.golden import (
@@ -47,7 +47,7 @@ class _Setup:
         self.config = InstructsegConfig.from_checkpoint(checkpoint.config, checkpoint.shapes)
         self.stored_siglip_layers = stored_siglip_layers(checkpoint)
         seg, eos = folder.setting("ids", "SEG_TINY"), folder.setting("ids", "EOS_TINY")
-        model = bind_model("instructseg", definition_of(self.config, seg, eos, {}), checkpoint, self._extra_modules())
+        model = bind_model("instructseg", DEFINITION.of(self.config, seg, eos, {}), checkpoint, self._extra_modules())
         self.model = GoldenModel(model, graph_probes(self.config))
         self.dims = InstructsegDimensions.model_validate(model.dimensions.model_dump())
 

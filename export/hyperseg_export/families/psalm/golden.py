@@ -3,7 +3,7 @@
 from hyperseg_export.checkpoint.key_map import check_equal
 from hyperseg_export.families.mask_queries.golden import GoldenModel, compared_cases, not_compared, opened
 from hyperseg_export.families.psalm.config import PsalmConfig
-from hyperseg_export.families.psalm.definition import definition_of
+from hyperseg_export.families.psalm.definition import DEFINITION
 from hyperseg_export.families.psalm.golden_cases import CASES, is_input, reason_for
 from hyperseg_export.families.psalm.golden_graphs import graph_probes
 from hyperseg_export.families.psalm.golden_run import GoldenRun
@@ -34,7 +34,7 @@ class _Setup:
         self.config = PsalmConfig.from_checkpoint(checkpoint.config, checkpoint.shapes)
         # Padding has an id of its own here, and is what no row of a stored prompt attends to.
         seg, eos = folder.setting("ids", "SEG_TINY"), folder.setting("ids", "PAD_TINY")
-        model = bind_model("psalm", definition_of(self.config, seg, eos, {}), checkpoint)
+        model = bind_model("psalm", DEFINITION.of(self.config, seg, eos, {}), checkpoint)
         check_equal(model.key_map, checkpoint)
         self.model = GoldenModel(model, graph_probes(self.config))
         self.dims = PsalmDimensions.model_validate(model.dimensions.model_dump())

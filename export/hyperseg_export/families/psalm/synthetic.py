@@ -1,38 +1,6 @@
-"""PSALM at its published size with random weights: names, shapes, types, shards as published (psalm-spec 9).
+"""PSALM at its published size with random weights: names, shapes, types, shards as published (psalm-spec 9)."""
 
-The published tokenizer cannot be made up: this one knows the prompts' words, and bytes; other words take more tokens.
-"""
+from hyperseg_export.families.psalm.layout import Sizes
+from hyperseg_export.families.psalm.tiny import MADE
 
-from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
-
-from hyperseg_export.checkpoint.shards import shards_of
-from hyperseg_export.families.family import Preset, WriteFiles
-from hyperseg_export.families.mask_queries.made_files import write_config
-from hyperseg_export.families.mask_queries.published_files import file_steps
-from hyperseg_export.families.psalm.layout import Sizes, tensor_layout
-from hyperseg_export.families.psalm.tiny import random_checkpoint, write_own_tokenizer
-
-
-def files(seed: int, layers: int | None) -> Mapping[str, WriteFiles]:
-    """The shards, then what stands beside them."""
-    sizes = _sizes(layers)
-
-    def write_beside(directory: Path) -> None:
-        write_config(directory, sizes.config())
-        write_own_tokenizer(directory, sizes)
-
-    return file_steps(shards_of(tensor_layout(sizes)), random_checkpoint(sizes, seed), write_beside)
-
-
-def size_bytes(layers: int | None) -> int:
-    """What the shards take."""
-    return sum(shard.size_bytes for shard in shards_of(tensor_layout(_sizes(layers))))
-
-
-def _sizes(layers: int | None) -> Sizes:
-    return Sizes() if layers is None else replace(Sizes(), layers=layers)
-
-
-PRESET = Preset("psalm", "PSALM: 935 tensors, 6.4 GB", files, size_bytes, layered=True)
+PRESET = MADE.preset("psalm", "PSALM: 935 tensors, 6.4 GB", Sizes())

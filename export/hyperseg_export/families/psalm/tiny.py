@@ -1,14 +1,12 @@
 """A PSALM checkpoint in miniature: the published layout, random weights, a tokenizer of its own."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from hyperseg_export.checkpoint.random_weights import RandomCheckpoint
-from hyperseg_export.families.mask_queries import made_files
-from hyperseg_export.families.mask_queries.made_tokenizer import BASE_TOKENS, SEG, TOKEN_ROWS, write_tokenizer
+from hyperseg_export.families.mask_queries.made_checkpoints import MadeCheckpoints
+from hyperseg_export.families.mask_queries.made_tokenizer import SEG, TOKEN_ROWS
 from hyperseg_export.families.psalm.layout import Sizes, tensor_layout
 from hyperseg_runtime.families.psalm.prompts import CLASS_PROMPT, REFERRING_PROMPT, REGION_PROMPT
 
@@ -37,11 +35,6 @@ TINY = Sizes(
 )
 
 
-def random_checkpoint(sizes: Sizes, seed: int) -> RandomCheckpoint:
-    """All tensors of a PSALM of these sizes, made on demand."""
-    return made_files.random_checkpoint(tensor_layout(sizes), sizes.swin_window, seed, _batch_norm)
-
-
 def _batch_norm(name: str, noise: Tensor) -> Tensor | None:
     """Statistics that a norm may have seen."""
     if name.endswith("num_batches_tracked"):
@@ -51,18 +44,10 @@ def _batch_norm(name: str, noise: Tensor) -> Tensor | None:
     return MEAN_SPREAD * noise if name.endswith("running_mean") else None
 
 
-def write_checkpoint(directory: Path, sizes: Sizes, seed: int) -> None:
-    """A random checkpoint. The tokenizer has `TOKEN_ROWS` tokens and one; `sizes` must have room for them."""
-    made_files.write_tensors(directory, random_checkpoint(sizes, seed), sizes.config())
-    write_own_tokenizer(directory, sizes)
-
-
-def write_own_tokenizer(directory: Path, sizes: Sizes) -> None:
-    """The tokenizer of made checkpoints, which knows the words of the prompts, and bytes."""
-    write_tokenizer(directory, sizes.max_positions, _training_text(), BASE_TOKENS, (PAD, SEG))
-
-
 def _training_text() -> Iterator[str]:
     """The words every prompt holds, so that prompts stay short."""
     yield from (CLASS_PROMPT, REFERRING_PROMPT, REGION_PROMPT)
     yield " the man on the left, a cup of coffee, the cat's eyes, background"
+
+
+MADE = MadeCheckpoints(tensor_layout, Sizes.config, _training_text, (PAD, SEG), _batch_norm)

@@ -4,7 +4,7 @@ from hyperseg_export.families.family import ExportFamily
 from hyperseg_export.families.unilseg.definition import define
 from hyperseg_export.families.unilseg.golden import verify_golden
 from hyperseg_export.families.unilseg.quantization import HINTS
-from hyperseg_export.families.unilseg.random_models import NOTES, random_model, write_random
+from hyperseg_export.families.unilseg.random_models import RANDOM
 from hyperseg_export.families.unilseg.synthetic import PRESET
 from hyperseg_export.families.unilseg.tolerances import TOLERANCES
 
@@ -13,9 +13,7 @@ UNILSEG = ExportFamily(
     tell_tale="backbone_visual.",
     define=define,
     tolerances=TOLERANCES,
-    write_random=write_random,
-    random_model=random_model,
-    size_notes=NOTES,
+    random=RANDOM,
     quantization=HINTS,
     preset=PRESET,
     verify_golden=verify_golden,

@@ -1,8 +1,8 @@
 """Models of random weights that are made when asked for: for gates, benchmarks and tests."""
 
 from dataclasses import replace
-from pathlib import Path
 
+from hyperseg_export.families.family import RandomModels
 from hyperseg_export.families.unilseg.config import UnilsegConfig
 from hyperseg_export.families.unilseg.definition import definition_of
 from hyperseg_export.families.unilseg.layout import Sizes
@@ -26,20 +26,12 @@ no fused kernel for others in half precision, and crashes on the narrowest."""
 FUSED_TINY = replace(TINY, width=128, swin_width=128, swin_heads=(4, 8, 16, 32), mask_width=128)
 
 SIZES = {"small": SMALL, "tiny": FUSED_TINY, "full": Sizes()}
-NOTES: dict[str, str] = {}
-
-
-def random_model(size: str, seed: int) -> SourceModel:
-    """`size` is one of `SIZES`."""
-    return random_model_of(SIZES[size], seed)
-
-
-def write_random(directory: Path, size: str, seed: int) -> None:
-    """A checkpoint in the layout of the published one; the tiny one is `make-tiny`'s."""
-    write_checkpoint(directory, TINY if size == "tiny" else SIZES[size], seed)
 
 
 def random_model_of(sizes: Sizes, seed: int) -> SourceModel:
     source = random_checkpoint(sizes, seed)
     config = UnilsegConfig.from_checkpoint(sizes.config(), source.shapes)
     return bind_model("unilseg", definition_of(config, {}), source)
+
+
+RANDOM = RandomModels(SIZES, TINY, random_model_of, write_checkpoint)

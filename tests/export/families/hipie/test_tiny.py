@@ -11,7 +11,7 @@ from hyperseg_export.checkpoint.pickle_file import PickleCheckpoint
 from hyperseg_export.families.hipie.config import HipieConfig
 from hyperseg_export.families.hipie.definition import definition_of
 from hyperseg_export.families.hipie.layout import second_names, tensor_layout
-from hyperseg_export.families.hipie.random_models import write_random
+from hyperseg_export.families.hipie.random_models import RANDOM
 from hyperseg_export.families.hipie.tiny import FILE, MODEL, TINY, TiedCheckpoint
 from hyperseg_export.model import bind_model
 
@@ -19,7 +19,7 @@ from hyperseg_export.model import bind_model
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("hipie")
-    write_random(path, "tiny", seed=0)
+    RANDOM.write(path, "tiny", seed=0)
     return path
 
 

@@ -8,7 +8,7 @@ import pytest
 from torch import Tensor
 
 from hyperseg_export.families.hyperseg.config import HypersegConfig
-from hyperseg_export.families.hyperseg.definition import definition_of
+from hyperseg_export.families.hyperseg.definition import DEFINITION
 from hyperseg_export.families.hyperseg.layout import Sizes, tensor_layout
 from hyperseg_export.families.hyperseg.tiny import TINY
 from hyperseg_export.families.mask_queries.config_json import EXTENSION_KEY
@@ -153,7 +153,7 @@ def test_a_setting_that_no_model_can_have_is_refused(key: str, value: object) ->
     with pytest.raises(CheckpointError):
         config = read(edited({key: value}, settings))
         config.check_context()
-        bind_model("hyperseg", definition_of(config, seg=1, eos=0, files={}), ShapesOnly())
+        bind_model("hyperseg", DEFINITION.of(config, seg=1, eos=0, files={}), ShapesOnly())
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hyperseg_export.families.hyperseg.config import HypersegConfig
 from hyperseg_export.families.hyperseg.graphs import GRAPH_MODULES, LmHead, MaskDecoderGraph, build_graph
 from hyperseg_export.families.hyperseg.layout import Sizes
 from hyperseg_export.families.hyperseg.random_models import random_model_of
-from hyperseg_export.families.hyperseg.tiny import TINY, random_checkpoint
+from hyperseg_export.families.hyperseg.tiny import MADE, TINY
 from hyperseg_export.model import SourceModel, table_name
 from hyperseg_export.modules.constants import constants_of
 from hyperseg_export.onnx.writer import TORCH_DTYPES
@@ -84,7 +84,7 @@ def test_graphs_are_those_of_the_runtime_and_share_no_parameter() -> None:
 
 
 def test_the_language_head_reads_the_row_it_is_told() -> None:
-    config = HypersegConfig.from_checkpoint(TINY.config(), random_checkpoint(TINY, 0).shapes)
+    config = HypersegConfig.from_checkpoint(TINY.config(), MADE.tensors(TINY, 0).shapes)
     head = LmHead(config.phi.width, config.logit_rows).requires_grad_(False)
     head.lm_head.weight.normal_()
     hidden = torch.randn(2, 3, config.phi.width)
@@ -125,14 +125,14 @@ def test_hidden_states_are_picked_and_averaged() -> None:
 
 @pytest.mark.parametrize("graph", GRAPH_MODULES)
 def test_a_graph_can_be_built_on_its_own(graph: str) -> None:
-    config = HypersegConfig.from_checkpoint(TINY.config(), random_checkpoint(TINY, 0).shapes)
+    config = HypersegConfig.from_checkpoint(TINY.config(), MADE.tensors(TINY, 0).shapes)
     parts = dict(build_graph(graph, config).named_parameters())
     assert parts.keys() == dict(random_model("tiny").module(graph).named_parameters()).keys()
 
 
 @pytest.mark.parametrize("graph", GRAPH_MODULES)
 def test_every_buffer_of_a_graph_is_a_constant_equal_to_the_one_in_use(graph: str) -> None:
-    config = HypersegConfig.from_checkpoint(TINY.config(), random_checkpoint(TINY, 0).shapes)
+    config = HypersegConfig.from_checkpoint(TINY.config(), MADE.tensors(TINY, 0).shapes)
     in_use = dict(GRAPH_MODULES[graph](config).named_buffers())
     made = constants_of(build_graph(graph, config))
     assert made.keys() == in_use.keys()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hyperseg_export.checkpoint.key_map import KeyMap
 from hyperseg_export.families.hyperseg.config import HypersegConfig
-from hyperseg_export.families.hyperseg.definition import definition_of
+from hyperseg_export.families.hyperseg.definition import DEFINITION
 from hyperseg_export.families.hyperseg.layout import Sizes, tensor_layout
 from hyperseg_export.families.hyperseg.tiny import TINY
 from hyperseg_export.families.mask_queries.names import AFTER_SELECTED_LAYER, NOT_READ
@@ -57,7 +57,7 @@ def matched(shapes: Shapes, sizes: Sizes) -> KeyMap:
     source: Any = ShapesOnly(shapes)
     config = HypersegConfig.from_checkpoint(sizes.config(), shapes)
     config.check_context()
-    return bind_model("hyperseg", definition_of(config, seg=1, eos=0, files={}), source).key_map
+    return bind_model("hyperseg", DEFINITION.of(config, seg=1, eos=0, files={}), source).key_map
 
 
 def used_by(key_map: KeyMap) -> set[str]:

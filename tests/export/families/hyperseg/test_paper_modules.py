@@ -13,11 +13,11 @@ from hyperseg_export.checkpoint.folder import Checkpoint
 from hyperseg_export.checkpoint.weights import ModuleWeights, materialise
 from hyperseg_export.export import ExportOptions, export_bundle, write_graph
 from hyperseg_export.families.hyperseg.config import HypersegConfig
-from hyperseg_export.families.hyperseg.definition import definition_of
+from hyperseg_export.families.hyperseg.definition import DEFINITION
 from hyperseg_export.families.hyperseg.graphs import MaskDecoderParts
 from hyperseg_export.families.hyperseg.layout import tensor_layout
 from hyperseg_export.families.hyperseg.random_models import SMALL
-from hyperseg_export.families.hyperseg.tiny import random_checkpoint, write_checkpoint
+from hyperseg_export.families.hyperseg.tiny import MADE
 from hyperseg_export.families.hyperseg.training.initial import initial_tensors
 from hyperseg_export.families.mask_queries.golden import Tables
 from hyperseg_export.model import SourceModel, bind_model
@@ -56,7 +56,7 @@ Graphs = Mapping[str, Graph]
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("paper")
-    write_checkpoint(folder, SIZES, seed=0)
+    MADE.write(folder, SIZES, seed=0)
     return folder
 
 
@@ -277,8 +277,8 @@ def test_training_begins_with_closed_gates() -> None:
 
 
 def test_a_gate_in_some_layers_is_an_error() -> None:
-    source = random_checkpoint(SIZES, 0)
+    source = MADE.tensors(SIZES, 0)
     del source.shapes["mgvp_layers.layers.1.gate.0.weight"]
     config = HypersegConfig.from_checkpoint(SIZES.config(), source.shapes)
     with pytest.raises(CheckpointError, match=r"mgvp_layers\.layers\.1\.gate\.0\.weight"):
-        bind_model("hyperseg", definition_of(config, seg=1, eos=0, files={}), source)
+        bind_model("hyperseg", DEFINITION.of(config, seg=1, eos=0, files={}), source)

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from hyperseg_export.checkpoint.folder import CONFIG, INDEX, Checkpoint
 from hyperseg_export.checkpoint.tokenizer_files import load_tokenizer
 from hyperseg_export.families.hyperseg.layout import tensor_layout
-from hyperseg_export.families.hyperseg.tiny import TINY, random_checkpoint
+from hyperseg_export.families.hyperseg.tiny import MADE, TINY
 from hyperseg_export.families.mask_queries.made_files import OFFSET_SPREAD_PX, SHARDS, TABLES
 from hyperseg_export.families.mask_queries.made_tokenizer import BASE_TOKENS, SEG, TOKEN_ROWS
 from hyperseg_export.modules.swin import relative_position_index
@@ -36,7 +36,7 @@ def test_the_index_is_that_of_a_published_checkpoint(tiny_checkpoint: Path) -> N
 
 
 def test_weights_are_those_made_on_demand(tiny_checkpoint: Path) -> None:
-    checkpoint, on_demand = Checkpoint.open(tiny_checkpoint), random_checkpoint(TINY, seed=0)
+    checkpoint, on_demand = Checkpoint.open(tiny_checkpoint), MADE.tensors(TINY, seed=0)
     for name in sorted(checkpoint.shapes)[::11]:
         assert torch.equal(checkpoint.tensor(name), on_demand.tensor(name)), name
 
@@ -54,13 +54,13 @@ def test_no_weight_is_zero_or_hidden_by_float16(tiny_checkpoint: Path) -> None:
 @pytest.mark.parametrize("stage", range(4))
 def test_index_buffers_are_the_real_ones(stage: int) -> None:
     name = f"model.vision_tower_mask.layers.{stage}.blocks.0.attn.relative_position_index"
-    value = random_checkpoint(TINY, 0).tensor(name)
+    value = MADE.tensors(TINY, 0).tensor(name)
     assert value.dtype == torch.int64
     assert torch.equal(value, relative_position_index(TINY.swin_window))
 
 
 def test_special_spreads() -> None:
-    checkpoint = random_checkpoint(TINY, 0)
+    checkpoint = MADE.tensors(TINY, 0)
     offsets = checkpoint.tensor("pixel_decoder.transformer.encoder.layers.0.self_attn.sampling_offsets.bias")
     assert offsets.std().item() == pytest.approx(OFFSET_SPREAD_PX, rel=0.2)
     masks = checkpoint.tensor("pixel_decoder.mask_features.weight")

@@ -10,7 +10,7 @@ import torch
 
 from hyperseg_export.checkpoint.key_map import KeyMap
 from hyperseg_export.families.instructseg.config import InstructsegConfig
-from hyperseg_export.families.instructseg.definition import definition_of
+from hyperseg_export.families.instructseg.definition import DEFINITION
 from hyperseg_export.families.instructseg.key_map import LEFT_OVER
 from hyperseg_export.families.instructseg.layout import Sizes, tensor_layout
 from hyperseg_export.families.instructseg.tiny import TINY
@@ -34,7 +34,7 @@ class ShapesOnly:
 def matched(shapes: Shapes, sizes: Sizes) -> KeyMap:
     source: Any = ShapesOnly(shapes)
     config = InstructsegConfig.from_checkpoint(sizes.config(), shapes)
-    return bind_model("instructseg", definition_of(config, seg=1, eos=0, files={}), source).key_map
+    return bind_model("instructseg", DEFINITION.of(config, seg=1, eos=0, files={}), source).key_map
 
 
 def used_by(key_map: KeyMap) -> set[str]:

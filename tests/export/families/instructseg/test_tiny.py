@@ -7,7 +7,7 @@ import pytest
 
 from hyperseg_export.checkpoint.folder import Checkpoint
 from hyperseg_export.families.instructseg.layout import tensor_layout
-from hyperseg_export.families.instructseg.tiny import TINY, write_checkpoint
+from hyperseg_export.families.instructseg.tiny import MADE, TINY
 from hyperseg_export.families.mask_queries.config_json import EXTENSION_KEY
 from hyperseg_export.opening import open_checkpoint
 from hyperseg_runtime.errors import CheckpointError
@@ -15,7 +15,7 @@ from hyperseg_runtime.errors import CheckpointError
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    write_checkpoint(tmp_path, TINY, seed=0)
+    MADE.write(tmp_path, TINY, seed=0)
     return tmp_path
 
 

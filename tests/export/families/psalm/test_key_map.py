@@ -10,7 +10,7 @@ import torch
 
 from hyperseg_export.checkpoint.key_map import KeyMap
 from hyperseg_export.families.psalm.config import PsalmConfig
-from hyperseg_export.families.psalm.definition import definition_of
+from hyperseg_export.families.psalm.definition import DEFINITION
 from hyperseg_export.families.psalm.key_map import NO_ANSWERS, head_by_head
 from hyperseg_export.families.psalm.layout import Sizes, tensor_layout
 from hyperseg_export.families.psalm.tiny import TINY
@@ -34,7 +34,7 @@ class ShapesOnly:
 def matched(shapes: Shapes, sizes: Sizes) -> KeyMap:
     source: Any = ShapesOnly(shapes)
     config = PsalmConfig.from_checkpoint(sizes.config(), shapes)
-    return bind_model("psalm", definition_of(config, seg=1, eos=0, files={}), source).key_map
+    return bind_model("psalm", DEFINITION.of(config, seg=1, eos=0, files={}), source).key_map
 
 
 def used_by(key_map: KeyMap) -> set[str]:

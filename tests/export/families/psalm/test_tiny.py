@@ -10,7 +10,7 @@ from hyperseg_export.checkpoint.folder import Checkpoint
 from hyperseg_export.checkpoint.tokenizer_files import load_tokenizer
 from hyperseg_export.families.mask_queries.made_tokenizer import SEG
 from hyperseg_export.families.psalm.layout import tensor_layout
-from hyperseg_export.families.psalm.tiny import PAD, TINY, TRAINING_STEPS, random_checkpoint
+from hyperseg_export.families.psalm.tiny import MADE, PAD, TINY, TRAINING_STEPS
 from hyperseg_export.opening import open_checkpoint
 from hyperseg_runtime.errors import CheckpointError
 from hyperseg_runtime.families.psalm.prompts import REFERRING_PROMPT
@@ -27,13 +27,13 @@ def test_files_on_disk_are_the_layout(directory: Path) -> None:
     assert checkpoint.config == json.loads(json.dumps(TINY.config()))
     found = {name: (checkpoint.shapes[name], checkpoint.dtypes[name]) for name in checkpoint.shapes}
     assert found == {name: (shape, dtype) for name, shape, dtype in tensor_layout(TINY)}
-    on_demand = random_checkpoint(TINY, seed=0)
+    on_demand = MADE.tensors(TINY, seed=0)
     for name in sorted(checkpoint.shapes)[::11]:
         assert torch.equal(checkpoint.tensor(name), on_demand.tensor(name)), name
 
 
 def test_norms_have_statistics() -> None:
-    norm, checkpoint = "model.mm_projector.layer1.0.bn2", random_checkpoint(TINY, 0)
+    norm, checkpoint = "model.mm_projector.layer1.0.bn2", MADE.tensors(TINY, 0)
     assert (checkpoint.tensor(f"{norm}.running_var") > 0).all()
     assert checkpoint.tensor(f"{norm}.running_mean").abs().max() > 0
     assert checkpoint.tensor(f"{norm}.num_batches_tracked") == TRAINING_STEPS

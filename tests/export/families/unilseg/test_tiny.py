@@ -11,7 +11,7 @@ from hyperseg_export.checkpoint.pickle_file import PREFIX, STATE_DICT, PickleChe
 from hyperseg_export.families.unilseg.config import UnilsegConfig
 from hyperseg_export.families.unilseg.definition import definition_of
 from hyperseg_export.families.unilseg.layout import tensor_layout
-from hyperseg_export.families.unilseg.random_models import write_random
+from hyperseg_export.families.unilseg.random_models import RANDOM
 from hyperseg_export.families.unilseg.tiny import FILE, TINY, random_checkpoint
 from hyperseg_export.model import bind_model
 from hyperseg_export.parity.bundle import module_of
@@ -22,7 +22,7 @@ MIXED = "relative_position_index"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("unilseg")
-    write_random(path, "tiny", seed=0)
+    RANDOM.write(path, "tiny", seed=0)
     return path
 
 

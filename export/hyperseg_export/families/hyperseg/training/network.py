@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from hyperseg_export.checkpoint.weights import Weights
 from hyperseg_export.families.hyperseg.config import HypersegConfig
-from hyperseg_export.families.hyperseg.definition import definition_of
+from hyperseg_export.families.hyperseg.definition import DEFINITION
 from hyperseg_export.families.hyperseg.layout import Sizes
 from hyperseg_export.families.hyperseg.training.differentiable import make_differentiable
 from hyperseg_export.model import bind_model
@@ -64,7 +64,7 @@ class Network:
     def __init__(self, sizes: Sizes, tensors: Mapping[str, Tensor], special_ids: Mapping[str, int]) -> None:
         source = TensorTable(tensors)
         config = HypersegConfig.from_checkpoint(sizes.config(), source.shapes)
-        definition = definition_of(config, special_ids["seg"], special_ids["eos"], {})
+        definition = DEFINITION.of(config, special_ids["seg"], special_ids["eos"], {})
         model = bind_model("hyperseg", definition, source)
         dims = model.dimensions
         assert isinstance(dims, HypersegDimensions)
