@@ -123,6 +123,12 @@ def test_the_requests_and_the_long_tests_show_the_stored_results() -> None:
     assert all(row.get("passed") and not row.get("failed") for row in content["files"])
 
 
+def test_runs_of_bench_that_are_kept_are_shown() -> None:
+    stored = import_module("stored")
+    kept = [path.stem for path in stored.FOLDER.glob("*.json")]
+    assert kept and all(stored.markdown(name) in (ROOT / "benchmarks" / "README.md").read_text() for name in kept)
+
+
 def test_the_masks_that_agree_are_the_stored_result() -> None:
     content, shown = (
         json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text()) for name in ("agreement", "demo")

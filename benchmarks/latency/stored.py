@@ -54,11 +54,10 @@ def _requests(content: Row) -> Iterator[str]:
     yield f"| request | {first} ms | 95 % | {second} ms | 95 % | ratio | 95 % |"
     yield "|---|---|---|---|---|---|---|"
     for ours, theirs in _pairs(content, lambda row: not row["part"]):
-        against = theirs["against_first"]
         yield (
             f"| {ours['scenario']}, {ours['metric']} | {ours['median_ms']:,.1f} | {_interval(ours['p50_ms'])} "
             f"| {theirs['median_ms']:,.1f} | {_interval(theirs['p50_ms'])} "
-            f"| {1 / against['ratio']:.2f} | {1 / against['high']:.2f} to {1 / against['low']:.2f} |"
+            f"| {_ratio(ours, theirs)} |"
         )
 
 
@@ -89,6 +88,14 @@ def _pairs(content: Row, wanted: Callable[[dict[str, Any]], bool]) -> Iterator[t
     for key, row in rows.items():
         if key[0] == labels[0]:
             yield row, rows[(labels[1], *key[1:])]
+
+
+def _ratio(ours: Row, theirs: Row) -> str:
+    """Of pairs that were measured one after the other, with its interval; of medians where there were too few."""
+    against = theirs["against_first"]
+    if against is None:
+        return f"{ours['median_ms'] / theirs['median_ms']:.2f} | not measured"
+    return f"{1 / against['ratio']:.2f} | {1 / against['high']:.2f} to {1 / against['low']:.2f}"
 
 
 def _interval(estimate: dict[str, float] | None) -> str:
