@@ -23,6 +23,8 @@ NOUNS = ("cup", "dog", "car", "man", "tree", "chair", "box", "door", "bird", "ba
 QUESTION = "What is in the picture?"
 ANSWER_TOKENS = 16
 TOGETHER = 8
+MOST_HELD = 64
+"""Frames that a family may want to see before it answers any."""
 REQUEST, FIRST_TOKEN, TOKEN = "request", "first token", "token"
 
 Times = dict[str, float]
@@ -91,8 +93,14 @@ def _classes(pipeline: Pipeline, pictures: Pictures) -> Iterator[Round]:
 def _frame(pipeline: Pipeline, pictures: Pictures) -> Iterator[Round]:
     video = pipeline.open_video()
     first, later = _about_frames(pipeline.family, pictures[-1])
-    video.push(pictures[-1], first)  # it has no memory to start from
-    yield lambda number: _timed(lambda: video.push(pictures[number % len(pictures)], later))
+    answered = video.push(pictures[-1], first)  # it has no memory to start from
+    held = 0
+    while not answered:  # a family that looks ahead answers several at once before it answers one for each
+        held += 1
+        if held > MOST_HELD:
+            raise InputError(f"{pipeline.family.title} answered none of {held} frames; leave frame out")
+        answered = video.push(pictures[held % len(pictures)], later)
+    yield lambda number: _timed(lambda: video.push(pictures[(held + number) % len(pictures)], later))
     video.finish()
 
 

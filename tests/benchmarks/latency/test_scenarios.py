@@ -1,5 +1,8 @@
 """Scenarios: what each family does of them, and why not the rest."""
 
+from typing import cast
+
+import numpy as np
 import pytest
 
 from hyperseg_bench.latency.class_names import STUFF, THINGS
@@ -7,6 +10,7 @@ from hyperseg_bench.latency.scenarios import SCENARIOS, chosen, expression
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import VIDEO
+from hyperseg_runtime.session.pipeline import Pipeline
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
@@ -18,6 +22,41 @@ def test_a_family_does_what_it_declares(family) -> None:
     for name in SCENARIOS.keys() - done:
         assert SCENARIOS[name].lacking(family) == family.lacks[SCENARIOS[name].kind]
     assert SCENARIOS["frame"].kind == VIDEO
+
+
+class HoldingBack:
+    """A pipeline and its video: the first frames are answered together when the window is full, then each by one."""
+
+    def __init__(self, window: int) -> None:
+        self.family, self.window = FAMILIES["instructseg"], window
+        self.answered: list[int] = []
+
+    def open_video(self) -> "HoldingBack":
+        return self
+
+    def push(self, frame: np.ndarray, request: object) -> list[int]:
+        seen = len(self.answered) + 1
+        self.answered.append(0 if seen < self.window else 1 + (seen == self.window) * (self.window // 2))
+        return [0] * self.answered[-1]
+
+    def finish(self) -> None: ...
+
+
+@pytest.mark.parametrize("window", [1, 5])
+def test_every_frame_that_is_timed_is_answered(window: int) -> None:
+    pipeline = HoldingBack(window)
+    with SCENARIOS["frame"].begin(cast(Pipeline, pipeline), [np.zeros((4, 4, 3), np.uint8)] * 2) as ask:
+        before = len(pipeline.answered)
+        assert all(ask(number)["request"] >= 0 for number in range(3))
+    assert before == window and pipeline.answered[window:] == [1, 1, 1]
+
+
+def test_a_video_that_answers_nothing_is_refused() -> None:
+    with (
+        pytest.raises(InputError, match="InstructSeg answered none of 65 frames"),
+        SCENARIOS["frame"].begin(cast(Pipeline, HoldingBack(100)), [np.zeros((4, 4, 3), np.uint8)]),
+    ):
+        pass
 
 
 def test_no_two_neighbours_are_asked_the_same() -> None:
