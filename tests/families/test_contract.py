@@ -36,6 +36,10 @@ from hyperseg_runtime.session.pipeline import OpenedGraphs, Pipeline
 from support import doubled, golden_report, others_in_full
 
 TESTS = Path(__file__).parent.parent
+LONG = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=others_in_full(name)) for name in FAMILIES], scope="session"
+)
+"""Of every family only in the long run."""
 TEXTS = ("the cup", "a spoon on the saucer")
 EXAMPLES: Mapping[str, Request] = {
     Expressions.kind: Expressions(TEXTS),
@@ -266,7 +270,7 @@ def test_videos_are_pushed_or_refused(family: FamilySpec, family_pipeline: Pipel
                 family_pipeline.open_video().push(pixels, other)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=others_in_full(name)) for name in FAMILIES], scope="session")
+@LONG
 def test_arrays_of_the_original_code(name: str, shared_dir: Path) -> None:
     report = golden_report(shared_dir, name)
     assert report.failures == []
@@ -274,6 +278,7 @@ def test_arrays_of_the_original_code(name: str, shared_dir: Path) -> None:
     assert GoldenFolder.open(TESTS / "golden" / name).cases()
 
 
+@LONG
 def test_engines_give_the_same_masks(
     family_bundle_dir: Path, family_pipeline: Pipeline, pixels: np.ndarray, tmp_path: Path
 ) -> None:
@@ -291,6 +296,7 @@ def test_engines_give_the_same_masks(
         assert same(found, session.run(Expressions(TEXTS)))
 
 
+@LONG
 @pytest.mark.filterwarnings("ignore:graph .* run by ONNX Runtime")
 def test_openvino_gives_the_same_masks(family_bundle_dir: Path, family_pipeline: Pipeline, pixels: np.ndarray) -> None:
     pytest.importorskip("openvino", reason="the extra openvino is not installed")
@@ -306,7 +312,7 @@ def test_openvino_gives_the_same_masks(family_bundle_dir: Path, family_pipeline:
             assert mask_disagreement(one.masks, expected.masks, 0.5) <= MASK_IOU["fp32"]
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=others_in_full(name)) for name in FAMILIES], scope="session")
+@LONG
 @pytest.mark.parametrize("precision", [Precision.FP16, pytest.param(Precision.BF16, marks=pytest.mark.full)])
 def test_typed_graphs_pass_the_lint(export_family: ExportFamily, precision: Precision, tmp_path: Path) -> None:
     """Every graph of the smallest model in half precision: exported, linted, its types inferred anew."""

@@ -29,7 +29,7 @@ from hyperseg_serving.server.process import Server
 from hyperseg_serving.service.parameters import THREADS_VARIABLE
 from hyperseg_serving.service.requests import Request, open_image
 from serving_support import same
-from support import family_bundle
+from support import family_bundle, others_in_full
 
 READY_S = 120
 TEXTS = ["the cup", "the spoon"]
@@ -45,7 +45,7 @@ class Running:
     pipeline: Pipeline
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=others_in_full(name)) for name in FAMILIES])
 def running(
     request: pytest.FixtureRequest,
     distribution: Distribution,
