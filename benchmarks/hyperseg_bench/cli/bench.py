@@ -20,7 +20,9 @@ def bench(
     ] = None,
     scenario: Annotated[
         list[str] | None,
-        typer.Option(help="first, next, classes, frame, chat or batch (repeatable); default: all that can be asked."),
+        typer.Option(
+            help="first, next, classes, next-classes, frame, chat or batch (repeatable); default: all that fit."
+        ),
     ] = None,
     backend: Annotated[
         list[str] | None, typer.Option(help="A backend (repeatable); default: all, those that are absent say so.")

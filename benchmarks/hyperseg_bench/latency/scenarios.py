@@ -57,6 +57,13 @@ def expression(number: int) -> str:
     return f"the {ADJECTIVES[number % len(ADJECTIVES)]} {NOUNS[number % len(NOUNS)]}"
 
 
+def class_list(number: int) -> Classes:
+    """COCO's classes, in another order for each number."""
+    names, turn = (*THINGS, *STUFF), number % (len(THINGS) + len(STUFF))
+    things = [index < len(THINGS) for index in range(len(names))]
+    return Classes((*names[turn:], *names[:turn]), things=(*things[turn:], *things[:turn]))
+
+
 @contextmanager
 def _first(pipeline: Pipeline, pictures: Pictures) -> Iterator[Round]:
     yield lambda number: _timed(lambda: _ask_new(pipeline, pictures, number, [expression(number)]))
@@ -79,14 +86,18 @@ def _together(pipeline: Pipeline, pictures: Pictures) -> Iterator[Round]:
 
 @contextmanager
 def _classes(pipeline: Pipeline, pictures: Pictures) -> Iterator[Round]:
-    names = (*THINGS, *STUFF)
-    things = tuple(index < len(THINGS) for index in range(len(names)))
-
     def ask(number: int) -> None:
         with pipeline.open(pictures[number % len(pictures)], keep=False) as session:
-            session.run(Classes(names, things=things))
+            session.run(class_list(0))
 
     yield lambda number: _timed(lambda: ask(number))
+
+
+@contextmanager
+def _next_classes(pipeline: Pipeline, pictures: Pictures) -> Iterator[Round]:
+    with pipeline.open(pictures[0], keep=False) as session:
+        session.run(class_list(-1))
+        yield lambda number: _timed(lambda: session.run(class_list(number)))
 
 
 @contextmanager
@@ -135,6 +146,13 @@ SCENARIOS = {
         Scenario("first", "an expression about a new image", Expressions.kind, _first),
         Scenario("next", "another expression about the same image", Expressions.kind, _next),
         Scenario("classes", "COCO's 133 classes about a new image", Classes.kind, _classes, len(THINGS) + len(STUFF)),
+        Scenario(
+            "next-classes",
+            "these classes in another order about the same image",
+            Classes.kind,
+            _next_classes,
+            len(THINGS) + len(STUFF),
+        ),
         Scenario("frame", "a frame of a video after the first", VIDEO, _frame),
         Scenario("chat", f"a question about a new image, at most {ANSWER_TOKENS} tokens", Question.kind, _chat),
         Scenario(

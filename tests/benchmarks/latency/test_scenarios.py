@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hyperseg_bench.latency.class_names import STUFF, THINGS
-from hyperseg_bench.latency.scenarios import SCENARIOS, chosen, expression
+from hyperseg_bench.latency.scenarios import SCENARIOS, chosen, class_list, expression
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import VIDEO
@@ -66,6 +66,11 @@ def test_no_two_neighbours_are_asked_the_same() -> None:
 
 def test_the_classes_are_cocos() -> None:
     assert (len(THINGS), len(STUFF), len({*THINGS, *STUFF})) == (80, 53, 133)
+    lists = [class_list(number) for number in range(133)]
+    assert len({asked.names for asked in lists}) == 133 and class_list(133) == lists[0]
+    for asked in lists:
+        assert asked.things is not None
+        assert {name for name, thing in zip(asked.names, asked.things, strict=True) if thing} == set(THINGS)
 
 
 def test_unknown_scenarios_are_refused_with_those_there_are() -> None:
