@@ -23,6 +23,7 @@ NOUNS = ("cup", "dog", "car", "man", "tree", "chair", "box", "door", "bird", "ba
 QUESTION = "What is in the picture?"
 ANSWER_TOKENS = 16
 TOGETHER = 8
+PANOPTIC = "panoptic"
 MOST_HELD = 64
 """Frames that a family may want to see before it answers any."""
 REQUEST, FIRST_TOKEN, TOKEN = "request", "first token", "token"
@@ -57,11 +58,12 @@ def expression(number: int) -> str:
     return f"the {ADJECTIVES[number % len(ADJECTIVES)]} {NOUNS[number % len(NOUNS)]}"
 
 
-def class_list(number: int) -> Classes:
-    """COCO's classes, in another order for each number."""
+def class_list(family: FamilySpec, number: int) -> Classes:
+    """COCO's classes, in another order for each number; as a map of things and stuff where the family makes one."""
+    task = PANOPTIC if PANOPTIC in family.answers(Classes) else None
     names, turn = (*THINGS, *STUFF), number % (len(THINGS) + len(STUFF))
     things = [index < len(THINGS) for index in range(len(names))]
-    return Classes((*names[turn:], *names[:turn]), things=(*things[turn:], *things[:turn]))
+    return Classes((*names[turn:], *names[:turn]), task, things=(*things[turn:], *things[:turn]))
 
 
 @contextmanager
@@ -88,7 +90,7 @@ def _together(pipeline: Pipeline, pictures: Pictures) -> Iterator[Round]:
 def _classes(pipeline: Pipeline, pictures: Pictures) -> Iterator[Round]:
     def ask(number: int) -> None:
         with pipeline.open(pictures[number % len(pictures)], keep=False) as session:
-            session.run(class_list(0))
+            session.run(class_list(pipeline.family, 0))
 
     yield lambda number: _timed(lambda: ask(number))
 
@@ -96,8 +98,8 @@ def _classes(pipeline: Pipeline, pictures: Pictures) -> Iterator[Round]:
 @contextmanager
 def _next_classes(pipeline: Pipeline, pictures: Pictures) -> Iterator[Round]:
     with pipeline.open(pictures[0], keep=False) as session:
-        session.run(class_list(-1))
-        yield lambda number: _timed(lambda: session.run(class_list(number)))
+        session.run(class_list(pipeline.family, -1))
+        yield lambda number: _timed(lambda: session.run(class_list(pipeline.family, number)))
 
 
 @contextmanager

@@ -66,8 +66,9 @@ def test_no_two_neighbours_are_asked_the_same() -> None:
 
 def test_the_classes_are_cocos() -> None:
     assert (len(THINGS), len(STUFF), len({*THINGS, *STUFF})) == (80, 53, 133)
-    lists = [class_list(number) for number in range(133)]
-    assert len({asked.names for asked in lists}) == 133 and class_list(133) == lists[0]
+    lists = [class_list(FAMILIES["hipie"], number) for number in range(133)]
+    assert len({asked.names for asked in lists}) == 133 and class_list(FAMILIES["hipie"], 133) == lists[0]
+    assert lists[0].task == "panoptic" and class_list(FAMILIES["instructseg"], 0).task is None
     for asked in lists:
         assert asked.things is not None
         assert {name for name, thing in zip(asked.names, asked.things, strict=True) if thing} == set(THINGS)
