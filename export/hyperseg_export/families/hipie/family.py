@@ -5,7 +5,7 @@ from hyperseg_export.families.hipie.definition import define
 from hyperseg_export.families.hipie.golden import verify_golden
 from hyperseg_export.families.hipie.quantization import HINTS
 from hyperseg_export.families.hipie.random_models import NOTES, random_model, write_random
-from hyperseg_export.families.hipie.synthetic import PRESET
+from hyperseg_export.families.hipie.synthetic import PRESETS
 from hyperseg_export.families.hipie.tolerances import TOLERANCES
 
 HIPIE = ExportFamily(
@@ -17,6 +17,6 @@ HIPIE = ExportFamily(
     random_model=random_model,
     size_notes=NOTES,
     quantization=HINTS,
-    preset=PRESET,
+    presets=PRESETS,
     verify_golden=verify_golden,
 )

@@ -17,6 +17,6 @@ HYPERSEG = ExportFamily(
     random_model=random_model,
     size_notes=NOTES,
     quantization=HINTS,
-    preset=PRESET,
+    presets=(PRESET,),
     verify_golden=verify_golden,
 )
