@@ -1,6 +1,7 @@
 """Fixtures about bundles: the tiny bundle opened, the trained one, the real tokenizer; the local server."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +16,8 @@ from hyperseg_runtime.llm.tokenizer import TOKENIZER_FILE, Tokenizer
 from hyperseg_runtime.session.pipeline import OpenedGraphs, Pipeline
 from hyperseg_serving.server.distribution import Distribution, find_distribution
 from support import made_once
+
+CLASS_SCORES, SURE = "predictor.CLASS_proj.layers.1.", 100.0
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +55,25 @@ def trained_bundle(shared_dir: Path) -> Path:
 
     options = ExportOptions(measure_parity=False)
     return made_once(shared_dir / "trained", lambda folder: export_bundle(trained_checkpoint(), folder, options))
+
+
+@pytest.fixture(scope="session")
+def certain_bundle(shared_dir: Path, tiny_checkpoint: Path) -> Path:
+    """The tiny bundle with scores of classes that are all but 0 or 1: it finds objects of a list, as random weights do
+    not; read only.
+    """
+    from safetensors.torch import load_file, save_file
+
+    from hyperseg_export.export import ExportOptions, export_bundle
+
+    def make(folder: Path) -> None:
+        checkpoint = Path(shutil.copytree(tiny_checkpoint, folder.with_name("certain-checkpoint")))
+        for shard in checkpoint.glob("*.safetensors"):
+            tensors = load_file(shard)
+            save_file({name: SURE * t if CLASS_SCORES in name else t for name, t in tensors.items()}, shard)
+        export_bundle(checkpoint, folder, ExportOptions(measure_parity=False))
+
+    return made_once(shared_dir / "certain", make)
 
 
 @pytest.fixture

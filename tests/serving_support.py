@@ -4,7 +4,10 @@ import http.client
 import json
 import queue
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,15 +15,44 @@ from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
 from hyperseg_runtime.contracts.results import Instances, Result
+from hyperseg_runtime.families.family import FamilySpec
+from hyperseg_runtime.session.pipeline import Pipeline
 from hyperseg_serving.client.client import Client
 from hyperseg_serving.client.grpc_transport import GrpcTransport
-from hyperseg_serving.contract import Limits
+from hyperseg_serving.contract import Limits, Profile
 from hyperseg_serving.names import ModelNames
+from hyperseg_serving.repository.writer import bundle_spec, write_repository
+from hyperseg_serving.server.command import Address, ServerSettings
+from hyperseg_serving.server.distribution import Distribution
+from hyperseg_serving.server.process import Server
 from hyperseg_serving.server.trial import ServeUp
+from hyperseg_serving.service.parameters import THREADS_VARIABLE
 
 LIMITS = Limits(workers=2, max_queue=8, max_streams=3)
 """Of the server in `serving/served`: small enough to be reached."""
 READY_S = 120
+
+
+@dataclass(frozen=True)
+class Running:
+    """A family's server, a client of it, and the same bundle in process."""
+
+    family: FamilySpec
+    server: Server
+    client: Client
+    pipeline: Pipeline
+
+
+@contextmanager
+def running_server(bundle: Path, repository: Path, distribution: Distribution) -> Iterator[Running]:
+    """On the CPU profile, with every limit as it is by default."""
+    write_repository(repository, *bundle_spec(bundle))
+    environment = {THREADS_VARIABLE: "1"}
+    settings = ServerSettings(repository, bundle, Profile.CPU, Address(0, 0, 0), environment=environment)
+    with Server(distribution, settings) as server, Pipeline.load(bundle, threads=1) as pipeline:
+        server.wait_until_ready(READY_S)
+        with Client(server.address.grpc_url) as client:
+            yield Running(pipeline.family, server, client, pipeline)
 
 
 def same(found: Sequence[Result], expected: Sequence[Result]) -> bool:

@@ -50,6 +50,12 @@ def write_results(name: str, content: dict[str, Any]) -> Path:
     return path
 
 
+def stored(name: str) -> dict[str, Any]:
+    """What `write_results` wrote."""
+    content: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return content
+
+
 def kept_rows(name: str, field: str, new: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[dict[str, Any]]:
     """The rows of a result file, `new` ones in place of those with the same `keys`: a run of a part keeps the rest."""
     path = RESULTS / f"{name}.json"

@@ -1,6 +1,7 @@
 """Tiny checkpoints appear whole or not at all, and are the same for the same seed."""
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ def test_overwrite_replaces_all_of_the_folder(tmp_path: Path) -> None:
 def test_a_failure_leaves_everything_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
 ) -> None:
-    def fail(directory: Path, size: str, seed: int) -> None:
+    def fail(directory: Path, sizes: object, seed: int) -> None:
         (directory / "half").write_text("half")
         raise KeyboardInterrupt
 
@@ -67,7 +68,8 @@ def test_a_failure_leaves_everything_as_it_was(
         for name in ("config.json", "old.safetensors"):
             (target / name).write_text("old")
     family = EXPORT_FAMILIES["hyperseg"]
-    monkeypatch.setitem(EXPORT_FAMILIES, "hyperseg", type(family)(**{**vars(family), "write_random": fail}))
+    broken = replace(family, random=replace(family.random, write_checkpoint=fail))
+    monkeypatch.setitem(EXPORT_FAMILIES, "hyperseg", broken)
     with pytest.raises(KeyboardInterrupt):
         make_tiny(target, "hyperseg", seed=0, overwrite=overwrite)
     kept = [target, target / "config.json", target / "old.safetensors"]

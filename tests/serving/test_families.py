@@ -3,46 +3,37 @@ names; the rest is refused in its words.
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, Regions
+from hyperseg_runtime.contracts.requests import Request as FamilyRequest
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families import FAMILIES
-from hyperseg_runtime.families.family import VIDEO, FamilySpec
-from hyperseg_runtime.session.pipeline import Pipeline
+from hyperseg_runtime.families.family import VIDEO, FamilySpec, VideoRequest
 from hyperseg_serving.client.canary import ask_canary
 from hyperseg_serving.client.client import Client
 from hyperseg_serving.client.grpc_transport import GrpcTransport
 from hyperseg_serving.client.http_transport import HttpTransport
 from hyperseg_serving.client.results import results_of
-from hyperseg_serving.contract import Limits, Options, Profile
+from hyperseg_serving.contract import Limits, Options
 from hyperseg_serving.names import ModelNames
-from hyperseg_serving.repository.writer import bundle_spec, write_repository
-from hyperseg_serving.server.command import Address, ServerSettings
 from hyperseg_serving.server.distribution import Distribution
-from hyperseg_serving.server.process import Server
-from hyperseg_serving.service.parameters import THREADS_VARIABLE
 from hyperseg_serving.service.requests import Request, open_image
-from serving_support import same
+from serving_support import Running, running_server, same
 from support import family_bundle, others_in_full
 
-READY_S = 120
 TEXTS = ["the cup", "the spoon"]
-
-
-@dataclass(frozen=True)
-class Running:
-    """A family's server, a client of it, and the same bundle in process."""
-
-    family: FamilySpec
-    server: Server
-    client: Client
-    pipeline: Pipeline
+FRAMES: Mapping[type[FamilyRequest], Sequence[list[str] | Classes | Regions]] = {
+    Expressions: (TEXTS, TEXTS),
+    Classes: (Classes(("cup", "table")), Classes(("cup", "table"))),
+    Regions: (Regions(points_xy=((200.0, 150.0), (300.0, 250.0))), Regions()),
+}
+"""What is asked of two frames."""
 
 
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=others_in_full(name)) for name in FAMILIES])
@@ -52,15 +43,9 @@ def running(
     shared_dir: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Running]:
-    bundle = family_bundle(shared_dir, request.param)
     repository = tmp_path_factory.mktemp("family") / "repository"
-    write_repository(repository, *bundle_spec(bundle))
-    environment = {THREADS_VARIABLE: "1"}
-    settings = ServerSettings(repository, bundle, Profile.CPU, Address(0, 0, 0), environment=environment)
-    with Server(distribution, settings) as server, Pipeline.load(bundle, threads=1) as pipeline:
-        server.wait_until_ready(READY_S)
-        with Client(server.address.grpc_url) as client:
-            yield Running(FAMILIES[request.param], server, client, pipeline)
+    with running_server(family_bundle(shared_dir, request.param), repository, distribution) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -155,17 +140,31 @@ def test_questions_are_answered_or_refused(running: Running, coffee_bytes: bytes
 
 def test_videos_are_answered_or_refused(running: Running, coffee_bytes: bytes, pixels: np.ndarray) -> None:
     family = running.family
-    if family.video_tasks:
-        regions = Regions(points_xy=((200.0, 150.0),)), Regions()
-        asked = (TEXTS, TEXTS) if family.video_answers(Expressions) else regions
-        video, expected = running.client.open_video(), running.pipeline.open_video()
-        ready = [one for number in range(2) for one in video.push(coffee_bytes, asked[number], number == 1)]
-        own = [one for number in range(2) for one in expected.push(pixels, asked[number])] + expected.finish()
-        assert [one.frame for one in ready] == [0, 1]
-        assert all(same(a.results, b.results) for a, b in zip(ready, own, strict=True))
-    else:
+    if not family.video_tasks:
         with pytest.raises(InputError, match=refusal(running.family, VIDEO)):
             running.client.open_video()
+    for task in family.video_tasks:
+        asked = FRAMES[task.request]
+        video, expected = running.client.open_video(), running.pipeline.open_video()
+        options = Options(task=task.name)
+        ready = [one for number in range(2) for one in video.push(coffee_bytes, asked[number], number == 1, options)]
+        requests: list[VideoRequest] = [Expressions.of(one) if isinstance(one, list) else one for one in asked]
+        own = [ready for one in requests for ready in expected.push(pixels, replace(one, task=task.name))]
+        own += expected.finish()
+        assert [one.frame for one in ready] == [0, 1]
+        assert all(same(a.results, b.results) for a, b in zip(ready, own, strict=True))
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_what_a_family_does_not_answer_of_frames_is_refused_in_its_words(
+    running: Running, coffee_bytes: bytes, kind: type[FamilyRequest]
+) -> None:
+    family = running.family
+    if not family.video_tasks or family.video_answers(kind):
+        return
+    why = family.lacks.get(kind.kind, "it has no such task")
+    with pytest.raises(InputError, match=f"E_REQUEST: {family.title} does not answer {kind.kind} .*{re.escape(why)}"):
+        running.client.open_video().push(coffee_bytes, FRAMES[kind][0], last=True)
 
 
 def test_an_unknown_task_is_refused(running: Running, coffee_bytes: bytes) -> None:

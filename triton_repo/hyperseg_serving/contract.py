@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec, TensorSpec
-from hyperseg_runtime.contracts.requests import Expressions, Question, Regions
+from hyperseg_runtime.contracts.requests import Question
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.family import FamilySpec
 
@@ -86,11 +86,11 @@ def public_inputs(family: FamilySpec) -> tuple[WireTensor, ...]:
     return IMAGE, IMAGE_BASE64, TEXT, CLASSES, REGIONS, QUESTION, OPTIONS, PROBE, CANCEL, *stream
 
 
-def frame_inputs(family: FamilySpec) -> tuple[WireTensor, ...]:
-    """Of the model of videos: the kinds that are asked of frames. Regions come with the first frame alone."""
-    texts, regions = family.video_answers(Expressions), family.video_answers(Regions)
-    text = (TEXT if regions else TEXT.required(),) if texts else ()
-    return IMAGE.required(), *text, *((REGIONS,) if regions else ()), OPTIONS
+def frame_inputs() -> tuple[WireTensor, ...]:
+    """Of the model of videos, again with those that a family refuses in its words. Texts and class lists come with
+    every frame, regions with the first alone.
+    """
+    return IMAGE.required(), TEXT, CLASSES, REGIONS, OPTIONS
 
 
 def public_outputs(family: FamilySpec) -> tuple[WireTensor, ...]:

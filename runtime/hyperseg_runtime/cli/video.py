@@ -24,7 +24,7 @@ from hyperseg_runtime.cli.asked import (
 from hyperseg_runtime.contracts.requests import Classes
 from hyperseg_runtime.contracts.results import Instances, encode_png
 from hyperseg_runtime.errors import InputError, PartialInputError
-from hyperseg_runtime.families.family import FrameResults, VideoRequest
+from hyperseg_runtime.families.family import FrameResults
 from hyperseg_runtime.files.results import Kind, ResultFolder, result_name
 from hyperseg_runtime.files.writing import output_folder
 from hyperseg_runtime.images.frames import Frame, Frames, LeftOut, open_frames, told
@@ -83,6 +83,8 @@ def video(
     With --trace stages overlap as they do in a server, and their times with them.
     Frames that cannot be read are left out and listed; the exit code is then 11.
     """
+    from hyperseg_runtime.reports.frame_pictures import frame_pictures
+
     options.require_texts(texts or [])
     request = asked_of(texts or [], task, classes, box, point, scribble, mask, region_seed).request
     if objects and isinstance(request, Classes):
@@ -104,7 +106,7 @@ def video(
             if objects:
                 folder.require_free([result_name(name, Kind.OBJECTS)], frame_source)
         session = pipeline.open_video()
-        pictures = _pictures(request)
+        pictures = frame_pictures(request)
         with VideoRecord(folder, source.source) as record, _film(overlay_video, folder, source, pictures) as film:
             for frame, ready in session.over(source, request):
                 row = _written(frame, ready, folder, kinds, pictures)
@@ -126,12 +128,6 @@ def video(
         )
     if source.left_out:
         console.err.print(f"{frames}: {told(source.left_out)}", markup=False)
-
-
-def _pictures(request: VideoRequest) -> "FramePictures":
-    from hyperseg_runtime.reports.frame_pictures import NamedPictures, TrackedPictures
-
-    return TrackedPictures() if isinstance(request, Classes) else NamedPictures()
 
 
 def _names(frame: str, kinds: Iterable[Kind], asked: int) -> Iterator[str]:

@@ -233,10 +233,8 @@ def _with_task(request: Request, tasks: Sequence[Task], family: FamilySpec, capa
     names = [task.name for task in tasks if task.request is type(request)]
     if not names:
         known = sorted({f"{task.request.kind} ({task.name})" for task in (*family.tasks, *family.video_tasks)})
-        raise InputError(
-            f"{family.title} does not answer {what}: {family.lacks.get(capability, 'it has no such task')}; "
-            f"it answers {', '.join(known)}"
-        )
+        why = family.lacks.get(capability) or family.lacks.get(request.kind, "it has no such task")
+        raise InputError(f"{family.title} does not answer {what}: {why}; it answers {', '.join(known)}")
     if request.task is not None and request.task not in names:
         raise InputError(f"unknown task {request.task!r} for {request.kind}; {family.title} knows {', '.join(names)}")
     return replace(request, task=request.task or names[0])

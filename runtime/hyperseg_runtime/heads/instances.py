@@ -29,17 +29,20 @@ def find_instances(
     geometry: ImageGeometry,
     things: Sequence[bool] | None = None,
     most: int = MOST,
+    min_score: float = 0.0,
 ) -> FoundInstances:
     """class_logits (Q, C + 1), mask_logits (Q, h, w) float32 at the network's resolution.
 
     The `most` largest class probabilities are taken first; of those, what is no thing is left out where `things` says
-    so. That order is the original's: stuff takes places that things do not get.
+    so. That order is the original's: stuff takes places that things do not get. Pairs that cannot reach `min_score`, as
+    their probability is below it, are left out before their masks are made.
     """
     probabilities = class_probabilities(class_logits)[:, :-1]
     classes = probabilities.shape[1]
     order = np.argsort(-probabilities, axis=None, kind="stable")[:most]
     if things is not None:
         order = order[np.asarray(things, np.bool_)[order % classes]]
+    order = order[probabilities.reshape(-1)[order] >= min_score]
     queries, labels = np.divmod(order, classes)
     masks = np.zeros((len(order), *geometry.original_hw), np.bool_)
     scores = probabilities.reshape(-1)[order].astype(np.float32)

@@ -6,8 +6,10 @@ from typing import Protocol
 
 import numpy as np
 
+from hyperseg_runtime.contracts.requests import Classes
 from hyperseg_runtime.contracts.results import TRACK, Instances
 from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.families.family import VideoRequest
 from hyperseg_runtime.files.results import Kind
 from hyperseg_runtime.reports.overlay import draw_best, draw_list, draw_overlay
 
@@ -54,6 +56,11 @@ class TrackedPictures:
     def film(self, image: np.ndarray, results: Sequence[Instances]) -> np.ndarray:
         (result,) = results
         return draw_list(image, with_numbers(result))
+
+
+def frame_pictures(request: VideoRequest) -> FramePictures:
+    """Of the results of this request."""
+    return TrackedPictures() if isinstance(request, Classes) else NamedPictures()
 
 
 def track_map(result: Instances) -> np.ndarray:

@@ -9,6 +9,7 @@ from hyperseg_runtime.calls.timing import recorded
 from hyperseg_runtime.contracts.requests import Expressions, Regions
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.family import FrameResults, VideoRequest, VideoState
+from hyperseg_runtime.images.ahead import read_ahead
 from hyperseg_runtime.images.frames import Frame
 from hyperseg_runtime.images.reading import MAX_PIXELS, ImageSource, load_image
 from hyperseg_runtime.session.image_session import Shared
@@ -46,11 +47,11 @@ class VideoSession:
     def over(
         self, frames: Iterable[Frame], request: VideoRequest | Sequence[str]
     ) -> Iterator[tuple[Frame, FrameResults]]:
-        """Every frame of a whole video with its results, as soon as they are ready. Regions are those of its first
-        frame. Raises as `push`.
+        """Every frame of a whole video with its results, as soon as they are ready; the next one is read meanwhile.
+        Regions are those of its first frame. Raises as `push`.
         """
         waiting: deque[Frame] = deque()
-        for frame in frames:
+        for frame in read_ahead(frames):
             waiting.append(frame)
             for ready in self.push(frame.pixels_hwc_u8, request):
                 yield waiting.popleft(), ready

@@ -14,7 +14,7 @@ from typing import Any
 
 from nicegui import ui
 
-from hyperseg_runtime.class_lists.reading import SHIPPED, written_class_list
+from hyperseg_runtime.class_lists.reading import SHIPPED, ClassList, written_class_list
 from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, Regions, Request, SegmentationRequest
 from hyperseg_runtime.contracts.results import encode_png
 from hyperseg_runtime.errors import HypersegError
@@ -28,6 +28,7 @@ LARGEST_FILE_BYTES = 500_000_000
 POINT_RADIUS_SHARE = 150
 """A point is drawn with this part of the image's longest side as its radius."""
 MARK = 'fill="none" stroke="#ff2d6f" stroke-width="2" vector-effect="non-scaling-stroke"'
+LISTED = f"names with commas between them, or {' or '.join(SHIPPED)}"
 ROWS = "rows=2 autogrow"
 IMAGE, OVERLAY, MASK, RESULT = "image.png", "overlay.png", "mask.png", "result.json"
 TABS: tuple[tuple[str, type[Request]], ...] = (
@@ -113,7 +114,7 @@ class Page:
 
     def _draw_expressions(self) -> None:
         texts = ui.textarea("what to segment, one text a line").props(ROWS).classes("w-full expressions")
-        task = self._task(Expressions)
+        task = _task(self._bench.offers(Expressions))
 
         async def go() -> None:
             await self._segment(lambda: Expressions.of(texts_in(texts.value or ""), task.value))
@@ -121,20 +122,18 @@ class Page:
         ui.button("Segment", on_click=go).classes("segment-expressions")
 
     def _draw_classes(self) -> None:
-        names = ui.input(f"names with commas between them, or {' or '.join(SHIPPED)}").classes("w-full classes")
-        task = self._task(Classes)
+        names = ui.input(LISTED).classes("w-full classes")
+        task = _task(self._bench.offers(Classes))
         least = ui.number("least score", value=0.5, min=0, max=1, step=0.05)
 
         async def go() -> None:
-            await self._segment(
-                lambda: written_class_list((names.value or "").strip()).request(task.value), float(least.value or 0)
-            )
+            await self._segment(lambda: _listed(names.value).request(task.value), float(least.value or 0))
 
         ui.button("Segment", on_click=go).classes("segment-classes")
 
     def _draw_regions(self) -> None:
         ui.label("Click on the object in the image, or drag a box around it.")
-        self._region_task = self._task(Regions)
+        self._region_task = _task(self._bench.offers(Regions))
 
     def _draw_questions(self) -> None:
         question = ui.input("question").classes("w-full question")
@@ -149,23 +148,29 @@ class Page:
         ui.button("Ask", on_click=lambda: self._while_busy(work)).classes("ask")
 
     def _draw_video(self) -> None:
-        texts = ui.textarea("what to segment in every frame, one text a line").props(ROWS).classes("w-full film-texts")
+        if tasks := self._bench.offers_of_clips(Expressions):
+            asked = "what to segment in every frame, one text a line"
+            texts = ui.textarea(asked).props(ROWS).classes("w-full film-texts")
+            task = _task(tasks)
+            self._draw_film(
+                "Segment all frames", "segment-film", lambda: Expressions.of(texts_in(texts.value or ""), task.value)
+            )
+        if listing := self._bench.offers_of_clips(Classes):
+            names = ui.input(f"objects to number in all frames: {LISTED}").classes("w-full film-classes")
+            chosen = _task(listing)
+            self._draw_film("Number objects", "number-film", lambda: _listed(names.value).request(chosen.value))
+
+    def _draw_film(self, label: str, name: str, request: Callable[[], Expressions | Classes]) -> None:
+        """A button that makes a film of the clip."""
 
         async def work() -> None:
-            data, left_out = await to_thread(self._bench.film, texts_in(texts.value or ""), self._frame)
+            data, left_out = await to_thread(self._bench.film, request(), self._frame)
             self._film.set_source(self._write({OVERLAY_VIDEO: data})[OVERLAY_VIDEO])
             self._film.visible, self._picture.visible = True, False
             if left_out:
                 ui.notify(left_out, type="warning", multi_line=True)
 
-        ui.button("Segment all frames", on_click=lambda: self._while_busy(work)).classes("segment-film")
-
-    def _task(self, kind: type[Request]) -> Any:
-        """Nothing to choose where there is one task."""
-        tasks = self._bench.offers(kind)
-        chosen = ui.select(list(tasks), value=tasks[0], label="task")
-        chosen.visible = len(tasks) > 1
-        return chosen
+        ui.button(label, on_click=lambda: self._while_busy(work)).classes(name)
 
     def _table(self, name: str, columns: tuple[str, ...]) -> Any:
         rows = [{"name": column, "label": column, "field": column, "align": "left"} for column in columns]
@@ -256,6 +261,17 @@ class Page:
     def _leave(self) -> None:
         self._folder.cleanup()
         self._bench.close()
+
+
+def _task(tasks: tuple[str, ...]) -> Any:
+    """Nothing to choose where there is one task."""
+    chosen = ui.select(list(tasks), value=tasks[0], label="task")
+    chosen.visible = len(tasks) > 1
+    return chosen
+
+
+def _listed(written: str | None) -> ClassList:
+    return written_class_list((written or "").strip())
 
 
 def _drawn(asked: Regions, image_hw: tuple[int, int]) -> str:

@@ -9,13 +9,21 @@ from pathlib import Path
 import numpy as np
 
 from hyperseg_runtime.console import json_bytes
-from hyperseg_runtime.contracts.requests import Expressions, Question, Regions, Request, SegmentationRequest
+from hyperseg_runtime.contracts.requests import (
+    Classes,
+    Expressions,
+    Question,
+    Regions,
+    Request,
+    SegmentationRequest,
+)
 from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, SemanticMap, encode_png
 from hyperseg_runtime.errors import ImageError, InputError
 from hyperseg_runtime.files.results import ResultFolder, input_source, refuse_own_result
 from hyperseg_runtime.images.frames import open_frames, told
 from hyperseg_runtime.images.reading import load_image
 from hyperseg_runtime.llm.answers import Answer
+from hyperseg_runtime.reports.frame_pictures import frame_pictures
 from hyperseg_runtime.reports.overlay import draw_best
 from hyperseg_runtime.reports.overlay_video import OVERLAY_VIDEO, OverlayVideo
 from hyperseg_runtime.reports.result_files import overlay_of
@@ -24,6 +32,8 @@ from hyperseg_runtime.session.pipeline import Pipeline
 
 DRAG_PX = 3
 """A pointer that moved no further was meant as a click."""
+OF_CLIPS: tuple[type[Request], ...] = (Expressions, Classes)
+"""Kinds of requests that can be written about a clip."""
 Row = tuple[str, float | None, int]
 """What was asked or found, its score if it has one, its pixels."""
 
@@ -56,10 +66,14 @@ class Workbench:
         """Why the family does not answer this kind of request, or videos (VIDEO)."""
         return self._pipeline.family.lacks.get(kind, "it has no such task")
 
+    def offers_of_clips(self, kind: type[Request]) -> tuple[str, ...]:
+        """The same for what is asked about all frames of a clip."""
+        return self._pipeline.family.video_answers(kind)
+
     @property
     def films(self) -> bool:
-        """Whether texts about a clip are answered."""
-        return bool(self._pipeline.family.video_answers(Expressions))
+        """Whether texts or class lists about a clip are answered."""
+        return any(self.offers_of_clips(kind) for kind in OF_CLIPS)
 
     def take(self, path: Path) -> np.ndarray:
         """An image, or a clip, of which the first frame is the image and `film` shows all: (H, W, 3) uint8.
@@ -94,8 +108,9 @@ class Workbench:
             self._session = self._pipeline.open(None)
         return self._session.ask(Question(text))
 
-    def film(self, texts: Sequence[str], on_frame: Callable[[int, int | None], None]) -> tuple[bytes, str]:
-        """An MP4 of the clip with what each text names, and what of the clip was left out.
+    def film(self, request: Expressions | Classes, on_frame: Callable[[int, int | None], None]) -> tuple[bytes, str]:
+        """An MP4 of the clip with what each text names, or with the numbered objects of a list; and what of the clip
+        was left out.
 
         `on_frame` is told how many frames are done, of how many if that is known. Raises InputError where there is no
         clip yet, and as the verb `video`.
@@ -103,11 +118,11 @@ class Workbench:
         clip = self._clip
         if clip is None:
             raise InputError("there is no clip yet: choose a video or an animated image, or drop it")
-        frames, video = open_frames(clip), self._pipeline.open_video()
+        frames, video, pictures = open_frames(clip), self._pipeline.open_video(), frame_pictures(request)
         with tempfile.TemporaryDirectory() as folder:
             with OverlayVideo(ResultFolder(Path(folder)), input_source(clip), frames.rate_hz) as film:
-                for done, (frame, ready) in enumerate(video.over(frames, texts), 1):
-                    film.add(draw_best(frame.pixels_hwc_u8, _instances(ready.results)))
+                for done, (frame, ready) in enumerate(video.over(frames, request), 1):
+                    film.add(pictures.film(frame.pixels_hwc_u8, _instances(ready.results)))
                     on_frame(done, frames.count)
                 film.finish()
             return (Path(folder) / OVERLAY_VIDEO).read_bytes(), told(frames.left_out)

@@ -81,7 +81,9 @@ def test_videos_have_tasks_of_their_own() -> None:
     with pytest.raises(InputError, match="unknown task 'referring' for expressions; Imaginary knows tracking"):
         family().with_video_task(Expressions(("a",), "referring"))
     assert family().video_answers(Expressions) == ("tracking",) and not family().video_answers(Regions)
-    with pytest.raises(InputError, match="Imaginary does not answer regions about videos: it has no such task; it ans"):
+    with pytest.raises(
+        InputError, match="Imaginary does not answer regions about videos: it has no region encoder; it "
+    ):
         family().with_video_task(Regions())
 
 

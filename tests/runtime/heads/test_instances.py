@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from heads_support import MERGE_CASES, QUERIES, class_cases, golden_geometry, plain, unpacked
 from hyperseg_export.parity.tolerances import SCORE
@@ -79,3 +80,14 @@ def require_same(found: FoundInstances, golden: Mapping[str, np.ndarray], prefix
         same = [i for i in same if np.array_equal(masks[i], mask)]
         assert same, (float(score), int(label))
         left.remove(same[0])
+
+
+@settings(deadline=None, max_examples=60)
+@given(class_cases(), st.floats(0, 1))
+def test_what_cannot_reach_the_score_is_left_out_and_nothing_else(case: Case, min_score: float) -> None:
+    class_logits, masks, geometry, things = case
+    every, some = (find_instances(class_logits, masks, geometry, things, min_score=least) for least in (0, min_score))
+    rows, chosen = (np.flatnonzero(found.scores >= min_score) for found in (every, some))
+    assert np.array_equal(every.scores[rows], some.scores[chosen])
+    for name in ("queries", "classes", "masks"):
+        assert np.array_equal(getattr(every, name)[rows], getattr(some, name)[chosen])

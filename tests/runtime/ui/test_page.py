@@ -77,6 +77,11 @@ def test_a_clip_becomes_a_film(visitor: Visitor, coffee: Path, tmp_path: Path) -
     visitor.press("segment-film")
     film = visitor.wait(lambda: [one for one in visitor.all("video") if one.get_property("videoWidth")])[0]
     assert film.get_property("videoWidth") == frames[0].width and not film.get_property("error")
+    before = film.get_property("currentSrc")
+    visitor.write("film-classes", "cup, spoon")
+    visitor.press("number-film")
+    visitor.wait(lambda: film.get_property("videoWidth") and film.get_property("currentSrc") != before)
+    assert not film.get_property("error")
 
 
 def test_what_is_no_image_is_told(visitor: Visitor) -> None:

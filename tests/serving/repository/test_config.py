@@ -49,6 +49,9 @@ def test_models_are_those_that_the_family_declares(family: FamilySpec, published
     assert {names.ensemble, names.preprocess, names.masks} & configs.keys() == (
         {names.ensemble, names.preprocess, names.masks} if family.answers(Expressions) else set()
     )
+    if names.video:
+        asked = {tensor.name for tensor in configs[names.video].input if tensor.optional}
+        assert asked == {"TEXT", "CLASSES", "REGIONS", "OPTIONS"}, "what is not answered is refused in words"
     public = configs[names.public]
     assert ("PIECE" in {tensor.name for tensor in public.output}) == bool(family.answers(Question))
     assert ("STREAM" in {tensor.name for tensor in public.input}) == bool(family.video_tasks)

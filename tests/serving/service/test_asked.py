@@ -60,6 +60,18 @@ def test_frames_whose_objects_are_followed(family: FamilySpec) -> None:
         assert asked_of_frame(family, later) == Regions(task=task)
 
 
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_frames_whose_objects_are_those_of_a_list(family: FamilySpec) -> None:
+    request = Request(b"file", classes=("a", "b"), options=Options(things=(True, False)))
+    if not family.video_answers(Classes):
+        why = family.lacks.get(VIDEO) or family.lacks.get(Classes.kind, "it has no such task")
+        with pytest.raises(InputError, match=f"{family.title} does not answer .*{re.escape(why)}"):
+            asked_of_frame(family, request)
+    else:
+        task = family.video_answers(Classes)[0]
+        assert asked_of_frame(family, request) == Classes(("a", "b"), task, (True, False))
+
+
 def test_nothing_asked_is_refused() -> None:
     with pytest.raises(RefusalError, match="nothing is asked"):
         asked_of(TALKER, Request(b"file", options=Options(stream="mine")))

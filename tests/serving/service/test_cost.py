@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from hyperseg_runtime.heads.instances import MOST
 from hyperseg_serving.client.client import encoded
 from hyperseg_serving.contract import Limits, Options, StreamStep
 from hyperseg_serving.refusals import Reason, RefusalError
@@ -41,6 +42,13 @@ def test_too_much_is_refused_with_the_limit(request_: Request) -> None:
     with pytest.raises(RefusalError, match=r"at most (2,000|600) are taken") as refusal:
         cost_of(request_, LIMITS)
     assert refusal.value.reason is Reason.TOO_MUCH
+
+
+def test_a_list_costs_a_frame_no_more_than_the_objects_that_are_found() -> None:
+    """COCO's 133 names in a frame of 640 x 480 px stay below the limit for frames."""
+    picture = encoded(np.zeros((480, 640, 3), np.uint8))
+    request = Request(picture, classes=tuple(map(str, range(133))), stream=StreamStep(start=True))
+    assert cost_of(request, Limits()).mask_pixels == 480 * 640 * MOST
 
 
 def test_the_ensemble_takes_light_requests() -> None:

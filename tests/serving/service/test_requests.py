@@ -134,6 +134,23 @@ def test_bad_exif_png() -> None:
             },
             Reason.REQUEST,
         ),
+        (
+            {
+                "IMAGE": PICTURE,
+                "CLASSES": bytes_tensor(b"a"),
+                "TEXT": bytes_tensor(b"a"),
+                "STREAM": bytes_tensor(b'{"start": true}'),
+            },
+            Reason.REQUEST,
+        ),
+        (
+            {
+                "IMAGE": PICTURE,
+                "CLASSES": bytes_tensor(b"a", b"b", b"c", b"d"),
+                "STREAM": bytes_tensor(b'{"start": true}'),
+            },
+            Reason.TOO_MANY,
+        ),
         ({"QUESTION": bytes_tensor(b"1 2 3 4 5 6")}, Reason.TEXT),
         ({"QUESTION": bytes_tensor(b"x" * 201)}, Reason.TEXT),
         ({"QUESTION": bytes_tensor(b"\xff\xfe")}, Reason.TEXT),
@@ -159,6 +176,11 @@ def test_only_a_later_frame_may_ask_nothing() -> None:
     assert later.asks_nothing and later.stream == StreamStep(id="mine")
     with pytest.raises(RefusalError, match="nothing is asked"):
         parse_request({"IMAGE": PICTURE, "STREAM": bytes_tensor(b'{"start": true}')}, LIMITS)
+
+
+def test_a_frame_may_ask_for_a_class_list() -> None:
+    tensors = {"IMAGE": PICTURE, "CLASSES": bytes_tensor(b"a", b"b"), "STREAM": bytes_tensor(b'{"start": true}')}
+    assert parse_request(tensors, LIMITS).classes == ("a", "b")
 
 
 def test_pictures_of_regions_have_the_image_s_size(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partialmethod
 from itertools import count
 
 import numpy as np
@@ -14,9 +15,11 @@ import pytest
 from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.contracts.graph_spec import GraphSpec, Reuse
+from hyperseg_runtime.contracts.requests import Classes
 from hyperseg_runtime.contracts.results import Instances, encode_png
 from hyperseg_runtime.errors import PromptError
 from hyperseg_runtime.families.family import FrameResults
+from hyperseg_runtime.families.hyperseg.video import HypersegVideo
 from hyperseg_runtime.session.image_session import ImageSession
 from hyperseg_runtime.session.pipeline import Pipeline
 from hyperseg_runtime.session.video_session import VideoSession
@@ -91,6 +94,7 @@ def test_an_answer_comes_in_pieces_and_then_the_mask(service: Service, pipeline:
         Request(classes=("cup", "<image>")),
         Request(texts=("cup",) * 9 + ("x " * 400,)),
         Request(texts=("x " * 400,), stream=StreamStep(start=True)),
+        Request(classes=("cup", "x " * 400), stream=StreamStep(start=True)),
     ],
 )
 def test_a_wrong_text_is_refused_before_any_work(service: Service, coffee_bytes: bytes, wrong: Request) -> None:
@@ -114,6 +118,25 @@ def test_frames_of_two_streams_do_not_mix(service: Service, pipeline: Pipeline, 
     (expected,) = video.push(pixels, ["the cup"])
     assert found.frame == expected.frame == 1
     assert same(found.results, expected.results)
+
+
+def test_objects_of_a_list_keep_their_numbers(
+    service: Service, pipeline: Pipeline, coffee_bytes: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has less than `min_score` is left out, and followed all the same."""
+    certain_of_nothing = partialmethod(HypersegVideo.__init__, min_score=0)  # as random weights are
+    monkeypatch.setattr(HypersegVideo, "__init__", certain_of_nothing)
+    frame, asked = Request(coffee_bytes, classes=("cup", "spoon")), Classes(("cup", "spoon"))
+    begun = last(service, replace(frame, stream=StreamStep(start=True)))
+    video, pixels = pipeline.open_video(), open_image(coffee_bytes, Limits())
+    ((first,),) = (ready.results for ready in video.push(pixels, asked))
+    assert isinstance(first, Instances) and len(first.masks) > 1
+    assert same(frames_of(begun)[0].results, [first])
+    least = float(first.scores[0])
+    step = StreamStep(id=stream_of(begun), end=True)
+    (ready,) = frames_of(last(service, replace(frame, stream=step, options=Options(min_score=least))))
+    ((second,),) = (ready.results for ready in video.push(pixels, asked))
+    assert isinstance(second, Instances) and same(ready.results, [second.at_least(least)])
 
 
 def test_what_comes_late_comes_with_the_last_frame(

@@ -14,9 +14,10 @@ import typer
 from hyperseg_runtime import console
 from hyperseg_runtime.cli.asked import BoxOption, MaskOption, PointOption, ScribbleOption, regions_of
 from hyperseg_runtime.cli.options import OverwriteOption, require_texts
-from hyperseg_runtime.contracts.requests import Regions
+from hyperseg_runtime.contracts.requests import Classes, Expressions, Regions
 from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, SemanticMap, encode_png
 from hyperseg_runtime.errors import InputError, PartialInputError, UnavailableError
+from hyperseg_runtime.families.family import FrameResults
 from hyperseg_runtime.files.results import Kind, ResultFolder, input_source, refuse_own_result, result_name
 from hyperseg_runtime.files.writing import output_folder
 
@@ -45,6 +46,8 @@ FormatOption = Annotated[Format, typer.Option("--format", help="JSON with COCO r
 TaskOption = Annotated[
     str | None, typer.Option(help="One of the tasks of the family that is served (see inspect); default: its first.")
 ]
+ClassesFlag = Annotated[bool, typer.Option("--classes", help="TEXTs are a list of class names.")]
+MinScoreOption = Annotated[float, typer.Option(min=0, max=1, help="Leave out instances of classes with less.")]
 OutOption = Annotated[Path, typer.Option(help="Folder for PNG and overlay files.")]
 
 
@@ -52,13 +55,13 @@ OutOption = Annotated[Path, typer.Option(help="Folder for PNG and overlay files.
 def segment(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="Image file, or - for stdin.")],
     texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="What to segment.")] = None,
-    classes: Annotated[bool, typer.Option("--classes", help="TEXTs are a list of class names.")] = False,
+    classes: ClassesFlag = False,
     box: BoxOption = None,
     point: PointOption = None,
     scribble: ScribbleOption = None,
     mask: MaskOption = None,
     task: TaskOption = None,
-    min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave out instances of classes with less.")] = 0.0,
+    min_score: MinScoreOption = 0.0,
     output: FormatOption = Format.COCO,
     out: OutOption = Path(),
     overwrite: OverwriteOption = False,
@@ -69,16 +72,14 @@ def segment(
     from hyperseg_runtime.images.reading import decode_image
     from hyperseg_serving.contract import Options
 
-    asked = _asked(texts, box, point, scribble, mask)
-    if classes and isinstance(asked, Regions):
-        raise InputError("--classes takes the names of classes, not regions")
+    asked = _asked(texts, classes, box, point, scribble, mask)
     data = _read(image)
     with _client(url, timeout_s) as client:
         chosen = Options(task=task, min_score=min_score)
         if isinstance(asked, Regions):
             results = client.segment_regions(data, asked, chosen)
-        elif classes:
-            results = [client.segment_classes(data, asked, chosen)]
+        elif isinstance(asked, Classes):
+            results = [client.segment_classes(data, asked.names, chosen)]
         else:
             results = client.segment(data, asked, chosen)
     if output is Format.COCO:
@@ -117,40 +118,43 @@ def video(
     texts: Annotated[
         list[str] | None, typer.Argument(metavar="[TEXT]...", help="What to segment in every frame.")
     ] = None,
+    classes: ClassesFlag = False,
     box: BoxOption = None,
     point: PointOption = None,
     scribble: ScribbleOption = None,
     mask: MaskOption = None,
     task: TaskOption = None,
+    min_score: MinScoreOption = 0.0,
     output: FormatOption = Format.COCO,
     out: OutOption = Path(),
     overwrite: OverwriteOption = False,
     url: UrlOption = GRPC_URL,
     timeout_s: TimeoutOption = 60.0,
 ) -> None:
-    """Masks in each of FRAMES of what the TEXTs name, or of what was pointed at in the first one, seen with the memory
-    of the frames before it; needs grpc.
+    """Masks in each of FRAMES of what the TEXTs name, of what was pointed at in the first one, or of objects of a list
+    of classes, seen with the memory of the frames before it; needs grpc.
 
+    Objects of a list keep their numbers through all frames, and FRAME.mask.png has them in 16 bits.
     Frames that cannot be read are left out and listed; the exit code is then 11.
     """
+    from hyperseg_runtime.images.ahead import read_ahead
     from hyperseg_runtime.images.frames import open_frames, told
     from hyperseg_serving.contract import Options
 
-    asked = _asked(texts, box, point, scribble, mask)
+    asked = _asked(texts, classes, box, point, scribble, mask)
     source = open_frames(frames)
     content = []
     with _client(url, timeout_s) as client, output_folder(out):
         session = client.open_video()
         waiting: deque[Frame] = deque()  # frames whose results are not ready
-        for frame, is_last in _with_last(iter(source)):
+        for frame, is_last in _with_last(read_ahead(source)):
             waiting.append(frame)
-            found = session.push(frame.pixels_hwc_u8, asked, is_last, Options(task=task))
+            found = session.push(frame.pixels_hwc_u8, asked, is_last, Options(task=task, min_score=min_score))
             asked = Regions() if isinstance(asked, Regions) else asked
             for ready in found:
                 done = waiting.popleft()
                 if output is not Format.COCO:
-                    folder = ResultFolder(out, overwrite)
-                    _write(ready.results, done.pixels_hwc_u8, output, folder, done.name, done.source)
+                    _write_frame(ready, done, asked, output, ResultFolder(out, overwrite))
                 content.append({"frame": done.name, "results": [result.to_json() for result in ready.results]})
     if output is Format.COCO:
         left_out = [{"frame": row.name, "reason": row.reason, "lost": row.lost} for row in source.left_out]
@@ -199,20 +203,25 @@ def health(
 
 def _asked(
     texts: list[str] | None,
+    classes: bool,
     box: list[str] | None,
     point: list[str] | None,
     scribble: list[Path] | None,
     mask: list[Path] | None,
-) -> list[str] | Regions:
-    """Texts, or regions. Raises InputError for nothing, for both, and for what cannot be read."""
+) -> list[str] | Classes | Regions:
+    """Texts, the same as a class list, or regions. Raises InputError for nothing, for both, and for what cannot be
+    read.
+    """
     regions = any((box, point, scribble, mask))
     if regions == bool(texts):
         found = "both" if texts else "nothing"
         raise InputError(f"expected texts or regions (--box, --point, --scribble, --mask), got {found}")
+    if classes and regions:
+        raise InputError("--classes takes the names of classes, not regions")
     if regions:
         return regions_of(None, box, point, scribble, mask, None)
     require_texts(texts or [])
-    return texts or []
+    return Classes.of(texts or []) if classes else texts or []
 
 
 def _client(url: str, timeout_s: float) -> "Client":
@@ -253,6 +262,22 @@ def _write(
         drawn = mask if kind is Kind.MASK else draw_overlay(pixels, mask)
         path = folder.write(file, encode_png(drawn), source)
         console.out.print(f"{path}  {label}", markup=False)
+
+
+def _write_frame(
+    ready: FrameResults, frame: "Frame", asked: list[str] | Classes | Regions, output: Format, folder: ResultFolder
+) -> None:
+    """As the verb `video` does: a file for every text or region, of a class list one with the objects' numbers."""
+    from hyperseg_runtime.reports.frame_pictures import frame_pictures
+
+    found = [result for result in ready.results if isinstance(result, Instances)]
+    kind = Kind.MASK if output is Format.PNG else Kind.OVERLAY
+    pictures = frame_pictures(asked if isinstance(asked, Classes | Regions) else Expressions.of(asked))
+    for _, number, drawn in pictures.files(frame.pixels_hwc_u8, found, [kind]):
+        name = result_name(frame.name, kind, number)
+        folder.require_free([name], frame.source)
+        labels = ", ".join(found[(number or 1) - 1].labels)
+        console.out.print(f"{folder.write(name, encode_png(drawn), frame.source)}  {labels}", markup=False)
 
 
 def _labelled_masks(result: Result) -> Iterator[tuple[str, np.ndarray]]:

@@ -8,13 +8,14 @@ the video model have no place of their own: they are asked when a server has sta
 import io
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from hyperseg_runtime.contracts.requests import Expressions
+from hyperseg_runtime.contracts.requests import Classes, Expressions, Regions
 from hyperseg_runtime.errors import HypersegError, ServerError
 from hyperseg_runtime.families.family import FamilySpec
 from hyperseg_serving.client.client import asked_family
@@ -27,6 +28,12 @@ from hyperseg_serving.service.responses import Response
 SIDE_PX = 32
 TEXTS = ("the square",)
 MIDDLE = PointedAt(points=((SIDE_PX / 2, SIDE_PX / 2),))
+FRAMES: Mapping[type, Request] = {
+    Expressions: Request(texts=TEXTS),
+    Classes: Request(classes=("square",)),
+    Regions: Request(regions=MIDDLE),
+}
+"""What a frame is asked, by the kind of request that a family's first task for videos answers."""
 LEAST_WAIT_S = 0.1
 
 
@@ -62,11 +69,10 @@ def ask_canary(http_url: str, timeout_s: float, every_path: bool = False) -> flo
 
 def _ask_other_paths(transport: HttpTransport, family: FamilySpec, left_s: Callable[[], float]) -> None:
     names = ModelNames(family)
-    expressions = Request(noise(), TEXTS)
     if names.ensemble and family.answers(Expressions) and transport.has_model(names.ensemble, left_s()):
-        _expect_mask(names.ensemble, lambda: transport.infer(str(names.ensemble), expressions, left_s()))
+        _expect_mask(names.ensemble, lambda: transport.infer(str(names.ensemble), Request(noise(), TEXTS), left_s()))
     if names.video and transport.has_model(names.video, left_s()):
-        frame = expressions if family.video_answers(Expressions) else Request(noise(), regions=MIDDLE)
+        frame = replace(FRAMES[family.video_tasks[0].request], image=noise())
         sequence = f"canary-{secrets.token_hex(8)}"
         try:
             _expect_mask(

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-from hyperseg_runtime.contracts.requests import Regions
+from hyperseg_runtime.contracts.requests import Classes, Regions
 from hyperseg_runtime.contracts.results import Result, encode_png
 from hyperseg_runtime.errors import EnvironmentMissingError, ImageError, InputError, ServerError, UnavailableError
 from hyperseg_runtime.families import FAMILIES
@@ -159,16 +160,20 @@ class VideoClient:
         """What the server calls the video that has begun: nobody else can know it."""
 
     def push(
-        self, frame: ImageFile, asked: Sequence[str] | Regions, last: bool = False, options: Options = DEFAULTS
+        self,
+        frame: ImageFile,
+        asked: Sequence[str] | Classes | Regions,
+        last: bool = False,
+        options: Options = DEFAULTS,
     ) -> list[FrameResults]:
-        """Give the next frame and what is asked of it: texts, or regions with the first frame and empty ones with the
-        others. Gives the results that are ready, of this frame or of earlier ones, and with the `last` frame all that
-        are missing. After it a new video begins.
+        """Give the next frame and what is asked of it: texts, a class list, or regions with the first frame and empty
+        ones with the others. Gives the results that are ready, of this frame or of earlier ones, and with the `last`
+        frame all that are missing. After it a new video begins. Of a class list names and thing flags travel; one with
+        synonyms is refused.
         """
         start = self._stream is None
-        chosen = options.model_copy(update={"stream": self._stream})
-        texts, regions = ((), pointed_at(asked)) if isinstance(asked, Regions) else (tuple(asked), None)
-        request = Request(image=encoded(frame), texts=texts, regions=regions, options=chosen)
+        asking = _asking(asked, options.model_copy(update={"stream": self._stream}))
+        request = replace(asking, image=encoded(frame))
         try:
             response = self._transport.frame(self._model, request, self._timeout_s, self._sequence, start, last)
         except InputError as error:
@@ -177,6 +182,19 @@ class VideoClient:
             raise
         self._stream = None if last else stream_of(response)
         return frames_of(response)
+
+
+def _asking(asked: Sequence[str] | Classes | Regions, options: Options) -> Request:
+    """Of a frame, still without its image. Raises InputError for synonyms."""
+    match asked:
+        case Regions():
+            return Request(regions=pointed_at(asked), options=options)
+        case Classes(synonyms=synonyms) if any(synonyms):
+            raise InputError("a server takes class names without synonyms; leave them out")
+        case Classes(names=names, things=things):
+            return Request(classes=names, options=options.model_copy(update={"things": things}))
+        case _:
+            return Request(texts=tuple(asked), options=options)
 
 
 def pointed_at(regions: Regions) -> PointedAt | None:

@@ -51,7 +51,7 @@ class Forwarding:
 
     def grpc_models(self) -> Mapping[str, tuple[str, ...]]:
         """Models that may be asked over gRPC, and the inputs of each."""
-        frame = tuple(tensor.name for tensor in contract.frame_inputs(self.names.family))
+        frame = tuple(tensor.name for tensor in contract.frame_inputs())
         videos = {self.names.video: frame} if self.names.video else {}
         return {self.names.public: self.public_inputs(), **videos}
 

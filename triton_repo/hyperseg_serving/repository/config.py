@@ -102,7 +102,7 @@ def _public(spec: RepositorySpec, profile: Profile) -> ModelConfig:
 
 def _video(spec: RepositorySpec, name: str) -> ModelConfig:
     """Frames of a stream in their order; which one a request belongs to is told by the sequence alone."""
-    config = _named(name, spec, contract.frame_inputs(spec.family), (contract.RESULT,))
+    config = _named(name, spec, contract.frame_inputs(), (contract.RESULT,))
     _run_by_python(config)
     _set_parameters(config, spec.limits.to_parameters())
     batching = config.sequence_batching

@@ -45,8 +45,10 @@ def asked_of_frame(family: FamilySpec, request: Request) -> VideoRequest:
     options = request.options
     if request.texts:
         return family.with_video_task(Expressions(request.texts, options.task, options.max_tokens))
+    if request.classes:
+        return family.with_video_task(Classes.of(request.classes, options.task, options.things))
     if not request.regions and not family.video_answers(Regions):
-        raise RefusalError(Reason.REQUEST, "nothing is asked of this frame: send TEXT")
+        raise RefusalError(Reason.REQUEST, "nothing is asked of this frame: send TEXT or CLASSES")
     return family.with_video_task(replace(_regions(request.regions or PointedAt()), task=options.task))
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from hyperseg_runtime.heads.instances import MOST
 from hyperseg_serving.contract import Limits
 from hyperseg_serving.refusals import Reason, RefusalError
 from hyperseg_serving.service.requests import Request, image_size
@@ -22,13 +23,15 @@ class Cost:
 def cost_of(request: Request, limits: Limits) -> Cost:
     """Raises RefusalError for an image that is none, and for what is above the limits.
 
-    An image of which nothing is segmented counts as one mask; masks that are also sent as PNG count twice.
+    An image of which nothing is segmented counts as one mask; masks that are also sent as PNG count twice. Of a
+    frame no more objects are found than the head gives, however long the list of classes is.
     """
     if request.image is None:
         return Cost(0, 0, is_heavy=False)
     height_px, width_px = image_size(request.image, limits)
     regions = request.regions.count if request.regions else 0
-    masks = max(1, len(request.texts) + len(request.classes) + regions) * (2 if request.options.png else 1)
+    classes = min(len(request.classes), MOST) if request.stream else len(request.classes)
+    masks = max(1, len(request.texts) + classes + regions) * (2 if request.options.png else 1)
     mask_pixels = height_px * width_px * masks
     # Frames of all videos come through one model, one after another; what a first one asks holds for the others.
     most = limits.light_mask_pixels if request.stream else limits.max_mask_pixels

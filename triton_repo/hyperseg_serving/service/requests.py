@@ -117,8 +117,8 @@ def _check_combination(request: Request, limits: Limits) -> None:
         raise RefusalError(Reason.REQUEST, NOTHING_ASKED)
     if request.texts or request.classes or request.regions or request.stream:
         request.need_image()
-    if request.stream and (request.classes or request.question or (request.texts and request.regions)):
-        raise RefusalError(Reason.REQUEST, "a frame of a video takes TEXT or REGIONS and nothing else to ask")
+    if request.stream and (request.question or sum(map(bool, (request.texts, request.classes, request.regions))) > 1):
+        raise RefusalError(Reason.REQUEST, "a frame of a video takes one of TEXT, CLASSES and REGIONS to ask")
     if request.regions and not 1 <= request.regions.count <= limits.max_regions:
         raise RefusalError(
             Reason.TOO_MANY, f"REGIONS holds {request.regions.count} regions, expected 1 to {limits.max_regions}"

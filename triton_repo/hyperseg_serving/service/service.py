@@ -163,7 +163,7 @@ class Service:
         with work.turn(), self.streams.session(step) as (name, video):
             found = video.push(frame, asked)
             found += video.finish() if step.end else []
-        told = [replace(ready, results=tuple(_told(one, request) for one in ready.results)) for ready in found]
+        told = [replace(ready, results=tuple(_told_of_frame(one, request) for one in ready.results)) for ready in found]
         return frames_response(told, {"stream": name, **self._about(work.budget)}, request.options.png)
 
 
@@ -199,6 +199,13 @@ def _some(asked: Classes, which: slice) -> Classes:
 
 
 REUSED = "reused_tokens"
+
+
+def _told_of_frame(result: Result, request: Request) -> Result:
+    """The objects of a list from `min_score` on; what is left out is followed all the same."""
+    if request.classes and isinstance(result, Instances):
+        result = result.at_least(request.options.min_score)
+    return _told(result, request)
 
 
 def _told(result: Result, request: Request) -> Result:

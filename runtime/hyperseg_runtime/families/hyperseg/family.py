@@ -13,6 +13,7 @@ from hyperseg_runtime.families.hyperseg.printed import NOTE, PRINTED
 from hyperseg_runtime.families.hyperseg.published import PUBLISHED
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions, graph_specs
 from hyperseg_runtime.families.mask_queries.listed import ListTask
+from hyperseg_runtime.families.mask_queries.merged import merging_tasks
 from hyperseg_runtime.families.mask_queries.profiles import llm_hints
 from hyperseg_runtime.llm.tokenizer import TOKENIZER_FILE
 
@@ -48,6 +49,7 @@ TASKS = (
 )
 VIDEO_TASKS = (
     Task(prompts.Task.VIDEO.value, Expressions, "the object that a sentence names or hints at, in each frame"),
+    *merging_tasks(Expressions),
     Task(
         prompts.TRACKING,
         Classes,

@@ -15,6 +15,7 @@ from hyperseg_runtime.families.hyperseg.prompts import (
     CLASS_LIST,
     RECOGNITION,
     REGION,
+    TRACKING,
     Task,
     build_prompt,
     class_prompt,
@@ -27,6 +28,7 @@ from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 from hyperseg_runtime.families.hyperseg.stages import HypersegStages
 from hyperseg_runtime.families.hyperseg.state import HypersegImage
 from hyperseg_runtime.families.hyperseg.video import HypersegVideo
+from hyperseg_runtime.families.mask_queries import merged
 from hyperseg_runtime.families.mask_queries.answering import Answering
 from hyperseg_runtime.families.mask_queries.listed import ListPrompts, ListTask, list_prompts, segment_list
 from hyperseg_runtime.families.mask_queries.masks import Asked, masks
@@ -63,11 +65,16 @@ class HypersegModel:
             case Expressions(texts=texts, task=Task.NAMING, max_tokens=max_tokens):
                 for text in texts:
                     self._answering.room(self.prompt(Task.NAMING, text), max_tokens)
+            case Expressions(texts=texts, task=merged.VIDEO_OBJECTS | merged.VIDEO_PAINTED):
+                for text in texts:
+                    self.prompt(Task.VIDEO, text)
             case Expressions(texts=texts, task=str(task)):
                 for text in texts:
                     self.prompt(Task(task), text)
             case Classes(task=ListTask.PANOPTIC | ListTask.SEMANTIC | ListTask.INSTANCE as task):
                 self.listed(ListTask(task), request)
+            case Classes(task=task) if task == TRACKING:
+                self.listed(ListTask.INSTANCE, request)
             case Classes(task=task) if task == RECOGNITION:
                 ask_list(request, self.tokenizer, self.dims)
             case Classes(names=names):

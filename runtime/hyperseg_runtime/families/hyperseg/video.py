@@ -10,6 +10,7 @@ from hyperseg_runtime.families.family import FrameResults
 from hyperseg_runtime.families.hyperseg.prompts import TRACKING, Task, build_prompt, class_prompt
 from hyperseg_runtime.families.hyperseg.stages import FrameOutputs, HypersegStages, PromptWindow
 from hyperseg_runtime.families.hyperseg.state import HypersegImage
+from hyperseg_runtime.families.mask_queries import merged
 from hyperseg_runtime.families.mask_queries.listed import ListTask, list_prompts, read_list
 from hyperseg_runtime.families.mask_queries.masks import Asked, begun, finished
 from hyperseg_runtime.families.mask_queries.state import Features, PromptStates
@@ -60,13 +61,16 @@ class HypersegVideo:
         """What each text names."""
         if not request.texts:
             raise InputError("a frame needs a text: what is to be segmented in it?")
-        stages, texts = self._stages, request.texts
+        stages, texts, task = self._stages, request.texts, str(request.task)
         prompts = [build_prompt(Task.VIDEO, text, self._tokenizer, stages.dims) for text in texts]
         states = list(frame.prefill(prompts))
         features, _ = frame.features()
-        asked = [Asked(one, (text,), Task.VIDEO.value) for one, text in zip(states, texts, strict=True)]
+        asked = [Asked(one, (text,), task) for one, text in zip(states, texts, strict=True)]
+        if task == merged.VIDEO_OBJECTS:
+            return merged.objects_by_probability(frame, asked, decoding)
         with frame.trusted():
-            return finished(stages, [begun(stages, frame, one, decoding(features, one.states)) for one in asked])
+            found = finished(stages, [begun(stages, frame, one, decoding(features, one.states)) for one in asked])
+        return merged.in_order(found) if task == merged.VIDEO_PAINTED else found
 
     def _objects(self, frame: HypersegImage, request: Classes, decoding: "_FrameDecoding") -> tuple[Instances, Tracks]:
         """What belongs to the classes, and what is known of objects."""

@@ -12,6 +12,7 @@ from hyperseg_runtime.families.instructseg.model import InstructsegModel
 from hyperseg_runtime.families.instructseg.printed import NOTE, PRINTED
 from hyperseg_runtime.families.instructseg.published import PUBLISHED
 from hyperseg_runtime.families.instructseg.spec import InstructsegDimensions, graph_specs
+from hyperseg_runtime.families.mask_queries.merged import merging_tasks
 from hyperseg_runtime.families.mask_queries.profiles import llm_hints
 from hyperseg_runtime.llm.tokenizer import TOKENIZER_FILE
 
@@ -23,16 +24,7 @@ TASKS = (
 VIDEO_TASKS = (
     Task(prompts.Task.VIDEO.value, Expressions, "the object that an expression names, in each frame"),
     Task(prompts.Task.VIDEO_REASONING.value, Expressions, "the object that a sentence hints at, in each frame"),
-    Task(
-        prompts.Task.VIDEO_OBJECTS.value,
-        Expressions,
-        "objects that share a frame's pixels: each is of the likeliest, or of none (Ref-DAVIS's soft merging)",
-    ),
-    Task(
-        prompts.Task.VIDEO_PAINTED.value,
-        Expressions,
-        "objects that share a frame's pixels: a later text's covers those before it (hard merging)",
-    ),
+    *merging_tasks(Expressions),
 )
 
 

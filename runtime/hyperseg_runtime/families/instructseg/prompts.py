@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from hyperseg_runtime.families.instructseg.spec import InstructsegDimensions
+from hyperseg_runtime.families.mask_queries import merged
 from hyperseg_runtime.families.mask_queries.prompts import (
     SEGMENTATION_ANSWER,
     Template,
@@ -22,8 +23,8 @@ class Task(StrEnum):
     REASONING = "reasoning"
     VIDEO = "video"
     VIDEO_REASONING = "video reasoning"
-    VIDEO_OBJECTS = "video objects"
-    VIDEO_PAINTED = "video objects in order"
+    VIDEO_OBJECTS = merged.VIDEO_OBJECTS
+    VIDEO_PAINTED = merged.VIDEO_PAINTED
     QUESTION = "question"
     TEXT_QUESTION = "question without an image"
 

@@ -10,12 +10,14 @@ from hyperseg_runtime.contracts.requests import Expressions
 from hyperseg_runtime.contracts.results import Result
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.family import FrameResults
-from hyperseg_runtime.families.instructseg.objects import objects_by_probability, objects_in_order
 from hyperseg_runtime.families.instructseg.prompts import Task
 from hyperseg_runtime.families.instructseg.reading import Reader
 from hyperseg_runtime.families.instructseg.stages import InstructsegStages
 from hyperseg_runtime.families.instructseg.state import InstructsegImage
 from hyperseg_runtime.families.mask_queries.masks import masks
+from hyperseg_runtime.families.mask_queries.merged import in_order, objects_by_probability
+from hyperseg_runtime.families.mask_queries.stages import MaskOutputs
+from hyperseg_runtime.families.mask_queries.state import Features, PromptStates
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,12 @@ class InstructsegVideo:
             found: Sequence[Result]
             match task:
                 case Task.VIDEO_OBJECTS:
-                    found = objects_by_probability(self._stages, image, list(asked))
+                    found = objects_by_probability(image, asked, self._decode)
                 case Task.VIDEO_PAINTED:
-                    found = objects_in_order(masks(self._stages, image, asked))
+                    found = in_order(masks(self._stages, image, asked))
                 case _:
                     found = masks(self._stages, image, asked)
         return FrameResults(key.number, tuple(found))
+
+    def _decode(self, features: Features, states: PromptStates) -> MaskOutputs:
+        return self._stages.decode(features, states.hidden_states, [states.prompt], states.first_row)

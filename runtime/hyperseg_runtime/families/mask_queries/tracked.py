@@ -23,7 +23,7 @@ def follow(
     An object is a mask query with its likeliest class; what is compared are the queries' embeddings.
     """
     with span("class_list"):
-        found = find_instances(read.class_logits, read.mask_logits, geometry, request.things)
+        found = find_instances(read.class_logits, read.mask_logits, geometry, request.things, min_score=min_score)
         best = {query: row for row, query in reversed([*enumerate(found.queries.tolist())])}
         rows = [row for row in sorted(best.values()) if found.scores[row] >= min_score and found.masks[row].any()]
     with span("tracking"):

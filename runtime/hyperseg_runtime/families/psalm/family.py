@@ -7,6 +7,7 @@ from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, Regions
 from hyperseg_runtime.families.family import FamilySpec, ProfileHints, Task
 from hyperseg_runtime.families.mask_queries.listed import ListTask
+from hyperseg_runtime.families.mask_queries.merged import merging_tasks
 from hyperseg_runtime.families.mask_queries.profiles import llm_hints
 from hyperseg_runtime.families.psalm import tasks
 from hyperseg_runtime.families.psalm.image_inputs import image_inputs
@@ -29,7 +30,10 @@ TASKS = (
     Task(ListTask.SEMANTIC.value, Classes, "a class for every pixel, all names in one prompt"),
     Task(tasks.REGION, Regions, "the object at each point, box, scribble or mask"),
 )
-VIDEO_TASKS = (Task(tasks.TRACKING, Regions, "the object at each region of the first frame, in each frame"),)
+VIDEO_TASKS = (
+    Task(tasks.TRACKING, Regions, "the object at each region of the first frame, in each frame"),
+    *merging_tasks(Regions),
+)
 
 
 def specs(dimensions: Mapping[str, Any]) -> tuple[GraphSpec, ...]:

@@ -11,13 +11,14 @@ from hyperseg_runtime.contracts.requests import Regions
 from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.errors import InputError, NumericsError
 from hyperseg_runtime.families.family import FrameResults
+from hyperseg_runtime.families.mask_queries import merged
 from hyperseg_runtime.families.mask_queries.graph_specs import CONDITIONS
 from hyperseg_runtime.families.mask_queries.state import PromptStates
 from hyperseg_runtime.families.psalm.region_points import Draw, SeenRegions, points_of
 from hyperseg_runtime.families.psalm.stages import PsalmStages
 from hyperseg_runtime.families.psalm.state import PsalmImage
-from hyperseg_runtime.families.psalm.tasks import TRACKING
 from hyperseg_runtime.heads.referring import BestMask, best_query
+from hyperseg_runtime.images.preprocessing import ImageGeometry
 from hyperseg_runtime.images.regions import region_masks, region_names
 from hyperseg_runtime.llm.prompt import Dependencies, Prompt
 
@@ -32,6 +33,12 @@ class Followed:
     names: tuple[str, ...]
     seen: SeenRegions
     draw: Draw
+
+
+@dataclass(frozen=True)
+class _Found:
+    best: BestMask
+    logits: np.ndarray  # (h, w) float32 of its mask, at the network's resolution
 
 
 class PsalmVideo:
@@ -70,16 +77,16 @@ class PsalmVideo:
                 "a video of objects begins with regions: give points, boxes, scribbles or masks of its first frame"
             )
         found, states = self._found(frame, memory or given)
+        results = _results(str(request.task), given.names, found, states, frame.features()[1])
         if not names:
-            memory = self._remembered(frame, given, found, memory)
+            memory = self._remembered(frame, given, [one.best.mask for one in found], memory)
         self._given, self._memory, self._frames = given, memory, self._frames + 1
-        results = [_instances(name, one, states) for name, one in zip(given.names, found, strict=True)]
         return [FrameResults(self._frames - 1, tuple(results))]
 
     def finish(self) -> list[FrameResults]:
         return []
 
-    def _found(self, frame: PsalmImage, followed: Followed) -> tuple[list[BestMask], PromptStates]:
+    def _found(self, frame: PsalmImage, followed: Followed) -> tuple[list[_Found], PromptStates]:
         """A mask for each object: in their order, each the best query that none before it took."""
         stages = self._stages
         prompt = self._prompt_of(frame.hold_regions(followed.seen.rows(followed.draw)))
@@ -92,18 +99,20 @@ class PsalmVideo:
             if not all(np.isfinite(values).all() for values in (hidden[states.own_rows], mask_logits, region_logits)):
                 raise NumericsError()
         free = list(range(len(mask_logits)))
-        found: list[BestMask] = []
+        found: list[_Found] = []
         with span("best_mask"):
             for logits in region_logits.T:
                 best = best_query(mask_logits[free], logits[free], geometry)
-                found.append(replace(best, query=free.pop(best.query)))
+                query = free.pop(best.query)
+                found.append(_Found(replace(best, query=query), mask_logits[query]))
         return found, states
 
     def _remembered(
-        self, frame: PsalmImage, given: Followed, found: list[BestMask], memory: Followed | None
+        self, frame: PsalmImage, given: Followed, masks: list[np.ndarray], memory: Followed | None
     ) -> Followed | None:
-        """What the next frame is asked for; None for what was given at first."""
-        masks = [one.mask for one in found]
+        """What the next frame is asked for; None for what was given at first. `masks` (H, W) bool, as the model gives
+        them: how they are merged changes no memory.
+        """
         if any(_iou(one, other) > SAME_OBJECT_IOU for one, other in combinations(masks, 2)):
             return memory
         if not all(mask.any() for mask in masks):  # not all objects are there: the memory does not serve
@@ -115,10 +124,22 @@ def _iou(one: np.ndarray, other: np.ndarray) -> float:
     return float((one & other).sum() / max(1, (one | other).sum()))
 
 
-def _instances(name: str, found: BestMask, states: PromptStates) -> Instances:
+def _results(
+    task: str, names: Sequence[str], found: Sequence[_Found], states: PromptStates, geometry: ImageGeometry
+) -> list[Instances]:
+    plain = [_instances(name, task, one.best, states) for name, one in zip(names, found, strict=True)]
+    match task:
+        case merged.VIDEO_OBJECTS:
+            return merged.by_probability(plain, [one.logits for one in found], geometry)
+        case merged.VIDEO_PAINTED:
+            return merged.in_order(plain)
+    return plain
+
+
+def _instances(name: str, task: str, found: BestMask, states: PromptStates) -> Instances:
     return Instances(
         asked=(name,),
-        task=TRACKING,
+        task=task,
         masks=found.mask[None],
         scores=np.array([found.score], np.float32),
         labels=(name,),

@@ -1,5 +1,6 @@
 """Objects followed through frames: what is remembered, what is asked, and what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,26 @@ def test_objects_keep_their_names_and_choose_different_queries(pipeline: Pipelin
         assert [result.asked for result in found.results] == [("point 20,20",), ("box 30,10,60,40",)]
         queries = [result.instance_details[0]["query"] for result in found.results if isinstance(result, Instances)]
         assert len(set(queries)) == 2
+
+
+def test_objects_share_the_pixels_out_and_are_remembered_as_they_are(pipeline: Pipeline) -> None:
+    tasks = ("tracking", "video objects", "video objects in order")
+    videos = {task: pipeline.open_video() for task in tasks}
+    for number, frame in enumerate(FRAMES):
+        asked = Regions() if number else OBJECTS
+        found = {}
+        for task, video in videos.items():
+            (ready,) = video.push(frame, replace(asked, task=task))
+            found[task] = [result for result in ready.results if isinstance(result, Instances)]
+            assert {result.task for result in found[task]} == {task}
+        plain, soft, hard = found.values()
+        for merged in (soft, hard):
+            assert not (merged[0].mask & merged[1].mask).any()
+            assert [(one.score, one.instance_details) for one in merged] == [
+                (one.score, one.instance_details) for one in plain
+            ]
+        assert np.array_equal(hard[1].mask, plain[1].mask)
+        assert np.array_equal(hard[0].mask, plain[0].mask & ~plain[1].mask)
 
 
 def test_a_frame_is_asked_for_what_the_frame_before_showed(pipeline: Pipeline) -> None:

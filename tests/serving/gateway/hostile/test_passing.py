@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway_callers import ENSEMBLE, KEY, Guarded
+from hyperseg_runtime.contracts.requests import Classes
 from hyperseg_serving.client.client import Client
 from hyperseg_serving.gateway.bootstrap import GATEWAY_METRICS
 from serving_support import same
@@ -36,8 +37,9 @@ def test_a_video_goes_through(guarded: Guarded, coffee_bytes: bytes) -> None:
     with Client(f"grpc://{guarded.grpc}") as client:
         video = client.open_video()
         first = video.push(coffee_bytes, ["the cup"])
-        (last,) = video.push(coffee_bytes, ["the cup"], last=True)
+        (last,) = video.push(coffee_bytes, Classes(("cup", "spoon")), last=True)
     assert first[0].frame == 0 and last.frame == 1
+    assert last.results[0].asked == ("cup", "spoon")
 
 
 def test_http_callers_get_the_same(guarded: Guarded, coffee_bytes: bytes) -> None:

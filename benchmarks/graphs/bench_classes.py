@@ -1,0 +1,110 @@
+"""A class list in one request against one expression for each class, on a CPU: passes of the language model, and time.
+
+    hyperseg-trt make-synthetic checkpoint --preset hyperseg-3b --layers 2
+    hyperseg-trt export checkpoint bundle --skip-parity
+    python benchmarks/graphs/bench_classes.py bundle --size "full width, 2 of 32 layers"
+
+Both ask about the same new image in one process, in turn. Of the single expressions the first, which sees the image,
+and `--sample` further ones are timed: all of them take the first, and as many times the mean of the further ones as
+there are. Weights are random: the arithmetic does not depend on them. The last line of output is the path of the JSON
+file.
+"""
+
+import argparse
+import os
+import statistics
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from counted import CountedPipeline, Spent
+
+from hyperseg_bench import measure
+from hyperseg_runtime.class_lists.reading import written_class_list
+from hyperseg_runtime.contracts.requests import Classes, Expressions
+from hyperseg_runtime.images.reading import load_image
+
+RESULTS = "classes"
+TASK = "panoptic"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path, help="A bundle of HyperSeg.")
+    parser.add_argument("--size", required=True, help="Which model it is, in words; goes into the file.")
+    parser.add_argument("--sample", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--load", default="nothing else ran", help="What else the machine does; goes into the file.")
+    options = parser.parse_args()
+    with CountedPipeline(options.bundle, options.threads) as pipeline:
+        row = {"size": options.size, **compared(pipeline, options.sample, options.rounds)}
+    conditions = {"rounds": options.rounds, "threads": options.threads, "load": options.load, "precision": "fp32"}
+    rows = measure.kept_rows(RESULTS, "rows", [{**row, "conditions": conditions}], ("size",))
+    print(measure.write_results(RESULTS, {"environment": measure.environment(), "rows": rows}))
+
+
+class Turn(NamedTuple):
+    """What both took once."""
+
+    whole: Spent
+    first: Spent
+    further: list[Spent]
+
+
+def compared(pipeline: CountedPipeline, sample: int, rounds: int) -> dict[str, Any]:
+    from hyperseg_export.samples import sample_images
+
+    pixels, request = load_image(sample_images()[0]), written_class_list("coco").request(TASK)
+    first, *others = request.names
+    chosen = [others[index] for index in np.linspace(0, len(others) - 1, sample).astype(int)]
+    turns = [turn(pipeline, pixels, request, [first, *chosen]) for _ in range(rounds + 1)][1:]  # without the warm-up
+    every = [one.first.seconds + len(others) * statistics.mean(s.seconds for s in one.further) for one in turns]
+    lists = [one.whole.seconds for one in turns]
+    last = turns[-1]
+    return {
+        "classes": len(request.names),
+        "task": TASK,
+        "image_px": list(pixels.shape[1::-1]),
+        "further_expressions_timed": sample,
+        "list_llm_passes": last.whole.calls["llm"],
+        "expressions_llm_passes": last.first.calls["llm"] + len(others) * last.further[-1].calls["llm"],
+        "list_s": round(statistics.median(lists), 2),
+        "expressions_s": round(statistics.median(every), 2),
+        "times_faster": round(measure.ratio(every, lists), 2),
+        "calls": {"list": last.whole.calls, "first": last.first.calls, "further": last.further[-1].calls},
+        "samples_s": {
+            "list": lists,
+            "first": [one.first.seconds for one in turns],
+            "further": [[spent.seconds for spent in one.further] for one in turns],
+        },
+    }
+
+
+def turn(pipeline: CountedPipeline, pixels: np.ndarray, request: Classes, names: Sequence[str]) -> Turn:
+    """The image is new to both."""
+    with pipeline.open(pixels) as session:
+        whole = pipeline.spent(partial(session.run, request))
+    with pipeline.open(pixels) as session:
+        first, *further = [pipeline.spent(partial(session.run, Expressions((name,)))) for name in names]
+    print({"list_s": whole.seconds, "first_s": first.seconds, "further_s": further[-1].seconds}, flush=True)
+    return Turn(whole, first, further)
+
+
+def markdown() -> str:
+    """The stored results as the table of the README."""
+    lines = [
+        "| model | classes | passes, one list | an expression each | s, one list | an expression each | ratio |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in measure.stored(RESULTS)["rows"]:
+        passes = f"{row['list_llm_passes']} | {row['expressions_llm_passes']}"
+        times = f"{row['list_s']} | {row['expressions_s']:,} | {row['times_faster']}"
+        lines.append(f"| {row['size']} | {row['classes']} | {passes} | {times} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
