@@ -10,15 +10,14 @@ import torch
 
 from hyperseg_export.checkpoint.random_weights import RandomCheckpoint
 from hyperseg_export.checkpoint.shards import shards_of
-from hyperseg_export.families.hyperseg import synthetic as of_first_family
 from hyperseg_export.families.hyperseg.layout import Sizes, tensor_layout
-from hyperseg_export.families.hyperseg.tiny import TINY
+from hyperseg_export.families.hyperseg.tiny import MADE, TINY
+from hyperseg_export.families.mask_queries import made_checkpoints
 from hyperseg_export.families.registry import EXPORT_FAMILIES
 from hyperseg_export.jobs.progress import Silent
 from hyperseg_export.opening import open_checkpoint
 from hyperseg_export.synthetic import PRESETS, make_synthetic
 from hyperseg_runtime.errors import InputError, OutputError, ResourceError
-from support import FIRST_FAMILY
 
 PUBLISHED_GB = (4.992, 1.935)
 """hyperseg-spec 11."""
@@ -26,10 +25,10 @@ PUBLISHED_GB = (4.992, 1.935)
 
 @pytest.fixture
 def miniature(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The first family's preset at the size of `make-tiny`, in shards of half a megabyte."""
-    monkeypatch.setattr(of_first_family, "Sizes", lambda: TINY)
-    monkeypatch.setattr(of_first_family, "shards_of", lambda layout: shards_of(layout, 4_000_000))
-    return EXPORT_FAMILIES[FIRST_FAMILY].presets[0].name
+    """A preset of the first family at the size of `make-tiny`, in shards of half a megabyte."""
+    monkeypatch.setattr(made_checkpoints, "shards_of", lambda layout: shards_of(layout, 4_000_000))
+    monkeypatch.setitem(PRESETS, "miniature", MADE.preset("miniature", "in miniature", TINY))
+    return "miniature"
 
 
 def test_the_published_size_has_the_published_shards() -> None:
