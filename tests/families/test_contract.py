@@ -246,10 +246,18 @@ def test_what_would_be_refused_can_be_known_before_any_work(
         Classes.kind: Classes(("cup", "x" * 30_000)),
         Question.kind: Question("x" * 30_000),
     }
-    for task in family.answers(REQUEST_KINDS[kind]):
-        family_pipeline.check(replace(EXAMPLES[kind], task=task))
+    for task in (task for task in family.tasks if task.request.kind == kind):
+        right = {Expressions.kind: Expressions((task.form or TEXTS[0],))}.get(kind, EXAMPLES[kind])
+        family_pipeline.check(replace(right, task=task.name))
         with pytest.raises(PromptError):
-            family_pipeline.check(replace(wrong[kind], task=task))
+            family_pipeline.check(replace(wrong[kind], task=task.name))
+
+
+def test_a_task_with_a_form_refuses_other_texts_with_an_example(family: FamilySpec, family_pipeline: Pipeline) -> None:
+    for task in (task for task in family.tasks if task.form):
+        with pytest.raises(PromptError) as refused:
+            family_pipeline.check(Expressions(TEXTS, task.name))
+        assert repr(TEXTS[0]) in str(refused.value) and repr(task.form) in str(refused.value)
 
 
 def test_videos_are_pushed_or_refused(family: FamilySpec, family_pipeline: Pipeline, pixels: np.ndarray) -> None:

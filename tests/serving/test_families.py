@@ -108,6 +108,27 @@ def test_class_lists_are_answered_or_refused(running: Running, coffee_bytes: byt
             running.client.segment_classes(coffee_bytes, names)
 
 
+def test_every_task_is_served(running: Running, coffee_bytes: bytes, pixels: np.ndarray) -> None:
+    """A text that is not in the form that its task needs is refused with an example of it."""
+    names = ["cup", "table"]
+    for task in (task for task in running.family.tasks if not task.writes):
+        options = Options(task=task.name)
+        with running.pipeline.open(pixels) as session:
+            if task.request is Expressions:
+                texts = [task.form or TEXTS[0]]
+                found = running.client.segment(coffee_bytes, texts, options)
+                assert same(found, session.segment_many(texts, task.name))
+            elif task.request is Classes:
+                listed, expected = (
+                    running.client.segment_classes(coffee_bytes, names, options),
+                    session.segment_classes(names, task.name),
+                )
+                assert (listed.asked, listed.task, listed.to_png()) == (expected.asked, task.name, expected.to_png())
+        if task.form:
+            with pytest.raises(InputError, match=re.escape(task.form)):
+                running.client.segment(coffee_bytes, TEXTS, options)
+
+
 def test_regions_are_answered_or_refused(running: Running, coffee_bytes: bytes, pixels: np.ndarray) -> None:
     mask = np.zeros(pixels.shape[:2], np.bool_)
     mask[100:200, 150:300] = True

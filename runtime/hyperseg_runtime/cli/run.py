@@ -135,15 +135,15 @@ def _title(result: Result) -> str:
 
 
 def _lines(result: Result) -> Iterable[str]:
-    """One for each mask."""
+    """One for each mask and each of its parts."""
     match result:
         case Instances():
-            for label, score, mask, box in zip(
-                result.labels, result.scores, result.masks, result.boxes_xyxy, strict=True
-            ):
+            rows = zip(result.labels, result.scores, result.masks, result.boxes_xyxy, strict=True)
+            for row, (label, score, mask, box) in enumerate(rows):
                 x0, y0, x1, y1 = (int(edge) for edge in box)
                 named = "" if (label,) == result.asked else f"{label}: "
                 yield f"{named}score {score:.4f}, {int(mask.sum())} px, box x {x0}..{x1}, y {y0}..{y1}"
+                yield from (f"  {name}: {int(part.sum())} px" for name, part in result.parts(row))
         case SemanticMap():
             for index, name in enumerate(result.asked):
                 if area := int((result.classes == index).sum()):

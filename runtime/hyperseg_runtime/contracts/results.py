@@ -4,7 +4,7 @@ All three know what was asked, how long each stage took, and in `details` what o
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
@@ -14,6 +14,8 @@ from pycocotools import mask as coco_mask
 
 TRACK = "track"
 """Key of `Instances.instance_details` for the number of an object that is followed through the frames of a video."""
+PARTS = "parts"
+"""Key of the same for a list of the object's parts, each with `name`, `area_px` and `segmentation`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,16 @@ class Instances(_Answered):
     def boxes_xyxy(self) -> np.ndarray:
         """Tight boxes in pixels, (M, 4) float32; right and bottom edges are exclusive; zeros for no pixel."""
         return np.array([box_xyxy(mask) for mask in self.masks], np.float32).reshape(-1, 4)
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether objects were looked at for parts (`PARTS`)."""
+        return any(PARTS in details for details in self.instance_details)
+
+    def parts(self, row: int) -> Iterator[tuple[str, np.ndarray]]:
+        """Name and mask, (H, W) bool, of each part of an object whose parts are known (`PARTS`)."""
+        details = self.instance_details[row] if self.instance_details else {}
+        return ((part["name"], decode_rle(part["segmentation"])) for part in details.get(PARTS, ()))
 
     def chosen(self, rows: Sequence[int]) -> Self:
         """These rows, in this order."""

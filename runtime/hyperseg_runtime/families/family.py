@@ -122,6 +122,8 @@ class Task:
     """Each class of a list is answered by itself: a list may be asked in parts (see `results.joined`)."""
     writes: bool = False
     """The model writes before it segments, token by token, as it does for every question."""
+    form: str | None = None
+    """An example of how its texts must be written, where not any text will do."""
 
 
 Axes = Mapping[str, AxisRange]

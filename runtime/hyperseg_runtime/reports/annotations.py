@@ -41,10 +41,11 @@ class Annotated:
     def of(
         cls, result: Result, image_name: str, image_hw: tuple[int, int], ids: Mapping[str, int] | None
     ) -> "Annotated":
-        """Without `ids` what was asked and what was found is numbered from 1."""
-        labels = [*result.asked, *(result.labels if isinstance(result, Instances) else ())]
-        numbered = {label: number for number, label in enumerate(dict.fromkeys(labels), 1)}
-        return cls(result, image_name, image_hw, dict(ids) if ids else numbered)
+        """What was asked and what was found beyond `ids` is numbered behind them, or from 1."""
+        numbered = dict(ids or {})
+        for label in (*result.asked, *(result.labels if isinstance(result, Instances) else ())):
+            numbered.setdefault(label, max(numbered.values(), default=0) + 1)
+        return cls(result, image_name, image_hw, numbered)
 
     def coco(self, map_name: str) -> bytes:
         """COCO's file for one image (cocodataset.org/#format-data): objects of instances and of semantic maps, segments

@@ -57,7 +57,10 @@ def print_tasks(family: str) -> None:
     if family not in FAMILIES:
         return
     spec = FAMILIES[family]
-    rows = [(task.name, task.request.kind, task.about) for task in spec.tasks]
+    rows = [
+        (task.name, task.request.kind, f"{task.about}: {task.form!r}" if task.form else task.about)
+        for task in spec.tasks
+    ]
     rows += [(task.name, "frames of a video", task.about) for task in spec.video_tasks]
     rows += [("none", kind, reason) for kind, reason in spec.lacks.items()]
     console.print_rows("Tasks, the first of a kind by default", ("task", "asked as", "answer"), rows)

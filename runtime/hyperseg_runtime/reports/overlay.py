@@ -36,7 +36,7 @@ def draw_overlay(image_hwc_u8: np.ndarray, mask: np.ndarray, colour: tuple[int, 
 def draw_list(image_hwc_u8: np.ndarray, result: Result) -> np.ndarray:
     """The image with every part of the result in its class's colour, with name and score, (H, W, 3) uint8.
 
-    Of instances those that score highest are drawn last, over the others.
+    Of instances those that score highest are drawn last, over the others, and each object's own parts over it.
     """
     parts = list(_parts(result))
     drawn = image_hwc_u8
@@ -68,6 +68,7 @@ def _parts(result: Result) -> Iterator[tuple[str, float | None, np.ndarray]]:
             for row in reversed(range(len(result.masks))):
                 if result.masks[row].any():
                     yield result.labels[row], float(result.scores[row]), result.masks[row]
+                    yield from ((name, None, mask) for name, mask in result.parts(row))
         case SemanticMap(asked=names, classes=classes):
             for index in np.unique(classes[classes >= 0]).tolist():
                 yield names[index], None, classes == index

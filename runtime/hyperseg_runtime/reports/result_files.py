@@ -48,8 +48,8 @@ def contents_of(
 
 
 def overlay_of(result: Result, image_hwc_u8: np.ndarray) -> bytes:
-    """PNG: of one thing that was asked its best mask, of several every part with its name."""
-    if isinstance(result, Instances) and len(result.asked) == 1:
+    """PNG: of one thing that was asked its best mask, of several, and of objects with parts, everything by its name."""
+    if isinstance(result, Instances) and len(result.asked) == 1 and not result.has_parts:
         return encode_png(draw_overlay(image_hwc_u8, result.mask))
     return encode_png(draw_list(image_hwc_u8, result))
 

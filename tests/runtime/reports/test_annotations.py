@@ -55,6 +55,17 @@ def test_polygons_filled_with_their_border_are_the_mask(seed: int, holes: bool) 
     assert np.array_equal(filled.astype(bool), mask)
 
 
+def test_what_is_found_beyond_a_list_has_numbers_behind_its_own() -> None:
+    """Such as parts of the objects of a panoptic map."""
+    ids = np.ones(SIZE, np.int32)
+    scene = PanopticMap(
+        asked=("sky", "dog", "dog head"), task="panoptic parts", ids=ids, segments=(Segment(1, 2, True, 0.9),)
+    )
+    content = json.loads(annotated(scene, {"sky": 187, "dog": 18}).coco("a.jpg.mask.png"))
+    assert {row["name"]: row["id"] for row in content["categories"]} == {"sky": 187, "dog": 18, "dog head": 188}
+    assert content["annotations"][0]["segments_info"][0]["category_id"] == 188
+
+
 def test_coco_has_every_object_with_its_category(instances: Instances) -> None:
     content = json.loads(annotated(instances, {"cat": 17, "dog": 18}).coco("a.jpg.mask.png"))
     assert content["images"] == [{"id": 1, "file_name": "a.jpg", "width": 60, "height": 40}]

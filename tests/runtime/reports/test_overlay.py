@@ -1,7 +1,17 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from hyperseg_runtime.contracts.results import Instances, PanopticMap, Segment, SemanticMap
+from hyperseg_runtime.contracts.results import (
+    PARTS,
+    Instances,
+    PanopticMap,
+    Segment,
+    SemanticMap,
+    encode_png,
+    encode_rle,
+)
 from hyperseg_runtime.reports.colours import colour_of
 from hyperseg_runtime.reports.overlay import (
     COLOUR_RGB,
@@ -12,6 +22,7 @@ from hyperseg_runtime.reports.overlay import (
     draw_overlay,
     draw_spotlight,
 )
+from hyperseg_runtime.reports.result_files import overlay_of
 
 
 def test_mask_is_tinted_outline_is_solid_and_the_rest_untouched() -> None:
@@ -111,6 +122,35 @@ def test_the_best_instance_is_drawn_last() -> None:
     )
     top = draw_list(np.zeros((60, 90, 3), np.uint8), found)[50, 80]
     assert np.abs(top - np.array(colour_of("a")) * OPACITY - np.array(colour_of("b")) * OPACITY * 0.55).max() < 2
+
+
+def with_parts() -> Instances:
+    """A dog over the whole image with a head on its lower left."""
+    head = np.zeros((60, 90), bool)
+    head[30:, :40] = True
+    part = {"name": "head", "area_px": int(head.sum()), "segmentation": encode_rle(head)}
+    return Instances(
+        asked=("dog",), task="parts", masks=np.ones((1, 60, 90), bool), scores=np.array([0.9], np.float32),
+        labels=("dog",), instance_details=({PARTS: [part]},),
+    )  # fmt: skip
+
+
+def test_parts_are_drawn_over_their_object_in_colours_of_their_own() -> None:
+    black = np.zeros((60, 90, 3), np.uint8)
+    drawn = draw_list(black, with_parts())
+    dog, head = (np.array(colour_of(name)) * OPACITY for name in ("dog", "head"))
+    assert np.abs(drawn[50, 70] - dog).max() < 2
+    assert np.abs(drawn[50, 20] - head - dog * (1 - OPACITY)).max() < 2
+    plain = draw_list(black, replace(with_parts(), instance_details=()))
+    named = (drawn[28:42, 8:34] == colour_of("head")).all(-1)
+    assert named.sum() > 100 and not (plain[28:42, 8:34] == colour_of("head")).all(-1).any()
+
+
+def test_the_overlay_of_one_class_shows_the_parts_of_its_objects() -> None:
+    black = np.zeros((60, 90, 3), np.uint8)
+    assert overlay_of(with_parts(), black) == encode_png(draw_list(black, with_parts()))
+    plain = replace(with_parts(), instance_details=())
+    assert overlay_of(plain, black) == encode_png(draw_overlay(black, plain.mask))
 
 
 def test_a_colour_is_made_of_the_name_alone() -> None:

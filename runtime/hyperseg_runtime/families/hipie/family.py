@@ -9,6 +9,7 @@ from hyperseg_runtime.families.family import VIDEO, FamilySpec
 from hyperseg_runtime.families.family import Task as FamilyTask
 from hyperseg_runtime.families.hipie.image_inputs import image_inputs
 from hyperseg_runtime.families.hipie.model import HipieModel
+from hyperseg_runtime.families.hipie.part_query import FORM
 from hyperseg_runtime.families.hipie.printed import NOTE, PRINTED
 from hyperseg_runtime.families.hipie.published import PUBLISHED
 from hyperseg_runtime.families.hipie.spec import HipieDimensions, graph_specs
@@ -17,10 +18,19 @@ from hyperseg_runtime.llm.tokenizer import TOKENIZER_FILE
 
 TASKS = (
     FamilyTask(Task.REFERRING.value, Expressions, "the object that an expression refers to (the release's grounding)"),
+    FamilyTask(
+        Task.REFERRING_PARTS.value,
+        Expressions,
+        "a part of the object that an expression refers to, by its name",
+        form=FORM,
+    ),
     FamilyTask(Task.INSTANCE.value, Classes, "objects with their class, all names in one text"),
     FamilyTask(Task.PANOPTIC.value, Classes, "segments of things and stuff, all names in one text"),
     FamilyTask(Task.SEMANTIC.value, Classes, "a class for every pixel, all names in one text"),
     FamilyTask(Task.PARTS.value, Classes, "objects with their class and their parts, those asked or the release's 200"),
+    FamilyTask(
+        Task.PANOPTIC_PARTS.value, Classes, "segments of things and stuff, things that their parts cover as parts"
+    ),
 )
 
 

@@ -1,7 +1,7 @@
 """HIPIE on a bundle: image and expressions or a class list in, masks and maps out."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,13 +9,16 @@ import numpy as np
 
 from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.bundle.opening import Bundle
-from hyperseg_runtime.calls.timing import span
 from hyperseg_runtime.contracts.requests import Classes, Expressions, Request, SegmentationRequest
 from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, SemanticMap
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.hipie.class_list import AskedList, SeenList, names_of
-from hyperseg_runtime.families.hipie.hierarchy import part_list, parts_of
-from hyperseg_runtime.families.hipie.instances import choose, instance_mask, probabilities, survivors
+from hyperseg_runtime.families.hipie.expression import refer
+from hyperseg_runtime.families.hipie.hierarchy import asked_parts, part_list, referred_part, with_parts
+from hyperseg_runtime.families.hipie.panoptic_parts import in_parts
+from hyperseg_runtime.families.hipie.part_names import COARSER, PART_NAMES, PartName
+from hyperseg_runtime.families.hipie.part_query import PartQuery
+from hyperseg_runtime.families.hipie.parts import PartMap
 from hyperseg_runtime.families.hipie.spec import HipieDimensions
 from hyperseg_runtime.families.hipie.stages import HipieStages, TextStates
 from hyperseg_runtime.families.hipie.state import HipieImage
@@ -45,14 +48,16 @@ class HipieModel:
 
     def check(self, request: Request, with_image: bool) -> None:
         match request:
-            case Expressions(texts=texts):
+            case Expressions(texts=texts, task=task):
                 for text in texts:
-                    self._expression(text)
+                    self._expression(self._part_query(text).expression if task == Task.REFERRING_PARTS else text)
             case Classes():
                 self._lists(request)
 
     def segment(self, image: HipieImage, request: SegmentationRequest) -> list[Result]:
         match request:
+            case Expressions(texts=texts, task=Task.REFERRING_PARTS):
+                return list(self._refer_to_parts(image, texts))
             case Expressions(texts=texts):
                 asked = [self._expression(text) for text in texts]
                 return [self._refer(image, text, own) for text, own in zip(texts, asked, strict=True)]
@@ -90,19 +95,8 @@ class HipieModel:
         return asked
 
     def _refer(self, image: HipieImage, text: str, asked: AskedText) -> Instances:
-        """The one best query, or none where its box lies outside of the image: nothing decides whether it is there.
-
-        Queries are compared with the mean of the words before they saw the image (hipie-spec 11).
-        """
-        states, geometry, options = self.read(asked), image.geometry, self.dims.options
-        found = image.look(states)
-        scores = probabilities(self.stages.word_logits(found, states.mean), found.iou_logits)
-        best = choose(scores, found.boxes, survivors(scores, found.boxes, options), geometry, most=1)
-        masks = np.zeros((0, *geometry.original_hw), np.bool_)
-        if len(best.queries):
-            (logits,) = self.stages.masks(found, best.queries, geometry.valid_hw)
-            with span("mask"):
-                masks = instance_mask(logits, geometry, options.mask_thres)[None]
+        states = self.read(asked)
+        best, masks = refer(self.stages, image, states)
         return Instances(
             asked=(text,),
             task=Task.REFERRING.value,
@@ -113,26 +107,37 @@ class HipieModel:
             details=_about(states),
         )
 
-    def _lists(self, request: Classes) -> list[AskedList]:
-        """The list, and for parts the second one. Raises PromptError."""
-        asked = [AskedList.of(request, self.tokenizer)]
-        if request.task == Task.PARTS:
-            asked.append(AskedList.of(part_list(request), self.tokenizer))
-        for one in asked:
-            self._readable(one.text)
-        return asked
+    def _refer_to_parts(self, image: HipieImage, texts: Sequence[str]) -> Iterator[Instances]:
+        """One map of parts serves all texts."""
+        queries = [self._part_query(text) for text in texts]
+        asked = [self._expression(query.expression) for query in queries]
+        part_map = self._part_map(image, PART_NAMES)
+        for text, query, own in zip(texts, queries, asked, strict=True):
+            found = referred_part(self._refer(image, query.expression, own), query, part_map)
+            yield replace(found.asked_as(text), task=Task.REFERRING_PARTS.value, labels=(text,) * len(found.labels))
+
+    def _part_query(self, text: str) -> PartQuery:
+        """Raises PromptError."""
+        return PartQuery.of(text, tuple(COARSER) if self.dims.options.use_coarse else PART_NAMES)
+
+    def _part_map(self, image: HipieImage, names: tuple[PartName, ...]) -> PartMap:
+        asked = AskedList.of(part_list(names), self.tokenizer)
+        scores = SeenList(self.stages, image, asked, self.read(asked.text)).semantic()
+        found = PartMap.likeliest(scores, names)
+        return found.coarser() if self.dims.options.use_coarse and names is PART_NAMES else found
 
     def _listed(self, image: HipieImage, request: Classes) -> Result:
-        asked, *more = self._lists(request)
-        task = Task(str(request.task))
+        task, asked = Task(str(request.task)), self._lists(request)[0]
         text = self.read(asked.text)
         seen = SeenList(self.stages, image, asked, text)
         about: dict[str, Any] = {"asked": request.names, "task": task.value, "details": _about(text)}
-        if task is Task.PANOPTIC:
-            ids, segments = seen.panoptic()
-            return PanopticMap(ids=ids, segments=segments, **about)
-        if task is Task.SEMANTIC:
-            return SemanticMap(classes=seen.semantic().argmax(0).astype(np.int32), **about)
+        match task:
+            case Task.PANOPTIC | Task.PANOPTIC_PARTS:
+                ids, segments = seen.panoptic()
+                scene = PanopticMap(ids=ids, segments=segments, **about)
+                return in_parts(scene, self._part_map(image, asked_parts(request))) if task.has_parts else scene
+            case Task.SEMANTIC:
+                return SemanticMap(classes=seen.semantic().argmax(0).astype(np.int32), **about)
         found, masks = seen.instances()
         objects = Instances(
             masks=masks,
@@ -141,15 +146,16 @@ class HipieModel:
             instance_details=found.details(),
             **about,
         )
-        return self._with_parts(image, request, objects, more[0]) if task is Task.PARTS else objects
+        return with_parts(objects, self._part_map(image, asked_parts(request))) if task.has_parts else objects
 
-    def _with_parts(self, image: HipieImage, request: Classes, objects: Instances, asked: AskedList) -> Instances:
-        """The same objects, each with its parts in its details."""
-        parts = SeenList(self.stages, image, asked, self.read(asked.text)).semantic()
-        names = part_list(request).names
-        of_each = parts_of(parts, names, objects.masks, objects.labels, objects.scores)
-        details = zip(objects.instance_details, of_each, strict=True)
-        return replace(objects, instance_details=tuple({**own, "parts": found} for own, found in details))
+    def _lists(self, request: Classes) -> list[AskedList]:
+        """The list, and for parts the second one. Raises PromptError."""
+        asked = [AskedList.of(request, self.tokenizer)]
+        if Task(str(request.task)).has_parts:
+            asked.append(AskedList.of(part_list(asked_parts(request)), self.tokenizer))
+        for one in asked:
+            self._readable(one.text)
+        return asked
 
 
 def _about(text: TextStates) -> dict[str, int]:

@@ -28,3 +28,5 @@ class HipieOptions(BaseModel):
     """Boxes of one class that overlap more are one object."""
     most: int = Field(default=100, ge=1)
     """Instances of an image."""
+    use_coarse: bool = False
+    """Parts have the release's 57 coarser names, and not its 200, where a request brings none of its own."""

@@ -1,5 +1,8 @@
 """The names that released checkpoints for parts were trained with, an object and its part each (hipie-spec 14)."""
 
+PartName = tuple[str, str]
+"""An object and its part; no part for an object that is not taken apart."""
+
 _LISTED = """
 aeroplane body, aeroplane stern, aeroplane wing, aeroplane tail, aeroplane engine, aeroplane wheel, bicycle
 body, bicycle wheel, bicycle saddle, bicycle handlebar, bicycle headlight, bird torso, bird head, bird neck,
@@ -23,5 +26,38 @@ pole, poster, pot, road, rock, rope, rug, sand, sculpture, shelves, sidewalk, si
 speaker, stage, stair, tent, toy, track, tree, truck, wall, water, window, wineglass, wood
 """
 
-PART_NAMES = tuple(" ".join(name.split()) for name in _LISTED.split(","))
-"""In the order in which they are asked; a name of one word is a whole."""
+_COARSER = """
+aeroplane body; aeroplane stern: stern, tail; aeroplane wing; aeroplane engine; aeroplane wheel; bicycle body:
+body, saddle, handlebar, headlight; bicycle wheel; bird torso: torso, tail; bird head: head, neck; bird wing;
+bird leg: leg, foot; boat; bottle cap; bottle body; bus body: body, frontside, leftside, rightside, backside,
+roofside, mirror, fliplate, bliplate, door, headlight; bus wheel; bus window; car body: body, mirror, tmirror,
+door; car license plate: fliplate, bliplate; car wheel; car light: headlight; car window; cat torso: torso,
+neck; cat head: head, eye, ear, nose; cat leg: leg, pawn; cat tail; chair; cow torso: torso, neck; cow head:
+head, eye, ear, muzzle, horn; cow leg; cow tail; table; dog torso: torso, neck; dog head: head, eye, ear,
+nose, muzzle; dog leg: leg, pawn; dog tail; horse torso: body, torso, neck; horse head: head, eye, ear,
+muzzle; horse leg; horse tail; motorbike body: body, handlebar, saddle, headlight; motorbike wheel; person
+torso: body, torso, neck; person head: head, eye, ear, ebrow, nose, mouth, hair; person lower arm: lower arm,
+hand; person upper arm; person lower leg: lower leg, foot; person upper leg; pottedplant plant; pottedplant
+pot; sheep torso: torso, neck, tail; sheep head: head, eye, ear, muzzle, horn; sheep leg; sofa; train body:
+body, head, headlight, coach; tvmonitor frame; tvmonitor screen
+"""
+
+
+def in_two(name: str) -> PartName:
+    """The object is the first word."""
+    owner, _, part = name.partition(" ")
+    return owner, part
+
+
+def _coarser() -> dict[PartName, tuple[PartName, ...]]:
+    entries = (" ".join(entry.split()).partition(": ") for entry in _COARSER.split(";"))
+    pairs = ((in_two(name), finer) for name, _, finer in entries)
+    return {
+        (owner, part): tuple((owner, name) for name in (finer or part).split(", ")) for (owner, part), finer in pairs
+    }
+
+
+PART_NAMES = tuple(in_two(" ".join(name.split())) for name in _LISTED.split(","))
+"""In the order in which they are asked."""
+COARSER = _coarser()
+"""The release's coarser names -> what each stands for; names that are missing stand for nothing there."""

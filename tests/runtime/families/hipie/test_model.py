@@ -120,6 +120,50 @@ def test_objects_have_their_parts(watched: Watched, pixels: np.ndarray) -> None:
         assert not (mask & ~found.masks[row]).any()
 
 
+def test_a_part_of_what_an_expression_refers_to(watched: Watched, pixels: np.ndarray) -> None:
+    """Inside the object that the expression alone gives; one map of parts serves all texts."""
+    model = watched.model
+    texts = ("the cup: wheel", "the saucer: door")
+    found = model.segment(model.open(pixels), Expressions(texts, Task.REFERRING_PARTS.value))
+    assert sum(call.inputs["token_ids"].shape[0] == 2 for call in watched.graphs.calls["text"]) == 1
+    alone = model.segment(model.open(pixels), Expressions(("the cup", "the saucer"), Task.REFERRING.value))
+    for text, part, whole in zip(texts, found, alone, strict=True):
+        assert isinstance(part, Instances) and isinstance(whole, Instances)
+        assert (part.asked, part.labels, part.task) == ((text,), (text,) * len(whole.masks), "referring parts")
+        assert np.array_equal(part.scores, whole.scores) and not (part.masks & ~whole.masks).any()
+        (own,) = part.instance_details
+        assert np.array_equal(decode_rle(own["object"]["segmentation"]), whole.mask)
+        assert bool(own["part_names"]) == part.masks.any()
+
+
+def test_the_parts_that_an_expression_may_name(watched: Watched) -> None:
+    """Before any work is done; coarser names are fewer."""
+    for text, message in (
+        ("the cup", "does not name an object and its part"),
+        ("the cup: lid", "no part is called 'lid'"),
+    ):
+        with pytest.raises(PromptError, match=message):
+            watched.model.check(Expressions(("the dog: ear", text), Task.REFERRING_PARTS.value), with_image=True)
+    coarse = watched.model.dims.options.model_copy(update={"use_coarse": True})
+    watched.model.dims = watched.model.dims.model_copy(update={"options": coarse})
+    with pytest.raises(PromptError, match="no part is called 'ear'"):
+        watched.model.check(Expressions(("the dog: ear",), Task.REFERRING_PARTS.value), with_image=True)
+    assert not watched.ran()
+
+
+def test_a_scene_in_parts(watched: Watched, pixels: np.ndarray) -> None:
+    """The segments of the plain scene, but for objects that gave way."""
+    model = watched.model
+    request = Classes(NAMES, Task.PANOPTIC_PARTS.value, THINGS, (("cup", ("handle", "body")),))
+    (found,) = model.segment(model.open(pixels), request)
+    (plain,) = model.segment(model.open(pixels), listed(Task.PANOPTIC))
+    assert isinstance(found, PanopticMap) and isinstance(plain, PanopticMap)
+    assert found.task == "panoptic parts" and found.asked[: len(NAMES)] == NAMES
+    parts = {number for group in found.details["parts_of_objects"] for number in group}
+    assert {segment for segment in found.segments if segment.id not in parts} <= set(plain.segments)
+    assert np.isin(found.ids[found.ids != plain.ids], [0, *parts]).all()
+
+
 def test_a_text_in_pieces_is_one_text(watched: Watched, pixels: np.ndarray) -> None:
     """The 200 names of parts take more tokens than the text encoder reads at once."""
     (found,) = watched.model.segment(watched.model.open(pixels), Classes(("dog",), Task.PARTS.value))
