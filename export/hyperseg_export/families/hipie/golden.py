@@ -12,7 +12,7 @@ from hyperseg_export.checkpoint.key_map import apply_rules, check_equal
 from hyperseg_export.checkpoint.weights import Weights, checkpoint_shapes
 from hyperseg_export.families.hipie.config import HipieConfig, vit_config
 from hyperseg_export.families.hipie.config_json import EXTENSION_KEY
-from hyperseg_export.families.hipie.golden_cases import CASES, GoldenRun
+from hyperseg_export.families.hipie.golden_cases import CASES, LEFT_OUT, GoldenRun
 from hyperseg_export.families.hipie.golden_graphs import VitAlone, graph_probes
 from hyperseg_export.families.hipie.graphs import GRAPHS, build_graph
 from hyperseg_export.families.hipie.key_map import rules, vit_rules
@@ -56,7 +56,8 @@ def verify_golden(folder: GoldenFolder, progress: Progress, engines: Sequence[st
                     compared.append(compare(TOLERANCES, engine, case, name, found, expected))
     done = {(row.case, row.array) for row in compared}
     stored = [(case, array) for case in folder.cases() for array in folder.arrays(case)]
-    left = [NotCompared(*row, "nothing here computes it") for row in stored if row not in done]
+    why = "nothing here computes it"
+    left = [NotCompared(*row, LEFT_OUT.get(row[0], why)) for row in stored if row not in done]
     return GoldenReport(tuple(compared), tuple(left))
 
 
@@ -109,4 +110,5 @@ class _Setup:
             open_extra=open_extra,
             weight=weight,
             arrays=self.folder.arrays,
+            sides_px=(self.folder.setting("tiny", "min_size"), self.folder.setting("tiny", "max_size")),
         )

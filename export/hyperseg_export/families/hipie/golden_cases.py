@@ -13,6 +13,7 @@ from torch.nn.functional import layer_norm
 from hyperseg_export.families.hipie.config import HipieConfig
 from hyperseg_export.families.hipie.golden_functions import functions
 from hyperseg_export.families.hipie.golden_graphs import vit_alone
+from hyperseg_export.families.hipie.golden_images import parts, preprocess
 from hyperseg_export.families.hipie.golden_results import GROUNDING, SETTINGS, SeenImage, of_image, results
 from hyperseg_export.modules.levels import Levels, LevelSine
 from hyperseg_export.modules.plain_vit import PlainVitConfig
@@ -45,6 +46,8 @@ class GoldenRun:
     """Values of our parameters by name."""
     arrays: Callable[[str], Arrays]
     """Of a case."""
+    sides_px: tuple[int, int]
+    """What an image's short side becomes in most cases, and its long side at most."""
 
     def run(self, name: str, inputs: Arrays) -> dict[str, np.ndarray]:
         """Outputs and probes of a graph."""
@@ -120,8 +123,15 @@ CASES: Mapping[str, Callable[[GoldenRun, Arrays], Found]] = {
     "grounding": grounding,
     "grounding_short": grounding,
     "grounding_batch2": grounding,
+    "parts": parts,
+    "preprocess": preprocess,
     "vit": vit,
 }
+LEFT_OUT: Mapping[str, str] = {
+    "text_parallel_det": "attention of words inside their own name alone (PARALLEL_DET), off in every released "
+    "configuration: no graph is made with it",
+}
+"""Cases that nothing here computes, and why."""
 
 
 def _segment(run: GoldenRun, arrays: Arrays, pooled: bool) -> dict[str, np.ndarray]:

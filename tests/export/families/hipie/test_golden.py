@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -39,6 +40,24 @@ def test_every_case_is_compared(report: GoldenReport) -> None:
     assert {"level_mask2", "valid_ratios", "enc_pad", "final_masks1_packed"} <= compared["detection_batch2"]
     assert {"native_block11", "other_block2", "other_res5"} <= compared["vit"]
     assert {"long_2048_hidden", "long_1024_chunk_ids", "short_24_hidden"} <= compared["text_long"]
+    maps_of_parts = {"parts_seg", "parts_remapped", "output_refined_packed", "output_coarse_packed"}
+    referred = {"ref_mask_packed", "ref_part_fine_packed", "ref_part_coarse_packed"}
+    assert maps_of_parts | referred | {"pan_masks_packed", "pan_map", "rule_named_packed"} <= compared["parts"]
+    kinds = ("size", "normalised_corner", "resized_sub16", "sum")
+    sizes = ("landscape", "portrait", "square", "wide")
+    assert {f"{size}_{kind}" for size in sizes for kind in kinds} <= compared["preprocess"]
+
+
+def test_what_is_left_out_is_named_with_its_reason(tmp_path: Path) -> None:
+    for name in ("manifest.json", "weights.safetensors", "vit_weights.safetensors"):
+        (tmp_path / name).symlink_to(GOLDEN / name)
+    np.savez(tmp_path / "text_parallel_det.npz", ids=np.zeros((1, 4), np.int64), hidden=np.zeros((1, 4, 8), np.float32))
+    report = verify_golden(GoldenFolder.open(tmp_path), Silent(), engines=(MODULES,))
+    assert {(row.case, row.array) for row in report.not_compared} == {
+        ("text_parallel_det", "ids"),
+        ("text_parallel_det", "hidden"),
+    }
+    assert all("PARALLEL_DET" in row.reason for row in report.not_compared) and not report.compared
 
 
 def test_a_wrong_weight_is_found(tmp_path: Path) -> None:
