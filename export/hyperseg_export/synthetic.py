@@ -13,7 +13,7 @@ from hyperseg_runtime.bundle.manifest import FileEntry
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.files.writing import output_folder
 
-PRESETS: dict[str, Preset] = {family.preset.name: family.preset for family in EXPORT_FAMILIES.values()}
+PRESETS: dict[str, Preset] = {preset.name: preset for family in EXPORT_FAMILIES.values() for preset in family.presets}
 
 
 def make_synthetic(
@@ -26,8 +26,9 @@ def make_synthetic(
 ) -> int:
     """Write the checkpoint of a preset, whole or not at all; its bytes. A killed call goes on at the shard it was at.
 
-    `layers` shortens the language model. The same seed gives the same bytes. Raises InputError for a preset or layers
-    that there are not, ResourceError where the disk has no room, OutputError where `directory` exists.
+    `layers` shortens the language model, or the backbone where that is the stack. The same seed gives the same bytes.
+    Raises InputError for a preset or layers that there are not, ResourceError where the disk has no room, OutputError
+    where `directory` exists.
     """
     chosen, progress = _chosen(preset, layers), progress or Silent()
     key = [preset, seed, layers, sorted(LIBRARIES), code_hash()]
@@ -49,7 +50,7 @@ def _chosen(preset: str, layers: int | None) -> Preset:
         raise InputError(f"unknown preset {preset!r}; choose {', '.join(PRESETS)}")
     chosen = PRESETS[preset]
     if layers is not None and not chosen.layered:
-        raise InputError(f"{preset} has no language model whose layers could be fewer; leave --layers out")
+        raise InputError(f"{preset} has no stack whose layers could be fewer; leave --layers out")
     return chosen
 
 

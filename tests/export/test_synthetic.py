@@ -29,7 +29,7 @@ def miniature(monkeypatch: pytest.MonkeyPatch) -> str:
     """The first family's preset at the size of `make-tiny`, in shards of half a megabyte."""
     monkeypatch.setattr(of_first_family, "Sizes", lambda: TINY)
     monkeypatch.setattr(of_first_family, "shards_of", lambda layout: shards_of(layout, 4_000_000))
-    return EXPORT_FAMILIES[FIRST_FAMILY].preset.name
+    return EXPORT_FAMILIES[FIRST_FAMILY].presets[0].name
 
 
 def test_the_published_size_has_the_published_shards() -> None:
@@ -41,8 +41,8 @@ def test_the_published_size_has_the_published_shards() -> None:
 
 
 def test_every_family_has_a_preset() -> None:
-    assert set(PRESETS) == {family.preset.name for family in EXPORT_FAMILIES.values()}
-    assert len(PRESETS) == len(EXPORT_FAMILIES)
+    assert all(family.presets for family in EXPORT_FAMILIES.values())
+    assert len(PRESETS) == sum(len(family.presets) for family in EXPORT_FAMILIES.values())
 
 
 def test_it_is_a_checkpoint_of_the_same_bytes_each_time(miniature: str, tmp_path: Path) -> None:
@@ -108,8 +108,11 @@ def test_tensors_are_made_when_their_turn_comes(
 def test_mistakes_say_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="unknown preset 'huge'; choose hyperseg-3b"):
         make_synthetic(tmp_path / "a", "huge")
-    with pytest.raises(InputError, match="no language model whose layers"):
+    with pytest.raises(InputError, match="no stack whose layers"):
         make_synthetic(tmp_path / "a", "unilseg", layers=1)
+    for layers in (2, 33):
+        with pytest.raises(InputError, match=f"has 32 blocks: expected --layers 3 to 32, got {layers}"):
+            make_synthetic(tmp_path / "a", "hipie-vit-h", layers=layers)
     tmp_path.joinpath("there").mkdir()
     with pytest.raises(OutputError, match="exists"):
         make_synthetic(tmp_path / "there", "unilseg")

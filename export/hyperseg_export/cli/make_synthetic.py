@@ -15,7 +15,8 @@ def make_synthetic(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write the checkpoint to.")],
     preset: Annotated[str, typer.Option(help="Whose layout and size; a name that there is not lists them.")],
     layers: Annotated[
-        int | None, typer.Option(min=1, help="Fewer layers of the language model; everything else whole.")
+        int | None,
+        typer.Option(min=1, help="Only the first layers of the language model, or of ViT-H; everything else whole."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0,
     overwrite: options.OverwriteOption = False,

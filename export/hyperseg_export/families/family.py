@@ -54,9 +54,9 @@ WriteFiles = Callable[[Path, Tell], list[str]]
 class Preset:
     """A checkpoint of random weights at the published size.
 
-    files       seed and layers of the language model (None: all) -> name of a step -> what it writes
+    files       seed and layers (None: all) -> name of a step -> what it writes
     size_bytes  of its tensors, for such layers
-    layered     whether there is a language model that can have fewer layers
+    layered     whether there is a stack that can have fewer layers: a language model, or a backbone of equal blocks
     """
 
     name: str
@@ -96,6 +96,7 @@ class ExportFamily:
     tolerances: Tolerances
     random: RandomModels[Any]
     quantization: QuantizationHints
-    preset: Preset
+    presets: tuple[Preset, ...]
+    """At least one."""
     verify_golden: Callable[[GoldenFolder, Progress], GoldenReport]
     """Compare modules and graphs with a folder of arrays made by the original code."""

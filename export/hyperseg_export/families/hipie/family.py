@@ -5,7 +5,7 @@ from hyperseg_export.families.hipie.definition import define
 from hyperseg_export.families.hipie.golden import verify_golden
 from hyperseg_export.families.hipie.quantization import HINTS
 from hyperseg_export.families.hipie.random_models import RANDOM
-from hyperseg_export.families.hipie.synthetic import PRESET
+from hyperseg_export.families.hipie.synthetic import PRESETS
 from hyperseg_export.families.hipie.tolerances import TOLERANCES
 
 HIPIE = ExportFamily(
@@ -15,6 +15,6 @@ HIPIE = ExportFamily(
     tolerances=TOLERANCES,
     random=RANDOM,
     quantization=HINTS,
-    preset=PRESET,
+    presets=PRESETS,
     verify_golden=verify_golden,
 )

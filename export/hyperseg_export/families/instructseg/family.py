@@ -15,6 +15,6 @@ INSTRUCTSEG = ExportFamily(
     tolerances=TOLERANCES,
     random=RANDOM,
     quantization=HINTS,
-    preset=PRESET,
+    presets=(PRESET,),
     verify_golden=verify_golden,
 )

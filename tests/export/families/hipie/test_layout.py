@@ -5,6 +5,8 @@ import math
 from hipie_support import alias_groups, published, published_vit
 from hyperseg_export.families.hipie.config import BACKBONE, HipieConfig
 from hyperseg_export.families.hipie.layout import ResnetSizes, Sizes, VitSizes, second_names, tensor_layout
+from hyperseg_export.families.hipie.synthetic import PRESETS, size_bytes, vit
+from hyperseg_export.modules.plain_vit import PlainVitConfig
 
 ELEMENTS = {"r50": 197_690_786, "vit": 634_714_240}
 """hipie-spec 16: of the whole ResNet-50 model without second names, and of ViT-H's backbone alone."""
@@ -47,3 +49,27 @@ def test_other_sizes_are_read_back() -> None:
     config = HipieConfig.from_checkpoint(small.config(), dict(tensor_layout(small)))
     assert (config.detr.proposals, config.detr.encoder_layers, config.mask_dino.decoder_layers) == (20, 2, 3)
     assert (config.mask_dino.queries, config.alignments, config.text.heads) == (12, 5, 4)
+
+
+def test_the_first_blocks_of_vit_h_alone() -> None:
+    """They are the published ones, windows and all; the rest of the model is whole."""
+    layout, published = dict(tensor_layout(vit(8))), published_vit()
+    assert published.items() >= layout.items()
+    assert all(f"{BACKBONE}.blocks." in name for name in published.keys() - layout.keys())
+    backbone = HipieConfig.from_checkpoint(vit(8).config(), layout).backbone
+    assert isinstance(backbone, PlainVitConfig)
+    assert backbone.windowed == (True, True, False, True, True, False, True, True)
+    assert (backbone.width, backbone.heads, backbone.window, backbone.grid) == (1280, 16, 14, 14)
+
+
+def test_a_preset_for_each_backbone() -> None:
+    """With the sizes that are spoken of: tensors in float32, names of one tensor once."""
+    of_name = {preset.name: preset for preset in PRESETS}
+    assert of_name["hipie"].size_bytes(None) == size_bytes(Sizes())
+    assert of_name["hipie-vit-h"].size_bytes(None) == size_bytes(Sizes(backbone=VitSizes()))
+    assert of_name["hipie-vit-h"].size_bytes(8) < 1.4e9
+    for preset in PRESETS:
+        names, gigabytes = preset.about.split(": ")[1].split(" names, ")
+        sizes = vit(None) if preset.layered else Sizes()
+        assert len(list(tensor_layout(sizes))) == int(names.replace(",", ""))
+        assert f"{preset.size_bytes(None) / 1e9:.1f} GB" == gigabytes
