@@ -9,11 +9,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, max_pool2d, pad, scaled_dot_product_attention
+from torch.nn.functional import max_pool2d, pad, scaled_dot_product_attention
 
 from hyperseg_export.modules.attention import merge_heads, split_heads
 from hyperseg_export.modules.linear import Linear, Mlp, gelu
 from hyperseg_export.modules.norms import LayerNorm
+
+CUBIC = -0.75
+"""Coefficient of the cubic convolution (Keys 1981), torch's value."""
+TAPS = (-1, 0, 1, 2)
+"""Values that each new one is made of, counted from the one before its place."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,25 @@ def resample_rows(table: Tensor, rows: int) -> Tensor:
     above = (below + 1).clamp(max=count - 1)
     share = (place - low)[:, None].to(table.dtype)
     return table[below] * (1 - share) + table[above] * share
+
+
+def cubic_shares(count: int, rows: int, device: torch.device) -> Tensor:
+    """Shares of `count` values in `rows` new ones along an axis, (rows, count): cubic, the ends repeat.
+
+    A product with two of these is torch's bicubic interpolation without aligned corners. TensorRT's Resize has no cubic
+    mode; products are exact, and small beside everything else. They can go when it has one.
+    """
+    places = torch.arange(count, device=device)
+    place = (torch.arange(rows, device=device) + 0.5) * (count / rows) - 0.5
+    low = place.floor()
+    shares = []
+    for tap in TAPS:
+        d = (place - low - tap).abs()
+        near = ((CUBIC + 2) * d - (CUBIC + 3)) * d * d + 1
+        far = ((CUBIC * d - 5 * CUBIC) * d + 8 * CUBIC) * d - 4 * CUBIC
+        at = (low.long() + tap).clamp(0, count - 1)
+        shares.append(torch.where(d <= 1, near, far)[:, None] * (at[:, None] == places))
+    return torch.stack(shares).sum(0)
 
 
 def relative_rows(table: Tensor, extent: int) -> Tensor:
@@ -138,8 +162,9 @@ class PlainVit(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = self.patches(images)
-        positions = interpolate(self.position_embed, x.shape[-2:], mode="bicubic", align_corners=False)
-        x = (x + positions).permute(0, 2, 3, 1)
+        grid = self.position_embed.shape[-1]
+        down, across = (cubic_shares(grid, extent, x.device).to(x.dtype) for extent in x.shape[-2:])
+        x = (x + down @ self.position_embed @ across.T).permute(0, 2, 3, 1)
         for block in self.blocks:
             x = block(x)
         x = x.permute(0, 3, 1, 2)

@@ -7,7 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from hyperseg_export.modules.plain_vit import PlainVitConfig, RelativeAttention, WindowAttention, resample_rows
+from hyperseg_export.modules.plain_vit import (
+    PlainVitConfig,
+    RelativeAttention,
+    WindowAttention,
+    cubic_shares,
+    resample_rows,
+)
 
 Randomise = Callable[[nn.Module], nn.Module]
 
@@ -42,6 +48,14 @@ def test_tables_are_resampled_as_torch_does(rows: int, count: int) -> None:
     table = torch.randn(rows, 3)
     expected = interpolate(table.t()[None], count, mode="linear", align_corners=False)[0].t()
     assert torch.allclose(resample_rows(table, count), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("grid", "height", "width"), [(14, 64, 86), (14, 14, 14), (14, 7, 9), (4, 6, 10)])
+def test_positions_are_resampled_as_torch_does(grid: int, height: int, width: int) -> None:
+    table = torch.randn(1, 5, grid, grid)
+    expected = interpolate(table, (height, width), mode="bicubic", align_corners=False)
+    found = cubic_shares(grid, height, table.device) @ table @ cubic_shares(grid, width, table.device).T
+    assert torch.allclose(found, expected, atol=1e-5)
 
 
 def test_windows_see_nothing_of_each_other_and_the_filling_as_zeros(randomise: Randomise) -> None:
