@@ -13,6 +13,7 @@ from hyperseg_export.modules.deformable_layers import (
     LevelEmbedding,
     pixels_on_levels,
 )
+from hyperseg_export.modules.double_size import DoubleSize
 from hyperseg_export.modules.islands import Island
 from hyperseg_export.modules.levels import LevelProjections, Levels, LevelSine, ProjectedLevel, joined
 from hyperseg_export.modules.linear import Linear, Mlp
@@ -36,7 +37,7 @@ class MaskFeatures(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.enlarge = nn.ConvTranspose2d(width, width, 2, stride=2)
+        self.enlarge = DoubleSize(width, width)
         self.norm = GroupNorm(NORM_GROUPS, width)
         self.out = nn.Conv2d(width, width, 1)
 

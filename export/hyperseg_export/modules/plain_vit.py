@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, pad, scaled_dot_product_attention
 
 from hyperseg_export.modules.attention import merge_heads, split_heads
+from hyperseg_export.modules.double_size import DoubleSize
 from hyperseg_export.modules.linear import Linear, Mlp, gelu
 from hyperseg_export.modules.norms import LayerNorm
 
@@ -158,7 +159,7 @@ class PlainVit(nn.Module):
             VitBlock(config, (WindowAttention if windowed else RelativeAttention)(config, rows))
             for windowed, rows in zip(config.windowed, config.table_rows, strict=True)
         )
-        self.finer = nn.ConvTranspose2d(config.width, config.fine_channels, 2, stride=2)
+        self.finer = DoubleSize(config.width, config.fine_channels)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = self.patches(images)
