@@ -10,16 +10,13 @@ there are. Weights are random: the arithmetic does not depend on them. The last 
 file.
 """
 
-import argparse
-import os
 import statistics
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from counted import CountedPipeline, Spent
+from counted import CountedPipeline, Spent, arguments, store
 
 from hyperseg_bench import measure
 from hyperseg_runtime.class_lists.reading import written_class_list
@@ -31,19 +28,13 @@ TASK = "panoptic"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", type=Path, help="A bundle of HyperSeg.")
-    parser.add_argument("--size", required=True, help="Which model it is, in words; goes into the file.")
+    parser = arguments(__doc__)
     parser.add_argument("--sample", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--load", default="nothing else ran", help="What else the machine does; goes into the file.")
     options = parser.parse_args()
     with CountedPipeline(options.bundle, options.threads) as pipeline:
-        row = {"size": options.size, **compared(pipeline, options.sample, options.rounds)}
-    conditions = {"rounds": options.rounds, "threads": options.threads, "load": options.load, "precision": "fp32"}
-    rows = measure.kept_rows(RESULTS, "rows", [{**row, "conditions": conditions}], ("size",))
-    print(measure.write_results(RESULTS, {"environment": measure.environment(), "rows": rows}))
+        found = compared(pipeline, options.sample, options.rounds)
+    print(store(RESULTS, options, {"rounds": options.rounds, **found}))
 
 
 class Turn(NamedTuple):

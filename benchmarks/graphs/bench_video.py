@@ -9,8 +9,6 @@ proportion. Overlap is what part of the reading of frames lay inside calls of gr
 The last line of output is the path of the JSON file.
 """
 
-import argparse
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -19,7 +17,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
-from counted import Call, CountedPipeline, Spent
+from counted import Call, CountedPipeline, Spent, arguments, store
 from PIL import Image
 
 from hyperseg_bench import measure
@@ -37,21 +35,14 @@ READ = "read"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", type=Path, help="A bundle of a family that is asked for texts in videos.")
-    parser.add_argument("--size", required=True, help="Which model it is, in words; goes into the file.")
+    parser = arguments(__doc__)
     parser.add_argument("--frames", type=int, default=30)
     parser.add_argument("--rival-frames", type=int, help="Of each run of one expression; default: all.")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--load", default="nothing else ran", help="What else the machine does; goes into the file.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, CountedPipeline(options.bundle, options.threads) as pipeline:
         write_clip(Path(folder), options.frames)
         found = rivals(pipeline, Path(folder), options.frames, options.rival_frames or options.frames)
-    conditions = {"threads": options.threads, "load": options.load, "precision": "fp32"}
-    row = {"size": options.size, "frames": options.frames, "texts": len(TEXTS), **found, "conditions": conditions}
-    rows = measure.kept_rows(RESULTS, "rows", [row], ("size",))
-    print(measure.write_results(RESULTS, {"environment": measure.environment(), "rows": rows}))
+    print(store(RESULTS, options, {"frames": options.frames, "texts": len(TEXTS), **found}))
 
 
 def write_clip(folder: Path, frames: int) -> None:

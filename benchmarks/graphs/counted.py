@@ -1,11 +1,14 @@
-"""A bundle on a CPU whose graph calls are counted and timed."""
+"""A bundle on a CPU whose graph calls are counted and timed, and what scripts that do so are told."""
 
+import argparse
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from hyperseg_bench import measure
 from hyperseg_runtime.backends.base import Buffer, Graph
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.opening import Bundle
@@ -60,3 +63,21 @@ class CountedPipeline(Pipeline):
         work()
         seconds = perf_counter() - start
         return Spent(seconds, dict(sorted(Counter(call.graph for call in self.watched.calls).items())))
+
+
+def arguments(about: str | None) -> argparse.ArgumentParser:
+    """A bundle, and the conditions that go into the result file."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--size", required=True, help="Which model it is, in words; goes into the file.")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--load", default="nothing else ran", help="What else the machine does; goes into the file.")
+    return parser
+
+
+def store(name: str, options: argparse.Namespace, found: dict[str, Any]) -> Path:
+    """Write the row of this size beside those of others."""
+    conditions = {"threads": options.threads, "load": options.load, "precision": "fp32"}
+    row = {"size": options.size, **found, "conditions": conditions}
+    rows = measure.kept_rows(name, "rows", [row], ("size",))
+    return measure.write_results(name, {"environment": measure.environment(), "rows": rows})
