@@ -19,7 +19,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import device_memory
 import numpy as np
+import onnxruntime_cuda
 from trials import attention, built, model_file, new_reader, read, spec_of, tried
 
 TIMEOUT_S = 900
@@ -65,18 +67,6 @@ def torch_is_missing() -> str:
     except ImportError:
         return "torch is not installed"
     return "" if torch.cuda.is_available() else "no GPU, or torch is built without CUDA"
-
-
-def onnxruntime_cuda_is_missing() -> str:
-    """Empty where ONNX Runtime's CUDA provider, CUDA's libraries and a GPU are at hand."""
-    from hyperseg_runtime.backends.onnxruntime.cuda import OnnxRuntimeCudaBackend
-    from hyperseg_runtime.errors import HypersegError
-
-    try:
-        OnnxRuntimeCudaBackend().close()
-    except HypersegError as error:
-        return str(error)
-    return ""
 
 
 def in_a_process(name: str, bundle: Path | None) -> dict[str, Any]:
@@ -314,7 +304,12 @@ OPEN_QUESTIONS: tuple[Callable[[Path | None], dict[str, Any]], ...] = (
     exchanged_weights,
 )
 CHECKS = {check.__name__: check for check in (*OPEN_QUESTIONS, pixel_decoder_time, served)}
-NEEDS = {"torch": torch_is_missing, "tensorrt": what_is_missing, "onnxruntime-cuda": onnxruntime_cuda_is_missing}
+NEEDS = {
+    "torch": torch_is_missing,
+    "tensorrt": what_is_missing,
+    "cuda": device_memory.what_is_missing,
+    "onnxruntime-cuda": onnxruntime_cuda.what_is_missing,
+}
 
 if __name__ == "__main__":
     main()

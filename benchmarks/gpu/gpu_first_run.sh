@@ -19,19 +19,20 @@ limit=${PART_S:-360}
 out=build/gpu_first_run
 photo=export/hyperseg_export/samples/coffee.jpg
 
-parts="machine first-engines kernels resize open-questions onnxruntime-cuda memory-checker plugins attention
+parts="machine device-memory first-engines kernels resize open-questions onnxruntime-cuda memory-checker plugins attention
 typed-modules library graphs engines masks times forms refit precisions server"
 
 about() {
     case $1 in
         machine) echo "nothing    what doctor finds here" ;;
+        device-memory) echo "cuda       memory, streams, copies and replays under our backends" ;;
         kernels) echo "torch      our CUDA kernels against their floors and rivals" ;;
         resize) echo "torch      an image prepared on the GPU, byte for byte, beside its roofline" ;;
         memory-checker) echo "torch      the same under compute-sanitizer" ;;
         typed-modules) echo "torch      fp16 and bf16 modules against float32" ;;
         library) echo "nvcc       the C++ plugins compile (TENSORRT_ROOT)" ;;
         first-engines) echo "tensorrt   the tiny model: engines, audit, parity, masks, an answer" ;;
-        onnxruntime-cuda) echo "onnxruntime-cuda the tiny model by ONNX Runtime on the GPU: masks, pixels, an answer" ;;
+        onnxruntime-cuda) echo "onnxruntime-cuda the tiny model of every family by ONNX Runtime on the GPU: graphs, masks, an answer" ;;
         open-questions) echo "tensorrt   what no release note says, each answered by trying" ;;
         plugins) echo "tensorrt   the tiny pixel decoder with plugins and with bodies, counted and timed" ;;
         attention) echo "tensorrt   the small language model in each form of attention" ;;
@@ -79,19 +80,20 @@ step() {
 
 cli='from hyperseg_runtime.cli.app import main; main()'
 
-checkpoint() { # SIZE FOLDER
-    step "checkpoint, $1" "$python" -c 'import sys
+checkpoint() { # SIZE FOLDER FAMILY
+    step "checkpoint, $3 $1" "$python" -c 'import sys
 from pathlib import Path
 from hyperseg_export.families.registry import EXPORT_FAMILIES
 folder = Path(sys.argv[2]); folder.mkdir(parents=True, exist_ok=True)
-next(iter(EXPORT_FAMILIES.values())).random.write(folder, sys.argv[1], 0)' "$1" "$2"
+EXPORT_FAMILIES[sys.argv[3]].random.write(folder, sys.argv[1], 0)' "$1" "$2" "$3"
 }
 
-bundle() { # SIZE PRECISION: its bundle in $out/SIZE-PRECISION, exported unless it is there
-    made=$out/$1-$2
+bundle() { # SIZE PRECISION [FAMILY]: its bundle $made, exported unless it is there; without FAMILY HyperSeg's
+    family=${3:-hyperseg} source=$out/$1${3:+-$3}
+    made=$source-$2
     [ -f "$made/manifest.json" ] && return
-    [ -f "$out/$1/config.json" ] || checkpoint "$1" "$out/$1" || return
-    step "graphs, $1 $2" "$python" -c "$cli" export "$out/$1" "$made" --precision "$2"
+    [ -d "$source" ] || checkpoint "$1" "$source" "$family" || return
+    step "graphs, $family $1 $2" "$python" -c "$cli" export "$source" "$made" --precision "$2"
 }
 
 trt() { # TITLE ARGUMENTS...
@@ -117,6 +119,8 @@ part() {
     case $1 in
         machine)
             trt "doctor" doctor ;;
+        device-memory)
+            step "memory and streams" "$python" benchmarks/gpu/device_memory.py ;;
         first-engines)
             bundle tiny mixed &&
             trt "engines, audit, parity" build "$out/tiny-mixed" &&
@@ -146,12 +150,16 @@ part() {
             bundle tiny mixed && trt "engines" build "$out/tiny-mixed" &&
             step "open questions" "$python" benchmarks/gpu/gpu_checks.py --bundle "$out/tiny-mixed" ;;
         onnxruntime-cuda)
-            bundle tiny fp32 &&
-            for backend in onnxruntime-cuda onnxruntime; do
-                trt "masks, $backend" run "$out/tiny-fp32" $photo "the cup" "the table" --out "$out/$backend.tiny" --backend $backend --overwrite || return
+            bundles=
+            for name in $("$python" -c 'from hyperseg_runtime.families import FAMILIES; print(*FAMILIES)'); do
+                for precision in fp32 fp16; do
+                    bundle tiny $precision "$name" || return
+                    bundles="$bundles $made"
+                done
             done
-            step "pixels that differ" "$python" -c "$differing_pixels" "$out/onnxruntime-cuda.tiny" "$out/onnxruntime.tiny"
-            trt "an answer" chat "$out/tiny-fp32" $photo "What is it?" --max-tokens 8 --backend onnxruntime-cuda ;;
+            step "graphs and requests" "$python" benchmarks/gpu/onnxruntime_cuda.py $bundles
+            trt "a mask" run "$out/tiny-hyperseg-fp32" $photo "the cup" --out "$out/cuda.masks" --backend onnxruntime-cuda --overwrite
+            trt "an answer" chat "$out/tiny-hyperseg-fp32" $photo "What is it?" --max-tokens 8 --backend onnxruntime-cuda ;;
         plugins)
             bundle tiny mixed && pixel_decoder "$out/tiny-mixed" ;;
         attention)

@@ -62,14 +62,14 @@ def listed() -> dict[str, str]:
 
 def test_parts_for_torch_stand_apart_from_those_for_tensorrt() -> None:
     parts = listed()
-    assert list(parts)[:3] == ["machine", "first-engines", "kernels"]
+    assert list(parts)[:3] == ["machine", "device-memory", "first-engines"]
     for_torch = {"kernels", "resize", "memory-checker", "typed-modules"}
     assert {name for name, need in parts.items() if need == "torch"} == for_torch
-    assert set(parts.values()) == {"nothing", "torch", "tensorrt", "onnxruntime-cuda", "nvcc"}
+    assert set(parts.values()) == {"nothing", "cuda", "torch", "tensorrt", "onnxruntime-cuda", "nvcc"}
 
 
 def test_what_a_machine_lacks_is_not_measured_and_no_failure(machine: Machine) -> None:
-    verdicts = machine.run(lacks="torch tensorrt onnxruntime-cuda")
+    verdicts = machine.run(lacks="cuda torch tensorrt onnxruntime-cuda")
     assert machine.code == 0 and list(verdicts) == list(listed())
     for name, need in listed().items():
         assert verdicts[name] == "done" if need == "nothing" else verdicts[name].startswith("not measured: ")
