@@ -48,7 +48,7 @@ def main() -> None:
     content = {
         "environment": measure.environment() | {"gpu": properties.name.decode().rstrip("\0")},
         "conditions": {"onnxruntime-gpu": installed("onnxruntime-gpu"), "weights": "random", "text": TEXT},
-        "bundles": bundles,
+        "bundles": measure.kept_rows("onnxruntime_cuda", "bundles", bundles, ("family", "precisions")),
     }
     print(measure.write_results("onnxruntime_cuda", content))
     if not all(row["passed"] for bundle in bundles for row in bundle["graphs"]):
@@ -68,7 +68,7 @@ def what_is_missing() -> str:
 
 def compare(bundle: Bundle) -> dict[str, Any]:
     """The worst rows per graph, what ran on the host, and how whole requests differ."""
-    precisions = sorted({str(entry.precision) for entry in bundle.manifest.graphs})
+    precisions = ", ".join(sorted({str(entry.precision) for entry in bundle.manifest.graphs}))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         graphs = list(graph_rows(bundle))

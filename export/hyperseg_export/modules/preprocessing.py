@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 
 from hyperseg_export.modules.constants import ConstantModule
@@ -28,9 +28,19 @@ class LongestSideSquare(ConstantModule):
         return ((square - self.get_buffer("mean")) / self.get_buffer("std")).permute(0, 3, 1, 2)
 
 
-class PlainSquare(nn.Module):
-    """`images.preprocessing.plain_square`: pixels (B, h, w, 3), tables -> (B, 3, side, side) float32."""
+class PlainSquare(ConstantModule):
+    """`images.preprocessing.plain_square`: pixels (B, h, w, 3), tables -> (B, 3, side, side) float32.
+
+    By constants and not by numbers: on a GPU torch multiplies by the rounded inverse of a number (torch 2.11, H200: a
+    third of the results differ in the last place).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_constant("largest", lambda: torch.tensor([255.0]))
+        self.register_constant("half", lambda: torch.tensor([0.5]))
 
     def forward(self, pixels: Tensor, tables: Sequence[Tensor]) -> Tensor:
         resized = pillow_resize(pixels, *tables)
-        return ((resized / 255 - 0.5) / 0.5).permute(0, 3, 1, 2)
+        half = self.get_buffer("half")
+        return ((resized / self.get_buffer("largest") - half) / half).permute(0, 3, 1, 2)

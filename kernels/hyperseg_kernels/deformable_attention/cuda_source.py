@@ -14,6 +14,7 @@ SOURCES = Path(__file__).parent / "csrc"
 BLOCKS_PER_MULTIPROCESSOR = 3
 """At least; leaves a thread up to 80 registers, so the compiler neither spills nor delays loads to save some."""
 MAX_LEVELS = 32
+WARP = 32
 INDEX_LIMIT = 2**31
 
 
@@ -45,6 +46,11 @@ class Layer:
         """Channels that one thread makes: as many as one load brings, if they divide the head."""
         widest = LOAD_BYTES // value_type.size_bytes
         return next(count for count in (8, 4, 2, 1) if count <= widest and self.channels % count == 0)
+
+    def sharers(self, value_type: ValueType) -> int:
+        """Lanes of a query and head that share the work on its samples: all, where they lie in one warp."""
+        lanes = self.channels // self.lane_channels(value_type)
+        return lanes if WARP % lanes == 0 else 1
 
     def lanes(self, value_type: ValueType, batch: int, queries: int) -> int:
         """Threads with work. Raises ValueError beyond what one launch can count."""
@@ -83,6 +89,7 @@ def given_kernel(layer: Layer, value_type: ValueType) -> str:
         name=given_name(value_type),
         value=value_type.cpp,
         lane_channels=layer.lane_channels(value_type),
+        sharers=layer.sharers(value_type),
         threads=THREADS_PER_BLOCK,
         blocks=BLOCKS_PER_MULTIPROCESSOR,
     )
@@ -101,18 +108,20 @@ def projected_kernel(layer: Layer, value_type: ValueType, reference_size: int) -
         value=value_type.cpp,
         reference_size=reference_size,
         lane_channels=layer.lane_channels(value_type),
+        sharers=layer.sharers(value_type),
         threads=THREADS_PER_BLOCK,
         blocks=BLOCKS_PER_MULTIPROCESSOR,
     )
 
 
-# __restrict__ lets the compiler load through the read-only path.
+# __restrict__ lets the compiler load through the read-only path. Threads without work do that of the first item again,
+# since lanes that share have to be there.
 _GIVEN = """
 extern "C" __global__ void __launch_bounds__({threads}, {blocks}) {name}(
     const {value}* __restrict__ value, const float* __restrict__ locations, const float* __restrict__ weights,
     int lanes, int queries, {value}* __restrict__ output) {{
-  const int lane = blockIdx.x * {threads} + threadIdx.x;
-  if (lane < lanes) attend_given<{value}, {lane_channels}>(layer, queries, lane, value, locations, weights, output);
+  const int index = blockIdx.x * {threads} + threadIdx.x, lane = index < lanes ? index : index % {sharers};
+  attend_given<{value}, {lane_channels}, {sharers}>(layer, queries, lane, value, locations, weights, output);
 }}
 """
 _PROJECTED = """
@@ -120,9 +129,8 @@ extern "C" __global__ void __launch_bounds__({threads}, {blocks}) {name}(
     const {value}* __restrict__ value, const float* __restrict__ references, const {value}* __restrict__ offsets,
     const {value}* __restrict__ logits, int lanes, int queries, int image_stride, int level_stride,
     {value}* __restrict__ output) {{
-  const int lane = blockIdx.x * {threads} + threadIdx.x;
-  if (lane < lanes)
-    attend_projected<{value}, {lane_channels}, {reference_size}>(
-        layer, queries, lane, image_stride, level_stride, value, references, offsets, logits, output);
+  const int index = blockIdx.x * {threads} + threadIdx.x, lane = index < lanes ? index : index % {sharers};
+  attend_projected<{value}, {lane_channels}, {sharers}, {reference_size}>(
+      layer, queries, lane, image_stride, level_stride, value, references, offsets, logits, output);
 }}
 """

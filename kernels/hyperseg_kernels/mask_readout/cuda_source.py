@@ -1,7 +1,7 @@
 """CUDA source of mask readout, and the arithmetic of its launch. The arithmetic of a pixel stands in csrc/readout.h.
 
-A block reads one query of one image, either for its statistics or for its pixels; a warp reads a row at a time and
-keeps the row's line of source values in shared memory.
+A block reads one query of one image for its statistics, or a part of the rows for their pixels; a warp reads some rows
+at a time and keeps their lines of source values in shared memory.
 """
 
 from dataclasses import replace
@@ -16,25 +16,30 @@ BLOCKS_PER_MULTIPROCESSOR = 2
 """At least; leaves a thread 64 registers, with which no architecture spills."""
 SHARED_BYTES = 47 * 1024
 """Of the 48 KB that every GPU gives a block unasked; the rest is for the sums of its warps."""
-MAX_WIDTH_PX = SHARED_BYTES // 4
+LINES = 2
+"""Rows that a warp reads at a time: the tables of columns are read once for all."""
+PARTS = 32
+"""Blocks for the pixels of a mask; `kParts` in csrc/masks.h."""
+MAX_WIDTH_PX = SHARED_BYTES // (4 * LINES)
 INDEX_LIMIT = 2**31
 
 
 def grid(images: int, queries: int, masks: int, width_px: int) -> Grid:
-    """A block for every query and every mask. Raises ValueError beyond what one launch can count."""
-    blocks = images * (queries + masks)
+    """A block for every query and for every part of a mask. Raises ValueError beyond what one launch can count."""
+    blocks = images * (queries + masks * PARTS)
     if blocks >= INDEX_LIMIT:
         raise ValueError(f"mask readout of {blocks} masks needs several launches")
     return replace(block(width_px), blocks=blocks)
 
 
 def block(width_px: int) -> Grid:
-    """One block of whole warps, as many as have room for a line of float32 each. Raises ValueError where not one
+    """One block of whole warps, as many as have room for their lines of float32. Raises ValueError where not one
     has."""
     if not 1 <= width_px <= MAX_WIDTH_PX:
         raise ValueError(f"mask readout takes logits 1 to {MAX_WIDTH_PX} px wide, not {width_px}")
-    warps = min(MAX_THREADS // WARP, SHARED_BYTES // (4 * width_px))
-    return Grid(1, WARP * warps, warps * 4 * width_px)
+    line_bytes = 4 * LINES * width_px
+    warps = min(MAX_THREADS // WARP, SHARED_BYTES // line_bytes)
+    return Grid(1, WARP * warps, warps * line_bytes)
 
 
 def headers() -> dict[str, str]:
@@ -51,7 +56,9 @@ def program(*value_types: ValueType) -> str:
     column_index, column_weight, int32 queries, masks, height, width, image_height, image_width, then sums, areas,
     pixels; layouts as in `reference`."""
     kernels = (
-        _KERNEL.format(name=name(one), value=one.cpp, threads=MAX_THREADS, blocks=BLOCKS_PER_MULTIPROCESSOR)
+        _KERNEL.format(
+            name=name(one), value=one.cpp, threads=MAX_THREADS, blocks=BLOCKS_PER_MULTIPROCESSOR, lines=LINES
+        )
         for one in value_types
     )
     return '#include "block.h"\nusing namespace hyperseg;\n' + "".join(kernels)
@@ -66,6 +73,6 @@ extern "C" __global__ void __launch_bounds__({threads}, {blocks}) {name}(
   const Masks<{value}> all = {{logits, shown, queries, masks, height, width,
                               {{row_index, row_weight, image_height}}, {{column_index, column_weight, image_width}},
                               sums, areas, pixels}};
-  read_block(all);
+  read_block<{lines}>(all);
 }}
 """

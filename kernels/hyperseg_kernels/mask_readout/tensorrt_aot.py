@@ -62,7 +62,7 @@ def register(architecture: str) -> None:
         masks = shown.shape_expr[1]
         block = cuda_source.block(aot_kernel.constant_size(MASK_READOUT, "columns of mask_logits", width))
         launch = trtp.KernelLaunchParams(
-            grid_x=images * (queries + masks), block_x=block.threads, shared_mem=block.shared_bytes
+            grid_x=images * (queries + masks * cuda_source.PARTS), block_x=block.threads, shared_mem=block.shared_bytes
         )
         sizes = queries, masks, height, width, row_index.shape_expr[1], column_index.shape_expr[1]
         numbers = trtp.SymIntExprs.from_tuple([trtp.SymInt32(size) for size in sizes])

@@ -57,9 +57,10 @@ def register(architecture: str) -> None:
         value_type = aot_kernel.VALUE_TYPES[pixels.dtype.name]
         images, height, width, channels = pixels.shape_expr
         tables = first_row_index.shape_expr, column_index.shape_expr, last_row_index.shape_expr
-        count = images * tables[2][1] * tables[1][1] * channels
-        launch = trtp.KernelLaunchParams(grid_x=trtp.cdiv(count, THREADS_PER_BLOCK), block_x=THREADS_PER_BLOCK)
-        sizes = count, height, width, channels, *(size for table in tables for size in table)
+        down = trtp.cdiv(tables[2][1], cuda_source.TILE_ROWS)
+        across = trtp.cdiv(tables[1][1] * channels, cuda_source.TILE_NUMBERS)
+        launch = trtp.KernelLaunchParams(grid_x=images * down * across, block_x=THREADS_PER_BLOCK)
+        sizes = height, width, channels, *(size for table in tables for size in table)
         numbers = trtp.SymIntExprs.from_tuple([trtp.SymInt32(size) for size in sizes])
         code = aot_kernel.machine_code(cuda_source.program(value_type), cuda_source.headers(), architecture)
         return cuda_source.name(value_type), code, launch, numbers

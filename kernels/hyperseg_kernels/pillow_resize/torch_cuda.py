@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hyperseg_kernels.cuda import torch_launch
 from hyperseg_kernels.cuda.driver import Kernel
-from hyperseg_kernels.cuda.source import ValueType, grid_of
+from hyperseg_kernels.cuda.source import ValueType
 from hyperseg_kernels.pillow_resize import cuda_source
 
 
@@ -16,14 +16,13 @@ def resize(pixels: Tensor, *tables: Tensor) -> Tensor:
     images, height, width, channels = pixels.shape
     first, columns, last = tables[0], tables[2], tables[4]
     resized = pixels.new_empty(images, last.shape[1], columns.shape[1], channels)
-    if resized.numel() >= 2**31:
-        raise ValueError(f"a resize to {resized.numel()} numbers needs several launches")
+    grid = cuda_source.grid(images, last.shape[1], columns.shape[1] * channels)
     shapes = [size for table in (first, columns, last) for size in table.shape]
-    numbers = [resized.numel(), height, width, channels, *shapes]
+    numbers = [height, width, channels, *shapes]
     with torch_launch.stream_on(pixels.device) as stream:
         kernel = compiled_kernel(torch_launch.value_type_of(pixels), pixels.device)
         inputs = [pixels, *(table.int() for table in tables)]
-        torch_launch.launch(kernel, stream, grid_of(resized.numel()), inputs, numbers, [resized])
+        torch_launch.launch(kernel, stream, grid, inputs, numbers, [resized])
     return resized
 
 

@@ -10,7 +10,7 @@ template <class T, int kLane>
 void given(const Layer& layer, unsigned lanes, unsigned queries, const void* value, const float* locations,
            const float* weights, void* output) {
   for (unsigned lane = 0; lane < lanes; ++lane)
-    attend_given<T, kLane>(layer, queries, lane, static_cast<const T*>(value), locations, weights,
+    attend_given<T, kLane, 1>(layer, queries, lane, static_cast<const T*>(value), locations, weights,
                            static_cast<T*>(output));
 }
 
@@ -18,7 +18,7 @@ template <class T, int kLane>
 void projected(const Layer& layer, unsigned lanes, unsigned queries, int reference_size, int image_stride,
                int level_stride, const void* value, const float* references, const void* offsets, const void* logits,
                void* output) {
-  const auto run = reference_size == 2 ? attend_projected<T, kLane, 2> : attend_projected<T, kLane, 4>;
+  const auto run = reference_size == 2 ? attend_projected<T, kLane, 1, 2> : attend_projected<T, kLane, 1, 4>;
   for (unsigned lane = 0; lane < lanes; ++lane)
     run(layer, queries, lane, image_stride, level_stride, static_cast<const T*>(value), references,
         static_cast<const T*>(offsets), static_cast<const T*>(logits), static_cast<T*>(output));

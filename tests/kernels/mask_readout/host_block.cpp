@@ -1,4 +1,4 @@
-// Launch shim: runs the lanes of each row of the GPU kernel one after another on the host, so that their arithmetic
+// Launch shim: runs the lanes of each warp of the GPU kernel one after another on the host, so that their arithmetic
 // can be compared with the reference without a GPU. Only the adding up of lanes is the shim's own.
 #include <vector>
 
@@ -8,19 +8,25 @@ using namespace hyperseg;
 
 namespace {
 
-constexpr int kWarp = 32;
+constexpr int kWarp = 32, kWarps = 3;
+
+constexpr int kLines = 2;
 
 template <class T>
 void run(const Masks<T>& all, int blocks) {
   for (int block = 0; block < blocks; ++block) {
     const Item<T> item = item_of(all, block);
-    std::vector<float> line(all.width);
+    std::vector<float> lines(kLines * all.width);
     Statistics found[kWarp];
-    for (int row = 0; row < all.rows.size; ++row) {
-      bool any = false;
-      for (int lane = 0; lane < kWarp; ++lane)
-        any |= item.logits && combine<T, kWarp>(item.logits, all.width, all.rows, row, lane, line.data());
-      for (int lane = 0; lane < kWarp; ++lane) read_row<kWarp>(all, item, line.data(), row, lane, any, found[lane]);
+    for (int lane = 0; lane < kWarp; ++lane) {
+      const auto combined = [&](int row, float* line) {
+        bool any = false;
+        for (int other = 0; other < kWarp; ++other)
+          any |= item.logits && combine<T, kWarp>(item.logits, all.width, all.rows, row, other, line);
+        return any;
+      };
+      for (int warp = 0; warp < kWarps; ++warp)
+        read_item<kWarp, kLines>(all, item, warp, kWarps, lane, lines.data(), combined, found[lane]);
     }
     if (!item.sum) continue;
     for (int lane = 1; lane < kWarp; ++lane) found[0].sum += found[lane].sum, found[0].area += found[lane].area;

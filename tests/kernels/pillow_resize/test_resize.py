@@ -130,8 +130,9 @@ def on_host(host: Any, value_type: ValueType, image: np.ndarray, found: Tables) 
     made = np.empty((found.last_rows.size, found.columns.size, 3), pixels.dtype)
     shapes = [size for one in axes for size in one.index.shape]
     pointers = [ctypes.c_void_p(array.ctypes.data) for array in (pixels, *arrays(found).values())]
-    numbers = [ctypes.c_int(number) for number in (made.size, *pixels.shape, *shapes)]
-    getattr(host, cuda_source.name(value_type))(*pointers, *numbers, ctypes.c_void_p(made.ctypes.data))
+    numbers = [ctypes.c_int(number) for number in (*pixels.shape, *shapes)]
+    blocks = cuda_source.grid(1, found.last_rows.size, found.columns.size * 3).blocks
+    getattr(host, cuda_source.name(value_type))(blocks, *pointers, *numbers, ctypes.c_void_p(made.ctypes.data))
     return made
 
 

@@ -57,11 +57,13 @@ HYPERSEG_INLINE void attend_head(const Layer& layer, const T* head, Samples samp
   const int64_t stride = int64_t{layer.heads} * layer.channels;
   Corner<T>* end = corners_begin;
   int sample = 0;
+  float sum = 0.0f;
   for (int level = 0; level < levels.count; ++level) {
     const int height = levels.height[level], width = levels.width[level];
     const T* map = head + levels.first_row[level] * stride;
     for (int point = 0; point < layer.points; ++point, ++sample) {
       const float weight = samples.weight(sample);
+      sum += weight;
       const Neighbours x = samples.x(level, sample, width), y = samples.y(level, sample, height);
       if (!x.any_inside || !y.any_inside) continue;
       const Corners found = corners(x, y, height, width);
@@ -70,7 +72,7 @@ HYPERSEG_INLINE void attend_head(const Layer& layer, const T* head, Samples samp
           *end++ = {map + (found.row + corner_offset(corner, width)) * stride, found.weight[corner] * weight};
     }
   }
-  const float scale = samples.scale();
+  const float scale = samples.scale(sum);
   int channel = 0;
   for (; channel + 32 <= layer.channels; channel += 32) sum_vectors<4>(corners_begin, end, scale, channel, output);
   for (; channel + 8 <= layer.channels; channel += 8) sum_vectors<1>(corners_begin, end, scale, channel, output);

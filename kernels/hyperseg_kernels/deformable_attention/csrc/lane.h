@@ -1,8 +1,10 @@
 // Multi-scale deformable attention as one lane of a GPU computes it. The same text is compiled by NVRTC, by
 // nvcc and, for tests without a GPU, by a host compiler.
 //
-// A lane makes kLane neighbouring channels of one (image, query, head). Neighbouring lanes make neighbouring
-// channels, so loads and stores of a warp touch whole cache lines, 16 bytes per lane.
+// A lane makes kLane neighbouring channels of one (image, query, head). Neighbouring lanes make neighbouring channels, so
+// that their loads touch whole sectors, 16 bytes per lane; then come the queries of the same head, whose samples lie
+// near each other and are found in the cache. The lanes of a query and head share the work on its samples: each finds
+// the corners of some, and the others ask it for them.
 #pragma once
 
 #include "samples.h"
@@ -61,51 +63,90 @@ struct Place {
   unsigned item, image, query, head, channel;
 
   HYPERSEG_INLINE Place(const Layer& layer, unsigned queries, unsigned lane) {
-    const unsigned lanes_per_item = layer.channels / kLane;
-    item = lane / lanes_per_item;
+    const unsigned lanes_per_item = layer.channels / kLane, place = lane / lanes_per_item;
     channel = lane % lanes_per_item * kLane;
-    head = item % layer.heads;
-    query = item / layer.heads % queries;
-    image = item / layer.heads / queries;
+    query = place % queries;
+    head = place / queries % layer.heads;
+    image = place / queries / layer.heads;
+    item = (image * queries + query) * layer.heads + head;
   }
 };
 
+// A sample: the row of its first corner, a bit for every corner inside, its shares of the right and of the lower
+// corners, and what it counts.
+struct Spot {
+  int row;
+  unsigned inside;
+  float right, lower, weight;
+};
+
+template <class Samples>
+HYPERSEG_INLINE Spot spot_of(const Layer& layer, const Samples& samples, int level, int point) {
+  const int sample = level * layer.points + point;
+  const int height = layer.levels.height[level], width = layer.levels.width[level];
+  const Neighbours x = samples.x(level, sample, width), y = samples.y(level, sample, height);
+  const Corners found = corners(x, y, height, width);
+  unsigned inside = 0;
+HYPERSEG_UNROLL
+  for (int corner = 0; corner < 4; ++corner) inside |= found.inside[corner] << corner;
+  return {found.row, x.any_inside && y.any_inside ? inside : 0, x.high_share, y.high_share, samples.weight(sample)};
+}
+
+// What lane `sharer` of an item found. With kSharers 1 every lane finds all.
+template <int kSharers>
+HYPERSEG_INLINE Spot from_lane(const Spot& own, int sharer) {
+#ifdef __CUDACC__
+  if constexpr (kSharers > 1) {
+    const unsigned place = static_cast<unsigned>(own.row) << 4 | own.inside;
+    const unsigned found = __shfl_sync(~0u, place, sharer, kSharers);
+    return {static_cast<int>(found) >> 4, found & 15, __shfl_sync(~0u, own.right, sharer, kSharers),
+            __shfl_sync(~0u, own.lower, sharer, kSharers), __shfl_sync(~0u, own.weight, sharer, kSharers)};
+  }
+#endif
+  return own;
+}
+
 // kLane channels of one query and head. `value` points at the first of them in row 0 of the image, `output` at
-// their place in the result.
-template <class T, int kLane, class Samples>
-HYPERSEG_INLINE void attend(const Layer& layer, const T* value, Samples samples, T* output) {
+// their place in the result; `sharer` counts the lanes of an item, of which all have to be here.
+template <class T, int kLane, int kSharers, class Samples>
+HYPERSEG_INLINE void attend(const Layer& layer, int sharer, const T* value, const Samples& samples, T* output) {
   using Lane = Pack<T, kLane>;
   using LaneWords = Words<T, kLane>;
   const int stride = layer.heads * layer.channels / kLane;  // of rows, in packs
   float sums[kLane] = {};
-  int sample = 0;
+  float total = 0.0f;
 HYPERSEG_UNROLL
   for (int level = 0; level < layer.levels.count; ++level) {
-    const int height = layer.levels.height[level], width = layer.levels.width[level];
+    const int width = layer.levels.width[level];
     const LaneWords* map = reinterpret_cast<const LaneWords*>(value) + layer.levels.first_row[level] * stride;
 HYPERSEG_UNROLL
-    for (int point = 0; point < layer.points; ++point, ++sample) {
-      const float weight = samples.weight(sample);
-      const Neighbours x = samples.x(level, sample, width), y = samples.y(level, sample, height);
-      if (!x.any_inside || !y.any_inside) continue;
-      const Corners found = corners(x, y, height, width);
-      const LaneWords* pixel = map + found.row * stride;
-      LaneWords pixels[4];  // all four loads are under way before the first is needed
-      HYPERSEG_UNROLL
-      for (int corner = 0; corner < 4; ++corner) {
-        pixels[corner] = {};
-        if (found.inside[corner]) pixels[corner] = pixel[corner_offset(corner, width) * stride];
-      }
-      HYPERSEG_UNROLL
-      for (int corner = 0; corner < 4; ++corner) {
-        const float share = weight * found.weight[corner];
+    for (int first = 0; first < layer.points; first += kSharers) {
+      const int mine = first + sharer % kSharers;
+      const Spot own = spot_of(layer, samples, level, mine < layer.points ? mine : layer.points - 1);
+HYPERSEG_UNROLL
+      for (int point = first; point < first + kSharers && point < layer.points; ++point) {
+        const Spot spot = from_lane<kSharers>(own, point - first);
+        total += spot.weight;
+        if (!spot.inside) continue;
+        const LaneWords* pixel = map + spot.row * stride;
+        LaneWords pixels[4];  // all four loads are under way before the first is needed
         HYPERSEG_UNROLL
-        for (int channel = 0; channel < kLane; ++channel)
-          sums[channel] = fmaf(share, channel_of(pixels[corner], channel), sums[channel]);
+        for (int corner = 0; corner < 4; ++corner) {
+          pixels[corner] = {};
+          if (spot.inside >> corner & 1) pixels[corner] = pixel[corner_offset(corner, width) * stride];
+        }
+        const float lower = spot.weight * spot.lower, upper = spot.weight - lower;
+        const float shares[4] = {upper - upper * spot.right, upper * spot.right, lower - lower * spot.right,
+                                 lower * spot.right};
+        HYPERSEG_UNROLL
+        for (int corner = 0; corner < 4; ++corner)
+          HYPERSEG_UNROLL
+          for (int channel = 0; channel < kLane; ++channel)
+            sums[channel] = fmaf(shares[corner], channel_of(pixels[corner], channel), sums[channel]);
       }
     }
   }
-  const float scale = samples.scale();
+  const float scale = samples.scale(total);
   Lane result;
 HYPERSEG_UNROLL
   for (int channel = 0; channel < kLane; ++channel) from_float(scale * sums[channel], result.channel[channel]);
@@ -118,19 +159,25 @@ HYPERSEG_INLINE const T* head_of(const Layer& layer, const Place<kLane>& place, 
   return value + row * layer.channels + place.channel;
 }
 
-// value (B, S, H, D), locations (B, Q, H, L, P, 2), weights (B, Q, H, L, P), output (B, Q, H, D).
 template <class T, int kLane>
+HYPERSEG_INLINE T* result_of(const Layer& layer, const Place<kLane>& place, T* output) {
+  return output + static_cast<long long>(place.item) * layer.channels + place.channel;
+}
+
+// value (B, S, H, D), locations (B, Q, H, L, P, 2), weights (B, Q, H, L, P), output (B, Q, H, D).
+template <class T, int kLane, int kSharers>
 HYPERSEG_INLINE void attend_given(const Layer& layer, unsigned queries, unsigned lane, const T* value,
                                   const float* locations, const float* weights, T* output) {
   const Place<kLane> place(layer, queries, lane);
   const long long first = static_cast<long long>(place.item) * layer.samples();
-  attend<T, kLane>(layer, head_of(layer, place, value), GivenSamples{locations + 2 * first, weights + first},
-                   output + static_cast<long long>(lane) * kLane);
+  attend<T, kLane, kSharers>(layer, place.channel / kLane, head_of(layer, place, value),
+                             GivenSamples{locations + 2 * first, weights + first},
+                             result_of(layer, place, output));
 }
 
 // value (B, S, H, D), references (1 or B, Q, 1 or L, 2 or 4), offsets (B, Q, H, L, P, 2), logits (B, Q, H, L, P),
 // output (B, Q, H, D). Strides of the references count floats; 0 repeats them.
-template <class T, int kLane, int kReferenceSize>
+template <class T, int kLane, int kSharers, int kReferenceSize>
 HYPERSEG_INLINE void attend_projected(const Layer& layer, unsigned queries, unsigned lane, int image_stride,
                                       int level_stride, const T* value, const float* references, const T* offsets,
                                       const T* logits, T* output) {
@@ -138,9 +185,9 @@ HYPERSEG_INLINE void attend_projected(const Layer& layer, unsigned queries, unsi
   const long long first = static_cast<long long>(place.item) * layer.samples();
   const int query_stride = level_stride ? level_stride * layer.levels.count : kReferenceSize;
   const float* reference = references + static_cast<long long>(place.image) * image_stride + place.query * query_stride;
-  attend<T, kLane>(layer, head_of(layer, place, value),
-                   ProjectedSamples<T, kReferenceSize>(layer, offsets + 2 * first, logits + first, reference, level_stride),
-                   output + static_cast<long long>(lane) * kLane);
+  const ProjectedSamples<T, kReferenceSize> samples(layer, offsets + 2 * first, logits + first, reference, level_stride);
+  attend<T, kLane, kSharers>(layer, place.channel / kLane, head_of(layer, place, value), samples,
+                             result_of(layer, place, output));
 }
 
 }  // namespace hyperseg

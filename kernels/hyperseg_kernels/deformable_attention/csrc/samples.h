@@ -19,7 +19,7 @@ struct GivenSamples {
   const float* weights;
 
   HYPERSEG_INLINE float weight(int sample) const { return weights[sample]; }
-  HYPERSEG_INLINE float scale() const { return 1.0f; }
+  HYPERSEG_INLINE float scale(float) const { return 1.0f; }
   HYPERSEG_INLINE Neighbours x(int, int sample, int width) const {
     return neighbours(locations[2 * sample], width, 0.0f);
   }
@@ -31,7 +31,7 @@ struct GivenSamples {
 // Samples as a network projects them (Deformable DETR, arXiv 2010.04159, section 4.1 and appendix A.4): weights are
 // the softmax of logits (L, P); offsets (L, P, 2) are in pixels of the level when the reference (L, 2) is a point
 // x, y, and in half box sizes over P when it is a box x, y, width, height. Softmax needs no second pass and no
-// storage: terms are summed while they are used, and the sum divides the result.
+// storage: weights are its terms, which are summed while they are used, and the sum divides the result.
 template <class T, int kReferenceSize>
 struct ProjectedSamples {
   const T* offsets;
@@ -40,7 +40,6 @@ struct ProjectedSamples {
   int reference_stride;  // between levels; 0 when all levels share one
   float points;
   float highest;
-  float sum = 0.0f;
 
   HYPERSEG_INLINE ProjectedSamples(const Layer& layer, const T* offsets, const T* logits, const float* references,
                                    int reference_stride)
@@ -53,12 +52,8 @@ struct ProjectedSamples {
     for (int sample = 1; sample < layer.samples(); ++sample) highest = fmaxf(highest, to_float(logits[sample]));
   }
 
-  HYPERSEG_INLINE float weight(int sample) {
-    const float term = expf(to_float(logits[sample]) - highest);
-    sum += term;
-    return term;
-  }
-  HYPERSEG_INLINE float scale() const { return 1.0f / sum; }
+  HYPERSEG_INLINE float weight(int sample) const { return expf(to_float(logits[sample]) - highest); }
+  HYPERSEG_INLINE float scale(float sum) const { return 1.0f / sum; }
   HYPERSEG_INLINE Neighbours x(int level, int sample, int width) const { return along(level, 0, sample, width); }
   HYPERSEG_INLINE Neighbours y(int level, int sample, int height) const { return along(level, 1, sample, height); }
 

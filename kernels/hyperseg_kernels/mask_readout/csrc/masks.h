@@ -1,4 +1,5 @@
-// All queries of a batch, and what one worker (a block of a GPU, a task of a CPU) makes of one of them.
+// All queries of a batch, and what one worker (a block of a GPU, a task of a CPU) makes of one of them: the statistics of
+// a whole mask, or a part of its pixels, which needs nothing of the others.
 #pragma once
 
 #include "readout.h"
@@ -18,42 +19,72 @@ struct Masks {
   bool* pixels;
 };
 
-// One query: its statistics are wanted, or its pixels; pointers to what is not wanted are null.
+constexpr int kParts = 32;  // of the rows of a mask whose pixels are wanted; as in cuda_source.py
+
+// One query: its statistics are wanted, or pixels of every `parts`-th row from row `part` on; pointers to what is not
+// wanted are null.
 template <class T>
 struct Item {
   const T* logits;  // null where `shown` names no query: no pixel is inside
+  int part, parts;
   float* sum;
   int* area;
   bool* pixels;
 };
 
-// Items are counted as images * (queries + masks): an image's statistics come first, then its pixels.
+template <class T>
+HYPERSEG_INLINE long long items(const Masks<T>& all, long long images) {
+  return images * (all.queries + static_cast<long long>(all.masks) * kParts);
+}
+
+// An image's statistics come first, then its pixels, part after part.
 template <class T>
 HYPERSEG_INLINE Item<T> item_of(const Masks<T>& all, long long index) {
-  const long long per_image = static_cast<long long>(all.queries) + all.masks;
+  const long long per_image = items(all, 1);
   const long long image = index / per_image, place = index % per_image;
   const long long source_px = static_cast<long long>(all.height) * all.width;
   const T* logits = all.logits + image * all.queries * source_px;
   if (place < all.queries) {
     const long long result = image * all.queries + place;
-    return {logits + place * source_px, all.sums + result, all.areas + result, nullptr};
+    return {logits + place * source_px, 0, 1, all.sums + result, all.areas + result, nullptr};
   }
-  const long long mask = image * all.masks + place - all.queries;
-  const int query = all.shown[mask];
+  const long long mask = image * all.masks + (place - all.queries) / kParts;
+  const int query = all.shown[mask], part = static_cast<int>((place - all.queries) % kParts);
   const bool is_there = query >= 0 && query < all.queries;
-  return {is_there ? logits + query * source_px : nullptr, nullptr, nullptr,
+  return {is_there ? logits + query * source_px : nullptr, part, kParts, nullptr, nullptr,
           all.pixels + mask * all.rows.size * all.columns.size};
 }
 
-// What the lanes of a row do once its line is combined; `any` is false when no pixel can be inside.
-template <int kLanes, class T>
-HYPERSEG_INLINE void read_row(const Masks<T>& all, const Item<T>& item, const float* line, int row, int lane, bool any,
-                              Statistics& found) {
-  if (any && item.sum) count<kLanes>(line, all.columns, lane, found);
+// kLines rows of an item, `apart` from each other, by the lanes of a warp. `combined(row, line)` makes a line of the
+// source and tells whether a pixel of it can be inside; lines lie one after another.
+template <int kLanes, int kLines, class T, class Combined>
+HYPERSEG_INLINE void read_rows(const Masks<T>& all, const Item<T>& item, int first, int apart, int lane, float* lines,
+                               const Combined& combined, Statistics& found) {
+  bool any[kLines], one = false;
+HYPERSEG_UNROLL
+  for (int line = 0; line < kLines; ++line) {
+    any[line] = combined(first + line * apart, lines + line * all.width);
+    one |= any[line];
+  }
+  if (one && item.sum) count<kLanes, kLines>(lines, all.width, all.columns, lane, found);
   if (!item.pixels) return;
-  bool* pixels = item.pixels + static_cast<long long>(row) * all.columns.size;
-  if (any) mark<kLanes>(line, all.columns, lane, pixels);
-  else clear<kLanes>(all.columns, lane, pixels);
+HYPERSEG_UNROLL
+  for (int line = 0; line < kLines; ++line) {
+    bool* pixels = item.pixels + static_cast<long long>(first + line * apart) * all.columns.size;
+    if (any[line]) mark<kLanes>(lines + line * all.width, all.columns, lane, pixels);
+    else clear<kLanes>(all.columns, lane, pixels);
+  }
+}
+
+// All rows of an item that worker `worker` of `workers` reads.
+template <int kLanes, int kLines, class T, class Combined>
+HYPERSEG_INLINE void read_item(const Masks<T>& all, const Item<T>& item, int worker, int workers, int lane, float* lines,
+                               const Combined& combined, Statistics& found) {
+  const int apart = workers * item.parts;
+  int row = item.part + worker * item.parts;
+  for (; row + (kLines - 1) * apart < all.rows.size; row += kLines * apart)
+    read_rows<kLanes, kLines>(all, item, row, apart, lane, lines, combined, found);
+  for (; row < all.rows.size; row += apart) read_rows<kLanes, 1>(all, item, row, apart, lane, lines, combined, found);
 }
 
 }  // namespace hyperseg

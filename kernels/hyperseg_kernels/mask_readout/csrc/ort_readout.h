@@ -9,23 +9,23 @@
 namespace hyperseg {
 
 template <class T>
-HYPERSEG_INLINE void read_item(const Masks<T>& all, int64_t index) {
+HYPERSEG_INLINE void read_alone(const Masks<T>& all, int64_t index) {
   const Item<T> item = item_of(all, index);
-  std::vector<float> line(all.width);
+  std::vector<float> buffer(all.width);
   Statistics found;
-  for (int row = 0; row < all.rows.size; ++row) {
-    const bool any = combine<T, 1>(item.logits, all.width, all.rows, row, 0, line.data());
-    read_row<1>(all, item, line.data(), row, 0, any, found);
-  }
+  const auto combined = [&](int row, float* line) {
+    return combine<T, 1>(item.logits, all.width, all.rows, row, 0, line);
+  };
+  read_item<1, 1>(all, item, 0, 1, 0, buffer.data(), combined, found);
   if (!item.sum) return;
   *item.sum = static_cast<float>(found.sum);
   *item.area = found.area;
 }
 
 // Templates have no versions per instruction set, so each type has a plain function.
-HYPERSEG_PER_CPU inline void run_item(const Masks<float>& all, int64_t index) { read_item(all, index); }
+HYPERSEG_PER_CPU inline void run_item(const Masks<float>& all, int64_t index) { read_alone(all, index); }
 #ifdef HYPERSEG_HOST_HALF
-HYPERSEG_PER_CPU inline void run_item(const Masks<Half>& all, int64_t index) { read_item(all, index); }
+HYPERSEG_PER_CPU inline void run_item(const Masks<Half>& all, int64_t index) { read_alone(all, index); }
 #endif
 
 template <class T>
@@ -54,7 +54,7 @@ struct ReadoutKernel {
     if (ort::Status* status = ort::make_output(api, context, 0, {images, queries}, &all.sums)) return status;
     if (ort::Status* status = ort::make_output(api, context, 1, {images, queries}, &all.areas)) return status;
     if (ort::Status* status = ort::make_output(api, context, 2, pixels, &all.pixels)) return status;
-    return ort::parallel_for(api, context, images * (queries + masks), [&](int64_t index) { run_item(all, index); });
+    return ort::parallel_for(api, context, items(all, images), [&](int64_t index) { run_item(all, index); });
   }
 
  private:

@@ -2,7 +2,7 @@
 // text is compiled by NVRTC, by nvcc and by a host compiler.
 //
 // A row of the image is read by kLanes lanes (a warp of a GPU; one on a CPU) in two steps: `combine` makes one line
-// of the network's width out of the source rows, `read` resamples along it. Sums are those of reference.py.
+// of the network's width out of the source rows, `count` and `mark` resample along it. Sums are those of reference.py.
 #pragma once
 
 #include "device.h"
@@ -25,6 +25,7 @@ struct Statistics {
   int area = 0;
 };
 
+#ifndef __CUDACC__
 // exp(x) for x <= 0, within 2 units in the last place; below -87 about 1e-38. Plain arithmetic: a host compiler
 // makes vectors of it.
 HYPERSEG_INLINE float exp_of_negative(float x) {
@@ -41,8 +42,14 @@ HYPERSEG_INLINE float exp_of_negative(float x) {
   series = fmaf(series, rest, 1.0f);
   return series * bits_as<float>((static_cast<int>(power) + 127) << 23);
 }
+#endif
 
+// Within 4 units in the last place. A GPU has both parts in hardware (CUDA C++ Programming Guide, "Intrinsic Functions").
+#ifdef __CUDACC__
+HYPERSEG_INLINE float sigmoid_of_positive(float x) { return __fdividef(1.0f, 1.0f + __expf(-x)); }
+#else
 HYPERSEG_INLINE float sigmoid_of_positive(float x) { return 1.0f / (1.0f + exp_of_negative(-x)); }
+#endif
 
 // line[0..width) = row `row` of the image at the network's width. False when no pixel of the row can be inside:
 // weights are not negative, so it needs a positive value on the line.
@@ -68,30 +75,39 @@ HYPERSEG_UNROLL
   return positive != 0;
 }
 
-HYPERSEG_INLINE float resampled(const float* line, const Axis& columns, int column) {
-  float logit = 0.0f;
-HYPERSEG_UNROLL
-  for (int tap = 0; tap < kTaps; ++tap) {
-    const int place = tap * columns.size + column;
-    logit = fmaf(columns.weight[place], line[columns.index[place]], logit);
-  }
-  return logit;
-}
+// The values of a column on kRows lines, which lie `width` apart: its taps are read once for all.
+template <int kRows>
+struct Column {
+  float logit[kRows];
 
-// Adds what this lane finds on the row; float sums are kept short, where many equal terms would lean one way.
-template <int kLanes>
-HYPERSEG_INLINE void count(const float* line, const Axis& columns, int lane, Statistics& statistics) {
-  constexpr int kTerms = 128;
+  HYPERSEG_INLINE Column(const float* lines, int width, const Axis& columns, int column) : logit{} {
+HYPERSEG_UNROLL
+    for (int tap = 0; tap < kTaps; ++tap) {
+      const int place = tap * columns.size + column, index = columns.index[place];
+      const float weight = columns.weight[place];
+HYPERSEG_UNROLL
+      for (int row = 0; row < kRows; ++row) logit[row] = fmaf(weight, lines[row * width + index], logit[row]);
+    }
+  }
+};
+
+// Adds what this lane finds on kRows lines; float sums are kept short, where many equal terms would lean one way.
+template <int kLanes, int kRows>
+HYPERSEG_INLINE void count(const float* lines, int width, const Axis& columns, int lane, Statistics& statistics) {
+  constexpr int kTerms = 128 / kRows;
   for (int first = lane; first < columns.size; first += kTerms * kLanes) {
     const int end = first + kTerms * kLanes < columns.size ? first + kTerms * kLanes : columns.size;
     float sum = 0.0f;
     int area = 0;
     HYPERSEG_SIMD("omp simd reduction(+ : sum, area)")
     for (int column = first; column < end; column += kLanes) {
-      const float logit = resampled(line, columns, column);
-      const bool inside = logit > 0.0f;  // NaN is not
-      sum += inside ? sigmoid_of_positive(logit) : 0.0f;
-      area += inside;
+      const Column<kRows> found(lines, width, columns, column);
+HYPERSEG_UNROLL
+      for (int row = 0; row < kRows; ++row) {
+        const bool inside = found.logit[row] > 0.0f;  // NaN is not
+        sum += inside ? sigmoid_of_positive(found.logit[row]) : 0.0f;
+        area += inside;
+      }
     }
     statistics.sum += sum;
     statistics.area += area;
@@ -102,7 +118,7 @@ template <int kLanes>
 HYPERSEG_INLINE void mark(const float* line, const Axis& columns, int lane, bool* pixels) {
   HYPERSEG_SIMD("omp simd")
   for (int column = lane; column < columns.size; column += kLanes)
-    pixels[column] = resampled(line, columns, column) > 0.0f;
+    pixels[column] = Column<1>(line, 0, columns, column).logit[0] > 0.0f;
 }
 
 template <int kLanes>

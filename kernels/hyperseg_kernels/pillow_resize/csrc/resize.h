@@ -24,6 +24,12 @@ struct Resize {
   T* resized;
 };
 
+// A sum, which begins with half a unit, rounded.
+HYPERSEG_INLINE int to_byte(int sum) {
+  const int byte = sum >> kWeightBits;
+  return byte < 0 ? 0 : byte > 255 ? 255 : byte;
+}
+
 // The weighted sum of what `source` gives for the sources of a position, rounded to a byte.
 template <class Source>
 HYPERSEG_INLINE int weighted(const Taps& axis, int position, const Source& source) {
@@ -32,12 +38,10 @@ HYPERSEG_INLINE int weighted(const Taps& axis, int position, const Source& sourc
     const int place = tap * axis.size + position;
     sum += axis.weight[place] * source(axis.index[place]);
   }
-  const int byte = sum >> kWeightBits;
-  return byte < 0 ? 0 : byte > 255 ? 255 : byte;
+  return to_byte(sum);
 }
 
-// One number of the result. What a pass takes from the one before is made anew for everyone who takes it: a GPU has
-// the sources in its cache, and one of the passes over rows has a single tap.
+// One number of the result, as a CPU makes it. What a pass takes from the one before is made anew for everyone who takes it.
 template <class T>
 HYPERSEG_INLINE void resize_one(const Resize<T>& all, long long place) {
   const int channel = static_cast<int>(place % all.channels);

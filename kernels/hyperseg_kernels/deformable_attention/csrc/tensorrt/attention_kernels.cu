@@ -12,7 +12,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
     given(const __grid_constant__ Layer layer, const T* __restrict__ value, const float* __restrict__ locations,
           const float* __restrict__ weights, int lanes, int queries, T* __restrict__ output) {
   const int lane = blockIdx.x * kThreads + threadIdx.x;
-  if (lane < lanes) attend_given<T, kLane>(layer, queries, lane, value, locations, weights, output);
+  if (lane < lanes) attend_given<T, kLane, 1>(layer, queries, lane, value, locations, weights, output);
 }
 
 template <class T, int kLane, int kReferenceSize>
@@ -22,7 +22,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
               int level_stride, T* __restrict__ output) {
   const int lane = blockIdx.x * kThreads + threadIdx.x;
   if (lane < lanes)
-    attend_projected<T, kLane, kReferenceSize>(layer, queries, lane, image_stride, level_stride, value, references,
+    attend_projected<T, kLane, 1, kReferenceSize>(layer, queries, lane, image_stride, level_stride, value, references,
                                                offsets, logits, output);
 }
 

@@ -5,20 +5,20 @@
 namespace hyperseg {
 namespace {
 
-constexpr int kMaxThreads = 512, kBlocksPerMultiprocessor = 2, kSharedBytes = 47 * 1024;  // as in cuda_source.py
+constexpr int kMaxThreads = 512, kBlocksPerMultiprocessor = 2, kSharedBytes = 47 * 1024, kLines = 2;  // as in cuda_source.py
 
 template <class T>
 __global__ void __launch_bounds__(kMaxThreads, kBlocksPerMultiprocessor)
     readout(const __grid_constant__ Masks<T> all) {
-  read_block(all);
+  read_block<kLines>(all);
 }
 
 }  // namespace
 
 template <class T>
 cudaError_t launch_readout(const Masks<T>& all, long long images, cudaStream_t stream) {
-  const long long blocks = images * (static_cast<long long>(all.queries) + all.masks);
-  const int line_bytes = 4 * all.width, room = line_bytes ? kSharedBytes / line_bytes : 0;
+  const long long blocks = items(all, images);
+  const int line_bytes = 4 * kLines * all.width, room = line_bytes ? kSharedBytes / line_bytes : 0;
   if (blocks == 0) return cudaSuccess;
   if (blocks > 0x7fffffffLL || room == 0) return cudaErrorInvalidConfiguration;
   const int warps = room < kMaxThreads / kWarp ? room : kMaxThreads / kWarp;

@@ -7,7 +7,7 @@
 
 namespace hyperseg {
 
-constexpr int kMaxReadoutWidth = 47 * 1024 / 4;  // as in cuda_source.py
+constexpr int kMaxReadoutWidth = 47 * 1024 / 8;  // as in cuda_source.py
 
 // All queries of `images` images; T is float, Half or BFloat16.
 template <class T>
