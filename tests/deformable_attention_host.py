@@ -1,4 +1,4 @@
-"""The GPU kernels' text compiled for the host and launched lane by lane (see host_launch.cpp)."""
+"""The GPU kernels' text compiled for the host and launched warp by warp (see host_launch.cpp)."""
 
 import ctypes
 from pathlib import Path
@@ -34,7 +34,7 @@ class HostKernels:
     """Both kernels on CPU tensors; outputs start as NaN, so a lane that does not run shows."""
 
     def __init__(self) -> None:
-        self._library = ctypes.CDLL(str(native.build_library(SHIM, [cuda.SOURCES, SOURCES])))
+        self._library = ctypes.CDLL(str(native.build_library(SHIM, [cuda.SOURCES, SOURCES, SHIM.parent])))
 
     def given(self, layer: Layer, value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
         tensors = value, locations.float(), weights.float()
@@ -62,7 +62,7 @@ class HostKernels:
         self, kind: str, layer: Layer, value_type: ValueType, numbers: list[int], pointers: list[ctypes.c_void_p]
     ) -> None:
         function = getattr(self._library, f"{kind}_{value_type}_{layer.lane_channels(value_type)}")
-        function(ctypes.byref(host_layer(layer)), *numbers, *pointers)
+        function(ctypes.byref(host_layer(layer)), layer.sharers(value_type), *numbers, *pointers)
 
 
 def aligned_copy(tensor: Tensor) -> Tensor:

@@ -41,7 +41,13 @@ def main() -> None:
     rows = [measure_size(image_hw, options.rounds) for image_hw in IMAGES_HW]
     content = {
         "environment": measure.environment() | {"gpu": torch.cuda.get_device_name()},
-        "conditions": {"rounds": options.rounds, "queries": QUERIES, "logits_px": SIDE, "precision": "fp32", "goal_ms": GOAL_MS},
+        "conditions": {
+            "rounds": options.rounds,
+            "queries": QUERIES,
+            "logits_px": SIDE,
+            "precision": "fp32",
+            "goal_ms": GOAL_MS,
+        },
         "copy_bytes_per_s": measure_gpu.copy_bandwidth(),
         "images": rows,
     }

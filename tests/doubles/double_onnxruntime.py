@@ -18,7 +18,10 @@ from onnxruntime import RunOptions, SessionOptions, __version__
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 OPTIONS = {"device_id", "user_compute_stream", "use_tf32", "arena_extend_strategy"}
 SKIP_WAITING = "disable_synchronize_execution_providers"
-__all__ = ["InferenceSession", "RunOptions", "SessionOptions", "__version__", "get_available_providers", "preload_dlls"]
+__all__ = [
+    "InferenceSession", "RunOptions", "SessionOptions", "__version__", "get_available_providers", "preload_dlls",
+    "set_default_logger_severity",
+]  # fmt: skip
 
 waited: list[str] = []
 """Files of the sessions whose calls made the host wait."""
@@ -26,6 +29,11 @@ waited: list[str] = []
 
 def get_available_providers() -> list[str]:
     return [CUDA, CPU]
+
+
+def set_default_logger_severity(severity: int) -> None:
+    """Of the process: the library itself is left as it is."""
+    assert 0 <= severity <= 4
 
 
 def preload_dlls() -> None:

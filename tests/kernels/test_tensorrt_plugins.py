@@ -50,14 +50,15 @@ def test_the_parser_finds_each_plugin_by_what_its_node_says() -> None:
 def test_launches_are_those_of_the_generated_kernels() -> None:
     attention, readout = (ATTENTION / "attention_kernels.cu").read_text(), (READOUT / "readout_kernels.cu").read_text()
     assert f"kThreads = {cuda.THREADS_PER_BLOCK}" in attention
-    assert f"kThreadsPerBlock = {cuda.THREADS_PER_BLOCK}" in (RESIZE / "resize_kernels.cu").read_text()
+    resize_blocks = f"kBlocksPerMultiprocessor = {resize_source.BLOCKS_PER_MULTIPROCESSOR};"
+    assert f"kThreadsPerBlock = {cuda.THREADS_PER_BLOCK}, {resize_blocks}" in (RESIZE / "resize_kernels.cu").read_text()
     assert f"kBlocksPerMultiprocessor = {attention_source.BLOCKS_PER_MULTIPROCESSOR}" in attention
     assert f"kWidestLoadBytes = {cuda.LOAD_BYTES}" in attention
     assert f"kMaxThreads = {readout_source.MAX_THREADS}," in readout
     assert f"kBlocksPerMultiprocessor = {readout_source.BLOCKS_PER_MULTIPROCESSOR}," in readout
-    assert f"kSharedBytes = {readout_source.SHARED_BYTES // 1024} * 1024" in readout
+    assert f"kSharedBytes = {readout_source.SHARED_BYTES // 1024} * 1024, kLines = {readout_source.LINES};" in readout
     assert (
-        f"kMaxReadoutWidth = {readout_source.SHARED_BYTES // 1024} * 1024 / 4"
+        f"kMaxReadoutWidth = {readout_source.SHARED_BYTES // 1024} * 1024 / {4 * readout_source.LINES}"
         in (READOUT / "readout_kernels.h").read_text()
     )
 
@@ -203,7 +204,7 @@ def test_output_shapes(
         (MASK_READOUT.name, (*MASKS[:4], (3, 640), (3, 640)), "must both be (4, size)"),
         (MASK_READOUT.name, (*MASKS[:2], (4, 480), (4, 479), *MASKS[4:]), "must both be (4, size)"),
         (MASK_READOUT.name, (*MASKS[:2], *[(4, 2**16)] * 4), "2^31 pixels or more"),
-        (MASK_READOUT.name, ((2, 100, 64, 20000), *MASKS[1:]), "20000 px wide, at most 12032"),
+        (MASK_READOUT.name, ((2, 100, 64, 20000), *MASKS[1:]), "20000 px wide, at most 6016"),
         (PILLOW_RESIZE.name, (*PIXELS[:5], (7, 24), (7, 25)), "must both be (taps, size)"),
         (PILLOW_RESIZE.name, (PIXELS[0], (2, 90), *PIXELS[2:]), "must both be (taps, size)"),
     ],

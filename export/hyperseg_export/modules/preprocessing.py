@@ -38,9 +38,9 @@ class PlainSquare(ConstantModule):
     def __init__(self) -> None:
         super().__init__()
         self.register_constant("largest", lambda: torch.tensor([255.0]))
-        self.register_constant("half", lambda: torch.tensor([0.5]))
+        self.register_constant("middle", lambda: torch.tensor([0.5]))
 
     def forward(self, pixels: Tensor, tables: Sequence[Tensor]) -> Tensor:
         resized = pillow_resize(pixels, *tables)
-        half = self.get_buffer("half")
-        return ((resized / self.get_buffer("largest") - half) / half).permute(0, 3, 1, 2)
+        middle = self.get_buffer("middle")
+        return ((resized / self.get_buffer("largest") - middle) / middle).permute(0, 3, 1, 2)

@@ -55,4 +55,16 @@ HYPERSEG_INLINE float to_float(Half value) { return static_cast<float>(bits_as<_
 HYPERSEG_INLINE void from_float(float value, Half& result) { result = bits_as<Half>(static_cast<_Float16>(value)); }
 #endif
 
+// What lane `lane` of the kLanes lanes around this one holds; all lanes of a warp have to ask. A host compiler has it where
+// a test runs lanes in turn (tests/kernels/deformable_attention/warp.h).
+#ifdef __CUDACC__
+template <int kLanes, class Value>
+HYPERSEG_INLINE Value shuffled(Value value, int lane) {
+  return __shfl_sync(~0u, value, lane, kLanes);
+}
+#else
+template <int kLanes, class Value>
+Value shuffled(Value value, int lane);
+#endif
+
 }  // namespace hyperseg

@@ -31,7 +31,10 @@ def program(*value_types: ValueType) -> str:
     """A translation unit with one kernel per type. Arguments: pixels, index and weight of the first rows, the columns
     and the last rows, int32 height, width, channels, taps and size of each table, then resized;
     layouts as in `reference`."""
-    kernels = (_KERNEL.format(name=name(one), value=one.cpp, threads=THREADS_PER_BLOCK, blocks=BLOCKS_PER_MULTIPROCESSOR) for one in value_types)
+    kernels = (
+        _KERNEL.format(name=name(one), value=one.cpp, threads=THREADS_PER_BLOCK, blocks=BLOCKS_PER_MULTIPROCESSOR)
+        for one in value_types
+    )
     return '#include "tile.h"\nusing namespace hyperseg;\n' + "".join(kernels)
 
 

@@ -49,21 +49,22 @@ def test_a_query_that_is_not_there_has_no_pixel_inside(host_block: Any) -> None:
 
 @pytest.mark.parametrize(
     ("width_px", "expected"),
-    [(1, Grid(1, 512, 64)), (256, Grid(1, 512, 16384)), (4000, Grid(1, 96, 48000)), (12032, Grid(1, 32, 48128))],
+    [(1, Grid(1, 512, 128)), (256, Grid(1, 512, 32768)), (2000, Grid(1, 96, 48000)), (6016, Grid(1, 32, 48128))],
 )
-def test_a_block_has_a_line_of_shared_memory_per_warp(width_px: int, expected: Grid) -> None:
+def test_a_block_has_lines_of_shared_memory_per_warp(width_px: int, expected: Grid) -> None:
     assert cuda_source.block(width_px) == expected
     assert expected.shared_bytes <= cuda_source.SHARED_BYTES
 
 
-@pytest.mark.parametrize("width_px", [0, 12033])
+@pytest.mark.parametrize("width_px", [0, 6017])
 def test_lines_that_fit_no_block_are_refused(width_px: int) -> None:
-    with pytest.raises(ValueError, match=f"1 to 12032 px wide, not {width_px}"):
+    with pytest.raises(ValueError, match=f"1 to 6016 px wide, not {width_px}"):
         cuda_source.block(width_px)
 
 
-def test_every_query_and_mask_has_a_block() -> None:
-    assert cuda_source.grid(2, 100, 3, 256).blocks == 206
+def test_every_query_and_part_of_a_mask_has_a_block() -> None:
+    assert cuda_source.grid(2, 100, 3, 256).blocks == 2 * (100 + 3 * 32)
+    assert f"kParts = {cuda_source.PARTS};" in cuda_source.headers()["masks.h"]
     assert cuda_source.grid(0, 100, 0, 256).blocks == 0
     with pytest.raises(ValueError, match="needs several launches"):
         cuda_source.grid(2**20, 2**11, 0, 256)

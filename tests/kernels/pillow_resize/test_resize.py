@@ -140,7 +140,27 @@ def test_the_kernel_compiles_for_a_gpu() -> None:
     if (missing := nvrtc_missing()) is not None:
         pytest.skip(missing)
     for architecture in ("sm_75", "sm_90"):
-        assert nvrtc.compile_cubin(cuda_source.program(*ValueType), cuda_source.headers(), architecture).image
+        made = nvrtc.compile_cubin(cuda_source.program(*ValueType), cuda_source.headers(), architecture)
+        assert made.image and not any(taken.spill_store_bytes for taken in made.resources.values())
+
+
+def test_a_launch_counts_the_tiles_of_the_source() -> None:
+    tile = cuda_source.headers()["tile.h"]
+    assert f"kTileRows = {cuda_source.TILE_ROWS}, kTileNumbers = {cuda_source.TILE_NUMBERS};" in tile
+    assert cuda_source.grid(2, 17, 65).blocks == 2 * 2 * 2
+    with pytest.raises(ValueError, match="needs several launches"):
+        cuda_source.grid(1, 2**16, 2**15)
+
+
+def test_rows_that_are_not_kept_are_made_anew(host: Any) -> None:
+    """A tile of 16 rows out of more rows than a block keeps; and tables in no order at all."""
+    image = np.random.default_rng(1).integers(0, 256, (2400, 3, 3), np.uint8)
+    found = tables_of(image, (20, 2), Filter.BICUBIC)
+    assert np.array_equal(on_host(host, ValueType.FLOAT32, image, found), pillows(image, (20, 2), Filter.BICUBIC))
+    last = found.last_rows
+    mixed = Tables(found.first_rows, found.columns, Axis(last.index[::-1, ::-1].copy(), last.weight[::-1, ::-1].copy()))
+    expected = resize(image[None].astype(np.float32), mixed)[0]
+    assert np.array_equal(on_host(host, ValueType.FLOAT32, image, mixed), expected)
 
 
 def nvrtc_missing() -> str | None:

@@ -2,9 +2,8 @@
 // nvcc and, for tests without a GPU, by a host compiler.
 //
 // A lane makes kLane neighbouring channels of one (image, query, head). Neighbouring lanes make neighbouring channels, so
-// that their loads touch whole sectors, 16 bytes per lane; then come the queries of the same head, whose samples lie
-// near each other and are found in the cache. The lanes of a query and head share the work on its samples: each finds
-// the corners of some, and the others ask it for them.
+// loads and stores of a warp touch whole cache lines, 16 bytes per lane. The lanes of a query and head share the work on
+// its samples: each finds the corners of some, and the others ask it for them.
 #pragma once
 
 #include "samples.h"
@@ -63,12 +62,12 @@ struct Place {
   unsigned item, image, query, head, channel;
 
   HYPERSEG_INLINE Place(const Layer& layer, unsigned queries, unsigned lane) {
-    const unsigned lanes_per_item = layer.channels / kLane, place = lane / lanes_per_item;
+    const unsigned lanes_per_item = layer.channels / kLane;
+    item = lane / lanes_per_item;
     channel = lane % lanes_per_item * kLane;
-    query = place % queries;
-    head = place / queries % layer.heads;
-    image = place / queries / layer.heads;
-    item = (image * queries + query) * layer.heads + head;
+    head = item % layer.heads;
+    query = item / layer.heads % queries;
+    image = item / layer.heads / queries;
   }
 };
 
@@ -95,15 +94,13 @@ HYPERSEG_UNROLL
 // What lane `sharer` of an item found. With kSharers 1 every lane finds all.
 template <int kSharers>
 HYPERSEG_INLINE Spot from_lane(const Spot& own, int sharer) {
-#ifdef __CUDACC__
-  if constexpr (kSharers > 1) {
-    const unsigned place = static_cast<unsigned>(own.row) << 4 | own.inside;
-    const unsigned found = __shfl_sync(~0u, place, sharer, kSharers);
-    return {static_cast<int>(found) >> 4, found & 15, __shfl_sync(~0u, own.right, sharer, kSharers),
-            __shfl_sync(~0u, own.lower, sharer, kSharers), __shfl_sync(~0u, own.weight, sharer, kSharers)};
+  if constexpr (kSharers == 1) {
+    return own;
+  } else {
+    const int place = shuffled<kSharers>(own.row * 16 + static_cast<int>(own.inside), sharer);
+    return {place >> 4, static_cast<unsigned>(place & 15), shuffled<kSharers>(own.right, sharer),
+            shuffled<kSharers>(own.lower, sharer), shuffled<kSharers>(own.weight, sharer)};
   }
-#endif
-  return own;
 }
 
 // kLane channels of one query and head. `value` points at the first of them in row 0 of the image, `output` at
@@ -159,11 +156,6 @@ HYPERSEG_INLINE const T* head_of(const Layer& layer, const Place<kLane>& place, 
   return value + row * layer.channels + place.channel;
 }
 
-template <class T, int kLane>
-HYPERSEG_INLINE T* result_of(const Layer& layer, const Place<kLane>& place, T* output) {
-  return output + static_cast<long long>(place.item) * layer.channels + place.channel;
-}
-
 // value (B, S, H, D), locations (B, Q, H, L, P, 2), weights (B, Q, H, L, P), output (B, Q, H, D).
 template <class T, int kLane, int kSharers>
 HYPERSEG_INLINE void attend_given(const Layer& layer, unsigned queries, unsigned lane, const T* value,
@@ -172,7 +164,7 @@ HYPERSEG_INLINE void attend_given(const Layer& layer, unsigned queries, unsigned
   const long long first = static_cast<long long>(place.item) * layer.samples();
   attend<T, kLane, kSharers>(layer, place.channel / kLane, head_of(layer, place, value),
                              GivenSamples{locations + 2 * first, weights + first},
-                             result_of(layer, place, output));
+                             output + static_cast<long long>(lane) * kLane);
 }
 
 // value (B, S, H, D), references (1 or B, Q, 1 or L, 2 or 4), offsets (B, Q, H, L, P, 2), logits (B, Q, H, L, P),
@@ -187,7 +179,7 @@ HYPERSEG_INLINE void attend_projected(const Layer& layer, unsigned queries, unsi
   const float* reference = references + static_cast<long long>(place.image) * image_stride + place.query * query_stride;
   const ProjectedSamples<T, kReferenceSize> samples(layer, offsets + 2 * first, logits + first, reference, level_stride);
   attend<T, kLane, kSharers>(layer, place.channel / kLane, head_of(layer, place, value), samples,
-                             result_of(layer, place, output));
+                             output + static_cast<long long>(lane) * kLane);
 }
 
 }  // namespace hyperseg

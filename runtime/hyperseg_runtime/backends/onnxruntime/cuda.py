@@ -1,6 +1,7 @@
 """ONNX Runtime on one NVIDIA GPU: the graphs as they are, for machines without TensorRT.
 
-Never run on a GPU. What is relied on, and where it is written:
+Run on an H200 with onnxruntime-gpu 1.31.1 on CUDA 13.0 (benchmarks/results/h200/onnxruntime_cuda.json). What is relied on,
+and where it is written:
 
 * `get_available_providers` says what the package was built with. Where CUDA's libraries cannot be loaded the session is
   made on the CPU, and the reason only logged (microsoft/onnxruntime#23372): `get_providers` of the session is asked.
@@ -42,6 +43,8 @@ ELEMENTS = {
     DType.FLOAT32: 1, DType.UINT8: 2, DType.INT8: 3, DType.INT64: 7, DType.BOOL: 9, DType.FLOAT16: 10,
 }  # fmt: skip
 """TensorProto.DataType (onnx.proto) of what graphs of these precisions take and give."""
+ERRORS = 3
+"""Severity of what is logged, from 0 (verbose) to 4 (fatal)."""
 SIZE_OPERATORS = frozenset(
     "Shape Size Gather Concat Slice Squeeze Unsqueeze Cast Range Add Sub Mul Div Mod Equal Where Max Min Reshape "
     "ConstantOfShape".split()
@@ -113,6 +116,9 @@ class OnnxRuntimeCudaBackend(DeviceBackend):
         cudart = load_cudart(f"run: {INSTALL}")
         require_driver(cudart)
         ort.preload_dlls()  # CUDA and cuDNN from their packages, which nothing else would find
+        # onnxruntime-gpu 1.31.1 warns for each session that CUDA is no plugin ("No registered plugin EP device found for
+        # 'CUDAExecutionProvider'"), then takes the provider that is built in. Errors are told as before.
+        ort.set_default_logger_severity(ERRORS)
         super().__init__(Device(cudart), overlap)
 
     def open(self, spec: GraphSpec, path: Path) -> OnnxRuntimeCudaGraph | WaitingGraph:
@@ -169,7 +175,7 @@ def operators_on_host(session: Any) -> Counter[str]:
 
 def _session_options() -> Any:
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = ERRORS
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     options.add_session_config_entry(DISABLED, RELU_REWRITE)
     return options
