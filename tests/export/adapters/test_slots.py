@@ -39,7 +39,7 @@ def test_every_graph_equals_the_merged_modules(kept_bundle: Path) -> None:
     assert {(entry.graph, entry.output) for entry in manifest.parity if entry.passed} == outputs
 
 
-@pytest.mark.parametrize("name", ["first", "every"])
+@pytest.mark.parametrize("name", ["first", pytest.param("every", marks=pytest.mark.full)])
 def test_masks_and_hidden_states_are_those_of_the_merged_bundle(
     small_checkpoint: Path, adapters: Path, merged_bundle: Path, tmp_path: Path, coffee: Path, name: str
 ) -> None:

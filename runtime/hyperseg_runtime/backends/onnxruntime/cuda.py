@@ -1,7 +1,7 @@
 """ONNX Runtime on one NVIDIA GPU: the graphs as they are, for machines without TensorRT.
 
-Run on an H200 with onnxruntime-gpu 1.31.1 on CUDA 13.0 (benchmarks/results/h200/onnxruntime_cuda.json). What is relied on,
-and where it is written:
+Run on an H200 with onnxruntime-gpu 1.31.1 and CUDA 13.0 (benchmarks/results/h200/onnxruntime_cuda.json). What is relied
+on, and where it is written:
 
 * `get_available_providers` says what the package was built with. Where CUDA's libraries cannot be loaded the session is
   made on the CPU, and the reason only logged (microsoft/onnxruntime#23372): `get_providers` of the session is asked.
@@ -116,8 +116,8 @@ class OnnxRuntimeCudaBackend(DeviceBackend):
         cudart = load_cudart(f"run: {INSTALL}")
         require_driver(cudart)
         ort.preload_dlls()  # CUDA and cuDNN from their packages, which nothing else would find
-        # onnxruntime-gpu 1.31.1 warns for each session that CUDA is no plugin ("No registered plugin EP device found for
-        # 'CUDAExecutionProvider'"), then takes the provider that is built in. Errors are told as before.
+        # onnxruntime-gpu 1.31.1 warns for each session that CUDA is no plugin ("No registered plugin EP device found
+        # for 'CUDAExecutionProvider'"), then takes the provider that is built in. Errors are told as before.
         ort.set_default_logger_severity(ERRORS)
         super().__init__(Device(cudart), overlap)
 
