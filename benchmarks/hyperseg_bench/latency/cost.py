@@ -39,6 +39,12 @@ class Peaks:
     flops_per_s: Mapping[str, float]
     bytes_per_s: float
 
+    def best(self, other: "Peaks") -> "Peaks":
+        """What was reached in either probe: whatever else ran made one of them slower, and none quicker."""
+        types = dict.fromkeys((*self.flops_per_s, *other.flops_per_s))
+        flops = {name: max(peaks.flops_per_s.get(name, 0.0) for peaks in (self, other)) for name in types}
+        return Peaks(flops, max(self.bytes_per_s, other.bytes_per_s))
+
     def floor(self, costs: Sequence[Cost]) -> "Floor | str":
         """Of calls one after another; or why it is not known: a type whose peak was not measured."""
         compute_ms = memory_ms = total_ms = 0.0

@@ -51,7 +51,10 @@ class Absent(_Line):
 
 
 class Peak(_Line):
-    """What the machine reached in this run: operations a second by type, bytes a second of a copy."""
+    """What the machine reached in this run: operations a second by type, bytes a second of a copy.
+
+    Of several of a place the last counts: the probe is repeated at the end of a run, and the best is kept.
+    """
 
     kind: Literal["peak"] = "peak"
     place: str
@@ -89,6 +92,7 @@ class Probed(_Line):
 class Work(_Line):
     """What a graph has to do in a request: operations by type and bytes, and the shortest time at the machine's peaks.
 
+    Of several of a graph the last counts, as of peaks.
     `unknown` says why there is none; then floor and bound are missing.
     """
 

@@ -47,16 +47,19 @@ def machine_peaks(threads: int) -> dict[str, Peaks]:
     return {place: Peaks(flops, copy) for place, (flops, copy) in content.items()}
 
 
-def measure(threads: int) -> dict[str, tuple[dict[str, float], float]]:
+def measure(threads: int) -> dict[str, Peaks]:
     """The best of all probes that are installed, by place."""
-    best = {HOST: ({"float32": _product()}, _copy(threads))}
+    best = {HOST: Peaks({"float32": _product()}, _copy(threads))}
     for entry in sorted(entry_points(group=PEAKS)):
         with suppress(ImportError, HypersegError):  # its packages are not there
-            for place, (flops, copy) in entry.load()(threads).items():
-                known, fastest = best.get(place, ({}, 0.0))
-                merged = {name: max(known.get(name, 0.0), flops.get(name, 0.0)) for name in {**known, **flops}}
-                best[place] = merged, max(fastest, copy)
+            best = best_of(best, {place: Peaks(*found) for place, found in entry.load()(threads).items()})
     return best
+
+
+def best_of(first: Mapping[str, Peaks], second: Mapping[str, Peaks]) -> dict[str, Peaks]:
+    """Of two probes, by place."""
+    both = {place: peaks.best(second[place]) for place, peaks in first.items() if place in second}
+    return {**first, **second, **both}
 
 
 def best_rate(work: Callable[[], object], amount: float) -> float:
@@ -82,4 +85,5 @@ def _copy(threads: int) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(int(sys.argv[1]))))
+    reached = measure(int(sys.argv[1]))
+    print(json.dumps({place: (peaks.flops_per_s, peaks.bytes_per_s) for place, peaks in reached.items()}))

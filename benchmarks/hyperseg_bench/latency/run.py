@@ -30,7 +30,7 @@ from hyperseg_bench.latency.lines import (
     TimeLine,
     Work,
 )
-from hyperseg_bench.latency.peaks import DEVICE, machine_peaks
+from hyperseg_bench.latency.peaks import DEVICE, best_of, machine_peaks
 from hyperseg_bench.latency.peaks import HOST as HOST_PLACE
 from hyperseg_bench.latency.probe import Probe
 from hyperseg_bench.latency.scenarios import REQUEST, Pictures, Round, Scenario, Times
@@ -67,10 +67,10 @@ def run(plan: Plan, path: Path, tell: Tell = lambda name, done, of: None) -> Non
     with SampleFile(path) as file, ExitStack() as opened, Probe(threads or cores()) as probe:
         file.add(_conditions(plan, gpu))
         peaks = machine_peaks(threads or cores())
-        for place, peak in peaks.items():
-            file.add(Peak(place=place, flops_per_s=dict(peak.flops_per_s), bytes_per_s=peak.bytes_per_s))
         ready = {subject: made for subject in plan.subjects if (made := _opened(subject, plan, file, opened, gpu))}
-        _Run(plan, file, probe, gpu, peaks, tell).all(ready)
+        asked = _Run(plan, file, probe, gpu, peaks, tell)
+        asked.all(ready)
+        asked.reached(machine_peaks(threads or cores()))
         for line in draw(
             {subject.label: made.pipeline for subject, made in ready.items()}, plan.pictures[0], path.parent
         ):
@@ -122,9 +122,22 @@ class _Run:
         self.file = file
         self.probe = probe
         self.gpu = gpu
-        self.peaks = peaks
         self.tell = tell
         self.costs = _Costs()
+        self.peaks: Mapping[str, Peaks] = {}
+        self.works: list[_Work] = []
+        self.reached(peaks)
+
+    def reached(self, peaks: Mapping[str, Peaks]) -> None:
+        """Keep the best peaks; where they are better than those so far, floors are told anew."""
+        best = best_of(self.peaks, peaks)
+        if best == self.peaks:
+            return
+        self.peaks = best
+        for place, peak in best.items():
+            self.file.add(Peak(place=place, flops_per_s=dict(peak.flops_per_s), bytes_per_s=peak.bytes_per_s))
+        for work in self.works:
+            self.file.add(work.line(best))
 
     def all(self, ready: Mapping[Subject, Opened]) -> None:
         for scenario in self.plan.scenarios:
@@ -192,9 +205,10 @@ class _Run:
             for index, call in enumerate(calls)
         ]
         self.file.add(TimeLine(subject=label, scenario=name, ms=ms, calls=shown))
-        peaks = self.peaks.get(DEVICE if made.watch.on_device else HOST_PLACE)
+        place = DEVICE if made.watch.on_device else HOST_PLACE
         for graph, own in _by_graph(calls).items():
-            self.file.add(_work(label, name, graph, self.costs.of(subject, own), peaks))
+            self.works.append(_Work(label, name, graph, place, self.costs.of(subject, own)))
+            self.file.add(self.works[-1].line(self.peaks))
 
 
 def _watched(made: Opened, ask: Round, number: int) -> tuple[Times, float]:
@@ -228,16 +242,26 @@ class _Costs:
         return found
 
 
-def _work(label: str, scenario: str, graph: str, costs: "list[Cost] | str", peaks: Peaks | None) -> Work:
-    if isinstance(costs, str):
-        return Work(subject=label, scenario=scenario, graph=graph, calls=0, unknown=costs)
-    total = sum(costs, Cost())
-    floor = peaks.floor(costs) if peaks else "no peak of this machine was measured"
-    known = {"floor_ms": floor.ms, "bound": floor.bound} if isinstance(floor, Floor) else {"unknown": floor}
-    return Work.model_validate({
-        "subject": label, "scenario": scenario, "graph": graph, "calls": len(costs), "flops": dict(total.flops),
-        "bytes": total.bytes, **known,
-    })  # fmt: skip
+@dataclass(frozen=True)
+class _Work:
+    """What a graph had to do in a request, call by call, and where; or why that is not known."""
+
+    subject: str
+    scenario: str
+    graph: str
+    place: str
+    costs: "list[Cost] | str"
+
+    def line(self, peaks: Mapping[str, Peaks]) -> Work:
+        about = {"subject": self.subject, "scenario": self.scenario, "graph": self.graph}
+        if isinstance(self.costs, str):
+            return Work.model_validate({**about, "calls": 0, "unknown": self.costs})
+        total = sum(self.costs, Cost())
+        reached = peaks.get(self.place)
+        floor = reached.floor(self.costs) if reached else "no peak of this machine was measured"
+        known = {"floor_ms": floor.ms, "bound": floor.bound} if isinstance(floor, Floor) else {"unknown": floor}
+        flops = dict(total.flops)
+        return Work.model_validate({**about, "calls": len(self.costs), "flops": flops, "bytes": total.bytes, **known})
 
 
 def _by_graph(calls: Sequence[Call]) -> dict[str, list[Call]]:

@@ -38,10 +38,11 @@ def summarise(lines: Sequence[Line]) -> dict[str, Any]:
     (run,) = of_kind(lines, Run)
     times = samples_by_key(lines)
     works = {(work.subject, work.scenario, work.graph): work for work in of_kind(lines, Work)}
+    peaks = {peak.place: peak for peak in of_kind(lines, Peak)}
     rows = [_row(key, samples, times, works) for key, samples in times.items()]
     return {
         "run": run.model_dump(mode="json", exclude={"kind"}),
-        "peaks": [peak.model_dump(mode="json", exclude={"kind"}) for peak in of_kind(lines, Peak)],
+        "peaks": [peak.model_dump(mode="json", exclude={"kind"}) for peak in peaks.values()],
         "rows": rows,
         "absent": [absent.model_dump(mode="json", exclude={"kind"}) for absent in of_kind(lines, Absent)],
         "memory": [memory.model_dump(mode="json", exclude={"kind"}) for memory in of_kind(lines, Memory)],

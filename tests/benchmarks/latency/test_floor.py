@@ -3,6 +3,7 @@
 import pytest
 
 from hyperseg_bench.latency.cost import COSTS, Cost, Floor, Peaks, cost_counter
+from hyperseg_bench.latency.peaks import best_of
 from hyperseg_runtime.errors import EnvironmentMissingError
 
 PEAKS = Peaks({"float32": 1e12, "int8": 4e12}, 1e11)
@@ -15,6 +16,14 @@ def test_the_longer_of_both_bounds() -> None:
     both = PEAKS.floor([compute, memory])  # one after another: neither hides behind the other
     assert isinstance(both, Floor) and both.ms == pytest.approx(20.0)
     assert compute + memory == Cost({"float32": 10**10, "int8": 10**6}, 10**9 + 10**6)
+
+
+def test_the_best_of_two_probes_counts() -> None:
+    disturbed = {"host": Peaks({"float32": 5e11, "bfloat16": 1e12}, 2e11)}
+    assert best_of({"host": PEAKS}, disturbed) == {
+        "host": Peaks({"float32": 1e12, "int8": 4e12, "bfloat16": 1e12}, 2e11)
+    }
+    assert best_of({}, disturbed) == best_of(disturbed, {}) == disturbed
 
 
 def test_a_type_without_a_peak_has_no_floor() -> None:
