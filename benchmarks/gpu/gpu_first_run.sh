@@ -80,12 +80,13 @@ step() {
 
 cli='from hyperseg_runtime.cli.app import main; main()'
 
-checkpoint() { # SIZE FOLDER FAMILY
+checkpoint() { # SIZE FOLDER FAMILY: there when it is whole
+    rm -rf "$2.part"
     step "checkpoint, $3 $1" "$python" -c 'import sys
 from pathlib import Path
 from hyperseg_export.families.registry import EXPORT_FAMILIES
 folder = Path(sys.argv[2]); folder.mkdir(parents=True, exist_ok=True)
-EXPORT_FAMILIES[sys.argv[3]].random.write(folder, sys.argv[1], 0)' "$1" "$2" "$3"
+EXPORT_FAMILIES[sys.argv[3]].random.write(folder, sys.argv[1], 0)' "$1" "$2.part" "$3" && mv "$2.part" "$2"
 }
 
 bundle() { # SIZE PRECISION [FAMILY]: its bundle $made, exported unless it is there; without FAMILY HyperSeg's

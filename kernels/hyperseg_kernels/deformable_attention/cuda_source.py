@@ -15,6 +15,8 @@ BLOCKS_PER_MULTIPROCESSOR = 3
 """At least; leaves a thread up to 80 registers, so the compiler neither spills nor delays loads to save some."""
 MAX_LEVELS = 32
 WARP = 32
+SHARED_ROWS = 2**27
+"""csrc/lane.h, `from_lane`: a row and four bits in one word."""
 INDEX_LIMIT = 2**31
 
 
@@ -48,9 +50,10 @@ class Layer:
         return next(count for count in (8, 4, 2, 1) if count <= widest and self.channels % count == 0)
 
     def sharers(self, value_type: ValueType) -> int:
-        """Lanes of a query and head that share the work on its samples: all, where they lie in one warp."""
+        """Lanes of a query and head that share the work on its samples: all, where they lie in one warp and a row fits
+        the bits in which they tell it."""
         lanes = self.channels // self.lane_channels(value_type)
-        return lanes if WARP % lanes == 0 else 1
+        return lanes if WARP % lanes == 0 and self.rows < SHARED_ROWS else 1
 
     def lanes(self, value_type: ValueType, batch: int, queries: int) -> int:
         """Threads with work. Raises ValueError beyond what one launch can count."""

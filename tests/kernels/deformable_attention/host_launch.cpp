@@ -23,10 +23,11 @@ void launch(unsigned lanes, const Run& run) {
   }
 }
 
-// Calls then(sharers) with them as a constant.
-template <class Then>
+// Calls then(sharers) with them as a constant. Only lanes of the widest load share: narrower ones are an odd number.
+template <bool kWidest, class Then>
 void with_sharers(int sharers, const Then& then) {
-  switch (sharers) {
+  if constexpr (!kWidest) return then(std::integral_constant<int, 1>{});
+  else switch (sharers) {
     case 1: return then(std::integral_constant<int, 1>{});
     case 2: return then(std::integral_constant<int, 2>{});
     case 4: return then(std::integral_constant<int, 4>{});
@@ -39,7 +40,7 @@ void with_sharers(int sharers, const Then& then) {
 template <class T, int kLane>
 void given(const Layer& layer, int sharers, unsigned lanes, unsigned queries, const void* value, const float* locations,
            const float* weights, void* output) {
-  with_sharers(sharers, [&](auto count) {
+  with_sharers<sizeof(T) * kLane == 16>(sharers, [&](auto count) {
     constexpr int kSharers = decltype(count)::value;
     launch<kSharers>(lanes, [&](unsigned lane) {
       attend_given<T, kLane, kSharers>(layer, queries, lane, static_cast<const T*>(value), locations, weights,
@@ -52,7 +53,7 @@ template <class T, int kLane>
 void projected(const Layer& layer, int sharers, unsigned lanes, unsigned queries, int reference_size, int image_stride,
                int level_stride, const void* value, const float* references, const void* offsets, const void* logits,
                void* output) {
-  with_sharers(sharers, [&](auto count) {
+  with_sharers<sizeof(T) * kLane == 16>(sharers, [&](auto count) {
     constexpr int kSharers = decltype(count)::value;
     const auto run = reference_size == 2 ? attend_projected<T, kLane, kSharers, 2> : attend_projected<T, kLane, kSharers, 4>;
     launch<kSharers>(lanes, [&](unsigned lane) {

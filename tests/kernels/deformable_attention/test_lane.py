@@ -16,7 +16,7 @@ from hyperseg_kernels.deformable_attention import reference
 from hyperseg_kernels.deformable_attention.cuda_source import Layer
 
 CASES = 1000
-HEAD_DIMENSIONS = (16, 20, 24, 32, 40, 48, 64)
+HEAD_DIMENSIONS = (16, 20, 24, 32, 40, 48, 64, 128)
 TYPES = pytest.mark.parametrize("value_type", list(ValueType))
 
 
@@ -49,6 +49,23 @@ def test_pixels_outside_are_never_read(host_kernels: HostKernels) -> None:
     locations = torch.tensor([[-1.0, 0.5], [0.5, 2.0], [torch.nan, 0.5], [0.5, torch.inf]]).reshape(1, 4, 1, 1, 1, 2)
     found = host_kernels.given(Layer(1, 8, 1, ((3, 4),)), value, locations, torch.ones(1, 4, 1, 1, 1))
     assert torch.equal(found, torch.zeros(1, 4, 8))
+
+
+def test_a_coordinate_that_rounds_past_the_border_reads_nothing(host_kernels: HostKernels) -> None:
+    """A little more than -1 pixel before the shift is added, a little less after: nobody has the pixel there."""
+    layer = Layer(1, 8, 1, ((100, 100), (100, 100)))
+    value = torch.zeros(1, 20_000, 1, 8)
+    value[:, 9_900:10_000] = 1e6  # the last row of the level before
+    references = torch.tensor([0.5, 0.630233169]).expand(1, 1, 1, 2)
+    offsets = torch.tensor([[0.0, 1e6], [0.0, -63.5233192]]).reshape(1, 1, 1, 2, 1, 2)
+    logits = torch.tensor([-1e4, 0.0]).reshape(1, 1, 1, 2, 1)
+    assert not host_kernels.projected(layer, value, references, offsets, logits).any()
+
+
+def test_rows_that_do_not_fit_a_word_are_not_shared() -> None:
+    assert Layer(1, 8, 1, ((16384, 8193),)).sharers(ValueType.FLOAT32) == 1
+    assert Layer(8, 32, 4, ((64, 64),)).sharers(ValueType.FLOAT32) == 8
+    assert Layer(8, 24, 4, ((64, 64),)).sharers(ValueType.FLOAT32) == 1
 
 
 def test_nan_and_infinity_in_the_map_reach_only_samples_that_touch_them(host_kernels: HostKernels) -> None:

@@ -41,7 +41,7 @@ HYPERSEG_INLINE Neighbours neighbours(float location, int size, float shift_px) 
   const bool rounded_up = share < 0.0f;  // the coordinate, to a whole pixel
   low = rounded_up ? low - 1.0f : low;
   share = rounded_up ? share + 1.0f : share;
-  return {static_cast<int>(low), share, any_inside};
+  return {static_cast<int>(low), share, any_inside && low >= -1.0f};  // rounded down past the border: nothing is inside
 }
 
 // The four pixels around a sample: rows `row`, `row + 1`, `row + width` and `row + width + 1` of the map.
