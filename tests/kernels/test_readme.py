@@ -30,19 +30,16 @@ def test_what_is_said_of_a_gpu_is_what_it_measured() -> None:
     )
     for row in attention["types"]:
         ours, theirs = row["six_layers_ms"]["given"], row["six_layers_ms"]["baseline"]
-        assert (
-            f"{ours:.3f} | common scheme | {theirs:.3f} | {row['checks']['given']['worst_error']:.0e}".replace(
-                "e-0", "e-"
-            )
-            in text
-        )
+        assert f"| {ours:.3f} | common scheme | {theirs:.3f} |" in text
     for row in masks["images"]:
         assert (
-            f"{row['ms']['kernel']:.3f} | torch, every mask at full size | {row['ms']['torch']:.3f} | 0 pixels" in text
+            f"| {row['ms']['kernel']:.3f} | torch, every mask at full size | {row['ms']['torch']:.3f} | 0 pixels"
+            in text
         )
         assert row["differing_px"] == 0 and row["same_bits_twice"]
-    shown = [row for row in images["images"] if f"{row['ms']:.3f} | Pillow on the host | {row['host_ms']}" in text]
-    assert [row["image_hw"] for row in shown] == [[1024, 1024], [2048, 2048]]
+    for row in images["images"]:
+        assert f"| {row['ms']:.3f} | Pillow on the host | {row['host_ms']:.1f} | 0 numbers differ" in text
+        assert row["differing_numbers"] == 0
     assert all(row["passed"] for bundle in graphs["bundles"] for row in bundle["graphs"])
     assert [bundle["requests"]["pixels_that_differ"] for bundle in graphs["bundles"]] == [123, 0]
     assert all(row["right"] for row in memory["checks"]) and len(memory["checks"]) == 8
