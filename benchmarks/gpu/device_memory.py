@@ -163,10 +163,10 @@ def an_overwriting_upload_waits(bench: Bench) -> bool:
 def zeros_are_zero(bench: Bench) -> bool:
     """Is memory that others filled before zero where zeros were asked for?"""
     spec = TensorSpec(name="cache", dtype=DType.FLOAT16, axes=("batch", COUNT))
-    del_me = [bench.device.upload(np.full((2, COUNT), 5, np.float16)) for _ in range(3)]
-    for buffer in del_me:
+    filled = [bench.device.upload(np.full((2, COUNT), 5, np.float16)) for _ in range(3)]
+    for buffer in filled:
         buffer.to_host()
-    del del_me, buffer
+    del filled, buffer
     return not bench.device.zeros(spec, {"batch": 2}).to_host().any()
 
 
@@ -232,7 +232,7 @@ def times(bench: Bench) -> dict[str, float]:
     recorded = record(bench.device.cudart, stream, lambda: bench.launch(stream, own, 1, own_out))
     replay = Replay(bench.device, stream, {"x": own}, {"y": own_out}, recorded)
     found = {
-        "upload, GB/s": COPIED_BYTES / 1e9 / seconds(lambda: down_block(bench, numbers), 10),
+        "upload, GB/s": COPIED_BYTES / 1e9 / seconds(lambda: arrived(bench, numbers), 10),
         "download, GB/s": COPIED_BYTES / 1e9 / seconds(lambda: down(large), 10),
         "one kernel and its answer on the host, microseconds": 1e6 * seconds(both, ROUNDS),
         "launching a replay, microseconds": 1e6 * seconds(lambda: replay.run({"x": small}, {}), ROUNDS),
@@ -243,7 +243,7 @@ def times(bench: Bench) -> dict[str, float]:
     return {name: round(value, 2) for name, value in found.items()}
 
 
-def down_block(bench: Bench, numbers: np.ndarray) -> None:
+def arrived(bench: Bench, numbers: np.ndarray) -> None:
     """An upload until it has arrived."""
     bench.device.upload(numbers).block.wait_until_idle()
 

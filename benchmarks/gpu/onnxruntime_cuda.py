@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from device_memory import gpu_name
 
 from hyperseg_bench import measure
 from hyperseg_runtime.bundle.manifest import ParityEntry
@@ -44,9 +45,8 @@ def main() -> None:
         print(bundles[-1], flush=True)
     from cuda.bindings import runtime as cudart
 
-    _, properties = cudart.cudaGetDeviceProperties(0)
     content = {
-        "environment": measure.environment() | {"gpu": properties.name.decode().rstrip("\0")},
+        "environment": measure.environment() | {"gpu": gpu_name(cudart)},
         "conditions": {"onnxruntime-gpu": installed("onnxruntime-gpu"), "weights": "random", "text": TEXT},
         "bundles": measure.kept_rows("onnxruntime_cuda", "bundles", bundles, ("family", "precisions")),
     }

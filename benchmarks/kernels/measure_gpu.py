@@ -7,7 +7,7 @@ from time import perf_counter
 COPY_BYTES = 2**32
 """Where memory allows: on an H200 a copy of 1 GiB went at 2.7 TB/s, one of 4 GiB at 4.26."""
 WARM_UP_S = 0.5
-"""A GPU without work lowers its clocks (an H200 to 345 of 1,980 MHz) and takes a while to raise them."""
+"""A GPU without work lowers its clocks and takes a while to raise them."""
 
 
 def what_is_missing() -> str:

@@ -31,8 +31,8 @@ class LongestSideSquare(ConstantModule):
 class PlainSquare(ConstantModule):
     """`images.preprocessing.plain_square`: pixels (B, h, w, 3), tables -> (B, 3, side, side) float32.
 
-    By constants and not by numbers: on a GPU torch multiplies by the rounded inverse of a number (torch 2.11, H200: a
-    third of the results differ in the last place).
+    By constants and not by numbers: on a GPU torch multiplies by the rounded inverse of a number (torch 2.11, H200: 37
+    to 50 % of the results differed, benchmarks/results/h200/before).
     """
 
     def __init__(self) -> None:

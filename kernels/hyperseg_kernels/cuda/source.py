@@ -6,6 +6,7 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parents[1] / "csrc"
 THREADS_PER_BLOCK = 256
+WARP = 32
 LOAD_BYTES = 16
 """The widest load of a GPU thread."""
 

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hyperseg_kernels.cuda.source import LOAD_BYTES, THREADS_PER_BLOCK, ValueType, header_texts
+from hyperseg_kernels.cuda.source import LOAD_BYTES, THREADS_PER_BLOCK, WARP, ValueType, header_texts
 
 SOURCES = Path(__file__).parent / "csrc"
 BLOCKS_PER_MULTIPROCESSOR = 3
 """At least; leaves a thread up to 80 registers, so the compiler neither spills nor delays loads to save some."""
 MAX_LEVELS = 32
-WARP = 32
 SHARED_ROWS = 2**27
 """csrc/lane.h, `from_lane`: a row and four bits in one word."""
 INDEX_LIMIT = 2**31

@@ -7,10 +7,9 @@ at a time and keeps their lines of source values in shared memory.
 from dataclasses import replace
 from pathlib import Path
 
-from hyperseg_kernels.cuda.source import Grid, ValueType, header_texts
+from hyperseg_kernels.cuda.source import WARP, Grid, ValueType, header_texts
 
 SOURCES = Path(__file__).parent / "csrc"
-WARP = 32
 MAX_THREADS = 512
 BLOCKS_PER_MULTIPROCESSOR = 2
 """At least; leaves a thread 64 registers, with which no architecture spills."""
