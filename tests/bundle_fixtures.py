@@ -3,10 +3,13 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.manifest import FILE_NAME
@@ -17,7 +20,7 @@ from hyperseg_runtime.session.pipeline import OpenedGraphs, Pipeline
 from hyperseg_serving.server.distribution import Distribution, find_distribution
 from support import made_once
 
-CLASS_SCORES, SURE = "predictor.CLASS_proj.layers.1.", 100.0
+CLASS_SCORES, SURE = "class_score.project.layers.1.", 100.0
 
 
 @pytest.fixture(scope="session")
@@ -58,35 +61,40 @@ def trained_bundle(shared_dir: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def certain_bundle(shared_dir: Path, tiny_checkpoint: Path) -> Path:
+def certain_bundle(shared_dir: Path, tiny_bundle: Path) -> Path:
     """The tiny bundle with scores of classes that are all but 0 or 1: it finds objects of a list, as random weights do
     not; read only.
     """
-    from safetensors.torch import load_file, save_file
-
-    from hyperseg_export.export import ExportOptions, export_bundle
 
     def make(folder: Path) -> None:
-        checkpoint = Path(shutil.copytree(tiny_checkpoint, folder.with_name("certain-checkpoint")))
-        for shard in checkpoint.glob("*.safetensors"):
-            tensors = load_file(shard)
-            save_file({name: SURE * t if CLASS_SCORES in name else t for name, t in tensors.items()}, shard)
-        export_bundle(checkpoint, folder, ExportOptions(measure_parity=False))
+        shutil.copytree(tiny_bundle, folder)
+        path = folder / "graphs" / "mask_decoder.onnx"
+        graph = onnx.load(path)  # with its data: what is not small lies in a file beside it
+        for tensor in graph.graph.initializer:
+            if tensor.name.startswith(CLASS_SCORES):
+                tensor.raw_data = (SURE * numpy_helper.to_array(tensor)).tobytes()
+        data = path.with_suffix(".data").name
+        (folder / "graphs" / data).unlink()
+        onnx.save(graph, path, save_as_external_data=True, location=data)
+        for name in (f"graphs/{path.name}", f"graphs/{data}"):
+            describe_anew(folder, name)
 
     return made_once(shared_dir / "certain", make)
+
+
+def describe_anew(bundle: Path, name: str) -> None:
+    """Enter the present size and hash of a file of `bundle` into its manifest."""
+    path = bundle / FILE_NAME
+    content = json.loads(path.read_bytes())
+    content["files"][name] = describe_file(bundle / name).model_dump()
+    path.write_text(json.dumps(content))
 
 
 @pytest.fixture
 def rehash(bundle_copy: Path) -> Callable[[str], None]:
     """Enter the present size and hash of a file of `bundle_copy` into its manifest."""
 
-    def enter(name: str) -> None:
-        path = bundle_copy / FILE_NAME
-        content = json.loads(path.read_bytes())
-        content["files"][name] = describe_file(bundle_copy / name).model_dump()
-        path.write_text(json.dumps(content))
-
-    return enter
+    return partial(describe_anew, bundle_copy)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -91,26 +92,30 @@ def test_a_killed_export_continues(nano: Path, overwritten: Path, tmp_path: Path
 def test_an_export_goes_on_inside_a_graph(
     nano: Path, overwritten: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped after twenty weights of the first graph: they are not made again, and the files are as ever."""
-    real, added = WeightFile.add, list[str]()
+    """Stopped after twenty weights of a graph: they are not made again, and its files are as ever."""
+    real, finished = WeightFile.add, tmp_path / ".bundle.partial" / ".steps" / "image_encoder.json"
 
-    def add(self: WeightFile, array: np.ndarray, name: str = "") -> Location:
-        if len(added) == 20:
-            raise KeyboardInterrupt
-        added.append(name)
-        return real(self, array, name)
+    def added_until(enough: Callable[[list[str]], bool]) -> set[str]:
+        added = list[str]()
 
-    options = ExportOptions(measure_parity=False, context=300)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(WeightFile, "add", add)
-        export_bundle(nano, tmp_path / "bundle", options)
-    first, again = added[:], list[str]()
-    monkeypatch.setattr(
-        WeightFile, "add", lambda self, array, name="": (again.append(name), real(self, array, name))[1]
-    )
-    export_bundle(nano, tmp_path / "bundle", options)
-    assert not set(first) & set(again)
-    assert Bundle.open(tmp_path / "bundle").manifest.files == Bundle.open(overwritten).manifest.files
+        def add(self: WeightFile, array: np.ndarray, name: str = "") -> Location:
+            if enough(added):
+                raise KeyboardInterrupt
+            added.append(name)
+            return real(self, array, name)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(WeightFile, "add", add)
+            export_bundle(nano, tmp_path / "bundle", ExportOptions(measure_parity=False, context=300))
+        return set(added)
+
+    first = added_until(lambda added: len(added) == 20)
+    assert not finished.exists()
+    again = added_until(lambda added: finished.exists())
+    assert first and again and not first & again
+    for name in ("image_encoder.onnx", "image_encoder.data"):
+        made = finished.parent.parent / "graphs" / name
+        assert made.read_bytes() == (overwritten / "graphs" / name).read_bytes()
 
 
 def test_an_overwritten_bundle_is_replaced_whole(overwritten: Path) -> None:

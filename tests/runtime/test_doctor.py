@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import cache
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -10,11 +11,19 @@ import pytest
 from hyperseg_runtime import doctor
 from hyperseg_runtime.contracts import cuda_versions
 from hyperseg_runtime.doctor import Finding, examine
+from hyperseg_runtime.importable import try_import
 from support import RunCli
 
+TRIED = cache(try_import)
 SMI = """#!/bin/sh
 echo "NVIDIA H200, 9.0, 143771 MiB, 580.95.05"
 """
+
+
+@pytest.fixture(autouse=True)
+def _imported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each module is tried in a process of its own, which takes seconds."""
+    monkeypatch.setattr(doctor, "try_import", TRIED)
 
 
 def part(findings: list[Finding], name: str) -> Finding:

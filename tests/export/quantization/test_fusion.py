@@ -12,6 +12,7 @@ from hyperseg_export.quantization.recipes import PRESETS
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.opening import read_manifest
 from hyperseg_runtime.families import FAMILIES
+from support import others_in_full
 
 OF_TWO_MATRICES = {("unilseg", "mask_decoder", "int8"): 1}
 """Products that ONNX Runtime makes a Gemm of rounded floats: UniLSeg's query position, from one row for each text."""
@@ -27,7 +28,7 @@ def optimised(bundle: Path, graph: str, scratch: Path) -> Counter[str]:
     return Counter(node.op_type for node in onnx.load(scratch / f"{graph}.onnx", load_external_data=False).graph.node)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [pytest.param(name, marks=others_in_full(name)) for name in FAMILIES])
 @pytest.mark.parametrize("recipe", ["int8", "int4"])
 def test_every_product_with_a_constant_weight_is_fused(
     rounded_bundle: Callable[..., Path], tmp_path: Path, recipe: str, family: str

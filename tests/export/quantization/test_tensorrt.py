@@ -11,6 +11,7 @@ from hyperseg_runtime.bundle.opening import read_manifest
 from hyperseg_runtime.bundle.quantization import RoundedEntry
 from hyperseg_runtime.contracts.quantization import Scheme
 from hyperseg_runtime.families import FAMILIES
+from support import others_in_full
 
 TYPES = {Scheme.INT8: "INT8", Scheme.FP8: "FP8", Scheme.INT4: "INT4", Scheme.INT8_WEIGHTS: "INT8"}
 
@@ -36,7 +37,7 @@ def rounded_graphs(bundle: Path) -> list[GraphEntry]:
     return sorted(rounded, key=lambda entry: entry.parameters)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [pytest.param(name, marks=others_in_full(name)) for name in FAMILIES])
 @pytest.mark.parametrize("recipe", ["int8", "int4"])
 def test_the_smallest_graph_is_built_as_the_recipe_says(
     rounded_bundle: Callable[..., Path], tmp_path: Path, family: str, recipe: str
