@@ -3,6 +3,7 @@
 import json
 import resource
 import statistics
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -40,7 +41,8 @@ def ratio(first: Sequence[float], second: Sequence[float]) -> float:
 
 def peak_bytes() -> int:
     """Largest resident size of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2) of each
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def write_results(name: str, content: dict[str, Any]) -> Path:

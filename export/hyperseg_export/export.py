@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
@@ -41,9 +40,10 @@ from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.files.writing import fsync_file, output_folder, write_atomically
+from hyperseg_runtime.reports import machine
 
 GRAPHS = "graphs"
-LIBRARIES = ("hyperseg-trt", "torch", "onnx", "onnxscript", "onnx-ir", "onnxruntime")
+LIBRARIES = ("hyperseg-trt", "torch", "onnx", "onnxscript", "onnx-ir", "onnxruntime", "onnxruntime-gpu")
 SPARE_BYTES = 64 * 2**20  # graphs, tokenizer, manifest, file system overhead
 """What a bundle takes besides its tensors."""
 TABLE_DTYPES = {torch.float16: torch.float16, torch.bfloat16: torch.float32, torch.float32: torch.float32}
@@ -107,7 +107,7 @@ class _Export:
         self.progress = progress
         self.stage = 0
         self.stages = len(model.specs) + 2
-        self.versions = {name: version(name) for name in LIBRARIES}
+        self.versions = installed_libraries()
 
     def run(self) -> Manifest:
         self._announce("checkpoint")
@@ -255,6 +255,12 @@ def bundle_bytes(model: SourceModel) -> int:
         module = model.module(spec.name)
         total += sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
     return total + sum(4 * math.prod(shape) for shape in model.tables.values())
+
+
+def installed_libraries() -> dict[str, str]:
+    """Their versions; ONNX Runtime is in one of its two packages."""
+    found = {name: machine.installed(name) for name in LIBRARIES}
+    return {name: version for name, version in found.items() if version != machine.MISSING}
 
 
 def code_hash() -> str:

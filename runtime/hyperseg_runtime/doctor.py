@@ -1,6 +1,5 @@
 """What this machine has of what the verbs need, and how to get the rest."""
 
-import os
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from hyperseg_runtime.contracts.cuda_versions import (
 from hyperseg_runtime.contracts.tensorrt_versions import defects_of, require_usable
 from hyperseg_runtime.errors import HypersegError
 from hyperseg_runtime.importable import try_import
+from hyperseg_runtime.reports.machine import memory_bytes
 
 NVIDIA_SMI_TIMEOUT_S = 20
 CHECKS = "hyperseg_trt.checks"
@@ -157,9 +157,9 @@ def _tensorrt_line(gpu: Finding) -> str:
 
 
 def _memory() -> Finding:
-    if not hasattr(os, "sysconf"):
+    total = memory_bytes()
+    if total is None:
         return Finding("memory", "export, build", "not known on this platform", True)
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     advice = "" if total >= 24e9 else "the full model's export needs about 16 GB, its engines about 20 GB"
     return Finding("memory", "export, build", f"{total / 1e9:.0f} GB", total >= 24e9, advice)
 

@@ -171,7 +171,7 @@ the packages of others are imported before, as those for Windows are others."""
 def test_running_bundles_needs_nothing_of_posix(tiny_bundle: Path, tmp_path: Path, case: Path, verb: str) -> None:
     out = ("--out", tmp_path / "out")
     arguments = {
-        "run": ("run", tiny_bundle, case / "labelme" / "photo.jpg", "cup", *out),
+        "run": ("run", tiny_bundle, case / "labelme" / "photo.jpg", "cup", "--report", *out),
         "video": ("video", tiny_bundle, case / "frames_mac", "cup", *out),
         "doctor": ("doctor", "--json"),
     }

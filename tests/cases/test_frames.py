@@ -160,6 +160,20 @@ def test_a_frame_name_that_is_not_utf_8(case: Path, tiny_bundle: Path) -> None:
     assert name in [frame["frame"] for frame in json.loads(done.stdout.decode("ascii"))["frames"]]
 
 
+def test_a_video_whose_names_are_not_utf_8(case: Path, tiny_bundle: Path) -> None:
+    """Neither its own nor that of the folder for the film; OpenCV ends the process where it is given such a name."""
+    video = Path(shutil.copy(case / "video" / "a.avi", case / os.fsdecode(b"9\xff.avi")))
+    out = case / os.fsdecode(b"out\xff")
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "video", tiny_bundle, video, "the cup", "--out", out, "--overlay-video"],
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (out / "overlay.mp4").stat().st_size > 1000
+    assert record(out)["complete"] and record(out)["frames"]
+
+
 def test_an_image_is_not_taken_for_a_video(case: Path, run_cli: RunCli, tiny_bundle: Path) -> None:
     result = run_cli("video", tiny_bundle, case / "frames_mac" / "1.jpg", "the cup", "--out", case / "out")
     assert result.code == 2 and "is an image; use the verb run" in result.err and not (case / "out").exists()

@@ -16,13 +16,14 @@ import torch
 
 from hyperseg_export.checkpoint.folder import Checkpoint
 from hyperseg_export.checkpoint.weights import ModuleWeights
-from hyperseg_export.export import ExportOptions, export_bundle
+from hyperseg_export.export import ExportOptions, export_bundle, installed_libraries
 from hyperseg_export.families.registry import EXPORT_FAMILIES
 from hyperseg_export.jobs import staging as steps
 from hyperseg_export.onnx.weight_store import Location, WeightFile
 from hyperseg_export.parity import bundle as parity_bundle
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.errors import CheckpointError, HypersegError, InputError, OutputError, ParityError, ResourceError
+from hyperseg_runtime.reports import machine
 from support import FIRST_FAMILY
 
 
@@ -206,6 +207,13 @@ def test_tables_are_the_checkpoints_own(tiny_bundle: Path, tiny_checkpoint: Path
     table = np.load(tiny_bundle / "tables" / "tokens.npy")
     assert table.dtype == np.float16  # as stored: half the room, and widening is exact
     assert np.array_equal(table, stored)
+
+
+def test_versions_are_of_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime for GPUs comes in a package of its own, and neither is needed where parity is skipped."""
+    there = {"hyperseg-trt": "0.1.0", "onnxruntime-gpu": "1.31.1"}
+    monkeypatch.setattr(machine, "installed", lambda name: there.get(name, machine.MISSING))
+    assert installed_libraries() == there
 
 
 def test_errors_are_ours(tmp_path: Path) -> None:

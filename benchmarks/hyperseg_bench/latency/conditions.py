@@ -1,8 +1,9 @@
 """Where a run was made: everything that a number may depend on."""
 
-import os
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from hyperseg_bench.latency.gpu import Gpu
 from hyperseg_runtime.reports import machine
@@ -16,7 +17,7 @@ def conditions(threads: int | None, gpu: Gpu | None) -> dict[str, Any]:
         **machine.environment((*machine.PACKAGES, "openvino")),
         "gpu": gpu.facts() if gpu else "none that NVML tells of",
         "threads": threads or machine.cores(),
-        "load_average": [round(load, 2) for load in os.getloadavg()],
+        "load_average": [round(load, 2) for load in psutil.getloadavg()],
         "cpu_governor": _frequency("scaling_governor"),
         "cpu_max_khz": _frequency("scaling_max_freq"),
     }
@@ -24,7 +25,8 @@ def conditions(threads: int | None, gpu: Gpu | None) -> dict[str, Any]:
 
 def resident_bytes() -> int:
     """Of this process, now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    resident: int = psutil.Process().memory_info().rss
+    return resident
 
 
 def _frequency(name: str) -> str:

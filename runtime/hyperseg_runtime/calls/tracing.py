@@ -18,7 +18,11 @@ from types import ModuleType
 from typing import Any
 
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.files.writing import write_atomically
+from hyperseg_runtime.files.results import ResultFolder
+from hyperseg_runtime.files.writing import output_folder
+
+SOURCE = "trace"
+"""All traces are results of the same input: one replaces another."""
 
 _trace: "Trace | None" = None
 
@@ -58,24 +62,32 @@ class Trace:
             )
 
     def to_json(self) -> bytes:
-        return json.dumps({"traceEvents": self._events, "displayTimeUnit": "ms"}).encode()
+        """Of Chrome's trace event format, whose readers pass over members that they do not know."""
+        return json.dumps({"traceEvents": self._events, "displayTimeUnit": "ms"}, indent=1).encode() + b"\n"
 
 
 @contextmanager
-def traced(path: Path | None) -> Iterator[None]:
-    """Write what happens inside to `path`, also where it fails; None traces nothing. One trace at a time."""
+def traced(path: Path | None, overwrite: bool = False) -> Iterator[None]:
+    """Write what happens inside to `path`, also where it fails; None traces nothing. One trace at a time.
+
+    Raises OutputError before anything happens where `path` cannot be written or is a file that is no trace of this
+    program and may not be replaced by `overwrite`.
+    """
     global _trace
     if path is None:
         yield
         return
     if _trace is not None:
         raise InputError(f"{path}: a trace is being written already, a process writes one at a time")
-    _trace = trace = Trace()
-    try:
-        yield
-    finally:
-        _trace = None
-        write_atomically(path, trace.to_json())
+    folder = ResultFolder(path.parent, overwrite)
+    with output_folder(path.parent):
+        folder.require_free([path.name], SOURCE)
+        _trace = trace = Trace()
+        try:
+            yield
+        finally:
+            _trace = None
+            folder.write(path.name, trace.to_json(), SOURCE)
 
 
 @contextmanager

@@ -91,17 +91,16 @@ def run(
         chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb, **others)
         with (
             options.opened_pipeline(bundle, backend, timed_stages=trace is None, **chosen) as pipeline,
-            traced(trace),
+            traced(trace, overwrite),
             pipeline.open(pixels) as session,
         ):
             found = [result for request in asked.timed_apart for result in session.run(request)]
-            manifest = pipeline.bundle.manifest
-        results = [one.at_least(min_score) if isinstance(one, Instances) else one for one in found]
-        page = PageFacts(manifest, (COMMAND, *sys.argv[1:]))
-        files = []
-        for result, of_one in zip(results, names, strict=True):
-            contents = contents_of(result, image.name, pixels, of_one, asked.ids, page)
-            files.append({kind.key: str(folder.write(of_one[kind], contents[kind], source)) for kind in of_one})
+            results = [one.at_least(min_score) if isinstance(one, Instances) else one for one in found]
+            page = PageFacts(pipeline.bundle.manifest, (COMMAND, *sys.argv[1:]))
+            files = []
+            for result, of_one in zip(results, names, strict=True):
+                contents = contents_of(result, image.name, pixels, of_one, asked.ids, page)
+                files.append({kind.key: str(folder.write(of_one[kind], contents[kind], source)) for kind in of_one})
     if as_json:
         shown = [{**r.to_json(), "files": written} for r, written in zip(results, files, strict=True)]
         console.print_json(shown[0] if len(shown) == 1 else {"results": shown})

@@ -98,7 +98,7 @@ def video(
     with (
         output_folder(out),
         options.opened_pipeline(bundle, backend, timed_stages=trace is None, **chosen) as pipeline,
-        traced(trace),
+        traced(trace, overwrite),
         _frame_progress(source.count) as advance,
     ):
         for frame_source, name in source.names:

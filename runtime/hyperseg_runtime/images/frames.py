@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from hyperseg_runtime.errors import ImageError, Notice
+from hyperseg_runtime.files.naming import named_in_utf8
 from hyperseg_runtime.files.results import input_source, refuse_own_result, result_of
 from hyperseg_runtime.files.unreadable import MISSING, why_no_folder, why_unreadable
 from hyperseg_runtime.images.formats import HEAD_BYTES, format_of
@@ -271,10 +272,11 @@ def _opened(path: Path) -> Iterator[Any]:
     import cv2
 
     os.environ.setdefault(OPENCV_LOG, OPENCV_QUIET)
-    capture = cv2.VideoCapture(str(path))
-    try:
-        if not capture.isOpened():
-            raise ImageError(f"{path}: OpenCV cannot read it as a video; a folder of images works as well")
-        yield capture
-    finally:
-        capture.release()
+    with named_in_utf8(path) as name:
+        capture = cv2.VideoCapture(name)
+        try:
+            if not capture.isOpened():
+                raise ImageError(f"{path}: OpenCV cannot read it as a video; a folder of images works as well")
+            yield capture
+        finally:
+            capture.release()

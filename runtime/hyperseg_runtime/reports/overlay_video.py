@@ -1,6 +1,7 @@
 """Frames with what was found drawn on them, as one MP4 that browsers play."""
 
 import secrets
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -10,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from hyperseg_runtime.errors import OutputError, ResourceError
+from hyperseg_runtime.files.naming import named_in_utf8
 from hyperseg_runtime.files.results import ResultFolder
 from hyperseg_runtime.files.writing import explained
 
@@ -33,15 +35,15 @@ class OverlayVideo:
         self._hw = (0, 0)
         self._frames = 0
         self._writer: Any = None
+        self._named = ExitStack()
 
     def add(self, frame_hwc_u8: np.ndarray) -> None:
         """One more frame, (H, W, 3) uint8. Raises OutputError where no video can be written."""
         if self._writer is None:
             self._hw = frame_hwc_u8.shape[:2]
             size = self._hw[::-1]
-            self._writer = cv2.VideoWriter(
-                str(self._partial), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*CODEC), self._rate_hz, size
-            )
+            name = self._named.enter_context(named_in_utf8(self._partial))
+            self._writer = cv2.VideoWriter(name, cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*CODEC), self._rate_hz, size)
             if not self._writer.isOpened():
                 raise OutputError(
                     f"{self._partial.parent}: OpenCV cannot write a video here; leave --overlay-video out"
@@ -68,6 +70,7 @@ class OverlayVideo:
         """Without `finish` nothing stays."""
         if self._writer is not None:
             self._writer.release()
+        self._named.close()
         self._partial.unlink(missing_ok=True)
 
 
@@ -79,8 +82,9 @@ def _fitted(frame_hwc_u8: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
 
 
 def _frames_in(path: Path) -> int:
-    capture = cv2.VideoCapture(str(path))
-    try:
-        return int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
-    finally:
-        capture.release()
+    with named_in_utf8(path) as name:
+        capture = cv2.VideoCapture(name)
+        try:
+            return int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+        finally:
+            capture.release()

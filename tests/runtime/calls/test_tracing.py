@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from hyperseg_runtime.calls.timing import span
-from hyperseg_runtime.calls.tracing import event, traced
-from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.calls.tracing import Trace, event, traced
+from hyperseg_runtime.errors import InputError, OutputError, ResourceError
 from support import RunCli
 
 
@@ -55,6 +55,38 @@ def test_what_fails_is_written_too_and_the_next_trace_is_its_own(tmp_path: Path)
         pass
     assert [one["name"] for one in events(tmp_path / "one.json")] == ["broken"]
     assert events(tmp_path / "two.json") == [] and not (tmp_path / "three").exists()
+
+
+def test_a_trace_replaces_nothing_but_a_trace(run_cli: RunCli, tiny_bundle: Path, coffee: Path, tmp_path: Path) -> None:
+    """Known before the work, so that nothing is lost for it; `--overwrite` is for everything else."""
+    photo, out = Path(shutil.copy(coffee, tmp_path)), tmp_path / "out"
+    refused = run_cli("run", tiny_bundle, photo, "the cup", "--out", out, "--trace", photo)
+    assert refused.code == 2 and "exists and is no unchanged result" in refused.err and "--overwrite" in refused.err
+    assert photo.read_bytes() == coffee.read_bytes() and not out.exists()
+    trace = tmp_path / "new" / "trace.json"
+    for name in ("one", "two"):
+        with traced(trace), span(name):
+            pass
+    assert [one["name"] for one in events(trace)] == ["two"]
+    trace.write_text("mine")
+    with pytest.raises(OutputError), traced(trace):
+        raise AssertionError
+    with traced(trace, overwrite=True), span("three"):
+        pass
+    assert [one["name"] for one in events(trace)] == ["three"]
+
+
+def test_results_are_written_before_a_trace_that_fails(
+    run_cli: RunCli, tiny_bundle: Path, coffee: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(trace: Trace) -> bytes:
+        raise ResourceError("no room left")
+
+    monkeypatch.setattr(Trace, "to_json", fails)
+    out = tmp_path / "out"
+    result = run_cli("run", tiny_bundle, coffee, "the cup", "--out", out, "--trace", tmp_path / "trace.json")
+    assert result.code == ResourceError.exit_code and "no room left" in result.err
+    assert (out / f"{coffee.name}.mask.png").is_file()
 
 
 def test_ranges_of_nvtx_are_closed_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
