@@ -147,7 +147,13 @@ SCENARIOS = {
     for scenario in (
         Scenario("first", "an expression about a new image", Expressions.kind, _first),
         Scenario("next", "another expression about the same image", Expressions.kind, _next),
-        Scenario("classes", "COCO's 133 classes about a new image", Classes.kind, _classes, len(THINGS) + len(STUFF)),
+        Scenario(
+            "classes",
+            "COCO's 133 classes, a known list, about a new image",
+            Classes.kind,
+            _classes,
+            len(THINGS) + len(STUFF),
+        ),
         Scenario(
             "next-classes",
             "these classes in another order about the same image",
