@@ -9,12 +9,12 @@ from hyperseg_export.checkpoint.folder import Checkpoint
 from hyperseg_export.checkpoint.key_map import apply_rules, check_equal
 from hyperseg_export.checkpoint.weights import Weights, checkpoint_shapes
 from hyperseg_export.families.hipie.config import HipieConfig, vit_config
-from hyperseg_export.families.hipie.config_json import EXTENSION_KEY
 from hyperseg_export.families.hipie.golden_cases import CASES, LEFT_OUT, GoldenRun
 from hyperseg_export.families.hipie.golden_graphs import VitAlone, graph_probes
 from hyperseg_export.families.hipie.graphs import GRAPHS, build_graph
 from hyperseg_export.families.hipie.key_map import rules, vit_rules
 from hyperseg_export.families.hipie.tolerances import TOLERANCES
+from hyperseg_export.families.release_constants import EXTENSION_KEY
 from hyperseg_export.jobs.progress import Progress
 from hyperseg_export.parity.golden import (
     ENGINES,

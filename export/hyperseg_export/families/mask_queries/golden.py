@@ -9,9 +9,9 @@ import torch
 
 from hyperseg_export.checkpoint.folder import Checkpoint
 from hyperseg_export.checkpoint.weights import Weights
-from hyperseg_export.families.mask_queries.config_json import EXTENSION_KEY
 from hyperseg_export.families.mask_queries.golden_cases import GoldenRun
 from hyperseg_export.families.mask_queries.tolerances import TOLERANCES
+from hyperseg_export.families.release_constants import EXTENSION_KEY
 from hyperseg_export.jobs.progress import Progress
 from hyperseg_export.model import SourceModel, table_name
 from hyperseg_export.parity import golden

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from hyperseg_export.checkpoint.folder import Checkpoint
 from hyperseg_export.checkpoint.key_map import check_equal
+from hyperseg_export.families.release_constants import EXTENSION_KEY
 from hyperseg_export.families.unilseg.config import UnilsegConfig
-from hyperseg_export.families.unilseg.config_json import EXTENSION_KEY
 from hyperseg_export.families.unilseg.definition import definition_of
 from hyperseg_export.families.unilseg.golden_cases import CASES, GoldenRun, HostSteps, is_input, reason_for
 from hyperseg_export.families.unilseg.golden_graphs import graph_probes

@@ -11,7 +11,7 @@ from hyperseg_export.families.hyperseg.config import HypersegConfig
 from hyperseg_export.families.hyperseg.definition import DEFINITION
 from hyperseg_export.families.hyperseg.layout import Sizes, tensor_layout
 from hyperseg_export.families.hyperseg.tiny import TINY
-from hyperseg_export.families.mask_queries.config_json import EXTENSION_KEY
+from hyperseg_export.families.release_constants import EXTENSION_KEY
 from hyperseg_export.model import bind_model
 from hyperseg_export.modules.phi import PhiConfig
 from hyperseg_export.modules.siglip import SiglipConfig
