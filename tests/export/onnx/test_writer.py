@@ -18,10 +18,9 @@ from hyperseg_export.checkpoint.weights import transposed_names
 from hyperseg_export.export import write_graph
 from hyperseg_export.modules.linear import Linear
 from hyperseg_export.onnx.lint import check_graph
-from hyperseg_export.onnx.weight_store import Location, WeightStore
+from hyperseg_export.onnx.weight_store import INLINE_BYTES, Location, WeightStore
 from hyperseg_export.onnx.writer import (
     FOLD_ELEMENTS,
-    INLINE_BYTES,
     IR_VERSION,
     OPSET,
     export_graph,
