@@ -261,12 +261,3 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def initializer_sizes(model: ir.Model) -> Mapping[str, int]:
-    """Initializer name -> bytes."""
-    return {
-        name: value.const_value.nbytes
-        for name, value in model.graph.initializers.items()
-        if value.const_value is not None
-    }
