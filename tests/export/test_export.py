@@ -1,7 +1,6 @@
 """A bundle appears whole or not at all, goes on after a crash, and holds what it says."""
 
 import hashlib
-import resource
 import signal
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from hyperseg_export.onnx.weight_store import Location, WeightFile
 from hyperseg_export.parity import bundle as parity_bundle
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.errors import CheckpointError, HypersegError, InputError, OutputError, ParityError, ResourceError
-from support import FIRST_FAMILY
+from support import FIRST_FAMILY, small_files_only
 
 
 @pytest.fixture(scope="module")
@@ -222,11 +221,6 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
     while not path.exists():
         assert process.poll() is None, "the export ended before it could be killed"
         time.sleep(0.02)
-
-
-def small_files_only() -> None:
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 
 
 def usage(free: int) -> object:
