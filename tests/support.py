@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from hyperseg_runtime.llm.tokenizer import Tokenizer
 
 TESTS = Path(__file__).parent
+PROGRAM = (sys.executable, "-m", "hyperseg_runtime")
+"""The command line as a process of its own."""
 FIRST_FAMILY = "hyperseg"
 """Whose bundle tests take that are about no family."""
 

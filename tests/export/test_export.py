@@ -3,7 +3,6 @@
 import hashlib
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,7 @@ from hyperseg_export.onnx.weight_store import Location, WeightFile
 from hyperseg_export.parity import bundle as parity_bundle
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.errors import CheckpointError, HypersegError, InputError, OutputError, ParityError, ResourceError
-from support import FIRST_FAMILY, small_files_only
+from support import FIRST_FAMILY, PROGRAM, small_files_only
 
 
 @pytest.fixture(scope="module")
@@ -213,8 +212,7 @@ def test_errors_are_ours(tmp_path: Path) -> None:
 
 
 def command(checkpoint: Path, target: Path, *options: object) -> list[str]:
-    program = "from hyperseg_runtime.cli.app import main; main()"
-    return [sys.executable, "-c", program, "export", str(checkpoint), str(target), *map(str, options)]
+    return [*PROGRAM, "export", str(checkpoint), str(target), *map(str, options)]
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:

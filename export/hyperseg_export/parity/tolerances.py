@@ -30,8 +30,8 @@ SCORE = 1e-4
 """Absolute, on scores in 0..1: a mean of sigmoids over a mask's pixels."""
 
 SAME_SCORE = 1e-5
-"""Absolute, on scores in 0..1 that the same graphs give twice: rows that were kept, and those of a prompt that is packed
-with others, differ in the last bits of float32."""
+"""Absolute, on scores in 0..1 that the same graphs give twice: rows that are kept, or packed with
+those of other prompts, differ in the last bits of float32."""
 
 LORA = 1e-5
 """Merged weights: one float32 matrix product of rank 8."""
