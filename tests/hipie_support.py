@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from hyperseg_export.families.hipie.config import HipieConfig
+from key_maps import Shapes
 
 GOLDEN = Path(__file__).parent / "golden" / "hipie"
-Shapes = dict[str, tuple[int, ...]]
 
 VIT_PROJECTIONS = {"0": 640, "1": 1280, "2": 1280, "3": 1280}
 """Channels that each input projection reads where the backbone is ViT-H (hipie-spec 1)."""

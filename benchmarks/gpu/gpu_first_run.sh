@@ -78,8 +78,6 @@ step() {
     return $code
 }
 
-cli='from hyperseg_runtime.cli.app import main; main()'
-
 checkpoint() { # SIZE FOLDER FAMILY: there when it is whole
     rm -rf "$2.part"
     step "checkpoint, $3 $1" "$python" -c 'import sys
@@ -94,13 +92,13 @@ bundle() { # SIZE PRECISION [FAMILY]: its bundle $made, exported unless it is th
     made=$source-$2
     [ -f "$made/manifest.json" ] && return
     [ -d "$source" ] || checkpoint "$1" "$source" "$family" || return
-    step "graphs, $family $1 $2" "$python" -c "$cli" export "$source" "$made" --precision "$2"
+    step "graphs, $family $1 $2" "$python" -m hyperseg_runtime export "$source" "$made" --precision "$2"
 }
 
 trt() { # TITLE ARGUMENTS...
     title=$1
     shift
-    step "$title" "$python" -c "$cli" "$@"
+    step "$title" "$python" -m hyperseg_runtime "$@"
 }
 
 check() { # BUNDLE NAME...

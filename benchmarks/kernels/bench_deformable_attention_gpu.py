@@ -8,7 +8,6 @@ its own, so the second does not find the first one's in the cache. Six launches 
 build of torch and a GPU; says "not measured" and ends with 0 where there is none.
 """
 
-import argparse
 import ctypes
 import statistics
 from collections.abc import Callable
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import measure_gpu
 
-from hyperseg_bench import measure
 from hyperseg_kernels.cuda import torch_launch
 from hyperseg_kernels.cuda.source import ValueType, grid_of
 from hyperseg_kernels.deformable_attention import cuda_source
@@ -65,26 +63,12 @@ extern "C" __global__ void baseline(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=200)
-    options = parser.parse_args()
-    missing = measure_gpu.what_is_missing()
-    if missing:
-        print(f"not measured: {missing}")
-        return
-    import torch
+    settings = {"layers": LAYERS, "batch": 1, "queries": LAYER.rows}
+    measure_gpu.main(__doc__, "deformable_attention_gpu", settings, rows_of)
 
-    bandwidth = measure_gpu.copy_bandwidth()
-    rows = [measure_type(value_type, options.rounds, bandwidth) for value_type in ValueType]
-    content = {
-        "environment": measure.environment() | {"gpu": torch.cuda.get_device_name()},
-        "conditions": {"rounds": options.rounds, "layers": LAYERS, "batch": 1, "queries": LAYER.rows},
-        "copy_bytes_per_s": bandwidth,
-        "types": rows,
-    }
-    for row in rows:
-        print(row)
-    print(measure.write_results("deformable_attention_gpu", content))
+
+def rows_of(rounds: int, bandwidth: float) -> dict[str, list[dict[str, Any]]]:
+    return {"types": [measure_type(value_type, rounds, bandwidth) for value_type in ValueType]}
 
 
 def measure_type(value_type: ValueType, rounds: int, bandwidth: float) -> dict[str, Any]:

@@ -7,7 +7,6 @@ queries, as the original code does. Times are of CUDA graphs. Needs a CUDA build
 measured" and ends with 0 where there is none.
 """
 
-import argparse
 import statistics
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import measure_gpu
 from bench_mask_readout import PADDED, QUERIES, SIDE, blobs, table_inputs
 
-from hyperseg_bench import measure
 from hyperseg_kernels.mask_readout.axis import axis
 from hyperseg_kernels.mask_readout.reference import QUALITY_EPSILON
 from hyperseg_runtime.images.preprocessing import fitted_size
@@ -29,31 +27,12 @@ GOAL_MS = 0.2
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=200)
-    options = parser.parse_args()
-    missing = measure_gpu.what_is_missing()
-    if missing:
-        print(f"not measured: {missing}")
-        return
-    import torch
+    settings = {"queries": QUERIES, "logits_px": SIDE, "precision": "fp32", "goal_ms": GOAL_MS}
+    measure_gpu.main(__doc__, "mask_readout_gpu", settings, rows_of)
 
-    rows = [measure_size(image_hw, options.rounds) for image_hw in IMAGES_HW]
-    content = {
-        "environment": measure.environment() | {"gpu": torch.cuda.get_device_name()},
-        "conditions": {
-            "rounds": options.rounds,
-            "queries": QUERIES,
-            "logits_px": SIDE,
-            "precision": "fp32",
-            "goal_ms": GOAL_MS,
-        },
-        "copy_bytes_per_s": measure_gpu.copy_bandwidth(),
-        "images": rows,
-    }
-    for row in rows:
-        print(row)
-    print(measure.write_results("mask_readout_gpu", content))
+
+def rows_of(rounds: int, bandwidth: float) -> dict[str, list[dict[str, Any]]]:
+    return {"images": [measure_size(image_hw, rounds) for image_hw in IMAGES_HW]}
 
 
 def measure_size(image_hw: tuple[int, int], rounds: int) -> dict[str, Any]:

@@ -7,7 +7,6 @@ speed of a copy) and what the host takes for the same with Pillow. Times are of 
 and a GPU; says "not measured" and ends with 0 where there is none.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import measure_gpu
 import numpy as np
 
-from hyperseg_bench import measure
 from hyperseg_kernels.pillow_resize.axis import Filter
 from hyperseg_runtime.images.preprocessing import fitted_size, longest_side_square, plain_square
 from hyperseg_runtime.images.resize_tables import table_arrays
@@ -32,26 +30,12 @@ GOAL_MS = 0.15
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=200)
-    options = parser.parse_args()
-    missing = measure_gpu.what_is_missing()
-    if missing:
-        print(f"not measured: {missing}")
-        return
-    import torch
+    settings = {"square_px": SQUARE_PX, "clip_px": CLIP_PX, "goal_ms": GOAL_MS}
+    measure_gpu.main(__doc__, "pillow_resize_gpu", settings, rows_of)
 
-    bandwidth = measure_gpu.copy_bandwidth()
-    rows = [measure_size(image_hw, options.rounds, bandwidth) for image_hw in IMAGES_HW]
-    content = {
-        "environment": measure.environment() | {"gpu": torch.cuda.get_device_name()},
-        "conditions": {"rounds": options.rounds, "square_px": SQUARE_PX, "clip_px": CLIP_PX, "goal_ms": GOAL_MS},
-        "copy_bytes_per_s": bandwidth,
-        "images": rows,
-    }
-    for row in rows:
-        print(row)
-    print(measure.write_results("pillow_resize_gpu", content))
+
+def rows_of(rounds: int, bandwidth: float) -> dict[str, list[dict[str, Any]]]:
+    return {"images": [measure_size(image_hw, rounds, bandwidth) for image_hw in IMAGES_HW]}
 
 
 def measure_size(image_hw: tuple[int, int], rounds: int, bandwidth: float) -> dict[str, Any]:

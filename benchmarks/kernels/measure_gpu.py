@@ -1,13 +1,49 @@
-"""Times on a GPU, and how to tell that there is none."""
+"""What scripts that measure on a GPU share: their command line, times, and how to tell that there is no GPU."""
 
+import argparse
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
+from typing import Any
+
+from hyperseg_bench import measure
 
 COPY_BYTES = 2**32
 """Where memory allows: on an H200 a copy of 1 GiB went at 2.7 TB/s, one of 4 GiB at 4.26."""
 WARM_UP_S = 0.5
 """A GPU without work lowers its clocks and takes a while to raise them."""
+
+
+def main(
+    about: str | None,
+    name: str,
+    settings: Mapping[str, Any],
+    rows_of: Callable[[int, float], Mapping[str, Sequence[Mapping[str, Any]]]],
+) -> None:
+    """Print the rows that `rows_of` measures and write them to benchmarks/results/`name`.json, beside `settings`.
+
+    `rows_of` takes the rounds that were asked for and the bytes per second of a copy. Where there is no GPU, what is
+    missing is said instead.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=200)
+    rounds = parser.parse_args().rounds
+    if missing := what_is_missing():
+        print(f"not measured: {missing}")
+        return
+    import torch
+
+    bandwidth = copy_bandwidth()
+    measured = rows_of(rounds, bandwidth)
+    content = {
+        "environment": measure.environment() | {"gpu": torch.cuda.get_device_name()},
+        "conditions": {"rounds": rounds, **settings},
+        "copy_bytes_per_s": bandwidth,
+        **measured,
+    }
+    for row in (row for rows in measured.values() for row in rows):
+        print(row)
+    print(measure.write_results(name, content))
 
 
 def what_is_missing() -> str:

@@ -34,9 +34,8 @@ def two_runs(
     """Run twice, compare, judge."""
     for name in ("first", "second"):
         if not (folder / name / SAMPLES).is_file():
-            program = "from hyperseg_runtime.cli.app import main; main()"
             asked = ["bench", str(bundle), *context.args, "--out", str(folder / name)]
-            subprocess.run([sys.executable, "-c", program, *asked], check=True)
+            subprocess.run([sys.executable, "-m", "hyperseg_runtime", *asked], check=True)
     content = compare(folder / "first", folder / "second")
     write_atomically(folder / "comparison.json", json_bytes(content))
     print_comparison(content)

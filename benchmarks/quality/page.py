@@ -33,7 +33,6 @@ SIZE = "1280,900"
 PICTURE = ".nicegui-interactive-image img, img.picture, .picture img"
 RECTANGLE = """arguments[0].scrollIntoView({block: "center"});
 const {x, y, width, height} = arguments[0].getBoundingClientRect(); return [x, y, width, height];"""
-PROGRAM = "from hyperseg_runtime.cli.app import main; main()"
 
 
 def missing() -> str:
@@ -48,7 +47,7 @@ def served(bundle: Path, *options: str) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-c", PROGRAM, "ui", str(bundle), "--port", str(port), *options]
+    command = [sys.executable, "-m", "hyperseg_runtime", "ui", str(bundle), "--port", str(port), *options]
     # NiceGUI 3.18 starts no server where pytest's variable says that a test runs, which this process inherits.
     known = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=known) as process:

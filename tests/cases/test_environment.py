@@ -16,14 +16,13 @@ from hyperseg_runtime import console, doctor, importable
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.errors import BundleError, EnvironmentMissingError
 from hyperseg_runtime.importable import Imported, try_import
-from support import RunCli
+from support import PROGRAM, RunCli
 
-PROGRAM = "import sys; sys.argv[0] = 'hyperseg-trt'; from hyperseg_runtime.cli.app import main; main()"
 SHIM = Path(__file__).parent / "files" / "no_flock_no_fsync.c"
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-c", PROGRAM, *map(str, arguments)]
+    return [*PROGRAM, *map(str, arguments)]
 
 
 def test_a_bundle_in_a_folder_of_links(bundle_copy: Path, run_cli: RunCli, case: Path, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ from PIL import Image
 
 from hyperseg_runtime.errors import ImageError
 from hyperseg_runtime.images.frames import open_frames
-from support import RunCli
+from support import PROGRAM, RunCli
 
 PARTIAL = 11
-PROGRAM = "import sys; sys.argv[0] = 'hyperseg-trt'; from hyperseg_runtime.cli.app import main; main()"
 
 
 def record(folder: Path) -> Any:
@@ -149,7 +147,7 @@ def test_a_frame_name_that_is_not_utf_8(case: Path, tiny_bundle: Path) -> None:
     shutil.copy(frames / "1.jpg", frames / name)
     for options in ((), ("--json",)):
         done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, "video", tiny_bundle, frames, "čaj", "--out", case / "out", *options],
+            [*PROGRAM, "video", tiny_bundle, frames, "čaj", "--out", case / "out", *options],
             env={**os.environ, "PYTHONIOENCODING": "ascii"},
             capture_output=True,
             check=False,
@@ -165,7 +163,7 @@ def test_a_video_whose_names_are_not_utf_8(case: Path, tiny_bundle: Path) -> Non
     video = Path(shutil.copy(case / "video" / "a.avi", case / os.fsdecode(b"9\xff.avi")))
     out = case / os.fsdecode(b"out\xff")
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, "video", tiny_bundle, video, "the cup", "--out", out, "--overlay-video"],
+        [*PROGRAM, "video", tiny_bundle, video, "the cup", "--out", out, "--overlay-video"],
         capture_output=True,
         check=False,
     )

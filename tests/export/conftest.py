@@ -1,13 +1,12 @@
 """How the exporter's tests use the machine, and a small model with adapters for it."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from support import made_once
+from support import PROGRAM, made_once
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,11 +43,10 @@ def adapters(shared_dir: Path) -> Path:
 @pytest.fixture(scope="session")
 def kept_bundle(shared_dir: Path, small_checkpoint: Path, adapters: Path) -> Path:
     """The bundle of `small_checkpoint` with the adapter "first" kept apart, as a user exports it; read only."""
-    program = "from hyperseg_runtime.cli.app import main; main()"
     options = ("--adapter", adapters / "first", "--keep-adapter")
 
     def make(folder: Path) -> None:
-        subprocess.run([sys.executable, "-c", program, "export", small_checkpoint, folder, *options], check=True)
+        subprocess.run([*PROGRAM, "export", small_checkpoint, folder, *options], check=True)
 
     return made_once(shared_dir / "kept", make)
 

@@ -1,10 +1,8 @@
 """A bundle appears whole or not at all, goes on after a crash, and holds what it says."""
 
 import hashlib
-import resource
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +22,7 @@ from hyperseg_export.parity import bundle as parity_bundle
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.errors import CheckpointError, HypersegError, InputError, OutputError, ParityError, ResourceError
 from hyperseg_runtime.reports import machine
-from support import FIRST_FAMILY
+from support import FIRST_FAMILY, PROGRAM, small_files_only
 
 
 @pytest.fixture(scope="module")
@@ -222,19 +220,13 @@ def test_errors_are_ours(tmp_path: Path) -> None:
 
 
 def command(checkpoint: Path, target: Path, *options: object) -> list[str]:
-    program = "from hyperseg_runtime.cli.app import main; main()"
-    return [sys.executable, "-c", program, "export", str(checkpoint), str(target), *map(str, options)]
+    return [*PROGRAM, "export", str(checkpoint), str(target), *map(str, options)]
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
     while not path.exists():
         assert process.poll() is None, "the export ended before it could be killed"
         time.sleep(0.02)
-
-
-def small_files_only() -> None:
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 
 
 def usage(free: int) -> object:

@@ -22,7 +22,7 @@ from hyperseg_export.checkpoint.tokenizer_files import load_tokenizer
 from hyperseg_export.families.hyperseg.config import HypersegConfig
 from hyperseg_export.families.hyperseg.layout import tensor_layout
 from hyperseg_export.families.hyperseg.tiny import TINY
-from hyperseg_export.families.unilseg.config_json import parse_config as parse_unilseg
+from hyperseg_export.families.unilseg.config_json import ReleaseConstants
 from hyperseg_runtime.bundle.manifest import parse_manifest
 from hyperseg_runtime.errors import HypersegError
 from hyperseg_runtime.images.frames import open_frames
@@ -76,7 +76,7 @@ def test_any_config_json(data: st.DataObject) -> None:
     content = mutated({**TINY.config(), **with_rope}, data)
     for parse in (
         lambda: HypersegConfig.from_checkpoint(content, SHAPES).check_context(),
-        lambda: parse_unilseg(content),
+        lambda: ReleaseConstants.from_config(content),
     ):
         answers_or_refuses(parse)
 

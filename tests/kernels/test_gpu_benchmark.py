@@ -5,6 +5,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,28 @@ def test_without_a_gpu_it_says_not_measured(script: str) -> None:
     command = [sys.executable, BENCHMARKS / "kernels" / script]
     finished = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert finished.stdout.startswith("not measured: no GPU")
+
+
+@pytest.mark.parametrize("script", [f"bench_{name}_gpu" for name in OPERATORS])
+def test_what_is_measured_is_shown_and_written(
+    script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a GPU that is only said to be there, and rows that nobody measured."""
+    bench, shared = import_module(script), import_module("measure_gpu")
+    written: dict[str, dict[str, Any]] = {}
+    monkeypatch.setattr(sys, "argv", [script, "--rounds", "3"])
+    monkeypatch.setattr(shared, "what_is_missing", lambda: "")
+    monkeypatch.setattr(shared, "copy_bandwidth", lambda: 4e12)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    monkeypatch.setattr(shared.measure, "write_results", written.__setitem__)
+    monkeypatch.setattr(bench, "rows_of", lambda *given: {"rows": [{"given": given}]})
+    bench.main()
+    (content,) = written.values()
+    stored = shared.measure.stored(f"h200/{script.removeprefix('bench_')}")
+    assert list(written) == [script.removeprefix("bench_")] and content["environment"]["gpu"] == "a GPU"
+    assert content["conditions"] == {**stored["conditions"], "rounds": 3}
+    assert content["copy_bytes_per_s"] == 4e12 and content["rows"] == [{"given": (3, 4e12)}]
+    assert "{'given': (3, 4000000000000.0)}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("value_type", list(ValueType))

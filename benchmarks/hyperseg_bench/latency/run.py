@@ -37,6 +37,7 @@ from hyperseg_bench.latency.scenarios import REQUEST, Pictures, Round, Scenario,
 from hyperseg_bench.latency.subjects import Choice, Opened, Subject
 from hyperseg_bench.latency.watching import Call, WatchedBackend, critical_path
 from hyperseg_bench.quality.datasets.shapes.scene import make_scene
+from hyperseg_runtime.cli.app import COMMAND
 from hyperseg_runtime.errors import HypersegError
 from hyperseg_runtime.reports.machine import cores
 
@@ -80,7 +81,7 @@ def run(plan: Plan, path: Path, tell: Tell = lambda name, done, of: None) -> Non
 def _conditions(plan: Plan, gpu: Gpu | None) -> Run:
     return Run(
         started_utc=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
+        command=[COMMAND, *sys.argv[1:]],
         rounds=plan.rounds,
         warm_up=plan.warm_up,
         environment=conditions.conditions(plan.choice.options.get("threads"), gpu),

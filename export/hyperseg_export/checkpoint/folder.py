@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -160,7 +160,3 @@ def _opened(path: Path) -> Any:
             f"checkpoint {path.parent}: shard {path.name} ({path.stat().st_size} bytes) is truncated or "
             f"damaged: {error}; download it again"
         ) from error
-
-
-def names_with_prefix(names: Iterable[str], prefix: str) -> list[str]:
-    return sorted(name for name in names if name.startswith(prefix))

@@ -11,6 +11,10 @@ Entry = tuple[str, tuple[int, ...], torch.dtype]
 
 GAIN_SPREAD = 0.2
 BIAS_SPREAD = 0.1
+VARIANCE_SPREAD = 0.3
+"""Of the logarithm."""
+MEAN_SPREAD = 0.1
+TRAINING_STEPS = 1000
 SMALLEST = 1e-3
 """Noise nearer to zero is moved here, so that no value is zero, not even after rounding to float16."""
 
@@ -43,6 +47,15 @@ class RandomCheckpoint:
         if value is None:
             value = torch.where(noise.abs() < SMALLEST, SMALLEST, noise) * _spread(name, noise) + _centre(name, noise)
         return value.to(self.dtypes[name])
+
+
+def batch_norm_statistics(name: str, noise: Tensor) -> Tensor | None:
+    """What a batch norm may have seen in training; None for other tensors. A `special` of `RandomCheckpoint`."""
+    if name.endswith("num_batches_tracked"):
+        return torch.tensor(TRAINING_STEPS)
+    if name.endswith("running_var"):
+        return (VARIANCE_SPREAD * noise).exp()
+    return MEAN_SPREAD * noise if name.endswith("running_mean") else None
 
 
 def _centre(name: str, noise: Tensor) -> float:

@@ -12,9 +12,7 @@ from hyperseg_export.modules.constants import ConstantModule
 from hyperseg_export.modules.convolution import to_map, to_tokens
 from hyperseg_export.modules.islands import Island
 from hyperseg_export.modules.norms import GroupNorm
-
-TEMPERATURE = 10000.0
-EPSILON = 1e-6
+from hyperseg_export.modules.positions import EPSILON, TEMPERATURE
 
 
 @dataclass(frozen=True)

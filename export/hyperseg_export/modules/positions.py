@@ -7,8 +7,6 @@ from torch import Tensor
 
 TEMPERATURE = 10000.0
 EPSILON = 1e-6
-
-
 PIXEL_CENTRE = 0.5
 """Offset of tables that count rows from their centres instead of from their lower edges."""
 

@@ -11,11 +11,11 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from hyperseg_export.onnx.weight_store import INLINE_BYTES
+
 LOW = frozenset({onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16})
 WIDE = onnx.TensorProto.FLOAT
 TYPE_ATTRIBUTES = frozenset({"to", "dtype", "output_dtype"})
-INLINE_BYTES = 1024
-"""Smaller tensors stay in the ONNX file."""
 
 
 def upcast(source: Path, target: Path, weights: Path | None = None) -> None:

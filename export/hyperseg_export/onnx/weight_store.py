@@ -15,6 +15,8 @@ from hyperseg_runtime.files.writing import fsync_file
 
 PAGE_BYTES, LINE_BYTES = 4096, 64
 """Large tensors start on a page, so that a runtime can map them; small ones on a cache line."""
+INLINE_BYTES = 1024
+"""Tensors smaller than this stay inside the ONNX file."""
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,13 @@ from onnxscript import optimizer
 from torch import Tensor, nn
 
 from hyperseg_export.onnx import custom_operators
-from hyperseg_export.onnx.weight_store import Location, WeightFile
+from hyperseg_export.onnx.weight_store import INLINE_BYTES, Location, WeightFile
 from hyperseg_runtime.contracts.axes import Axis, is_name
 from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec, TensorSpec
 from hyperseg_runtime.errors import ExportError
 
 OPSET = 24
 IR_VERSION = 10
-INLINE_BYTES = 1024
-"""Tensors smaller than this stay inside the ONNX file."""
 SMALL, LARGE, ODD = (2, 1), (161, 37), (83, 29)
 """First size and step of the named axes of stand-in inputs. Where axes are derived, sizes are large and no multiples of
 anything, so that no quotient is 1 or exact."""
@@ -263,12 +261,3 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def initializer_sizes(model: ir.Model) -> Mapping[str, int]:
-    """Initializer name -> bytes."""
-    return {
-        name: value.const_value.nbytes
-        for name, value in model.graph.initializers.items()
-        if value.const_value is not None
-    }

@@ -5,28 +5,37 @@ case. What a case computes is the family's business; this file opens folders, ma
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from safetensors import safe_open
 from torch import nn
 
 from hyperseg_export.checkpoint.weights import ModuleWeights, Weights, materialise
+from hyperseg_export.jobs.progress import Progress
 from hyperseg_export.onnx.weight_store import WeightStore
 from hyperseg_export.onnx.writer import export_graph, save_graph
 from hyperseg_export.parity.compare import worst_error
+from hyperseg_export.parity.extra_graphs import ExtraGraph
 from hyperseg_export.parity.module_graph import ModuleGraph
 from hyperseg_export.parity.probes import NO_PROBE, Probe, Probed, ProbedWeights, probed_spec
 from hyperseg_export.parity.tolerances import Tolerances
 from hyperseg_runtime.backends.base import Backend, Graph
+from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.errors import InputError
 
 MODULES, ONNX = "torch modules", "ONNX graphs"
+ENGINES = (MODULES, ONNX)
 Arrays = Mapping[str, np.ndarray]
+Found = Iterator[tuple[str, np.ndarray, np.ndarray]]
+"""Array name, value found, value expected."""
+Run = TypeVar("Run")
 
 
 @dataclass(frozen=True)
@@ -115,7 +124,48 @@ def compare(
     return Compared(engine, case, array, error, 0.0 if exact else tolerances.of(array))
 
 
+def matching(found: Arrays, arrays: Arrays) -> Found:
+    """Pairs for every name that is in both."""
+    for name in arrays:
+        if name in found:
+            yield name, found[name], arrays[name]
+
+
 GraphMaker = Callable[[Probed, GraphSpec, ModuleWeights], Graph]
+
+
+def compared_cases(
+    folder: GoldenFolder,
+    cases: Mapping[str, Callable[[Run, Arrays], Found]],
+    run_of: Callable[[OnnxRuntimeBackend, GraphMaker], Run],
+    progress: Progress,
+    tolerances: Tolerances,
+    engines: Sequence[str] = ENGINES,
+) -> Iterator[Compared]:
+    """Every array of every case that the folder has, on each engine; `run_of` sets one up."""
+    known, stage = [case for case in cases if case in folder.cases()], 0
+    for engine in engines:
+        with tempfile.TemporaryDirectory() as scratch, OnnxRuntimeBackend() as backend:
+            run = run_of(backend, module_maker(backend) if engine == MODULES else onnx_maker(backend, Path(scratch)))
+            for case in known:
+                stage += 1
+                progress.stage(f"{engine}: {case}", stage, len(engines) * len(known))
+                for name, found, expected in cases[case](run, folder.arrays(case)):
+                    yield compare(tolerances, engine, case, name, found, expected)
+
+
+def not_compared(
+    folder: GoldenFolder,
+    compared: Iterable[Compared],
+    reason_for: Callable[[str, str], str | None],
+    is_input: Callable[[str], bool],
+) -> Iterator[NotCompared]:
+    """Stored results that nothing was compared with, and why; inputs are no results."""
+    done = {(row.case, row.array) for row in compared}
+    for case in folder.cases():
+        for array in folder.arrays(case):
+            if (case, array) not in done and not is_input(array):
+                yield NotCompared(case, array, reason_for(case, array) or "nothing here computes it")
 
 
 class ProbedGraphs(Mapping[str, Graph]):
@@ -146,6 +196,18 @@ class ProbedGraphs(Mapping[str, Graph]):
 
     def __len__(self) -> int:
         return len(self._specs)
+
+
+def extra_opener(weights: Weights, make: GraphMaker) -> Callable[[ExtraGraph], Graph]:
+    """Opens graphs outside the product with their part of `weights`."""
+
+    def open_extra(extra: ExtraGraph) -> Graph:
+        with torch.device("meta"):
+            module = extra.build().eval()
+        probed = Probed(module, extra.probe)
+        return make(probed, probed_spec(probed, extra.spec), weights.of_module(module))
+
+    return open_extra
 
 
 def module_maker(backend: Backend) -> GraphMaker:

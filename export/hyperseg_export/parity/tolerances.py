@@ -1,4 +1,4 @@
-"""Every tolerance of the project, with its reason. Errors are relative to the range of the expected array.
+"""Every tolerance of models and engines, with its reason. Errors are relative to the range of the expected array.
 
 Which outputs each belongs to is a family's business: `Tolerances`.
 """
@@ -28,6 +28,10 @@ PREPROCESSING = 1e-6
 
 SCORE = 1e-4
 """Absolute, on scores in 0..1: a mean of sigmoids over a mask's pixels."""
+
+SAME_SCORE = 1e-5
+"""Absolute, on scores in 0..1 that the same graphs give twice: rows that are kept, or packed with
+those of other prompts, differ in the last bits of float32."""
 
 LORA = 1e-5
 """Merged weights: one float32 matrix product of rank 8."""

@@ -8,7 +8,6 @@ import math
 import os
 import re
 import sys
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image
 
-from hyperseg_runtime.errors import ImageError, Notice
+from hyperseg_runtime.errors import ImageError
 from hyperseg_runtime.files.naming import named_in_utf8
 from hyperseg_runtime.files.results import input_source, refuse_own_result, result_of
 from hyperseg_runtime.files.unreadable import MISSING, why_no_folder, why_unreadable
@@ -89,14 +88,6 @@ def open_frames(path: Path) -> Frames:
         raise ImageError(f"{path}: {'no such file or folder' if reason == MISSING else reason}")
     refuse_own_result(path)
     return _Animation.open(path) or _File.open(path)
-
-
-def read_frames(path: Path) -> Iterator[Frame]:
-    """As `open_frames`; what was left out comes as a warning at the end. Raises ImageError if no frame can be read."""
-    frames = open_frames(path)
-    yield from frames
-    if frames.left_out:
-        warnings.warn(Notice(f"{path}: {told(frames.left_out)}"), stacklevel=2)
 
 
 def told(left_out: list[LeftOut]) -> str:

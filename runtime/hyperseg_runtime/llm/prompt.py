@@ -28,12 +28,6 @@ LEARNED: Dependencies = ()
 IMAGE: Dependencies = ("image",)
 """Rows of the image that the prompts are about."""
 
-
-def image_and_text(text: str) -> Dependencies:
-    """Rows that were computed from the image with this text in view: no other text may have them."""
-    return (*IMAGE, text)
-
-
 Row = int | tuple[SlotKind, Dependencies, int, int]
 """What fills one row: a token id, or a block's kind, dependencies and length and the place in it. Equal rows have equal
 embeddings."""

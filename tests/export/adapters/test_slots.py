@@ -18,7 +18,7 @@ from hyperseg_export.checkpoint.unread import ADAPTER_WEIGHTS
 from hyperseg_export.checkpoint.weights import materialise
 from hyperseg_export.export import write_graph
 from hyperseg_export.model import SourceModel
-from hyperseg_export.onnx.writer import INLINE_BYTES
+from hyperseg_export.onnx.weight_store import INLINE_BYTES
 from hyperseg_export.opening import open_checkpoint
 from hyperseg_export.parity.compare import worst_error
 from hyperseg_export.parity.recording import RecordingGraphs

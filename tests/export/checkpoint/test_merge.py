@@ -1,9 +1,7 @@
 """A merged checkpoint: plain names, stored dtypes, and the same model."""
 
 import json
-import resource
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +25,7 @@ from hyperseg_export.opening import open_checkpoint
 from hyperseg_export.parity.compare import worst_error
 from hyperseg_export.parity.tolerances import LORA
 from hyperseg_runtime.errors import CheckpointError, InputError, OutputError, ResourceError
+from support import PROGRAM, small_files_only
 
 Q = "model.layers.0.self_attn.q_proj.weight"
 
@@ -146,10 +145,7 @@ def test_a_disk_that_is_too_small_is_noticed_before_the_work(
 
 def test_a_disk_that_fills_up_leaves_nothing(small_checkpoint: Path, adapters: Path, tmp_path: Path) -> None:
     command = ["lora", "merge", small_checkpoint, tmp_path / "merged", "--adapter", adapters / "first"]
-    program = "from hyperseg_runtime.cli.app import main; main()"
-    result = subprocess.run(
-        [sys.executable, "-c", program, *command], capture_output=True, text=True, preexec_fn=small_files_only
-    )
+    result = subprocess.run([*PROGRAM, *command], capture_output=True, text=True, preexec_fn=small_files_only)
     assert result.returncode == 7, result.stderr
     assert "no room left on the disk" in result.stderr
     assert list(tmp_path.iterdir()) == []
@@ -213,8 +209,3 @@ def test_memory_does_not_grow_with_the_shard(tmp_path: Path) -> None:
 def initializers(folder: Path) -> dict[str, np.ndarray]:
     proto = onnx.load(folder / "llm.onnx")
     return {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
-
-
-def small_files_only() -> None:
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))

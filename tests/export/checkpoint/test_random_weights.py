@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hyperseg_export.checkpoint.random_weights import SMALLEST, RandomCheckpoint
+from hyperseg_export.checkpoint.random_weights import SMALLEST, TRAINING_STEPS, RandomCheckpoint, batch_norm_statistics
 
 LAYOUT = [
     ("matrix.weight", (64, 48), torch.float32),
@@ -82,6 +82,14 @@ def test_special_values_go_before_the_rule() -> None:
     checkpoint = make(0)
     assert checkpoint.tensor("index").tolist() == [0, 1, 2, 3, 4, 5]
     assert checkpoint.tensor("table").std().item() == pytest.approx(1, rel=0.1)
+
+
+def test_statistics_are_those_of_a_norm_that_was_trained() -> None:
+    noise = torch.linspace(-3, 3, 7)
+    variances, means = (batch_norm_statistics(f"bn.{kind}", noise) for kind in ("running_var", "running_mean"))
+    assert torch.equal(variances, (0.3 * noise).exp()) and torch.equal(means, 0.1 * noise)
+    assert batch_norm_statistics("bn.num_batches_tracked", torch.tensor(0.5)) == TRAINING_STEPS
+    assert batch_norm_statistics("bn.weight", noise) is None
 
 
 def make(seed: int) -> RandomCheckpoint:

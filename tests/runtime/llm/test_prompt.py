@@ -15,7 +15,6 @@ from hyperseg_runtime.llm.prompt import (
     Row,
     Slot,
     SlotKind,
-    image_and_text,
     row_numbers,
     starts_and_ends,
 )
@@ -162,7 +161,7 @@ def test_rows_computed_with_the_expression_in_view_are_not_reused_for_another() 
     """As in InstructSeg, where the visual rows of the object-aware perceiver depend on the expression."""
 
     def prompt(text: str) -> Prompt:
-        perceiver = Slot.block(SlotKind.PERCEIVER, 8, image_and_text(text))
+        perceiver = Slot.block(SlotKind.PERCEIVER, 8, (*IMAGE, text))
         answer = [Slot.text([7]), Slot.text([9], SlotKind.CONDITION), Slot.block(SlotKind.MASK_QUERIES, 3, LEARNED)]
         return Prompt((Slot.text([1]), Slot.block(SlotKind.IMAGE, 4, IMAGE), perceiver, *answer))
 
@@ -188,9 +187,9 @@ def slot(what: str, number: int, text: str) -> Slot:
         case "image":
             return Slot.block(SlotKind.IMAGE, number, IMAGE)
         case "image and expression":
-            return Slot.block(SlotKind.PERCEIVER, number, image_and_text(text))
+            return Slot.block(SlotKind.PERCEIVER, number, (*IMAGE, text))
         case "image and another text":
-            return Slot.block(SlotKind.PERCEIVER, number, image_and_text("another"))
+            return Slot.block(SlotKind.PERCEIVER, number, (*IMAGE, "another"))
     return Slot.block(SlotKind.MASK_QUERIES, number, LEARNED)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hyperseg_export.parity.tolerances import SAME_SCORE
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, Regions
@@ -21,7 +22,6 @@ from hyperseg_runtime.session.image_session import ImageSession
 from hyperseg_runtime.session.pipeline import Pipeline
 
 TEXTS = ["the cup of coffee", "a spoon", "the table on the left", "x", "cup", "a saucer"]
-SCORE = 1e-5  # scores are between 0 and 1; cached rows differ in the last bits
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def alone(bundle: Bundle, coffee: Path) -> Callable[..., Instances]:
 
 
 def same(found: Instances, expected: Instances) -> bool:
-    assert abs(found.score - expected.score) <= SCORE
+    assert abs(found.score - expected.score) <= SAME_SCORE
     return (
         np.array_equal(found.masks, expected.masks)
         and found.instance_details == expected.instance_details
@@ -86,9 +86,9 @@ def test_classes_are_expressions_sorted_by_score(session: ImageSession, alone: C
     assert [(label,) for label in found.labels] == [result.asked for result in expected]
     assert np.array_equal(found.masks, np.concatenate([result.masks for result in expected]))
     assert found.instance_details == tuple(result.instance_details[0] for result in expected)
-    assert np.abs(found.scores - [result.score for result in expected]).max() <= SCORE
+    assert np.abs(found.scores - [result.score for result in expected]).max() <= SAME_SCORE
     assert found.details["queries_evaluated"] == sum(result.details["queries_evaluated"] for result in expected)
-    least = expected[2].score - 2 * SCORE
+    least = expected[2].score - 2 * SAME_SCORE
     assert classes(session, TEXTS, min_score=least).labels == found.labels[:3]
     nothing = classes(session, [])
     assert nothing.masks.shape == (0, 400, 600) and nothing.labels == ()

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hyperseg_export.parity.tolerances import SAME_SCORE
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.results import Instances, joined
 from hyperseg_runtime.errors import BundleError, ImageError, InputError, NumericsError, PromptError
 from hyperseg_runtime.session.pipeline import OpenedGraphs, Pipeline
 
-SCORE = 1e-5  # rows that a call of another thread about the same image left differ in the last bits
 TEXT = "the cup of coffee"
 STAGES = [
     "preprocess",
@@ -101,7 +101,7 @@ def test_threads_get_what_they_would_get_alone(pipeline: Pipeline, photo: Image.
         found = list(pool.map(lambda request: pipeline(*request), requests))
     for one, other in zip(found, expected, strict=True):
         assert np.array_equal(one.masks, other.masks)
-        assert np.abs(one.scores - other.scores).max() <= SCORE
+        assert np.abs(one.scores - other.scores).max() <= SAME_SCORE
 
 
 def test_one_request_is_served_at_a_time(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, photo: Image.Image) -> None:

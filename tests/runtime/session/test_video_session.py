@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hyperseg_export.parity.tolerances import SAME_SCORE
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.requests import Expressions
@@ -15,7 +16,6 @@ from hyperseg_runtime.session.pipeline import Pipeline
 from hyperseg_runtime.session.video_session import VideoSession
 
 TEXT = "the cup of coffee"
-SCORE = 1e-5  # scores are between 0 and 1; packed prompts differ in the last bits
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def video(pipeline: Pipeline) -> VideoSession:
 
 
 def same(found: Instances, expected: Instances) -> bool:
-    return np.array_equal(found.masks, expected.masks) and abs(found.score - expected.score) <= SCORE
+    return np.array_equal(found.masks, expected.masks) and abs(found.score - expected.score) <= SAME_SCORE
 
 
 def pushed(video: VideoSession, frame: np.ndarray) -> Instances:

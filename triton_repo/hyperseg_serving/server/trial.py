@@ -19,7 +19,6 @@ from hyperseg_serving.service.parameters import THREADS_VARIABLE
 
 READY_S = 300
 END_S = 60
-PROGRAM = "from hyperseg_runtime.cli.app import main; main()"
 
 
 @contextmanager
@@ -58,8 +57,8 @@ def serve_up(repository: Path, bundle: Path, log: Path, *options: str) -> Iterat
     """`hyperseg-trt serve up` with profile cpu on free ports, ready; `log` is written. SIGTERM ends it, unless it has
     ended. Raises EnvironmentMissingError where it does not come up.
     """
-    command = [sys.executable, "-c", PROGRAM, "serve", "up", str(repository), str(bundle), "--profile", "cpu"]
-    command += ["--threads", "1", "--timeout-s", str(READY_S), *options]
+    command = [sys.executable, "-m", "hyperseg_runtime", "serve", "up", str(repository), str(bundle)]
+    command += ["--profile", "cpu", "--threads", "1", "--timeout-s", str(READY_S), *options]
     command += [f"--{name}-port=0" for name in ("http", "grpc", "metrics")]
     with log.open("w") as written:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=written, text=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hyperseg_export.families.hipie.config_json import ReleaseConstants, parse_config
+from hyperseg_export.families.hipie.config_json import ReleaseConstants
 from hyperseg_export.families.tensor_shapes import Shapes, TensorShapes, check_heads
 from hyperseg_export.modules.bert import BertConfig
 from hyperseg_export.modules.deformable_layers import DeformableConfig
@@ -66,7 +66,7 @@ class HipieConfig:
     @classmethod
     def from_checkpoint(cls, config: Mapping[str, Any], shapes: Shapes) -> "HipieConfig":
         """Raises CheckpointError where the tensors lack something or contradict each other or config.json."""
-        read, release = _Reader(shapes), parse_config(config)
+        read, release = _Reader(shapes), ReleaseConstants.from_config(config)
         text = read.text(release)
         backbone = read.backbone(release)
         channels = map_channels(backbone)

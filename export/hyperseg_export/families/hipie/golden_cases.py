@@ -1,6 +1,6 @@
 """What each HIPIE golden case computes, by golden name, on one engine. Cases yield (array, found, expected)."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,7 +20,7 @@ from hyperseg_export.modules.plain_vit import PlainVitConfig
 from hyperseg_export.modules.positions import PIXEL_CENTRE
 from hyperseg_export.modules.two_stage import proposals
 from hyperseg_export.parity.extra_graphs import ExtraGraph
-from hyperseg_export.parity.golden import Arrays
+from hyperseg_export.parity.golden import Arrays, Found
 from hyperseg_runtime.backends.base import Backend, Graph
 from hyperseg_runtime.families.hipie.options import HipieOptions
 from hyperseg_runtime.families.hipie.padding import valid_sizes
@@ -28,7 +28,6 @@ from hyperseg_runtime.families.hipie.pieces import in_pieces
 from hyperseg_runtime.families.hipie.spec import MAPS
 from hyperseg_runtime.images.preprocessing import PIXEL_MEAN, PIXEL_STD, ImageGeometry
 
-Found = Iterator[tuple[str, np.ndarray, np.ndarray]]
 Sizes = list[tuple[int, int]]
 
 

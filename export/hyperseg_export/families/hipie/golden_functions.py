@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,13 +10,13 @@ from hyperseg_export.modules.box_queries import BoxSine, inverse_sigmoid
 from hyperseg_export.modules.dynamic_masks import DynamicMasks, aligned_double
 from hyperseg_export.modules.levels import Levels, LevelSine
 from hyperseg_export.modules.positions import PIXEL_CENTRE
-from hyperseg_export.parity.golden import Arrays
+from hyperseg_export.parity.golden import Arrays, Found
 
 if TYPE_CHECKING:
     from hyperseg_export.families.hipie.golden_cases import GoldenRun
 
 
-def functions(run: "GoldenRun", arrays: Arrays) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+def functions(run: "GoldenRun", arrays: Arrays) -> Found:
     """Those of our modules that have no weights."""
     given = {name: torch.from_numpy(array) for name, array in arrays.items()}
     for name, made in _made(given):

@@ -1,7 +1,6 @@
 """Golden cases that begin with an image as it is read: preprocessing, objects with their parts (hipie-spec 3, 14)."""
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from hyperseg_export.checkpoint.tokenizer_files import to_json
 from hyperseg_export.families.hipie.bert_tokenizer import bert_tokenizer
-from hyperseg_export.parity.golden import Arrays
+from hyperseg_export.parity.golden import Arrays, Found
 from hyperseg_runtime.families.hipie.canvas import canvas
 from hyperseg_runtime.families.hipie.class_list import AskedList, SeenList, names_of
 from hyperseg_runtime.families.hipie.class_logits import class_logits
@@ -28,8 +27,6 @@ from hyperseg_runtime.llm.tokenizer import TOKENIZER_FILE, Tokenizer
 
 if TYPE_CHECKING:
     from hyperseg_export.families.hipie.golden_cases import GoldenRun
-
-Found = Iterator[tuple[str, np.ndarray, np.ndarray]]
 
 EVERY_PX = 16
 """Of large images every so many pixels are stored,"""

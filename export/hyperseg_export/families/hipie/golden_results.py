@@ -1,12 +1,12 @@
 """What the runtime makes of the networks' outputs, against the results of the original code (hipie-spec 13)."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from hyperseg_export.parity.golden import Arrays
+from hyperseg_export.parity.golden import Arrays, Found
 from hyperseg_runtime.families.hipie.class_logits import (
     NOT_ALLOWED,
     class_logits,
@@ -84,7 +84,7 @@ def of_image(found: Arrays, image: int, background: int) -> dict[str, np.ndarray
     return outputs | {name: found[name][image] for name in ("pred_logits_maskdino", "md_masks")}
 
 
-def results(seen: SeenImage, arrays: Arrays, image: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+def results(seen: SeenImage, arrays: Arrays, image: int) -> Found:
     """Every result of an image that is stored; `arrays` have the image's number behind their names."""
     expected = {name: arrays[stored] for name in RESULTS if (stored := name.format(image)) in arrays}
     logits_of = {"class_logits_fg{}": seen.proposals}

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from hyperseg_export.families.hipie.config import BACKBONE, FUSION, MASK_DINO, TEXT, TRANSFORMER
-from hyperseg_export.families.hipie.config_json import EXTENSION_KEY
+from hyperseg_export.families.release_constants import EXTENSION_KEY
 from hyperseg_export.modules.dynamic_masks import MASK_MAP_SHARE, parameter_count
 from hyperseg_runtime.families.hipie.canvas import LONG_PX, SHORT_PX
 

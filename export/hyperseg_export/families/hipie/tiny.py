@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hyperseg_export.checkpoint.folder import CONFIG
-from hyperseg_export.checkpoint.random_weights import Entry, RandomCheckpoint
+from hyperseg_export.checkpoint.random_weights import Entry, RandomCheckpoint, batch_norm_statistics
 from hyperseg_export.families.hipie.layout import ResnetSizes, Sizes, second_names, tensor_layout
 
 FILE = "hipie_tiny.pth"
@@ -37,15 +37,12 @@ TINY = Sizes(
 )
 """Texts go through the release's tokenizer, so every one of its ids has an embedding here too."""
 
-VARIANCE_SPREAD = 0.3
-MEAN_SPREAD = 0.1
-
 
 class TiedCheckpoint:
     """Random tensors made on demand, some of which have several names."""
 
     def __init__(self, sizes: Sizes, seed: int) -> None:
-        self._tensors = RandomCheckpoint(_entries(sizes), seed, _special)
+        self._tensors = RandomCheckpoint(_entries(sizes), seed, batch_norm_statistics)
         self._first = second_names(sizes)
         self.shapes, self.dtypes = self._tensors.shapes, self._tensors.dtypes
 
@@ -55,12 +52,6 @@ class TiedCheckpoint:
 
 def _entries(sizes: Sizes) -> Iterator[Entry]:
     return ((name, shape, torch.float32) for name, shape in tensor_layout(sizes))
-
-
-def _special(name: str, noise: Tensor) -> Tensor | None:
-    if name.endswith("running_var"):
-        return (VARIANCE_SPREAD * noise).exp()
-    return MEAN_SPREAD * noise if name.endswith("running_mean") else None
 
 
 def write_checkpoint(directory: Path, sizes: Sizes, seed: int, file: str = FILE) -> None:

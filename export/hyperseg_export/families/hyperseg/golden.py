@@ -11,18 +11,12 @@ from hyperseg_export.families.hyperseg.config import HypersegConfig
 from hyperseg_export.families.hyperseg.definition import DEFINITION
 from hyperseg_export.families.hyperseg.golden_cases import CASES, SKIPPED_CASES, GoldenRun, reason_for
 from hyperseg_export.families.hyperseg.golden_graphs import AllHeads, graph_probes
-from hyperseg_export.families.mask_queries.golden import (
-    GoldenModel,
-    compared_cases,
-    not_compared,
-    opened,
-    stored_siglip_layers,
-)
+from hyperseg_export.families.mask_queries.golden import GoldenModel, compared_cases, opened, stored_siglip_layers
 from hyperseg_export.families.mask_queries.golden_graphs import siglip_hidden_states
 from hyperseg_export.jobs.progress import Progress
 from hyperseg_export.model import bind_model
 from hyperseg_export.parity.compare import worst_error
-from hyperseg_export.parity.golden import MODULES, Compared, GoldenFolder, GoldenReport, GraphMaker
+from hyperseg_export.parity.golden import MODULES, Compared, GoldenFolder, GoldenReport, GraphMaker, not_compared
 from hyperseg_export.parity.tolerances import LORA
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions

@@ -16,13 +16,11 @@ from hyperseg_export.families.mask_queries.golden_cases import (
     MASK_QUERIES_ID,
     PERCEIVER_ID,
     REGION_ID,
-    Found,
     final_masks,
-    matching,
     with_packed_masks,
 )
 from hyperseg_export.parity.extra_graphs import swin_at_size
-from hyperseg_export.parity.golden import Arrays
+from hyperseg_export.parity.golden import Arrays, Found, matching
 from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.families.hyperseg.stages import FVP_TOKENS, HypersegStages
 from hyperseg_runtime.families.mask_queries.prompts import mask_queries

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from hyperseg_export.families.mask_queries import layout as shared
-from hyperseg_export.families.mask_queries.config_json import EXTENSION_KEY
 from hyperseg_export.families.mask_queries.layout import PYRAMID_LEVELS, Entry, Names, affine, typed
+from hyperseg_export.families.release_constants import EXTENSION_KEY
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,11 @@ from hyperseg_export.families.instructseg.config import InstructsegConfig
 from hyperseg_export.families.instructseg.definition import DEFINITION
 from hyperseg_export.families.instructseg.golden_cases import CASES, GoldenRun
 from hyperseg_export.families.instructseg.golden_graphs import graph_probes
-from hyperseg_export.families.mask_queries.golden import (
-    GoldenModel,
-    compared_cases,
-    not_compared,
-    opened,
-    stored_siglip_layers,
-)
+from hyperseg_export.families.mask_queries.golden import GoldenModel, compared_cases, opened, stored_siglip_layers
 from hyperseg_export.families.mask_queries.golden_graphs import siglip_hidden_states
 from hyperseg_export.jobs.progress import Progress
 from hyperseg_export.model import bind_model
-from hyperseg_export.parity.golden import GoldenFolder, GoldenReport, GraphMaker
+from hyperseg_export.parity.golden import GoldenFolder, GoldenReport, GraphMaker, not_compared
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.families.instructseg.spec import InstructsegDimensions
 from hyperseg_runtime.families.instructseg.stages import InstructsegStages

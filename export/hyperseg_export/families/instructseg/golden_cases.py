@@ -14,12 +14,10 @@ from hyperseg_export.families.mask_queries.golden_cases import (
     IMAGE_ID,
     MASK_QUERIES_ID,
     PERCEIVER_ID,
-    Found,
     final_masks,
-    matching,
     with_packed_masks,
 )
-from hyperseg_export.parity.golden import Arrays
+from hyperseg_export.parity.golden import Arrays, Found, matching
 from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.families.instructseg.stages import MASK_FEATURES, OVP_MEDIA, InstructsegStages
 from hyperseg_runtime.families.mask_queries.dimensions import TOKENS

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from hyperseg_export.families.mask_queries import layout as shared
-from hyperseg_export.families.mask_queries.config_json import EXTENSION_KEY
 from hyperseg_export.families.mask_queries.layout import Entry, Names, affine, typed
+from hyperseg_export.families.release_constants import EXTENSION_KEY
 
 LAYERS, MLP_FACTOR = 3, 2
 """Of both perceivers."""

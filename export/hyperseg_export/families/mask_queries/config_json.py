@@ -6,11 +6,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hyperseg_export.families.release_constants import EXTENSION_KEY, Count
 from hyperseg_runtime.errors import CheckpointError
 
-EXTENSION_KEY = "hyperseg_trt"
-
-Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 

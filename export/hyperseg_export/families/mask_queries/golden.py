@@ -1,9 +1,7 @@
 """What `verify --golden` of these families shares: set both engines up on a folder, run every case, compare arrays."""
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,26 +9,14 @@ import torch
 
 from hyperseg_export.checkpoint.folder import Checkpoint
 from hyperseg_export.checkpoint.weights import Weights
-from hyperseg_export.families.mask_queries.config_json import EXTENSION_KEY
-from hyperseg_export.families.mask_queries.golden_cases import Found, GoldenRun
+from hyperseg_export.families.mask_queries.golden_cases import GoldenRun
 from hyperseg_export.families.mask_queries.tolerances import TOLERANCES
+from hyperseg_export.families.release_constants import EXTENSION_KEY
 from hyperseg_export.jobs.progress import Progress
 from hyperseg_export.model import SourceModel, table_name
-from hyperseg_export.parity.extra_graphs import ExtraGraph
-from hyperseg_export.parity.golden import (
-    MODULES,
-    ONNX,
-    Arrays,
-    Compared,
-    GoldenFolder,
-    GraphMaker,
-    NotCompared,
-    ProbedGraphs,
-    compare,
-    module_maker,
-    onnx_maker,
-)
-from hyperseg_export.parity.probes import Probe, Probed, probed_spec
+from hyperseg_export.parity import golden
+from hyperseg_export.parity.golden import Arrays, Compared, Found, GoldenFolder, GraphMaker, ProbedGraphs
+from hyperseg_export.parity.probes import Probe
 from hyperseg_export.parity.recording import RecordingGraphs
 from hyperseg_export.parity.tolerances import Tolerances
 from hyperseg_runtime.backends.base import Backend, Graph
@@ -77,14 +63,9 @@ class GoldenModel:
         specs = {spec.name: spec for spec in self.model.specs}
         graphs = RecordingGraphs(ProbedGraphs(weights, specs, self.model.module, self.probes, make))
         tables = Tables(weights)
-
-        def open_extra(extra: ExtraGraph) -> Graph:
-            with torch.device("meta"):
-                module = extra.build().eval()
-            probed = Probed(module, extra.probe)
-            return make(probed, probed_spec(probed, extra.spec), weights.of_module(module))
-
-        return GoldenRun(stages_of(graphs, tables, backend), graphs, tables, backend, open_extra)
+        return GoldenRun(
+            stages_of(graphs, tables, backend), graphs, tables, backend, golden.extra_opener(weights, make)
+        )
 
 
 def compared_cases(
@@ -94,31 +75,20 @@ def compared_cases(
     progress: Progress,
     tolerances: Tolerances = TOLERANCES,
 ) -> Iterator[Compared]:
-    """Every array of every case that the folder has, for the torch modules and for the graphs in ONNX Runtime."""
-    known, stage = [case for case in cases if case in folder.cases()], 0
-    for engine in (MODULES, ONNX):
-        with tempfile.TemporaryDirectory() as scratch, OnnxRuntimeBackend() as backend:
-            run = run_of(backend, module_maker(backend) if engine == MODULES else onnx_maker(backend, Path(scratch)))
-            for case in known:
-                stage += 1
-                progress.stage(f"{engine}: {case}", stage, 2 * len(known))
-                for name, found, expected in cases[case](run, folder.arrays(case)):
-                    yield compare(tolerances, engine, case, name, found, expected)
-                run.graphs.calls.clear()
+    """Every array of every case that the folder has, on each engine; no case sees the calls of another."""
+    return golden.compared_cases(
+        folder, {name: _forgetting(case) for name, case in cases.items()}, run_of, progress, tolerances
+    )
 
 
-def not_compared(
-    folder: GoldenFolder,
-    compared: Iterable[Compared],
-    reason_for: Callable[[str, str], str | None],
-    is_input: Callable[[str], bool],
-) -> Iterator[NotCompared]:
-    """Stored results that nothing was compared with, and why; inputs are no results."""
-    done = {(row.case, row.array) for row in compared}
-    for case in folder.cases():
-        for array in folder.arrays(case):
-            if (case, array) not in done and not is_input(array):
-                yield NotCompared(case, array, reason_for(case, array) or "nothing here computes it")
+def _forgetting(case: Callable[[Run, Arrays], Found]) -> Callable[[Run, Arrays], Found]:
+    """The case, without the recorded calls afterwards."""
+
+    def compared(run: Run, arrays: Arrays) -> Found:
+        yield from case(run, arrays)
+        run.graphs.calls.clear()
+
+    return compared
 
 
 class Tables:

@@ -9,7 +9,7 @@ import numpy as np
 from hyperseg_export.families.mask_queries.golden_graphs import siglip_hidden_states
 from hyperseg_export.modules.siglip import SiglipConfig
 from hyperseg_export.parity.extra_graphs import ExtraGraph
-from hyperseg_export.parity.golden import Arrays
+from hyperseg_export.parity.golden import Arrays, Found, matching
 from hyperseg_export.parity.recording import RecordingGraphs
 from hyperseg_runtime.backends.base import Backend, Graph
 from hyperseg_runtime.families.mask_queries.caches import Caches
@@ -28,8 +28,6 @@ IMAGE_ID, MASK_QUERIES_ID, CLASS_ID, REGION_ID, EXPRESSION_ID, PERCEIVER_ID = -2
 ROUNDING_STEPS = 32
 """In float32, of the largest logit; the worst difference from stored logits is 29 (tests/golden/instructseg)."""
 
-Found = Iterator[tuple[str, np.ndarray, np.ndarray]]
-"""Array name, value found, value expected."""
 Stages = TypeVar("Stages", bound=MaskQueryStages[Any, Any])
 
 
@@ -54,13 +52,6 @@ class GoldenRun(Generic[Stages]):
     def logits(self, state: np.ndarray) -> np.ndarray:
         """Next-token logits (1, V) of one hidden state (1, 1, D)."""
         return self.stages.score_tokens(self.backend.upload(np.ascontiguousarray(state)), [0]).to_host()
-
-
-def matching(found: Arrays, arrays: Arrays) -> Found:
-    """Pairs for every name that is in both."""
-    for name in arrays:
-        if name in found:
-            yield name, found[name], arrays[name]
 
 
 def count(arrays: Arrays, prefix: str) -> int:

@@ -1,7 +1,7 @@
 """`verify --golden` for PSALM: set both engines up on a folder, run every case, compare every array."""
 
 from hyperseg_export.checkpoint.key_map import check_equal
-from hyperseg_export.families.mask_queries.golden import GoldenModel, compared_cases, not_compared, opened
+from hyperseg_export.families.mask_queries.golden import GoldenModel, compared_cases, opened
 from hyperseg_export.families.psalm.config import PsalmConfig
 from hyperseg_export.families.psalm.definition import DEFINITION
 from hyperseg_export.families.psalm.golden_cases import CASES, is_input, reason_for
@@ -10,7 +10,7 @@ from hyperseg_export.families.psalm.golden_run import GoldenRun
 from hyperseg_export.families.psalm.tolerances import TOLERANCES
 from hyperseg_export.jobs.progress import Progress
 from hyperseg_export.model import bind_model
-from hyperseg_export.parity.golden import GoldenFolder, GoldenReport, GraphMaker
+from hyperseg_export.parity.golden import GoldenFolder, GoldenReport, GraphMaker, not_compared
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.families.psalm.spec import PsalmDimensions
 from hyperseg_runtime.families.psalm.stages import PsalmStages

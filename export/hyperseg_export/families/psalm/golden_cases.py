@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from hyperseg_export.families.mask_queries import golden_cases as shared
-from hyperseg_export.families.mask_queries.golden_cases import Found, matching, with_packed_masks
+from hyperseg_export.families.mask_queries.golden_cases import with_packed_masks
 from hyperseg_export.families.psalm.golden_results import (
     expression_results,
     geometry_of,
@@ -15,7 +15,7 @@ from hyperseg_export.families.psalm.golden_results import (
 )
 from hyperseg_export.families.psalm.golden_run import GoldenRun, conditions_of, counted_points
 from hyperseg_export.families.psalm.golden_video import davis
-from hyperseg_export.parity.golden import Arrays
+from hyperseg_export.parity.golden import Arrays, Found, matching
 from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.contracts.requests import Regions
 from hyperseg_runtime.families.psalm.region_points import region_pixels, token_weights

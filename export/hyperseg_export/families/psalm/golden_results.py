@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hyperseg_export.families.mask_queries.golden_cases import Found
-from hyperseg_export.parity.golden import Arrays
+from hyperseg_export.parity.golden import Arrays, Found
 from hyperseg_export.parity.tolerances import UNDECIDED
 from hyperseg_runtime.heads.class_scores import class_probabilities
 from hyperseg_runtime.heads.full_size import full_size, sigmoid

@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from hyperseg_export.families.mask_queries.golden_cases import Found
 from hyperseg_export.families.psalm.golden_results import geometry_of, region_results
 from hyperseg_export.families.psalm.golden_run import GoldenRun, counted_points
-from hyperseg_export.parity.golden import Arrays
+from hyperseg_export.parity.golden import Arrays, Found
 from hyperseg_runtime.contracts.requests import Regions
 from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.families.family import FrameResults

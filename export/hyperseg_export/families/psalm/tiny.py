@@ -2,18 +2,13 @@
 
 from collections.abc import Iterator
 
-import torch
-from torch import Tensor
-
+from hyperseg_export.checkpoint.random_weights import batch_norm_statistics
 from hyperseg_export.families.mask_queries.made_checkpoints import MadeCheckpoints
 from hyperseg_export.families.mask_queries.made_tokenizer import SEG, TOKEN_ROWS
 from hyperseg_export.families.psalm.layout import Sizes, tensor_layout
 from hyperseg_runtime.families.psalm.prompts import CLASS_PROMPT, REFERRING_PROMPT, REGION_PROMPT
 
 PAD = "[PAD]"
-VARIANCE_SPREAD = 0.3
-MEAN_SPREAD = 0.1
-TRAINING_STEPS = 1000
 
 TINY = Sizes(
     image_px=256,
@@ -35,19 +30,10 @@ TINY = Sizes(
 )
 
 
-def _batch_norm(name: str, noise: Tensor) -> Tensor | None:
-    """Statistics that a norm may have seen."""
-    if name.endswith("num_batches_tracked"):
-        return torch.tensor(TRAINING_STEPS)
-    if name.endswith("running_var"):
-        return (VARIANCE_SPREAD * noise).exp()
-    return MEAN_SPREAD * noise if name.endswith("running_mean") else None
-
-
 def _training_text() -> Iterator[str]:
     """The words every prompt holds, so that prompts stay short."""
     yield from (CLASS_PROMPT, REFERRING_PROMPT, REGION_PROMPT)
     yield " the man on the left, a cup of coffee, the cat's eyes, background"
 
 
-MADE = MadeCheckpoints(tensor_layout, Sizes.config, _training_text, (PAD, SEG), _batch_norm)
+MADE = MadeCheckpoints(tensor_layout, Sizes.config, _training_text, (PAD, SEG), batch_norm_statistics)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hyperseg_export.families.tensor_shapes import Shapes, TensorShapes, check_heads
-from hyperseg_export.families.unilseg.config_json import ReleaseConstants, parse_config
+from hyperseg_export.families.unilseg.config_json import ReleaseConstants
 from hyperseg_export.modules.clip_text import ClipTextConfig
 from hyperseg_export.modules.query_decoder import QueryDecoderConfig
 from hyperseg_export.modules.swin import SwinConfig
@@ -55,7 +55,7 @@ class UnilsegConfig:
     @classmethod
     def from_checkpoint(cls, config: Mapping[str, Any], shapes: Shapes) -> "UnilsegConfig":
         """Raises CheckpointError where the tensors lack something, contradict each other or config.json."""
-        read, release = _Reader(shapes), parse_config(config)
+        read, release = _Reader(shapes), ReleaseConstants.from_config(config)
         swin = read.swin(SWIN)
         text = read.text(release.words)
         _check_image(release, swin)

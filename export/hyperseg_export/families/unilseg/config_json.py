@@ -1,35 +1,14 @@
-"""What the tensors of a UniLSeg checkpoint do not tell, and where a user may say it."""
+"""What the tensors of a UniLSeg checkpoint do not tell."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from hyperseg_runtime.errors import CheckpointError
-
-EXTENSION_KEY = "hyperseg_trt"
-
-Count = Annotated[int, Field(gt=0)]
+from hyperseg_export.families import release_constants as shared
 
 
-class ReleaseConstants(BaseModel):
-    """Defaults are the release's values (unilseg-spec 2). It has no config.json; one beside the checkpoint may hold
-    others under the key "hyperseg_trt"."""
+class ReleaseConstants(shared.ReleaseConstants):
+    """Defaults are the release's values (unilseg-spec 2)."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    image_px: Count = 480
+    image_px: shared.Count = 480
     words: Annotated[int, Field(gt=1)] = 17
-
-
-def parse_config(content: Mapping[str, Any]) -> ReleaseConstants:
-    """Raises CheckpointError naming the first setting that is unknown or impossible."""
-    try:
-        return ReleaseConstants.model_validate(content.get(EXTENSION_KEY, {}))
-    except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(map(str, (EXTENSION_KEY, *first["loc"])))
-        known = ", ".join(sorted(ReleaseConstants.model_fields))
-        raise CheckpointError(
-            f"config.json: {path} is {first['input']!r}: {first['msg']}; known keys: {known}"
-        ) from error

@@ -1,7 +1,7 @@
 """What each UniLSeg golden case computes, by golden name, on one engine. Cases yield (array, found, expected)."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,11 +15,9 @@ from hyperseg_export.families.unilseg.config import UnilsegConfig
 from hyperseg_export.families.unilseg.golden_graphs import probabilities_at_size, swin_at_size
 from hyperseg_export.modules.positions import PIXEL_CENTRE, sequence_positions, sine_positions
 from hyperseg_export.parity.extra_graphs import ExtraGraph
-from hyperseg_export.parity.golden import Arrays
+from hyperseg_export.parity.golden import Arrays, Found, matching
 from hyperseg_runtime.backends.base import Backend, Graph
 from hyperseg_runtime.families.unilseg.spec import MAPS, PAD_TOKEN_ID
-
-Found = Iterator[tuple[str, np.ndarray, np.ndarray]]
 
 REAL_SIDE_PX = 480
 """Side of the release's square, at which the case of pre- and post-processing was made."""
@@ -73,24 +71,24 @@ def segmentation(run: GoldenRun, arrays: Arrays) -> Found:
     found = _segment(run, arrays["img"], arrays["word_ids"])
     if "in_image_uint8" in arrays:
         found |= _host_steps(run, run.host, arrays["in_image_uint8"], found["prob"])
-    yield from _matching(found, arrays)
+    yield from matching(found, arrays)
 
 
 def swapped(run: GoldenRun, arrays: Arrays) -> Found:
     """The images of batch2 with each other's sentences."""
     with np.load(run.directory / "batch2.npz", allow_pickle=False) as batch:
-        yield from _matching(_segment(run, batch["img"], batch["word_ids"][::-1].copy()), arrays)
+        yield from matching(_segment(run, batch["img"], batch["word_ids"][::-1].copy()), arrays)
 
 
 def text(run: GoldenRun, arrays: Arrays) -> Found:
-    yield from _matching(_sentences(run, arrays["word_ids"]), arrays)
+    yield from matching(_sentences(run, arrays["word_ids"]), arrays)
     yield from _tokens(run, arrays["word_ids"])
 
 
 def swin_odd(run: GoldenRun, arrays: Arrays) -> Found:
     height, width = arrays["img"].shape[2:]
     graph = run.open_extra(swin_at_size(run.config, (height, width)))
-    yield from _matching(run.run(graph, {"images": arrays["img"]}), arrays)
+    yield from matching(run.run(graph, {"images": arrays["img"]}), arrays)
 
 
 def positions(run: GoldenRun, arrays: Arrays) -> Found:
@@ -115,7 +113,7 @@ def pre_and_post_processing(run: GoldenRun, arrays: Arrays) -> Found:
         found |= _prepared(run.host, name, arrays)
         height, width = (int(extent) for extent in arrays[f"{name}_hw"])
         found |= _finished(run.host, name, probabilities, (height, width))
-    yield from _matching(found, arrays)
+    yield from matching(found, arrays)
 
 
 CASES: Mapping[str, Callable[[GoldenRun, Arrays], Found]] = {
@@ -131,9 +129,9 @@ CASES: Mapping[str, Callable[[GoldenRun, Arrays], Found]] = {
 OTHER_OPENCV = "made by OpenCV 5, whose warp is another function; the release's era is version 4 (unilseg-spec 3.2)"
 
 
-def reason_for(case: str) -> str:
-    """Why an array that nothing was compared with has no counterpart."""
-    return OTHER_OPENCV if case == "prepost_480_opencv5" else "nothing here computes it"
+def reason_for(case: str, array: str) -> str | None:
+    """Why a golden array has no counterpart; None for what should have been computed."""
+    return OTHER_OPENCV if case == "prepost_480_opencv5" else None
 
 
 def is_input(array: str) -> bool:
@@ -218,10 +216,3 @@ def _tokens(run: GoldenRun, tiny_ids: np.ndarray) -> Found:
         ids = run.host.token_ids(stored["sentence"], run.config.text.words)
         yield f"tokens{index}", ids, np.array(stored["tokens"])
         yield f"tiny_tokens{index}", tiny_ids[index], np.array(stored["tiny_tokens"])
-
-
-def _matching(found: Arrays, arrays: Arrays) -> Found:
-    """Pairs for every name that is in both."""
-    for name in arrays:
-        if name in found:
-            yield name, found[name], arrays[name]

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from hyperseg_export.families.unilseg.config_json import EXTENSION_KEY
+from hyperseg_export.families.release_constants import EXTENSION_KEY
 
 Entry = tuple[str, tuple[int, ...], torch.dtype]
 Names = Iterator[tuple[str, tuple[int, ...]]]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hyperseg_export.checkpoint.folder import CONFIG
 from hyperseg_export.checkpoint.pickle_file import PREFIX, STATE_DICT
-from hyperseg_export.checkpoint.random_weights import RandomCheckpoint
+from hyperseg_export.checkpoint.random_weights import RandomCheckpoint, batch_norm_statistics
 from hyperseg_export.families.unilseg.layout import Sizes, tensor_layout
 from hyperseg_export.modules.swin import relative_position_index
 
@@ -34,11 +34,9 @@ TINY = Sizes(
 )
 """Sentences go through the release's tokenizer, so every one of its ids has an embedding here too."""
 
-VARIANCE_SPREAD = 0.3
-MEAN_SPREAD = 0.1
 MASK_CONTRAST = 2.0
 BALANCED_SPREAD = 0.03
-TRAINING_STEPS = 1000
+BALANCED = tuple(f"pixel_decoder.mask_features.1.{kind}" for kind in ("bias", "running_mean"))
 
 
 def random_checkpoint(sizes: Sizes, seed: int) -> RandomCheckpoint:
@@ -47,21 +45,17 @@ def random_checkpoint(sizes: Sizes, seed: int) -> RandomCheckpoint:
     def special(name: str, noise: Tensor) -> Tensor | None:
         if name.endswith("relative_position_index"):
             return relative_position_index(sizes.swin_window)
-        if name.endswith("num_batches_tracked"):
-            return torch.tensor(TRAINING_STEPS)
-        if name.endswith("running_var"):
-            return (VARIANCE_SPREAD * noise).exp()
         if name == "pixel_decoder.mask_features.0.weight":
             # Kernels without a constant part and a last norm without a preferred channel: logits lie around zero.
             kernels = noise - noise.mean((2, 3), keepdim=True)
             return MASK_CONTRAST * kernels / math.sqrt(noise[0].numel())
-        if name.startswith("pixel_decoder.mask_features.1."):
-            return None if name.endswith("weight") else BALANCED_SPREAD * noise
+        if name in BALANCED:
+            return BALANCED_SPREAD * noise
         if name == "query_decoder.query_transformer.decoder.norm.weight":
             return 1 + BALANCED_SPREAD * noise
         if name == "query_decoder.query_transformer.decoder.norm.bias":
             return BALANCED_SPREAD * (noise - noise.mean())
-        return MEAN_SPREAD * noise if name.endswith("running_mean") else None
+        return batch_norm_statistics(name, noise)
 
     return RandomCheckpoint(tensor_layout(sizes), seed, special)
 

@@ -9,13 +9,13 @@ import pytest
 from hyperseg_bench.quality.answering import answered
 from hyperseg_bench.quality.datasets.registry import DATA_SETS, Choice, open_data_set
 from hyperseg_bench.quality.datasets.shapes.asked import ClassScenes, Clips, Scenes
-from hyperseg_bench.quality.datasets.shapes.files import write_coco, write_grefcoco, write_ref_davis, write_refcoco
 from hyperseg_bench.quality.samples import DataSet, Row
 from hyperseg_bench.quality.table import make_table
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.session.pipeline import Pipeline
 from knowing_pipeline import Knowing
+from shapes_files import write_coco, write_grefcoco, write_ref_davis, write_refcoco
 
 SEEDS = range(3)
 SCENES, CLIPS = Scenes(SEEDS), Clips(SEEDS)

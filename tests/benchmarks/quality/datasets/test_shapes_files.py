@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from hyperseg_bench.quality.datasets.shapes.classes import CLASSES, class_of, panoptic, present_classes
+from hyperseg_bench.quality.datasets.shapes.classes import CLASSES, class_of, panoptic
 from hyperseg_bench.quality.datasets.shapes.clips import clip_expressions, make_clip
 from hyperseg_bench.quality.datasets.shapes.expressions import choose_expressions
-from hyperseg_bench.quality.datasets.shapes.files import write_coco, write_grefcoco, write_ref_davis, write_refcoco
 from hyperseg_bench.quality.datasets.shapes.scene import Scene, make_scene
+from shapes_files import write_coco, write_grefcoco, write_ref_davis, write_refcoco
 
 SCENES = [make_scene(seed, side_px=64) for seed in (3, 11)]
 
@@ -46,10 +46,6 @@ def test_the_panoptic_maps_hold_every_segment_once(tmp_path: Path) -> None:
         assert [names[info["category_id"]] for info in infos] == [segment.class_name for segment in segments]
         assert [info["area"] for info in infos] == [(numbers == info["id"]).sum() for info in infos]
         assert sum(info["area"] for info in infos) == numbers.size
-
-
-def test_present_classes_are_the_things_classes() -> None:
-    assert set(present_classes(SCENES[0])) == {class_of(thing) for thing in SCENES[0].things}
 
 
 def test_references_hold_the_sentences_of_one_object_each(tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ import math
 import pytest
 import torch
 
-from hipie_support import RandomTensors, Shapes, alias_groups, published, published_config, published_vit
+from hipie_support import RandomTensors, alias_groups, published, published_config, published_vit
 from hyperseg_export.checkpoint.key_map import KeyMap, apply_rules, check_equal
 from hyperseg_export.checkpoint.weights import checkpoint_shapes
 from hyperseg_export.families.hipie.config import HipieConfig
 from hyperseg_export.families.hipie.graphs import GRAPHS, build_graph
 from hyperseg_export.families.hipie.key_map import CRITERION, EARLIER_HEAD, RESIZER, rules
 from hyperseg_runtime.errors import CheckpointError
+from key_maps import Shapes, used_by
 
 MODELS = {"r50": published, "vit": published_vit}
 
@@ -20,10 +21,6 @@ def matched(shapes: Shapes, config: HipieConfig | None = None) -> KeyMap:
     config = config or published_config(shapes)
     modules = [build_graph(name, config) for name in GRAPHS]
     return apply_rules(rules(config), shapes, checkpoint_shapes(modules))
-
-
-def used_by(key_map: KeyMap) -> set[str]:
-    return {source for origin in key_map.origins.values() for source in origin.sources}
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -1,24 +1,22 @@
 """Dimensions: read from tensors, checked against config.json, and refused where the two do not fit."""
 
 import copy
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from torch import Tensor
 
 from hyperseg_export.families.hyperseg.config import HypersegConfig
 from hyperseg_export.families.hyperseg.definition import DEFINITION
 from hyperseg_export.families.hyperseg.layout import Sizes, tensor_layout
 from hyperseg_export.families.hyperseg.tiny import TINY
-from hyperseg_export.families.mask_queries.config_json import EXTENSION_KEY
+from hyperseg_export.families.release_constants import EXTENSION_KEY
 from hyperseg_export.model import bind_model
 from hyperseg_export.modules.phi import PhiConfig
 from hyperseg_export.modules.siglip import SiglipConfig
 from hyperseg_export.modules.swin import SwinConfig
 from hyperseg_runtime.errors import CheckpointError
+from key_maps import Shapes, ShapesOnly
 
-Shapes = dict[str, tuple[int, ...]]
 SHAPES: Shapes = {name: shape for name, shape, _ in tensor_layout(TINY)}
 TOWER = "vision_config.vision_tower"
 REMOVED = object()
@@ -153,7 +151,7 @@ def test_a_setting_that_no_model_can_have_is_refused(key: str, value: object) ->
     with pytest.raises(CheckpointError):
         config = read(edited({key: value}, settings))
         config.check_context()
-        bind_model("hyperseg", DEFINITION.of(config, seg=1, eos=0, files={}), ShapesOnly())
+        bind_model("hyperseg", DEFINITION.of(config, seg=1, eos=0, files={}), ShapesOnly(SHAPES))
 
 
 @pytest.mark.parametrize(
@@ -182,13 +180,6 @@ def test_map_shapes_follow_the_image() -> None:
     config = read(edited({f"{EXTENSION_KEY}.image_px": 90}))
     assert config.map_shapes == ((23, 23), (12, 12), (6, 6), (3, 3))
     assert config.level_shapes == ((3, 3), (6, 6), (12, 12))
-
-
-class ShapesOnly:
-    shapes: Mapping[str, tuple[int, ...]] = SHAPES
-
-    def tensor(self, name: str) -> Tensor:
-        raise AssertionError(f"{name} was read")
 
 
 def read(settings: dict[str, Any]) -> HypersegConfig:

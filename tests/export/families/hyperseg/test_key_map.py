@@ -2,9 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -20,8 +19,8 @@ from hyperseg_export.families.mask_queries.names import AFTER_SELECTED_LAYER, NO
 from hyperseg_export.model import bind_model
 from hyperseg_export.modules.swin import expand_relative_bias
 from hyperseg_runtime.errors import CheckpointError
+from key_maps import Shapes, ShapesOnly, used_by
 
-Shapes = dict[str, tuple[int, ...]]
 TINY_SHAPES: Shapes = {name: shape for name, shape, _ in tensor_layout(TINY)}
 CHANGES: dict[str, Callable[[tuple[int, ...]], tuple[int, ...]]] = {
     "one row more": lambda shape: (shape[0] + 1, *shape[1:]),
@@ -31,14 +30,6 @@ CHANGES: dict[str, Callable[[tuple[int, ...]], tuple[int, ...]]] = {
 }
 ANY_ROWS = {"lm_head.weight", "model.embed_tokens.weight", "temporal_query"}
 """Their number of rows is theirs alone to say."""
-
-
-class ShapesOnly:
-    def __init__(self, shapes: Shapes) -> None:
-        self.shapes: Mapping[str, tuple[int, ...]] = shapes
-
-    def tensor(self, name: str) -> torch.Tensor:
-        raise AssertionError(f"{name} was read")
 
 
 class Watched(dict[str, tuple[int, ...]]):
@@ -54,14 +45,9 @@ class Watched(dict[str, tuple[int, ...]]):
 
 
 def matched(shapes: Shapes, sizes: Sizes) -> KeyMap:
-    source: Any = ShapesOnly(shapes)
     config = HypersegConfig.from_checkpoint(sizes.config(), shapes)
     config.check_context()
-    return bind_model("hyperseg", DEFINITION.of(config, seg=1, eos=0, files={}), source).key_map
-
-
-def used_by(key_map: KeyMap) -> set[str]:
-    return {source for origin in key_map.origins.values() for source in origin.sources}
+    return bind_model("hyperseg", DEFINITION.of(config, seg=1, eos=0, files={}), ShapesOnly(shapes)).key_map
 
 
 def asked_for_dimensions() -> set[str]:

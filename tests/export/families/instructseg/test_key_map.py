@@ -1,12 +1,9 @@
 """Every tensor of the published checkpoint has one fate, and what the files hold beyond the list is dropped by name."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from hyperseg_export.checkpoint.key_map import KeyMap
 from hyperseg_export.families.instructseg.config import InstructsegConfig
@@ -17,28 +14,15 @@ from hyperseg_export.families.instructseg.tiny import TINY
 from hyperseg_export.families.mask_queries.names import AFTER_SELECTED_LAYER
 from hyperseg_export.model import bind_model
 from hyperseg_runtime.errors import CheckpointError
+from key_maps import Shapes, ShapesOnly, used_by
 
-Shapes = dict[str, tuple[int, ...]]
 GOLDEN = Path(__file__).parents[3] / "golden"
 TINY_SHAPES: Shapes = {name: shape for name, shape, _ in tensor_layout(TINY)}
 
 
-class ShapesOnly:
-    def __init__(self, shapes: Shapes) -> None:
-        self.shapes: Mapping[str, tuple[int, ...]] = shapes
-
-    def tensor(self, name: str) -> torch.Tensor:
-        raise AssertionError(f"{name} was read")
-
-
 def matched(shapes: Shapes, sizes: Sizes) -> KeyMap:
-    source: Any = ShapesOnly(shapes)
     config = InstructsegConfig.from_checkpoint(sizes.config(), shapes)
-    return bind_model("instructseg", DEFINITION.of(config, seg=1, eos=0, files={}), source).key_map
-
-
-def used_by(key_map: KeyMap) -> set[str]:
-    return {source for origin in key_map.origins.values() for source in origin.sources}
+    return bind_model("instructseg", DEFINITION.of(config, seg=1, eos=0, files={}), ShapesOnly(shapes)).key_map
 
 
 def listed(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:

@@ -8,7 +8,7 @@ import pytest
 from hyperseg_export.checkpoint.folder import Checkpoint
 from hyperseg_export.families.instructseg.layout import tensor_layout
 from hyperseg_export.families.instructseg.tiny import MADE, TINY
-from hyperseg_export.families.mask_queries.config_json import EXTENSION_KEY
+from hyperseg_export.families.release_constants import EXTENSION_KEY
 from hyperseg_export.opening import open_checkpoint
 from hyperseg_runtime.errors import CheckpointError
 

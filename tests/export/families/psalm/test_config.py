@@ -13,8 +13,8 @@ from hyperseg_export.modules.phi import PhiConfig
 from hyperseg_export.modules.swin import SwinConfig
 from hyperseg_runtime.errors import CheckpointError
 from hyperseg_runtime.families.psalm.published import PUBLISHED
+from key_maps import Shapes
 
-Shapes = dict[str, tuple[int, ...]]
 SHAPES: Shapes = {name: shape for name, shape, _ in tensor_layout(TINY)}
 CONV1 = "model.mm_projector.layer1.0.conv1.weight"
 

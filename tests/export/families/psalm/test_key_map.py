@@ -1,9 +1,7 @@
 """Every tensor of the published checkpoint has one fate, in both layouts of its attention weights."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,29 +14,16 @@ from hyperseg_export.families.psalm.layout import Sizes, tensor_layout
 from hyperseg_export.families.psalm.tiny import TINY
 from hyperseg_export.model import bind_model
 from hyperseg_runtime.errors import CheckpointError
+from key_maps import Shapes, ShapesOnly, used_by
 
-Shapes = dict[str, tuple[int, ...]]
 GOLDEN = Path(__file__).parents[3] / "golden" / "psalm"
 TINY_SHAPES: Shapes = {name: shape for name, shape, _ in tensor_layout(TINY)}
 FUSED = ".self_attn.query_key_value."
 
 
-class ShapesOnly:
-    def __init__(self, shapes: Shapes) -> None:
-        self.shapes: Mapping[str, tuple[int, ...]] = shapes
-
-    def tensor(self, name: str) -> torch.Tensor:
-        raise AssertionError(f"{name} was read")
-
-
 def matched(shapes: Shapes, sizes: Sizes) -> KeyMap:
-    source: Any = ShapesOnly(shapes)
     config = PsalmConfig.from_checkpoint(sizes.config(), shapes)
-    return bind_model("psalm", DEFINITION.of(config, seg=1, eos=0, files={}), source).key_map
-
-
-def used_by(key_map: KeyMap) -> set[str]:
-    return {source for origin in key_map.origins.values() for source in origin.sources}
+    return bind_model("psalm", DEFINITION.of(config, seg=1, eos=0, files={}), ShapesOnly(shapes)).key_map
 
 
 def separate(shapes: Shapes) -> Shapes:

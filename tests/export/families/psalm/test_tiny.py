@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from hyperseg_export.checkpoint.folder import Checkpoint
+from hyperseg_export.checkpoint.random_weights import TRAINING_STEPS
 from hyperseg_export.checkpoint.tokenizer_files import load_tokenizer
 from hyperseg_export.families.mask_queries.made_tokenizer import SEG
 from hyperseg_export.families.psalm.layout import tensor_layout
-from hyperseg_export.families.psalm.tiny import MADE, PAD, TINY, TRAINING_STEPS
+from hyperseg_export.families.psalm.tiny import MADE, PAD, TINY
 from hyperseg_export.opening import open_checkpoint
 from hyperseg_runtime.errors import CheckpointError
 from hyperseg_runtime.families.psalm.prompts import REFERRING_PROMPT

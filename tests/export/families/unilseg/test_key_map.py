@@ -14,19 +14,15 @@ from hyperseg_export.families.unilseg.definition import definition_of
 from hyperseg_export.families.unilseg.key_map import LOGIT_SCALE, TRAINING_COUNT, VISION_TOWER
 from hyperseg_export.model import bind_model
 from hyperseg_runtime.errors import CheckpointError
-from unilseg_support import SMALL, ShapesOnly, planned, published
+from key_maps import Shapes, ShapesOnly, used_by
+from unilseg_support import SMALL, planned, published
 
-Shapes = dict[str, tuple[int, ...]]
 SMALL_SHAPES: Shapes = dict(planned(SMALL).weights.source.shapes)
 
 
 def matched(shapes: Shapes, image_px: int = 480) -> KeyMap:
     config = UnilsegConfig.from_checkpoint({"hyperseg_trt": {"image_px": image_px}}, shapes)
     return bind_model("unilseg", definition_of(config, {}), ShapesOnly(shapes)).key_map
-
-
-def used_by(key_map: KeyMap) -> set[str]:
-    return {source for origin in key_map.origins.values() for source in origin.sources}
 
 
 @pytest.fixture(scope="module")

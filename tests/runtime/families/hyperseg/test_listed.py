@@ -1,36 +1,19 @@
 """Class lists and regions in one prompt each: results of every kind, and one pass of the language model."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
 from hyperseg_export.parity.recording import RecordingGraphs
-from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
-from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.requests import Classes, Regions
 from hyperseg_runtime.contracts.results import Instances, PanopticMap, SemanticMap
 from hyperseg_runtime.errors import InputError, PromptError
 from hyperseg_runtime.families.hyperseg.model import HypersegModel
 from hyperseg_runtime.families.mask_queries.listed import ListTask
 from hyperseg_runtime.llm.prompt import SlotKind
-from hyperseg_runtime.session.pipeline import OpenedGraphs
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
 NAMES = ("cup", "a spoon", "table")
 MAP_TASKS = (ListTask.PANOPTIC, ListTask.SEMANTIC, ListTask.INSTANCE)
-
-
-@pytest.fixture
-def recorded_graphs(graphs: OpenedGraphs) -> RecordingGraphs:
-    return RecordingGraphs(graphs)
-
-
-@pytest.fixture
-def model(bundle: Bundle, recorded_graphs: RecordingGraphs, backend: OnnxRuntimeBackend) -> Iterator[HypersegModel]:
-    model = HypersegModel(bundle, recorded_graphs, backend)
-    yield model
-    model.close()
 
 
 @pytest.mark.parametrize("task", MAP_TASKS)

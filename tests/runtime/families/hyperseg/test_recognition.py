@@ -1,13 +1,9 @@
 """A class list that the model answers with names: what is asked, what an answer adds, and the scores of both."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
 from hyperseg_export.parity.recording import RecordingGraphs
-from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
-from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.requests import Classes
 from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.errors import PromptError
@@ -19,25 +15,12 @@ from hyperseg_runtime.heads.full_size import certainty, full_size
 from hyperseg_runtime.images.preprocessing import square_geometry
 from hyperseg_runtime.llm.prompt import SlotKind
 from hyperseg_runtime.llm.tokenizer import Tokenizer
-from hyperseg_runtime.session.pipeline import OpenedGraphs
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
 REQUEST = Classes(("cup", "table", "sky"), RECOGNITION, synonyms=((), ("desk",), ()))
 NAMES, CLASS_OF = ("cup", "table", "desk", "sky"), (0, 1, 1, 2)
 DOUBLE = 1e-5
 """Scores are float32."""
-
-
-@pytest.fixture
-def recorded_graphs(graphs: OpenedGraphs) -> RecordingGraphs:
-    return RecordingGraphs(graphs)
-
-
-@pytest.fixture
-def model(bundle: Bundle, recorded_graphs: RecordingGraphs, backend: OnnxRuntimeBackend) -> Iterator[HypersegModel]:
-    model = HypersegModel(bundle, recorded_graphs, backend)
-    yield model
-    model.close()
 
 
 @pytest.fixture

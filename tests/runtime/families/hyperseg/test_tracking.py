@@ -17,15 +17,9 @@ from hyperseg_runtime.families.hyperseg.video import HypersegVideo
 from hyperseg_runtime.heads.class_scores import without_synonyms
 from hyperseg_runtime.heads.instances import find_instances
 from hyperseg_runtime.images.preprocessing import square_geometry
-from hyperseg_runtime.session.pipeline import OpenedGraphs
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
 CLASSES = Classes(("cup",), TRACKING)
-
-
-@pytest.fixture
-def recorded_graphs(graphs: OpenedGraphs) -> RecordingGraphs:
-    return RecordingGraphs(graphs)
 
 
 @pytest.fixture

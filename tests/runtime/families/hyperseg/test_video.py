@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from hyperseg_export.parity.recording import RecordingGraphs
+from hyperseg_export.parity.tolerances import SAME_SCORE
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.requests import Expressions
@@ -24,7 +25,6 @@ from hyperseg_runtime.session.pipeline import OpenedGraphs, Pipeline
 
 TEXT = "the cup of coffee"
 TEXTS = (TEXT, "a spoon", "the table")
-SCORE = 1e-5  # scores are between 0 and 1
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_frames_follow_the_definition(pipeline: Pipeline, model: HypersegModel, 
     for frame, (mask, score) in zip(frames, by_hand(model, frames), strict=True):
         ((result,),) = (ready.results for ready in video.push(frame, [TEXT]))
         assert isinstance(result, Instances)
-        assert np.array_equal(result.mask, mask) and abs(result.score - score) <= SCORE
+        assert np.array_equal(result.mask, mask) and abs(result.score - score) <= SAME_SCORE
 
 
 def seen(model: HypersegModel, frames: list[np.ndarray], task: str) -> list[list[Instances]]:

@@ -11,10 +11,9 @@ from hyperseg_bench.quality.asks.instances import InstancesAsk
 from hyperseg_bench.quality.asks.panoptic import PanopticAsk
 from hyperseg_bench.quality.asks.question import QuestionAsk
 from hyperseg_bench.quality.asks.semantic import SemanticAsk
-from hyperseg_bench.quality.datasets.shapes.classes import BACKGROUND, CLASSES, THING_CLASSES, panoptic
+from hyperseg_bench.quality.datasets.shapes.classes import BACKGROUND, CLASSES, THING_CLASSES, instances, panoptic
 from hyperseg_bench.quality.datasets.shapes.clips import Clip, clip_expressions, make_clip
 from hyperseg_bench.quality.datasets.shapes.expressions import Expression, choose_expressions
-from hyperseg_bench.quality.datasets.shapes.files import instances
 from hyperseg_bench.quality.datasets.shapes.questions import ANSWERS, Question, QuestionMaker
 from hyperseg_bench.quality.datasets.shapes.scene import Scene, make_scene, things_of
 from hyperseg_bench.quality.metrics.panoptic import Segment

@@ -1,11 +1,13 @@
-"""The class list of made scenes and its panoptic truth: a class per colour and shape, and the background as stuff."""
+"""The class list of made scenes, a class per colour and shape, and the background as stuff; segments and instances."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from hyperseg_bench.quality.datasets.shapes.scene import Scene
 from hyperseg_bench.quality.datasets.shapes.things import COLOURS, SHAPES, Thing
+from hyperseg_runtime.contracts.results import box_xyxy, encode_rle
 
 BACKGROUND = "background"
 THING_CLASSES = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
@@ -34,7 +36,22 @@ def panoptic(scene: Scene) -> tuple[np.ndarray, tuple[Segment, ...]]:
     return numbers, (*things, background)
 
 
-def present_classes(scene: Scene) -> list[str]:
-    """Classes of the scene's things, each once, in the order of `CLASSES`."""
-    found = {class_of(thing) for thing in scene.things}
-    return [name for name in THING_CLASSES if name in found]
+def instances(scene: Scene, first: int) -> list[dict[str, Any]]:
+    """COCO annotations of a scene's things, numbered from `first` on."""
+    made = []
+    for index, thing in enumerate(scene.things):
+        mask = scene.mask([index])
+        made.append(
+            {
+                "id": first + index, "image_id": scene.seed, "category_id": CLASSES.index(class_of(thing)) + 1,
+                "segmentation": encode_rle(mask), "area": int(mask.sum()), "bbox": box_xywh(mask), "iscrowd": 0,
+                "thing": index,
+            }
+        )  # fmt: skip
+    return made
+
+
+def box_xywh(mask: np.ndarray) -> list[int]:
+    """Of a bool mask (H, W), as COCO has it."""
+    left, top, right, bottom = box_xyxy(mask)
+    return [left, top, right - left, bottom - top]

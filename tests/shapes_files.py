@@ -1,6 +1,4 @@
-"""Made data in the layouts of published data sets (see their readers beside this folder), so that whoever reads those
-can read these.
-"""
+"""Made data in the layouts of published data sets, so that their readers have something to read."""
 
 import json
 import pickle
@@ -11,11 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hyperseg_bench.quality.datasets.shapes.classes import BACKGROUND, CLASSES, class_of, panoptic
+from hyperseg_bench.quality.datasets.shapes.classes import BACKGROUND, CLASSES, box_xywh, instances, panoptic
 from hyperseg_bench.quality.datasets.shapes.clips import Clip
 from hyperseg_bench.quality.datasets.shapes.expressions import Expression
 from hyperseg_bench.quality.datasets.shapes.scene import Scene
-from hyperseg_runtime.contracts.results import box_xyxy, encode_rle
 
 PALETTE = [level for index in range(256) for level in (index * 67 % 256, index * 129 % 256, index * 201 % 256)]
 Json = dict[str, Any]
@@ -154,21 +151,6 @@ def _image(scene: Scene) -> Json:
     return {"id": scene.seed, "file_name": image_name(scene), "height": height, "width": width}
 
 
-def instances(scene: Scene, first: int) -> list[Json]:
-    """COCO annotations of a scene's things, numbered from `first` on."""
-    made = []
-    for index, thing in enumerate(scene.things):
-        mask = scene.mask([index])
-        made.append(
-            {
-                "id": first + index, "image_id": scene.seed, "category_id": CLASSES.index(class_of(thing)) + 1,
-                "segmentation": encode_rle(mask), "area": int(mask.sum()), "bbox": _box_xywh(mask), "iscrowd": 0,
-                "thing": index,
-            }
-        )  # fmt: skip
-    return made
-
-
 def _panoptic(scene: Scene, folder: Path) -> Json:
     """The annotation; its map is written as RGB with number = R + 256 G + 65536 B."""
     numbers, segments = panoptic(scene)
@@ -179,13 +161,8 @@ def _panoptic(scene: Scene, folder: Path) -> Json:
         mask = numbers == segment.number
         category = CLASSES.index(segment.class_name) + 1
         info = {"id": segment.number, "category_id": category, "area": int(mask.sum())}
-        infos.append({**info, "bbox": _box_xywh(mask), "iscrowd": 0})
+        infos.append({**info, "bbox": box_xywh(mask), "iscrowd": 0})
     return {"image_id": scene.seed, "file_name": image_name(scene), "segments_info": infos}
-
-
-def _box_xywh(mask: np.ndarray) -> list[int]:
-    left, top, right, bottom = box_xyxy(mask)
-    return [left, top, right - left, bottom - top]
 
 
 def _write(path: Path, content: Json | list[Json]) -> None:
