@@ -146,7 +146,8 @@ def test_no_fcntl(monkeypatch: pytest.MonkeyPatch) -> None:
 WITHOUT_POSIX = """
 import os, sys, sysconfig
 import concurrent.futures, ctypes, multiprocessing, shutil, subprocess, tempfile
-import cv2, ftfy, numpy, onnxruntime, PIL.Image, pycocotools.mask, pydantic, rich.console, tokenizers, typer
+import cv2, ftfy, matplotlib.font_manager, numpy, onnxruntime, PIL.Image, pycocotools.mask, pydantic, rich.console
+import tokenizers, typer
 sysconfig.get_config_vars()
 for module in ("fcntl", "grp", "pty", "pwd", "resource", "syslog", "termios"):
     sys.modules[module] = None

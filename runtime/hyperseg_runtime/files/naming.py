@@ -17,7 +17,8 @@ def named_in_utf8(path: Path) -> Iterator[str]:
         str(path).encode()
     except UnicodeEncodeError:
         with tempfile.TemporaryDirectory() as folder:
-            link = Path(folder, "link")
+            # The ending says which format is to be written.
+            link = Path(folder, "link").with_suffix(path.suffix if path.suffix.isascii() else "")
             link.symlink_to(path.absolute())
             yield str(link)
     else:
