@@ -278,7 +278,6 @@ def test_videos_are_pushed_or_refused(family: FamilySpec, family_pipeline: Pipel
                 family_pipeline.open_video().push(pixels, other)
 
 
-@LONG
 def test_arrays_of_the_original_code(name: str, shared_dir: Path) -> None:
     report = golden_report(shared_dir, name)
     assert report.failures == []

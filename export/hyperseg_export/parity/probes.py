@@ -11,12 +11,15 @@ from hyperseg_export.checkpoint.weights import ModuleWeights
 from hyperseg_export.onnx.writer import TORCH_DTYPES
 from hyperseg_runtime.contracts.axes import names_in, size_of
 from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec, TensorSpec
+from hyperseg_runtime.errors import ExportError
 
 Taps = Mapping[str, Sequence[Any]]
 """Path of a part -> its outputs, one per time it was called."""
 
 FIRST_PRIME = 10007
 """Stand-in sizes for named axes while shapes are traced; no real size is a prime this large."""
+APART = 101
+"""Steps between two of them: more than any factor that derives a size from one, so that no two derived sizes are equal."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,13 @@ class ProbedWeights:
 def probed_spec(module: Probed, spec: GraphSpec) -> GraphSpec:
     """`spec` with the probe's outputs added; their shapes are traced on the meta device."""
     ranges = spec.axis_ranges.items()
-    sizes = {axis: limits.stand_in(FIRST_PRIME + index * limits.step) for index, (axis, limits) in enumerate(ranges)}
-    derived = {size_of(axis, sizes): axis for axis in module.probe_axes if set(names_in(axis)) <= set(sizes)}
+    sizes = {
+        axis: limits.stand_in(FIRST_PRIME + index * APART * limits.step) for index, (axis, limits) in enumerate(ranges)
+    }
+    known = [axis for axis in dict.fromkeys(module.probe_axes) if set(names_in(axis)) <= set(sizes)]
+    derived = {size_of(axis, sizes): axis for axis in known}
+    if len(derived) < len(known):
+        raise ExportError(f"graph {spec.name}: two of {', '.join(known)} have one size where shapes are traced")
     names = {**derived, **{size: axis for axis, size in sizes.items()}}
     inputs = [
         torch.empty(tensor.shape(sizes), dtype=TORCH_DTYPES[tensor.dtype], device="meta") for tensor in spec.inputs

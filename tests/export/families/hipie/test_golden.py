@@ -1,4 +1,4 @@
-"""Arrays of the original code, for the torch modules; the exported graphs are what the contract test compares."""
+"""Arrays of the original code, for the torch modules and for the exported graphs in ONNX Runtime."""
 
 import shutil
 from pathlib import Path
@@ -12,21 +12,24 @@ from hyperseg_export.families.hipie.golden import verify_golden
 from hyperseg_export.families.hipie.golden_cases import CASES
 from hyperseg_export.families.hipie.golden_results import SETTINGS
 from hyperseg_export.jobs.progress import Silent
-from hyperseg_export.parity.golden import MODULES, GoldenFolder, GoldenReport
+from hyperseg_export.parity.golden import ENGINES, MODULES, GoldenFolder, GoldenReport
 from hyperseg_runtime.errors import InputError
+from support import golden_report
 
 
 @pytest.fixture(scope="module")
-def report() -> GoldenReport:
-    return verify_golden(GoldenFolder.open(GOLDEN), Silent(), engines=(MODULES,))
+def report(shared_dir: Path) -> GoldenReport:
+    return golden_report(shared_dir, "hipie")
 
 
 def test_everything_agrees(report: GoldenReport) -> None:
     assert report.failures == []
 
 
-def test_every_case_is_compared(report: GoldenReport) -> None:
-    compared = {case: {row.array for row in report.compared if row.case == case} for case in CASES}
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_case_is_compared(report: GoldenReport, engine: str) -> None:
+    rows = [row for row in report.compared if row.engine == engine]
+    compared = {case: {row.array for row in rows if row.case == case} for case in CASES}
     assert all(compared.values())
     networks = {"pred_logits", "pred_boxes", "pred_boxious", "pred_masks", "pred_logits_maskdino"}
     maps = {"final_panoptic0", "final_segments0"}
