@@ -168,7 +168,8 @@ class PointedAt(_Strict):
     points      [x, y] in pixels of the image
     boxes       [x0, y0, x1, y1] with exclusive x1, y1
     scribbles, masks
-                files of the image's size in base64, such as PNG: whatever is not black is meant
+                files of the image's size in base64, such as PNG: whatever is not black is meant, or not transparent
+                (see `images.region_pictures`)
     """
 
     points: tuple[tuple[Pixels, Pixels], ...] = ()
