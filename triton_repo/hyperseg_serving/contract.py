@@ -123,7 +123,7 @@ class Options(_Strict):
     """The JSON object in OPTIONS; unknown keys are refused.
 
     task         one of the family's tasks; None for the first of what is asked
-    min_score    instances of CLASSES with less are left out
+    min_score    instances and panoptic segments of CLASSES with less are left out; refused for semantic maps
     things       for each of CLASSES whether it is countable, where the task asks for it
     png          masks also as PNG files in base64
     max_tokens   bounds what the model writes: the answer to QUESTION, names before it segments them

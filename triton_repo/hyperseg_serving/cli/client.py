@@ -24,7 +24,7 @@ from hyperseg_runtime.files.results import Kind, ResultFolder, input_source, ref
 from hyperseg_runtime.files.writing import output_folder
 
 if TYPE_CHECKING:
-    from hyperseg_runtime.images.frames import Frame
+    from hyperseg_runtime.images.frames import Frame, LeftOut
     from hyperseg_serving.client.client import Client
 
 app = typer.Typer(help="Ask a server that `serve up` started.", no_args_is_help=True)
