@@ -28,7 +28,7 @@ from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.graph_spec import Reuse
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.contracts.requests import REQUEST_KINDS, Classes, Expressions, Question, Regions, Request
-from hyperseg_runtime.contracts.results import Instances, Result
+from hyperseg_runtime.contracts.results import Instances, Result, SemanticMap
 from hyperseg_runtime.errors import InputError, PromptError
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import VIDEO, FamilySpec, VideoRequest, warm_up
@@ -133,6 +133,18 @@ def test_a_kind_of_request_is_answered_or_refused_by_name(
                 assert result.masks.shape[1:] == pixels.shape[:2]
                 assert result.task in family.answers(type(request))
                 assert result.timings_ms and result.to_json()["kind"] == "instances"
+
+
+def test_tasks_without_scores_are_declared_and_take_no_least_score(
+    family: FamilySpec, family_pipeline: Pipeline, pixels: np.ndarray
+) -> None:
+    with family_pipeline.open(pixels[:96, :128]) as session:
+        for task in (one for one in family.tasks if one.request is Classes):
+            found = session.segment_classes(("cup", "table"), task.name, (True, False))
+            assert isinstance(found, SemanticMap) != task.scored
+            if not task.scored:
+                with pytest.raises(InputError, match=f"the task {task.name} gives no scores"):
+                    session.segment_classes(("cup", "table"), task.name, min_score=0.5)
 
 
 def test_a_second_request_runs_no_image_graph_and_changes_nothing(

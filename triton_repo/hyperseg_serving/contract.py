@@ -123,7 +123,7 @@ class Options(_Strict):
     """The JSON object in OPTIONS; unknown keys are refused.
 
     task         one of the family's tasks; None for the first of what is asked
-    min_score    instances of CLASSES with less are left out
+    min_score    instances and panoptic segments of CLASSES with less are left out; refused for semantic maps
     things       for each of CLASSES whether it is countable, where the task asks for it
     png          masks also as PNG files in base64
     max_tokens   bounds what the model writes: the answer to QUESTION, names before it segments them
@@ -168,7 +168,8 @@ class PointedAt(_Strict):
     points      [x, y] in pixels of the image
     boxes       [x0, y0, x1, y1] with exclusive x1, y1
     scribbles, masks
-                files of the image's size in base64, such as PNG: whatever is not black is meant
+                files of the image's size in base64, such as PNG: whatever is not black is meant, or not transparent
+                (see `images.region_pictures`)
     """
 
     points: tuple[tuple[Pixels, Pixels], ...] = ()

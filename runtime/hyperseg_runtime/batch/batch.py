@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hyperseg_runtime.batch.inputs import open_inputs
 from hyperseg_runtime.batch.item_file import ItemFile, Row
 from hyperseg_runtime.batch.segmenting import ERROR, Segmenting
 from hyperseg_runtime.batch.working import Worker, in_this_process
 from hyperseg_runtime.console import json_bytes
-from hyperseg_runtime.errors import InputError, OutputError
+from hyperseg_runtime.errors import OutputError
 from hyperseg_runtime.files.writing import write_atomically
 
 RUN, ITEMS = "run.json", "items.jsonl"
@@ -47,11 +46,9 @@ def run_batch(
 ) -> dict[str, list[Row]]:
     """Rows of every item by its key; see `Segmenting`. `tell` gets items done and all of them.
 
-    Raises InputError for inputs that cannot be listed, OutputError where `out` holds something else.
+    Raises OutputError where `out` holds something else.
     """
-    keys = open_inputs(job.inputs).keys
-    if len(set(keys)) != len(keys):
-        raise InputError(f"{job.inputs}: an item stands there twice")
+    keys = job.inputs.keys
     items = BatchFolder(job.out).begin(conditions, overwrite)
     waiting = [key for key in keys if key not in items.rows or _failed(items.rows[key])]
     done = len(keys) - len(waiting)

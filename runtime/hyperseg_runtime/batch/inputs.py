@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from hyperseg_runtime.batch.image_files import image_files
 from hyperseg_runtime.errors import ImageError, InputError
-from hyperseg_runtime.files.results import input_source, result_of
-from hyperseg_runtime.files.unreadable import why_unreadable
-from hyperseg_runtime.images.frames import IMAGE_SUFFIXES
+from hyperseg_runtime.files.results import input_source
+from hyperseg_runtime.files.unreadable import stand_in_of, why_no_folder, why_unreadable
+from hyperseg_runtime.images.frames import LeftOut, told
 from hyperseg_runtime.images.reading import decode_image, load_image
 
 FORMS = "a folder of images, a COCO file (.json), or a parquet file with a column `image` and perhaps `text`"
@@ -31,9 +32,12 @@ class Item:
 
 
 class Inputs(ABC):
-    """`keys` names every item, in order; an item that cannot be read raises ImageError when it is asked for."""
+    """`keys` names every item, in order and once; an item that cannot be read raises ImageError when it is asked for.
+    `left_out`: what lies beside them and is no item.
+    """
 
     keys: Sequence[str]
+    left_out: Sequence[LeftOut]
 
     @abstractmethod
     def item(self, key: str) -> Item: ...
@@ -45,15 +49,18 @@ class Files(Inputs):
 
     folder: Path
     keys: tuple[str, ...] = field(repr=False)
+    left_out: tuple[LeftOut, ...] = field(default=(), repr=False)
 
     @classmethod
     def of_folder(cls, folder: Path) -> "Files":
-        """Files with the name of an image; results of this program are none. Raises InputError for none at all."""
-        found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
-        keys = tuple(path.relative_to(folder).as_posix() for path in found if result_of(path) is None)
+        """See `image_files`; results of this program are none. Raises InputError for none at all."""
+        if reason := why_no_folder(folder):
+            raise InputError(f"{folder}: {reason}; expected {FORMS}")
+        keys, left_out = image_files(folder)
         if not keys:
-            raise InputError(f"{folder}: there is no image in it; expected {FORMS}")
-        return cls(folder, keys)
+            found = f" ({told(left_out, 'image')})" if left_out else ""
+            raise InputError(f"{folder}: there is no image in it{found}; expected {FORMS}")
+        return cls(folder, keys, left_out)
 
     @classmethod
     def of_coco(cls, path: Path) -> "Files":
@@ -61,7 +68,7 @@ class Files(Inputs):
         try:
             content = json.loads(path.read_bytes())
             names = [image["file_name"] for image in content["images"]]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(f"{path}: is no COCO file with images ({error!r}); expected {FORMS}") from None
         outside = [name for name in names if _leads_out(name)]
         if outside or not names or len(set(names)) != len(names):
@@ -86,29 +93,43 @@ class Rows(Inputs):
 
     path: Path
     keys: tuple[str, ...] = field(repr=False)
+    left_out: tuple[LeftOut, ...] = ()
 
     @classmethod
     def of(cls, path: Path) -> "Rows":
-        """Raises InputError for a file without the column, EnvironmentMissingError without pyarrow."""
-        table = _parquet().ParquetFile(path)
+        """Raises InputError for what is no parquet file, or one without rows or the column, EnvironmentMissingError
+        without pyarrow.
+        """
+        parquet = _parquet()
+        try:
+            table = parquet.ParquetFile(path)
+        except Exception as error:  # of many types
+            raise InputError(f"{path}: is no parquet file ({error}); expected {FORMS}") from error
         if "image" not in table.schema_arrow.names:
             raise InputError(f"{path}: has the columns {', '.join(table.schema_arrow.names)}; expected {FORMS}")
+        if not table.metadata.num_rows:
+            raise InputError(f"{path}: has no rows; expected {FORMS}")
         return cls(path, tuple(str(row) for row in range(table.metadata.num_rows)))
 
     def item(self, key: str) -> Item:
-        row = self._row(int(key))
-        image = row["image"]
+        called = f"row {key} of {self.path}"
+        try:
+            row = self._row(int(key))
+        except Exception as error:  # of many types, where the file is damaged behind its list of rows
+            raise ImageError(f"{called}: cannot be read ({error})") from error
+        image, text = row["image"], row.get("text") or ()
+        texts = (text,) if isinstance(text, str) else text
+        if not isinstance(texts, Sequence) or not all(isinstance(one, str) for one in texts):
+            raise InputError(f"{called}: its text is {text!r}, expected one text or a list of them")
         data, name = (image.get("bytes"), image.get("path")) if isinstance(image, Mapping) else (image, image)
-        texts = row.get("text") or ()
-        texts = (texts,) if isinstance(texts, str) else tuple(texts)
         label = f"{self.path.name}.{int(key):06d}"
         if isinstance(data, bytes):
-            pixels = decode_image(io.BytesIO(data), f"row {key} of {self.path}")
+            pixels = decode_image(io.BytesIO(data), called)
         elif isinstance(name, str):
             pixels = load_image(self.path.parent / name)
         else:
-            raise ImageError(f"row {key} of {self.path}: holds no image")
-        return Item(label, f"{input_source(self.path)}#{key}", pixels, texts)
+            raise ImageError(f"{called}: holds no image")
+        return Item(label, f"{input_source(self.path)}#{key}", pixels, tuple(texts))
 
     def _row(self, number: int) -> dict[str, Any]:
         """One row group is read at a time."""
@@ -129,6 +150,8 @@ def open_inputs(path: Path) -> Inputs:
         return Files.of_folder(path)
     if reason := why_unreadable(path):
         raise InputError(f"{path}: {reason}; expected {FORMS}")
+    if what := stand_in_of(path):
+        raise InputError(f"{path}: is {what}")
     match path.suffix.lower():
         case ".json":
             return Files.of_coco(path)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hyperseg_runtime.batch.inputs import Item, open_inputs
+from hyperseg_runtime.batch.inputs import Inputs, Item
 from hyperseg_runtime.batch.item_file import Row
 from hyperseg_runtime.batch.subject import Subject
 from hyperseg_runtime.batch.working import Answer
@@ -29,7 +29,7 @@ class Segmenting:
     """
 
     subject: Subject
-    inputs: Path
+    inputs: Inputs
     request: Expressions | Classes
     out: Path
     kinds: tuple[Kind, ...]
@@ -38,9 +38,8 @@ class Segmenting:
 
     @contextmanager
     def __call__(self) -> Iterator[Answer]:
-        inputs = open_inputs(self.inputs)
         with self.subject.opened() as pipeline:
-            yield lambda key: self._answer(pipeline, lambda: inputs.item(key))
+            yield lambda key: self._answer(pipeline, lambda: self.inputs.item(key))
 
     def _answer(self, pipeline: Pipeline, read: Callable[[], Item]) -> list[Row]:
         """What is wrong with an image is told in its place; what is wrong with the place of results ends the batch."""

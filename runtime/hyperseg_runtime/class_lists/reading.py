@@ -10,14 +10,18 @@ from typing import Any
 
 from hyperseg_runtime.contracts.requests import Classes
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.files.unreadable import why_unreadable
+from hyperseg_runtime.files.unreadable import stand_in_of, why_unreadable
 
 SHIPPED = ("coco", "ade20k")
 LARGEST_BYTES = 1 << 20
 SYNONYMS = ";"
+JSON = ".json"
+TEXT = (".txt", ".names")
+OTHER_LISTS = (".csv", ".tsv", ".yaml", ".yml", ".toml", ".xml")
+"""Where others keep their classes, such as YOLO in its data.yaml; none of their lines is the name of a class."""
 FORMS = (
-    f"{', '.join(SHIPPED)}, a text file with a class a line (synonyms behind {SYNONYMS!r}), a JSON file with a list of "
-    '{"name", "isthing", "id", "synonyms"} as COCO has its categories, or names with commas between them'
+    f"{', '.join(SHIPPED)}, a text file (.txt) with a class a line (synonyms behind {SYNONYMS!r}), a JSON file with a "
+    'list of {"name", "isthing", "id", "synonyms"} as COCO has its categories, or names with commas between them'
 )
 
 
@@ -37,10 +41,16 @@ class ClassList:
 
 def read_class_list(asked: str) -> ClassList:
     """What `--classes` takes: see FORMS. Raises InputError for a file that is not there or holds something else."""
-    path = Path(asked)
-    if asked not in SHIPPED and (os.path.lexists(asked) or path.suffix.lower() in (".txt", ".json")):
-        return _of_file(path)
+    if asked not in SHIPPED and (os.path.lexists(asked) or _is_path(asked)):
+        return _of_file(Path(asked))
     return written_class_list(asked)
+
+
+def _is_path(asked: str) -> bool:
+    """Whether it can only be meant as a file: "door/gate" may be one of several names, but is no list by itself."""
+    endings = {Path(name.strip()).suffix.lower() for name in asked.split(",")}
+    has_ending = not endings.isdisjoint((JSON, *TEXT, *OTHER_LISTS))
+    return has_ending or (bool({"/", os.sep} & {*asked}) and not {",", SYNONYMS} & {*asked})
 
 
 def written_class_list(asked: str) -> ClassList:
@@ -55,12 +65,19 @@ def _of_file(path: Path) -> ClassList:
         raise InputError(f"there is no class list {path}; a class list is {FORMS}")
     if reason := why_unreadable(path):
         raise InputError(f"class list {path}: {reason}; a class list is {FORMS}")
+    if what := stand_in_of(path):
+        raise InputError(f"class list {path}: is {what}")
+    if path.suffix.lower() not in ("", JSON, *TEXT):
+        raise InputError(
+            f"class list {path}: files ending in {path.suffix} are not read; write its names into a file ending in "
+            f".txt, a class a line; a class list is {FORMS}"
+        )
     if path.stat().st_size > LARGEST_BYTES:
         raise InputError(f"class list {path}: more than {LARGEST_BYTES} bytes; a class list is {FORMS}")
     try:
         text = path.read_text(encoding="utf-8-sig")
-        content = json.loads(text) if path.suffix.lower() == ".json" else None
-    except ValueError as error:
+        content = json.loads(text) if path.suffix.lower() == JSON else None
+    except (ValueError, RecursionError) as error:
         raise InputError(f"class list {path}: {error}; a class list is {FORMS}") from None
     if content is None:
         return _of_names([line.split(SYNONYMS) for line in text.splitlines() if line.strip()])

@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from hyperseg_runtime.class_lists.reading import ClassList, read_class_list
 from hyperseg_runtime.contracts.requests import Expressions, Regions, SegmentationRequest
 from hyperseg_runtime.errors import InputError
-from hyperseg_runtime.images.reading import load_image
+from hyperseg_runtime.images.region_pictures import load_marked
 
 ClassesOption = Annotated[
     str | None,
@@ -24,11 +23,19 @@ BoxOption = Annotated[
 PointOption = Annotated[list[str] | None, typer.Option("--point", metavar="X,Y", help="A pixel of the object.")]
 ScribbleOption = Annotated[
     list[Path] | None,
-    typer.Option("--scribble", metavar="FILE", help="Picture of the image's size: lines over the object, on black."),
+    typer.Option(
+        "--scribble",
+        metavar="FILE",
+        help="Picture of the image's size: lines over the object, on black or transparent.",
+    ),
 ]
 MaskOption = Annotated[
     list[Path] | None,
-    typer.Option("--mask", metavar="FILE", help="Picture of the image's size: a rough mask, on black."),
+    typer.Option(
+        "--mask",
+        metavar="FILE",
+        help="Picture of the image's size: a rough mask, on black or transparent; of JPEG what is brighter than half.",
+    ),
 ]
 
 
@@ -112,17 +119,11 @@ def regions_of(
         boxes_xyxy=tuple(
             (x0, y0, x1, y1) for x0, y0, x1, y1 in (_numbers(box, "--box", "X0,Y0,X1,Y1", 4) for box in boxes or ())
         ),
-        scribbles=tuple(_marked(path) for path in scribbles or ()),
-        masks=tuple(_marked(path) for path in masks or ()),
+        scribbles=tuple(load_marked(path) for path in scribbles or ()),
+        masks=tuple(load_marked(path) for path in masks or ()),
         task=task,
         seed=seed,
     )
-
-
-def _marked(path: Path) -> np.ndarray:
-    """Pixels of a picture that are not black, (H, W) bool."""
-    marked: np.ndarray = load_image(path).max(2) > 0
-    return marked
 
 
 def _numbers(text: str, option: str, form: str, count: int) -> list[float]:

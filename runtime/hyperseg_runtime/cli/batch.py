@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,11 +12,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from hyperseg_runtime import console
 from hyperseg_runtime.bundle.manifest import FILE_NAME
+from hyperseg_runtime.bundle.opening import read_manifest
 from hyperseg_runtime.cli import options
 from hyperseg_runtime.cli.asked import Asked, ClassesOption, asked_of
 from hyperseg_runtime.contracts.requests import Classes, Expressions
 from hyperseg_runtime.errors import PartialInputError
 from hyperseg_runtime.files.writing import output_folder
+from hyperseg_runtime.images.frames import LeftOut, told
 
 EXTRA = "batch"
 
@@ -54,22 +56,26 @@ def batch(
 ) -> None:
     """Segment every image of INPUTS: the files of `run` for each, and items.jsonl with a line for each.
 
+    In a folder, and in the folders below it, what a file holds says whether it is an image; hidden files are none.
     A batch that was killed goes on where it stopped when called again; images that failed are tried once more. They are
-    told in items.jsonl, the exit code is then 11.
+    told in items.jsonl, what was left out on stderr and with --json; the exit code is 11 if images failed or were lost.
     """
     from hyperseg_runtime.batch import working
     from hyperseg_runtime.batch.batch import run_batch
+    from hyperseg_runtime.batch.inputs import open_inputs
     from hyperseg_runtime.batch.segmenting import ERROR, Segmenting
     from hyperseg_runtime.batch.subject import Subject
 
     options.require_texts(texts or [])
     asked = asked_of(texts or [], task, classes) if texts or classes is not None else Asked(Expressions((), task))
     assert isinstance(asked.request, Expressions | Classes)  # regions belong to one image
+    conditions = _conditions(bundle, inputs.resolve(), asked)
+    found = open_inputs(inputs.resolve())
     others = {"low_memory": low_memory, "bf16": bf16, "verify_hashes": verify_hashes}
     chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb, **others)
     job = Segmenting(
         Subject(bundle, backend, chosen),
-        inputs.resolve(),
+        found,
         asked.request,
         out.resolve(),
         options.kinds_of(also),
@@ -80,19 +86,34 @@ def batch(
     if ray:
         work = console.load_extra("hyperseg_runtime.batch.on_ray", EXTRA).on_ray(workers)
     with output_folder(out), _progress() as tell:
-        rows = run_batch(job, _conditions(bundle, job.inputs, asked), overwrite, work, tell)
+        rows = run_batch(job, conditions, overwrite, work, tell)
     failed = {key: own[0][ERROR] for key, own in rows.items() if own and ERROR in own[0]}
     if as_json:
-        console.print_json({"items": len(rows), "failed": failed, "out": str(out)})
+        left_out = [row._asdict() for row in found.left_out]
+        console.print_json({"items": len(rows), "failed": failed, "left_out": left_out, "out": str(out)})
     else:
         console.out.print(f"{len(rows) - len(failed)} of {len(rows)} images, results in {out}", markup=False)
+    missing = _missing(failed, len(rows), found.left_out)
+    if failed or any(row.lost for row in found.left_out):
+        raise PartialInputError(f"{inputs}: {missing}")
+    if missing:
+        console.err.print(f"{inputs}: {missing}", markup=False)
+
+
+def _missing(failed: Mapping[str, str], count: int, left_out: Sequence[LeftOut]) -> str:
+    """What has no results, in one sentence; nothing where all has."""
+    parts = []
     if failed:
         key, reason = next(iter(failed.items()))
-        raise PartialInputError(f"{inputs}: {len(failed)} of {len(rows)} images failed; the first, {key}: {reason}")
+        parts.append(f"{len(failed)} of {count} images failed; the first, {key}: {reason}")
+    if left_out:
+        parts.append(told(left_out, "image"))
+    return "; ".join(parts)
 
 
 def _conditions(bundle: Path, inputs: Path, asked: Asked) -> dict[str, Any]:
-    """What decides the results: they are not mixed with those of others."""
+    """What decides the results: they are not mixed with those of others. Raises BundleError."""
+    read_manifest(bundle)
     manifest = (bundle / FILE_NAME).read_bytes()
     request = json.dumps({"kind": asked.request.kind, **vars(asked.request)}, sort_keys=True)
     return {"bundle": hashlib.sha256(manifest).hexdigest(), "inputs": str(inputs), "request": request}

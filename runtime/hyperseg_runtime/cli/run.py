@@ -49,7 +49,9 @@ def run(
     task: Annotated[
         str | None, typer.Option(help="One of the family's tasks for what is asked (see inspect); default: its first.")
     ] = None,
-    min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave out instances with a lower score.")] = 0.0,
+    min_score: Annotated[
+        float, typer.Option(min=0, max=1, help="Leave out instances and segments with a lower score.")
+    ] = 0.0,
     also: options.AlsoOption = None,
     threads: options.ThreadsOption = None,
     native: options.NativeOption = False,
@@ -94,8 +96,9 @@ def run(
             traced(trace, overwrite),
             pipeline.open(pixels) as session,
         ):
+            pipeline.family.require_scores(pipeline.family.with_task(asked.request), min_score)
             found = [result for request in asked.timed_apart for result in session.run(request)]
-            results = [one.at_least(min_score) if isinstance(one, Instances) else one for one in found]
+            results = [one.at_least(min_score) for one in found]
             page = PageFacts(pipeline.bundle.manifest, (COMMAND, *sys.argv[1:]))
             files = []
             for result, of_one in zip(results, names, strict=True):

@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from hyperseg_runtime.errors import InputError
+
 TRACK = "track"
 """Key of `Instances.instance_details` for the number of an object that is followed through the frames of a video."""
 PARTS = "parts"
@@ -172,6 +174,12 @@ class SemanticMap(_Answered):
         if self.classes.ndim != 2 or self.classes.dtype != np.int32:
             raise ValueError(f"classes must be (H, W) int32, got {self.classes.dtype} {self.classes.shape}")
 
+    def at_least(self, min_score: float) -> Self:
+        """The same, which has no scores. Raises InputError for any `min_score` above 0."""
+        if min_score > 0:
+            raise InputError(f"a semantic map has no scores, so that a least score of {min_score:g} chooses nothing")
+        return self
+
     def to_png(self) -> bytes:
         """The class of each pixel counted from 1, 0 for none, 16 bits."""
         return encode_png((self.classes + 1).astype(np.uint16))
@@ -217,6 +225,14 @@ class PanopticMap(_Answered):
         known = {segment.id for segment in self.segments} | {0}
         if len(known) != len(self.segments) + 1 or not set(np.unique(self.ids).tolist()) <= known:
             raise ValueError("ids and segments do not belong together")
+
+    def at_least(self, min_score: float) -> Self:
+        """Those segments whose score reaches `min_score`; pixels of the others are of none. `details` stay."""
+        kept = tuple(segment for segment in self.segments if np.float32(segment.score) >= min_score)  # as instances
+        if len(kept) == len(self.segments):
+            return self
+        inside = np.isin(self.ids, [segment.id for segment in kept])
+        return replace(self, ids=np.where(inside, self.ids, np.int32(0)), segments=kept)
 
     def to_json(self) -> dict[str, Any]:
         """One JSON object; `segments_info` as in COCO's panoptic format, with each segment's run-length encoding."""

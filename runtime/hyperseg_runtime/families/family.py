@@ -122,6 +122,8 @@ class Task:
     """Each class of a list is answered by itself: a list may be asked in parts (see `results.joined`)."""
     writes: bool = False
     """The model writes before it segments, token by token, as it does for every question."""
+    scored: bool = True
+    """What is found has scores; a semantic map has none."""
     form: str | None = None
     """An example of how its texts must be written, where not any text will do."""
 
@@ -208,6 +210,15 @@ class FamilySpec:
     def writes(self, request: Request) -> bool:
         """Whether the model writes words for a request that `with_task` gave: what it takes nobody knows before."""
         return isinstance(request, Question) or self.task_of(request).writes
+
+    def require_scores(self, request: Request, min_score: float) -> None:
+        """Raise InputError for a least score of what has no scores; `request` is in one of the family's tasks."""
+        if min_score > 0 and not self.task_of(request).scored:
+            scored = [task.name for task in self.tasks if task.request is type(request) and task.scored]
+            raise InputError(
+                f"the task {request.task} gives no scores, so that a least score of {min_score:g} chooses nothing; "
+                f"leave it out, or choose the task {', '.join(scored)}"
+            )
 
     def with_task(self, request: Request) -> Any:
         """`request` in one of the family's tasks. Raises InputError for a task or kind of request it does not know."""

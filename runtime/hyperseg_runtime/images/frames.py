@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,15 +90,15 @@ def open_frames(path: Path) -> Frames:
     return _Animation.open(path) or _File.open(path)
 
 
-def told(left_out: list[LeftOut]) -> str:
-    """One sentence: lost frames first, each kind with its first names."""
+def told(left_out: Sequence[LeftOut], what: str = "frame") -> str:
+    """One sentence: what was lost first, each kind with its first names; the others are no `what`."""
     parts = []
-    for lost, what in ((True, "could not be read"), (False, "is no frame")):
+    for lost, verdict in ((True, "could not be read"), (False, f"is no {what}")):
         rows = [row for row in left_out if row.lost is lost]
         shown = ", ".join(f"{row.name} ({row.reason})" for row in rows[:5])
         more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
         if rows:
-            parts.append(f"{what}: {shown}{more}")
+            parts.append(f"{verdict}: {shown}{more}")
     return "; ".join(parts)
 
 
@@ -111,7 +111,7 @@ class _Folder(Frames):
             raise ImageError(f"{path}: {reason}")
         entries = sorted(path.iterdir(), key=_natural)
         own = {entry for entry in entries if entry.is_file() and result_of(entry)}
-        verdicts = [(entry, _why_no_frame(entry)) for entry in entries if entry not in own]
+        verdicts = [(entry, why_no_frame(entry)) for entry in entries if entry not in own]
         left_out = [verdict for _, verdict in verdicts if verdict is not None]
         if own:
             left_out.append(LeftOut(f"{len(own)} files", "results of this program", False))
@@ -135,7 +135,7 @@ class _Folder(Frames):
             raise ImageError(f"{self.path}: {told(self.left_out)}")
 
 
-def _why_no_frame(path: Path) -> LeftOut | None:
+def why_no_frame(path: Path) -> LeftOut | None:
     """None for a file that a decoder knows, and for one that its first bytes or its name call an image."""
     meant = path.suffix.lower() in IMAGE_SUFFIXES
     if path.name.startswith("."):

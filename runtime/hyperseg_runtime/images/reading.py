@@ -3,7 +3,7 @@
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,6 +30,8 @@ SIXTEEN_BIT_IN_I = ("PNG", "PPM")
 """Formats whose 16-bit samples Pillow holds in mode I."""
 SIXTEEN_BIT_IN = (None, "TIFF", "JPEG2000", *SIXTEEN_BIT_IN_I)
 """Formats whose 16-bit samples are known to be unsigned, and images without a file. Those of FITS are signed."""
+WIDE_MODES = (*SIXTEEN_BIT, "I")
+"""Of grey with more than 8 bits."""
 NO_DECODER = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
 """What Pillow opens and cannot decode itself: it asks for a plugin, or starts another program (Ghostscript)."""
 XMP = ("xmp", "XML:com.adobe.xmp")
@@ -65,26 +67,44 @@ def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         return _from_array(source, max_pixels)
     if isinstance(source, Image.Image):
         with _explained("image"):
-            return _to_rgb(source, "image", max_pixels)
+            return _first(source, "image", max_pixels, _rgb)
     if not isinstance(source, str | os.PathLike):
         raise ImageError(f"expected a path, a Pillow image or a uint8 array, got {type(source).__name__}")
     path = Path(source)
+    with open_image_file(path) as file:
+        return decode_image(file, str(path), max_pixels)
+
+
+def open_image_file(path: Path) -> BinaryIO:
+    """For a decoder. Raises ImageError for what is no file that can be read.
+
+    By name, Pillow 13 maps uncompressed TIFFs with the sizes of before the rotation: wrong pixels. A file object is
+    read instead.
+    """
     if reason := why_unreadable(path):
         raise ImageError(f"{path}: {reason}")
-    # By name, Pillow 13 maps uncompressed TIFFs with the sizes of before the rotation: wrong pixels. A file
-    # object is read instead.
-    with path.open("rb") as file:
-        return decode_image(file, str(path), max_pixels)
+    return path.open("rb")
 
 
 def decode_image(
     file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] | None = None
 ) -> np.ndarray:
     """As `load_image`, from an open file that messages call `name`; `formats` are the decoders to try, None for all."""
+    return decode_with(_rgb, file, name, max_pixels, formats)
+
+
+def decode_with(
+    read: Callable[[Image.Image], np.ndarray],
+    file: BinaryIO,
+    name: str,
+    max_pixels: int = MAX_PIXELS,
+    formats: tuple[str, ...] | None = None,
+) -> np.ndarray:
+    """As `decode_image`, with what `read` makes of an image of a size and a kind of pixels that are taken."""
     with _explained(name, file):
         try:
             with read_header(file, formats) as image:
-                return _to_rgb(image, name, max_pixels)
+                return _first(image, name, max_pixels, read)
         except (ImageError, Image.DecompressionBombError):
             raise
         except Exception:  # of many types; if what is not needed was at fault, the rest can be read
@@ -92,14 +112,14 @@ def decode_image(
             if plain is None:
                 raise
             with read_header(GuardedFile(plain), formats) as image:
-                return _to_rgb(image, name, max_pixels)
+                return _first(image, name, max_pixels, read)
 
 
 def read_page(image: Image.Image, number: int, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """As `load_image`, of one frame of an animation or one page of a file, counted from 0."""
     with _explained(name):
         image.seek(number)
-        return _pixels(image, name, max_pixels)
+        return _checked(image, name, max_pixels, _rgb)
 
 
 def _without_metadata(file: BinaryIO, max_pixels: int) -> bytes | None:
@@ -111,10 +131,10 @@ def _without_metadata(file: BinaryIO, max_pixels: int) -> bytes | None:
     return None if plain == data else plain
 
 
-def _to_rgb(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
+def _first(image: Image.Image, name: str, max_pixels: int, read: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
     if has_pages(image):
         warnings.warn(Notice(f"{name}: only its first frame is used"), stacklevel=2)
-    return _pixels(image, name, max_pixels)
+    return _checked(image, name, max_pixels, read)
 
 
 def has_pages(image: Image.Image) -> bool:
@@ -122,7 +142,7 @@ def has_pages(image: Image.Image) -> bool:
     return getattr(image, "is_animated", False) and image.format != "MPO"
 
 
-def _pixels(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
+def _checked(image: Image.Image, name: str, max_pixels: int, read: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
     width, height = image.size
     _check_size(width, height, name, max_pixels)
     if what := _of_no_range(image):
@@ -131,17 +151,30 @@ def _pixels(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
             "them to 0..255 and save them as 8-bit integers"
         )
     may_go_on()
-    if image.mode in (*SIXTEEN_BIT, "I"):
-        # Pillow's own conversion clips at 255, which turns a 16-bit image white, and it forgets what TIFF says of them.
-        bits = (*tiff.numbers(image, tiff.BITS), 16)[0]
-        white_is_zero = tiff.WHITE_IS_ZERO in tiff.numbers(image, tiff.PHOTOMETRIC)
-        grey = (np.asarray(_upright(image)).astype(np.int64) >> (bits - 8)).clip(0, 255).astype(np.uint8)
-        return np.repeat((255 - grey if white_is_zero else grey)[:, :, None], 3, axis=2)
-    image = _upright(image)
+    return read(image)
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    if image.mode in WIDE_MODES:
+        samples, bits = wide_grey(image)
+        grey = (samples >> (bits - 8)).clip(0, 255).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    image = upright(image)
     may_go_on()
     if image.mode == "P":  # a palette may carry transparency, which convert("RGB") cannot express
         image = image.convert("RGBA")
     return np.array(image.convert("RGB"))
+
+
+def wide_grey(image: Image.Image) -> tuple[np.ndarray, int]:
+    """Samples of an image of `WIDE_MODES`, upright, (H, W) int64, 0 for black; and how many bits they have.
+
+    Pillow's own conversion clips at 255, which turns a 16-bit image white, and it forgets what TIFF says of them.
+    """
+    bits = (*tiff.numbers(image, tiff.BITS), 16)[0]
+    white_is_zero = tiff.WHITE_IS_ZERO in tiff.numbers(image, tiff.PHOTOMETRIC)
+    samples = np.asarray(upright(image)).astype(np.int64)
+    return (2**bits - 1 - samples if white_is_zero else samples), bits
 
 
 def _of_no_range(image: Image.Image) -> str | None:
@@ -157,7 +190,7 @@ def _of_no_range(image: Image.Image) -> str | None:
     return None
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
     """Decoded, and turned as EXIF says if it comes straight from a file."""
     if not isinstance(image, ImageFile.ImageFile):
         return image

@@ -79,9 +79,13 @@ class ImageSession:
         things: Sequence[bool] | None = None,
         min_score: float = 0.0,
     ) -> Result:
-        """Whatever belongs to one of the classes: instances from `min_score` on, or a map, as the task has it."""
-        (result,) = self.run(Classes.of(names, task, things))
-        return result.at_least(min_score) if isinstance(result, Instances) else result
+        """Whatever belongs to one of the classes: instances or a panoptic map of what scores `min_score` or more, or a
+        semantic map, as the task has it. Raises InputError, before the work, for a `min_score` of what has no scores.
+        """
+        request = self._shared.family.with_task(Classes.of(names, task, things))
+        self._shared.family.require_scores(request, min_score)
+        (result,) = self.run(request)
+        return result.at_least(min_score)
 
     def ask(self, question: str | Question, sampling: Sampling = GREEDY, max_tokens: int | None = None) -> Answer:
         """Iterate over the answer for its text, piece by piece; other requests may run between two pieces.

@@ -125,9 +125,11 @@ class Page:
         names = ui.input(LISTED).classes("w-full classes")
         task = _task(self._bench.offers(Classes))
         least = ui.number("least score", value=0.5, min=0, max=1, step=0.05)
+        least.bind_visibility_from(task, "value", backward=lambda chosen: self._bench.scores(Classes, chosen))
 
         async def go() -> None:
-            await self._segment(lambda: _listed(names.value).request(task.value), float(least.value or 0))
+            min_score = float(least.value or 0) if least.visible else 0.0
+            await self._segment(lambda: _listed(names.value).request(task.value), min_score)
 
         ui.button("Segment", on_click=go).classes("segment-classes")
 

@@ -62,6 +62,10 @@ class Workbench:
         """Tasks for this kind of request, the default first; empty where the family does not answer it."""
         return self._pipeline.family.answers(kind)
 
+    def scores(self, kind: type[Request], task: str) -> bool:
+        """Whether what a task of `offers` finds has scores, so that a least one can be asked."""
+        return next(one for one in self._pipeline.family.tasks if one.request is kind and one.name == task).scored
+
     def why_not(self, kind: str) -> str:
         """Why the family does not answer this kind of request, or videos (VIDEO)."""
         return self._pipeline.family.lacks.get(kind, "it has no such task")
@@ -93,14 +97,14 @@ class Workbench:
         return pixels
 
     def segment(self, request: SegmentationRequest, min_score: float = 0.0) -> Found:
-        """Raises InputError where there is no image yet, and as `ImageSession.run`."""
+        """Raises InputError where there is no image yet, for a `min_score` of what has no scores, and as
+        `ImageSession.run`.
+        """
         if self._session is None or self._pixels is None:
             raise InputError("there is no image yet: choose one, or drop it")
-        found = [
-            result.at_least(min_score) if isinstance(result, Instances) else result
-            for result in self._session.run(request)
-        ]
-        return _found(found, self._pixels)
+        family = self._pipeline.family
+        family.require_scores(family.with_task(request), min_score)
+        return _found([result.at_least(min_score) for result in self._session.run(request)], self._pixels)
 
     def ask(self, text: str) -> Answer:
         """A question about the image, or about nothing where there is none yet."""

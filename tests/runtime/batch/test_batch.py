@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from hyperseg_runtime.batch.batch import ITEMS, run_batch
+from hyperseg_runtime.batch.inputs import open_inputs
 from hyperseg_runtime.batch.item_file import Row
 from hyperseg_runtime.batch.segmenting import Segmenting
 from hyperseg_runtime.batch.subject import Subject
@@ -41,7 +42,7 @@ def images(tmp_path: Path, coffee: Path) -> Path:
 def job(bundle: Path, images: Path, out: Path) -> Segmenting:
     out.mkdir(exist_ok=True)
     subject = Subject(bundle, options={"threads": 1})
-    return Segmenting(subject, images, Expressions(("the cup", "a spoon"), "referring"), out, KINDS)
+    return Segmenting(subject, open_inputs(images), Expressions(("the cup", "a spoon"), "referring"), out, KINDS)
 
 
 def test_the_verb_writes_what_single_runs_would(
@@ -61,6 +62,33 @@ def test_the_verb_writes_what_single_runs_would(
     assert again.code == 11 and json.loads(again.out) == told
     other = run_cli("batch", tiny_bundle, images, "a spoon", "--out", out)
     assert other.code == 2 and "holds another batch" in " ".join(other.err.split())
+
+
+def test_what_was_left_out_is_told(run_cli: RunCli, tiny_bundle: Path, images: Path, tmp_path: Path) -> None:
+    """Only what should have been an image makes the input partial."""
+    (images / "broken.png").unlink()
+    (images / "._a.png").write_bytes(b"\0\5\x16\7")
+    (images / "notes.txt").write_text("nothing")
+    whole = run_cli("batch", tiny_bundle, images, "the cup", "--out", tmp_path / "out", "--json")
+    assert whole.code == 0, whole.err
+    assert "is no image: ._a.png (hidden), notes.txt (no image)" in " ".join(whole.err.split())
+    assert json.loads(whole.out)["left_out"] == [
+        {"name": "._a.png", "reason": "hidden", "lost": False},
+        {"name": "notes.txt", "reason": "no image", "lost": False},
+    ]
+    (images / "lost.png").symlink_to("nowhere.png")
+    partial = run_cli("batch", tiny_bundle, images, "the cup", "--out", tmp_path / "out")
+    assert partial.code == 11 and "could not be read: lost.png (a link to nowhere.png" in " ".join(partial.err.split())
+    assert "2 of 2 images" in partial.out
+
+
+@pytest.mark.parametrize(("bundle", "words"), [("absent", "no such folder"), ("images", "manifest.json is missing")])
+def test_what_is_no_bundle_is_refused_in_its_words(
+    run_cli: RunCli, images: Path, tmp_path: Path, bundle: str, words: str
+) -> None:
+    result = run_cli("batch", tmp_path / bundle, images, "the cup", "--out", tmp_path / "out")
+    assert result.code == 6 and words in " ".join(result.err.split())
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 2])

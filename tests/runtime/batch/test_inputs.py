@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
+from hyperseg_runtime.batch import inputs as inputs_module
 from hyperseg_runtime.batch.inputs import open_inputs
 from hyperseg_runtime.errors import ImageError, InputError
 
@@ -29,6 +30,7 @@ def test_a_folder_with_folders(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 nothing")
     inputs = open_inputs(tmp_path)
     assert list(inputs.keys) == ["a/c.png", "b.png", "broken.jpg"]
+    assert list(inputs.left_out) == [("notes.txt", "no image", False)]
     item = inputs.item("a/c.png")
     assert item.name == "a/c.png" and np.array_equal(item.pixels_hwc_u8, PIXELS) and item.texts == ()
     with pytest.raises(ImageError):
@@ -66,9 +68,43 @@ def test_plain_bytes_and_one_text(tmp_path: Path) -> None:
     assert item.texts == ("the cup",) and np.array_equal(item.pixels_hwc_u8, PIXELS)
 
 
+def test_rows_that_cannot_be_used(tmp_path: Path) -> None:
+    """Each is an item that fails; the others are worked on."""
+    path, data = tmp_path / "data.parquet", png(tmp_path, "x.png")
+    parquet.write_table(pyarrow.table({"image": [data, data], "text": [1, 2]}), path)
+    with pytest.raises(InputError, match=r"row 0 of .*: its text is 1, expected one text or a list of them"):
+        open_inputs(path).item("0")
+    parquet.write_table(pyarrow.table({"image": [data * 99] * 9}), path, compression=None, row_group_size=1)
+    inputs, whole = open_inputs(path), path.read_bytes()
+    path.write_bytes(whole[:100] + bytes(len(whole) // 2) + whole[100 + len(whole) // 2 :])
+    with pytest.raises(ImageError, match=r"row 1 of .*: cannot be read"):
+        inputs.item("1")
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
+
+
+@pytest.mark.parametrize("name", ["train.parquet", "instances.json"])
+def test_what_stands_in_for_a_file_is_called_by_its_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(POINTER)
+    with pytest.raises(InputError, match=f"{name}: is a Git LFS pointer, not the file it stands for: fetch it with"):
+        open_inputs(tmp_path / name)
+
+
+def test_a_folder_without_images_says_what_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "notes.txt").write_text("nothing")
+    (tmp_path / "a.png").symlink_to("nowhere.png")
+    told = r"no image in it \(could not be read: a\.png \(a link to nowhere.*is no image: notes\.txt \(no image\)"
+    with pytest.raises(InputError, match=told):
+        open_inputs(tmp_path)
+    monkeypatch.setattr(inputs_module, "why_no_folder", lambda path: "cannot be read (Permission denied)")
+    with pytest.raises(InputError, match=r"cannot be read \(Permission denied\); expected a folder of images"):
+        open_inputs(tmp_path)
+
+
 def test_what_is_no_input(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="there is no image in it"):
+    with pytest.raises(InputError, match="there is no image in it; expected"):
         open_inputs(tmp_path / "empty")
     with pytest.raises(InputError, match="expected a folder of images, a COCO file"):
         open_inputs(tmp_path / "absent")
@@ -77,6 +113,8 @@ def test_what_is_no_input(tmp_path: Path) -> None:
         ("b.json", '{"images": [{"file_name": "../x.png"}]}', r"'\.\./x\.png' leads out of its folder"),
         ("c.json", '{"images": []}', "it has no images, or one twice"),
         ("d.csv", "image\n", "expected a folder of images"),
+        ("deep.json", "[" * 100_000, "is no COCO file with images"),
+        ("f.parquet", "PAR1 and nothing else", "is no parquet file"),
     ):
         (tmp_path / name).write_text(content)
         with pytest.raises(InputError, match=message):
@@ -84,3 +122,6 @@ def test_what_is_no_input(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.table({"picture": [b""]}), tmp_path / "e.parquet")
     with pytest.raises(InputError, match="has the columns picture; expected"):
         open_inputs(tmp_path / "e.parquet")
+    parquet.write_table(pyarrow.table({"image": pyarrow.array([], pyarrow.binary())}), tmp_path / "g.parquet")
+    with pytest.raises(InputError, match="has no rows; expected"):
+        open_inputs(tmp_path / "g.parquet")

@@ -65,6 +65,7 @@ def test_a_json_file_has_cocos_categories(tmp_path: Path, wrap: Callable[[object
     ("content", "message"),
     [
         ("{", "Expecting property name"),
+        ("[" * 100_000, "maximum recursion depth"),
         ('{"names": ["cat"]}', "holds no list of categories with names"),
         ('[{"id": 1}]', "holds no list of categories with names"),
         ('[{"name": "cat", "isthing": 1}, {"name": "sky"}]', "1 of 2 classes say whether they are things"),
@@ -88,6 +89,48 @@ def test_files_that_are_no_list(tmp_path: Path) -> None:
     (tmp_path / "large.txt").write_bytes(b"a\n" * (1 << 20))
     with pytest.raises(InputError, match="more than 1048576 bytes"):
         read_class_list(str(tmp_path / "large.txt"))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    "lists/missing.csv missing.csv data.yaml data.YML lists/missing ./missing coco.names cat,dog.json".split(),
+)
+def test_what_is_called_like_a_file_is_no_class(asked: str) -> None:
+    with pytest.raises(InputError, match=r"there is no class list .*; a class list is coco, ade20k"):
+        read_class_list(asked)
+
+
+def test_a_stroke_may_stand_in_a_name_of_several() -> None:
+    assert read_class_list("cat,door/gate").names == ("cat", "door/gate")
+    assert read_class_list("tv/monitor;television").synonyms == (("television",),)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("data.yaml", "names:\n  0: person\n  1: bicycle\n"),
+        ("classes.csv", "id,name\n1,person\n"),
+        ("classes.tsv", "1\tperson\n"),
+        ("labels.xml", "<labels/>\n"),
+    ],
+)
+def test_forms_that_are_not_read_are_refused_by_name(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    ending = Path(name).suffix
+    with pytest.raises(InputError, match=rf"{name}: files ending in \{ending} are not read; write its names into"):
+        read_class_list(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["classes", "coco.names", "CLASSES.TXT"])
+def test_a_class_a_line_under_other_names(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("person\nbicycle\n")
+    assert read_class_list(str(tmp_path / name)).names == ("person", "bicycle")
+
+
+def test_what_stands_in_for_a_list_is_none(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
+    with pytest.raises(InputError, match=r"classes\.txt: is a Git LFS pointer"):
+        read_class_list(str(tmp_path / "classes.txt"))
 
 
 @pytest.mark.parametrize(

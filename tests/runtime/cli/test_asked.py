@@ -25,6 +25,18 @@ def test_texts_lists_and_regions(tmp_path: Path) -> None:
         assert np.array_equal(marked, lines > 0)
 
 
+def test_pictures_of_regions_are_read_as_regions(tmp_path: Path) -> None:
+    """Numbers of objects in 16 bits, as `video --classes` writes them, and a drawing on a transparent ground."""
+    marked = np.zeros((4, 6), np.bool_)
+    marked[1, 2:5] = True
+    Image.fromarray(np.where(marked, 3, 0).astype(np.uint16)).save(tmp_path / "numbers.png")
+    drawn = np.where(marked[:, :, None], (255, 0, 0, 255), (255, 255, 255, 0)).astype(np.uint8)
+    Image.fromarray(drawn).save(tmp_path / "lines.png")
+    request = asked_of([], None, scribbles=[tmp_path / "lines.png"], masks=[tmp_path / "numbers.png"]).request
+    assert isinstance(request, Regions)
+    assert np.array_equal(request.scribbles[0], marked) and np.array_equal(request.masks[0], marked)
+
+
 def test_two_kinds_together_are_refused_by_name() -> None:
     with pytest.raises(InputError, match="expected one of texts, --classes and regions, got texts and --classes"):
         asked_of(["the cup"], None, "coco")

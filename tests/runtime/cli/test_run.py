@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from hyperseg_runtime.contracts.results import Instances
+from hyperseg_runtime.contracts.results import Instances, PanopticMap, Segment
+from hyperseg_runtime.session.image_session import ImageSession
 from hyperseg_runtime.session.pipeline import Pipeline
 from support import RunCli
 
@@ -46,6 +47,8 @@ def test_a_class_list_is_one_result(
         (["the cup", "--classes", "coco"], "got texts and --classes"),
         (["--classes", "nowhere.txt"], "there is no class list nowhere.txt"),
         (["--classes", "cup,cup"], "cup more than once"),
+        (["--classes", "lists/missing.csv"], "there is no class list lists/missing.csv"),
+        (["--classes", "cup", "--task", "semantic", "--min-score", "0.9"], "the task semantic gives no scores"),
         (["--classes", "cup, "], "an empty name: class 2 of 2"),
         (["--box", "10,10,10,40"], "has no area"),
         (["--point", "700,10"], "lies outside the image: the image has 600 x 400 px"),
@@ -66,3 +69,18 @@ def test_scores_below_the_least_are_left_out(run_cli: RunCli, tiny_bundle: Path,
     )
     assert result.code == 0 and json.loads(result.out)["instances"] == []
     assert not np.asarray(Image.open(tmp_path / "coffee.jpg.mask.png")).any()
+
+
+def test_segments_below_the_least_are_left_out_too(
+    run_cli: RunCli, tiny_bundle: Path, coffee: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = np.zeros((400, 600), np.int32)
+    ids[:100], ids[100:200] = 1, 2
+    segments = (Segment(1, 0, True, 0.95), Segment(2, 1, False, 0.85))
+    found = PanopticMap(asked=("cup", "table"), task="panoptic", ids=ids, segments=segments)
+    monkeypatch.setattr(ImageSession, "run", lambda session, request: [found])
+    arguments = ("--classes", "cup,table", "--task", "panoptic", "--min-score", "0.9")
+    result = run_cli("run", tiny_bundle, coffee, *arguments, "--out", tmp_path, "--json")
+    assert result.code == 0, result.err
+    assert [row["id"] for row in json.loads(result.out)["segments_info"]] == [1]
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "coffee.jpg.mask.png"))[:, :, 0], np.where(ids == 1, 1, 0))

@@ -18,6 +18,7 @@ from hyperseg_runtime.contracts.results import (
     encode_rle,
     joined,
 )
+from hyperseg_runtime.errors import InputError
 
 SIDES = st.integers(1, 40)
 
@@ -213,6 +214,32 @@ def test_segments_say_their_class_whether_it_counts_and_how_sure_they_are() -> N
 def test_a_panoptic_map_of_other_parts_is_refused(ids: np.ndarray, known: tuple[int, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PanopticMap(asked=("sky",), task="panoptic", ids=ids, segments=tuple(Segment(i, 0, False, 1) for i in known))
+
+
+@pytest.mark.parametrize(
+    ("least", "left"),
+    [(0.0, {1, 300, 2**24 - 1}), (0.25, {1, 300, 2**24 - 1}), (0.3, {1, 2**24 - 1}), (1.0, {2**24 - 1})],
+)
+def test_segments_from_a_score_on(least: float, left: set[int]) -> None:
+    """Pixels of the others are of none."""
+    ids = np.array([[0, 1, 1], [300, 2**24 - 1, 0]], np.int32)
+    found = panoptic(ids).at_least(least)
+    assert {segment.id for segment in found.segments} == left
+    assert found.ids.dtype == np.int32 and np.array_equal(found.ids, np.where(np.isin(ids, list(left)), ids, 0))
+    assert found.asked == panoptic(ids).asked
+
+
+def test_a_score_that_a_segment_has_in_float32_is_reached() -> None:
+    segment = Segment(1, 0, True, float(np.float32(0.9)))
+    made = PanopticMap(asked=("sky",), task="panoptic", ids=np.ones((1, 1), np.int32), segments=(segment,))
+    assert made.at_least(0.9) is made and not made.at_least(0.91).segments
+
+
+def test_a_semantic_map_has_no_scores() -> None:
+    made = SemanticMap(asked=("sky",), task="semantic", classes=np.zeros((4, 6), np.int32))
+    assert made.at_least(0) is made
+    with pytest.raises(InputError, match=r"no scores, so that a least score of 0\.5 chooses nothing"):
+        made.at_least(0.5)
 
 
 @pytest.mark.parametrize("classes", [np.zeros((4, 6), np.int64), np.zeros((1, 4, 6), np.int32)])

@@ -61,6 +61,9 @@ def test_an_image_and_what_is_found_in_it(pipeline: Pipeline, coffee: Path) -> N
     assert found.mask_png == expected.to_png()
     several = bench.segment(Classes.of(["cup", "table"], "panoptic"))
     assert sum(area for *_, area in several.rows) <= expected.mask.size
+    assert bench.scores(Classes, "panoptic") and not bench.scores(Classes, "semantic")
+    with pytest.raises(InputError, match="the task semantic gives no scores"):
+        bench.segment(Classes.of(["cup", "table"], "semantic"), 0.5)
     with pytest.raises(InputError, match="no clip yet"):
         bench.film(Expressions.of(["the cup"]), lambda done, count: None)
     bench.close()

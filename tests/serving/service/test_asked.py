@@ -86,6 +86,17 @@ def test_options_reach_what_they_are_for() -> None:
     assert classes == Classes(("b", "c"), TALKER.answers(Classes)[0], (True, False))
 
 
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_a_least_score_of_what_has_no_scores_is_refused(family: FamilySpec) -> None:
+    for task in (one for one in family.tasks if one.request is Classes):
+        request = Request(b"file", classes=("a",), options=Options(task=task.name, min_score=0.5))
+        if task.scored:
+            assert asked_of(family, request) == [Classes(("a",), task.name)]
+        else:
+            with pytest.raises(InputError, match=f"the task {task.name} gives no scores.*choose the task"):
+                asked_of(family, request)
+
+
 def test_a_task_goes_to_the_requests_that_have_it() -> None:
     second = TALKER.answers(Expressions)[1]
     question, expressions = asked_of(TALKER, Request(b"file", ("a",), question="d?", options=Options(task=second)))

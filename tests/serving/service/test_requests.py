@@ -1,6 +1,7 @@
 """What is refused, with which identifier, and that nothing large is decoded first."""
 
 import base64
+import io
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -191,6 +192,23 @@ def test_pictures_of_regions_have_the_image_s_size(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Image.Image, "load", None)
     with pytest.raises(RefusalError, match="a picture of 5 x 4 px, expected the image's 4 x 5"):
         marked_pixels(file, (5, 4), LIMITS)
+
+
+def test_pictures_of_regions_are_read_as_the_command_line_does() -> None:
+    """Numbers in 16 bits, a drawing on a transparent ground, the faint pixels of JPEG."""
+    marked = np.zeros((32, 40), np.bool_)
+    marked[5:20, 9:30] = True
+    drawn = np.where(marked[:, :, None], (255, 0, 0, 255), (255, 255, 255, 0)).astype(np.uint8)
+    pictures = {
+        "PNG": [np.where(marked, 3, 0).astype(np.uint16), drawn],
+        "JPEG": [np.where(marked, 255, 0).astype(np.uint8)],
+    }
+    for form, arrays in pictures.items():
+        for array in arrays:
+            file = io.BytesIO()
+            Image.fromarray(array).save(file, form)
+            found = marked_pixels(base64.b64encode(file.getvalue()).decode(), (32, 40), LIMITS)
+            assert np.array_equal(found, marked)
 
 
 def test_a_mask_request_is_checked_like_a_whole_one() -> None:

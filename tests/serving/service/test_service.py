@@ -16,7 +16,7 @@ from hyperseg_runtime.backends.base import Buffer
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.contracts.graph_spec import GraphSpec, Reuse
 from hyperseg_runtime.contracts.requests import Classes
-from hyperseg_runtime.contracts.results import Instances, encode_png
+from hyperseg_runtime.contracts.results import Instances, PanopticMap, Segment, encode_png
 from hyperseg_runtime.errors import PromptError
 from hyperseg_runtime.families.family import FrameResults
 from hyperseg_runtime.families.hyperseg.video import HypersegVideo
@@ -75,6 +75,19 @@ def test_instances_of_classes_below_a_score_are_left_out(service: Service, coffe
     least = (float(classes.scores[0]) + float(classes.scores[1])) / 2
     above = results_of(last(service, replace(request, options=Options(min_score=least))))
     assert same(above, [expression, classes.chosen([0])])
+
+
+def test_segments_of_classes_below_a_score_are_left_out(
+    service: Service, coffee_bytes: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = np.repeat(np.array([[0], [1], [2]], np.int32), 4, 1)
+    segments = (Segment(1, 0, True, 0.95), Segment(2, 1, False, 0.85))
+    found = PanopticMap(asked=("cup", "table"), task="panoptic", ids=ids, segments=segments)
+    monkeypatch.setattr(ImageSession, "run", lambda session, request: [found])
+    options = Options(task="panoptic", min_score=0.9)
+    (above,) = results_of(last(service, Request(coffee_bytes, classes=("cup", "table"), options=options)))
+    assert isinstance(above, PanopticMap) and above.segments == segments[:1]
+    assert np.array_equal(above.ids, np.where(ids == 1, 1, 0))
 
 
 def test_an_answer_comes_in_pieces_and_then_the_mask(service: Service, pipeline: Pipeline, coffee_bytes: bytes) -> None:

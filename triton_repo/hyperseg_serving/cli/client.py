@@ -1,12 +1,14 @@
 """Verbs that ask a server."""
 
+import hashlib
 import io
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -22,7 +24,7 @@ from hyperseg_runtime.files.results import Kind, ResultFolder, input_source, ref
 from hyperseg_runtime.files.writing import output_folder
 
 if TYPE_CHECKING:
-    from hyperseg_runtime.images.frames import Frame
+    from hyperseg_runtime.images.frames import Frame, LeftOut
     from hyperseg_serving.client.client import Client
 
 app = typer.Typer(help="Ask a server that `serve up` started.", no_args_is_help=True)
@@ -47,7 +49,9 @@ TaskOption = Annotated[
     str | None, typer.Option(help="One of the tasks of the family that is served (see inspect); default: its first.")
 ]
 ClassesFlag = Annotated[bool, typer.Option("--classes", help="TEXTs are a list of class names.")]
-MinScoreOption = Annotated[float, typer.Option(min=0, max=1, help="Leave out instances of classes with less.")]
+MinScoreOption = Annotated[
+    float, typer.Option(min=0, max=1, help="Leave out instances and segments of classes with less.")
+]
 OutOption = Annotated[Path, typer.Option(help="Folder for PNG and overlay files.")]
 
 
@@ -86,7 +90,7 @@ def segment(
         console.print_json({"results": [result.to_json() for result in results]})
         return
     pixels = decode_image(io.BytesIO(data), image)  # the server has its own limits, and has read it
-    name, source = ("stdin", "") if image == STDIN else (Path(image).name, input_source(image))
+    name, source = _called(image, data)
     with output_folder(out):
         _write(results, pixels, output, ResultFolder(out, overwrite), name, source)
 
@@ -135,7 +139,8 @@ def video(
     of classes, seen with the memory of the frames before it; needs grpc.
 
     Objects of a list keep their numbers through all frames, and FRAME.mask.png has them in 16 bits.
-    Frames that cannot be read are left out and listed; the exit code is then 11.
+    Frames that cannot be read are left out and listed; the exit code is then 11. What ends a video early loses no frame
+    before it: the JSON has them, with "complete": false.
     """
     from hyperseg_runtime.images.ahead import read_ahead
     from hyperseg_runtime.images.frames import open_frames, told
@@ -143,8 +148,12 @@ def video(
 
     asked = _asked(texts, classes, box, point, scribble, mask)
     source = open_frames(frames)
-    content = []
-    with _client(url, timeout_s) as client, output_folder(out):
+    content: list[dict[str, Any]] = []
+    with (
+        _printed(content, source.left_out) if output is Format.COCO else nullcontext(),
+        _client(url, timeout_s) as client,
+        output_folder(out),
+    ):
         session = client.open_video()
         waiting: deque[Frame] = deque()  # frames whose results are not ready
         for frame, is_last in _with_last(read_ahead(source)):
@@ -156,9 +165,6 @@ def video(
                 if output is not Format.COCO:
                     _write_frame(ready, done, asked, output, ResultFolder(out, overwrite))
                 content.append({"frame": done.name, "results": [result.to_json() for result in ready.results]})
-    if output is Format.COCO:
-        left_out = [{"frame": row.name, "reason": row.reason, "lost": row.lost} for row in source.left_out]
-        console.print_json({"frames": content, "left_out": left_out})
     if any(row.lost for row in source.left_out):
         raise PartialInputError(
             f"{frames}: {len(content)} frames are done, not all of the input: {told(source.left_out)}"
@@ -237,6 +243,26 @@ def _read(image: str) -> bytes:
         return sys.stdin.buffer.read()
     refuse_own_result(Path(image))
     return encoded(image)
+
+
+def _called(image: str, data: bytes) -> tuple[str, str]:
+    """How results are called, and what tells the input from others: of stdin that is what came through it."""
+    if image == STDIN:
+        return "stdin", f"{STDIN} {hashlib.sha256(data).hexdigest()}"
+    return Path(image).name, input_source(image)
+
+
+@contextmanager
+def _printed(content: Sequence[dict[str, Any]], left_out: "Sequence[LeftOut]") -> Iterator[None]:
+    """The JSON of a video at its end; if something ends it early, of the frames that are done, if any."""
+    complete = False
+    try:
+        yield
+        complete = True
+    finally:
+        if content or complete:
+            rows = [{"frame": row.name, "reason": row.reason, "lost": row.lost} for row in left_out]
+            console.print_json({"frames": content, "left_out": rows, "complete": complete})
 
 
 def _with_last(frames: "Iterator[Frame]") -> "Iterator[tuple[Frame, bool]]":

@@ -87,7 +87,9 @@ class Client:
         return self._results(Request(image=encoded(image), texts=tuple(texts), options=options))
 
     def segment_classes(self, image: ImageFile, classes: Sequence[str], options: Options = DEFAULTS) -> Result:
-        """Whatever belongs to one of the classes: instances from `options.min_score` on, best first, or a map."""
+        """Whatever belongs to one of the classes: instances from `options.min_score` on, best first, or a map, of which
+        a panoptic one is without the segments below it.
+        """
         (found,) = self._results(Request(image=encoded(image), classes=tuple(classes), options=options))
         return found
 

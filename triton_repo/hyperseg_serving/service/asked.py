@@ -19,7 +19,7 @@ def asked_of(family: FamilySpec, request: Request) -> list[FamilyRequest]:
     are left out, see `with_pictures`.
 
     `options.task` goes to the kinds of requests that have such a task. Raises InputError where the family does not
-    answer a kind of request, or where none that is asked has that task.
+    answer a kind of request, where none that is asked has that task, and for a least score of classes without scores.
     """
     options = request.options
     asked: list[FamilyRequest] = []
@@ -37,7 +37,11 @@ def asked_of(family: FamilySpec, request: Request) -> list[FamilyRequest]:
     in_task = [one for one in asked if options.task in family.answers(type(one))] if options.task else []
     if options.task and not in_task:
         in_task = asked  # and is refused below
-    return [family.with_task(replace(one, task=options.task) if one in in_task else one) for one in asked]
+    found = [family.with_task(replace(one, task=options.task) if one in in_task else one) for one in asked]
+    for one in found:
+        if isinstance(one, Classes):
+            family.require_scores(one, options.min_score)
+    return found
 
 
 def asked_of_frame(family: FamilySpec, request: Request) -> VideoRequest:

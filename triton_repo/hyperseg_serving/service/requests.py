@@ -16,6 +16,7 @@ from hyperseg_runtime.images.formats import HEAD_BYTES, why_no_image
 from hyperseg_runtime.images.guarded import GuardedFile
 from hyperseg_runtime.images.metadata import without_metadata
 from hyperseg_runtime.images.reading import decode_image, read_header
+from hyperseg_runtime.images.region_pictures import decode_marked
 from hyperseg_serving import contract
 from hyperseg_serving.contract import (
     DEFAULTS,
@@ -184,15 +185,14 @@ def _image_bytes(tensors: Tensors, limits: Limits) -> bytes | None:
 
 
 def marked_pixels(file: str, image_hw: tuple[int, int], limits: Limits) -> np.ndarray:
-    """Whatever is not black in a picture in base64 that lies over an image, (H, W) bool. RefusalError for a picture of
-    another size, before any of its pixels is read.
+    """What a picture in base64 marks of the image under it, (H, W) bool (see `images.region_pictures`). RefusalError
+    for a picture of another size, before any of its pixels is read.
     """
     data = unwrapped(file.encode(), contract.REGIONS.name)
     if image_size(data, limits) != image_hw:
         found, expected = (f"{width} x {height}" for height, width in (image_size(data, limits), image_hw))
         raise RefusalError(Reason.REQUEST, f"REGIONS holds a picture of {found} px, expected the image's {expected}")
-    marked: np.ndarray = open_image(data, limits).max(2) > 0
-    return marked
+    return decode_marked(GuardedFile(data), "the picture", limits.max_image_pixels, IMAGE_FORMATS)
 
 
 def unwrapped(text: bytes, tensor: str) -> bytes:

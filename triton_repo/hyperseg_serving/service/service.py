@@ -135,7 +135,7 @@ class Service:
             for stage, spent_ms in results[0].timings_ms.items():
                 timings_ms[stage] = timings_ms.get(stage, 0.0) + spent_ms
             if isinstance(asked, Classes):
-                results = [one.at_least(min_score) if isinstance(one, Instances) else one for one in results]
+                results = [one.at_least(min_score) for one in results]
             found += results
         if isinstance(asked, Classes) and len(found) > 1:
             lists = [one for one in found if isinstance(one, Instances)]
@@ -203,7 +203,7 @@ REUSED = "reused_tokens"
 
 def _told_of_frame(result: Result, request: Request) -> Result:
     """The objects of a list from `min_score` on; what is left out is followed all the same."""
-    if request.classes and isinstance(result, Instances):
+    if request.classes:
         result = result.at_least(request.options.min_score)
     return _told(result, request)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from hyperseg_bench.quality.asks.semantic import SemanticAsk
-from hyperseg_bench.quality.datasets.files import by_number, first_of, image_file
+from hyperseg_bench.quality.datasets.files import by_number, first_of, image_file, not_hidden
 from hyperseg_bench.quality.datasets.masks import read_map
 from hyperseg_bench.quality.samples import Sample
 from hyperseg_runtime.errors import InputError
@@ -29,7 +29,7 @@ class Ade20k:
 
     @property
     def keys(self) -> Sequence[str]:
-        return sorted(path.stem for path in self._maps.glob("*.png"))
+        return [path.stem for path in not_hidden(self._maps) if path.suffix == ".png"]
 
     def sample(self, key: str) -> Sample:
         path = self._maps / f"{key}.png"

@@ -40,6 +40,11 @@ def first_of(folder: Path, *candidates: str) -> Path:
     raise InputError(f"{folder}: expected {' or '.join(candidates)}; found {here}")
 
 
+def not_hidden(folder: Path) -> list[Path]:
+    """What lies in a folder, by name. What macOS writes beside files of other systems, ._NAME, is no sample."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
 def read_json(path: Path) -> Any:
     """Raises InputError for a file that is missing or no JSON. ReasonSeg has some files in Windows' Latin 1."""
     try:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from hyperseg_bench.quality.asks.expression import ExpressionAsk
-from hyperseg_bench.quality.datasets.files import field_of, first_of, image_file, read_json
+from hyperseg_bench.quality.datasets.files import field_of, first_of, image_file, not_hidden, read_json
 from hyperseg_bench.quality.datasets.masks import require_near
 from hyperseg_bench.quality.samples import Sample
 from hyperseg_runtime.errors import InputError
@@ -27,7 +27,7 @@ class ReasonSeg:
 
     def __init__(self, folder: Path, split: str) -> None:
         self._folder = first_of(folder, split, f"ReasonSeg/{split}")
-        self._names = sorted(path.stem for path in self._folder.glob("*.json"))
+        self._names = [path.stem for path in not_hidden(self._folder) if path.suffix == ".json"]
         if not self._names:
             raise InputError(f"{self._folder}: expected NAME.json beside NAME.jpg, found none")
 

@@ -1,5 +1,6 @@
 """Data sets by name. A further one is a class with `keys` and `sample`, and one line here."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,10 +13,10 @@ from hyperseg_bench.quality.datasets.checked import Checked
 from hyperseg_bench.quality.datasets.files import folder_of
 from hyperseg_bench.quality.datasets.shapes.asked import ClassScenes, Clips, Scenes
 from hyperseg_bench.quality.samples import DataSet, First
-from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.errors import InputError, Notice
+from hyperseg_runtime.files.unreadable import MISSING, why_no_folder
+from hyperseg_runtime.images.frames import told, why_no_frame
 from hyperseg_runtime.images.reading import load_image
-
-PHOTOGRAPHS = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,21 @@ def _class_scenes(choice: Choice) -> ClassScenes:
 
 
 def _photographs(folder: str | None) -> list[np.ndarray]:
-    """Backgrounds for some of the scenes, in the order of their names; without a folder there are none."""
+    """Backgrounds for some of the scenes, in the order of their names; without a folder there are none. What is no
+    image is told in a warning.
+    """
     if folder is None:
         return []
-    found = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in PHOTOGRAPHS)
+    if reason := why_no_folder(folder):
+        missing = "no such folder" if reason == MISSING else reason
+        raise InputError(f"{folder}: {missing}; expected a folder of photographs")
+    verdicts = {path: why_no_frame(path) for path in sorted(Path(folder).iterdir())}
+    found = [path for path, verdict in verdicts.items() if verdict is None]
+    others = told([verdict for verdict in verdicts.values() if verdict is not None], "image")
     if not found:
-        raise InputError(f"{folder}: expected photographs ({', '.join(PHOTOGRAPHS)}), found none")
+        raise InputError(f"{folder}: expected photographs, found none" + (f" ({others})" if others else ""))
+    if others:
+        warnings.warn(Notice(f"{folder}: {others}"), stacklevel=2)
     return [load_image(path) for path in found]
 
 

@@ -26,7 +26,7 @@ TASKS = (
     ),
     FamilyTask(Task.INSTANCE.value, Classes, "objects with their class, all names in one text"),
     FamilyTask(Task.PANOPTIC.value, Classes, "segments of things and stuff, all names in one text"),
-    FamilyTask(Task.SEMANTIC.value, Classes, "a class for every pixel, all names in one text"),
+    FamilyTask(Task.SEMANTIC.value, Classes, "a class for every pixel, all names in one text", scored=False),
     FamilyTask(Task.PARTS.value, Classes, "objects with their class and their parts, those asked or the release's 200"),
     FamilyTask(
         Task.PANOPTIC_PARTS.value, Classes, "segments of things and stuff, things that their parts cover as parts"

@@ -31,7 +31,7 @@ TASKS = (
     ),
     Task(prompts.CLASS_LIST, Classes, "each class of a list, asked for one by one as an expression", apart=True),
     Task(ListTask.PANOPTIC.value, Classes, f"segments of things and stuff, {BY_CLASS_HEADS}"),
-    Task(ListTask.SEMANTIC.value, Classes, f"a class for every pixel, {BY_CLASS_HEADS}"),
+    Task(ListTask.SEMANTIC.value, Classes, f"a class for every pixel, {BY_CLASS_HEADS}", scored=False),
     Task(ListTask.INSTANCE.value, Classes, f"objects with their class, {BY_CLASS_HEADS}"),
     Task(
         prompts.RECOGNITION,

@@ -27,7 +27,7 @@ TASKS = (
     Task(tasks.Task.UNION_OR_NONE.value, Expressions, "the same, and a mask without pixels where none scores so high"),
     Task(ListTask.INSTANCE.value, Classes, "objects with their class, all names in one prompt"),
     Task(ListTask.PANOPTIC.value, Classes, "segments of things and stuff, all names in one prompt"),
-    Task(ListTask.SEMANTIC.value, Classes, "a class for every pixel, all names in one prompt"),
+    Task(ListTask.SEMANTIC.value, Classes, "a class for every pixel, all names in one prompt", scored=False),
     Task(tasks.REGION, Regions, "the object at each point, box, scribble or mask"),
 )
 VIDEO_TASKS = (

@@ -68,6 +68,26 @@ def test_reasonseg_leaves_out_what_does_not_count(tmp_path: Path) -> None:
     assert first.tasks == ("reasoning",)
 
 
+APPLE_DOUBLE = b"\0\5\x16\7\0\2\0\0Mac OS X"
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "file"),
+    [
+        (miniatures.reasonseg, "reasonseg", "val/._111_0.json"),
+        (miniatures.ade20k, "ade20k", "annotations/validation/._ADE_val_00000001.png"),
+    ],
+)
+def test_what_macos_writes_beside_files_is_no_sample(
+    tmp_path: Path, make: Callable[[Path], None], name: str, file: str
+) -> None:
+    make(tmp_path)
+    expected = list(open_data_set(Choice(name, str(tmp_path))).keys)
+    (tmp_path / file).write_bytes(APPLE_DOUBLE)
+    data = open_data_set(Choice(name, str(tmp_path)))
+    assert list(data.keys) == expected and all(data.sample(key).asks for key in data.keys)
+
+
 def test_ade20k_numbers_classes_from_one(tmp_path: Path) -> None:
     miniatures.ade20k(tmp_path)
     (ask,) = only_sample("ade20k", tmp_path).asks

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from PIL import Image
 
 from hyperseg_bench.quality.answering import answered
 from hyperseg_bench.quality.datasets.registry import DATA_SETS, Choice, open_data_set
 from hyperseg_bench.quality.datasets.shapes.asked import ClassScenes, Clips, Scenes
 from hyperseg_bench.quality.samples import DataSet, Row
 from hyperseg_bench.quality.table import make_table
-from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.errors import InputError, Notice
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.session.pipeline import Pipeline
 from knowing_pipeline import Knowing
@@ -83,6 +84,20 @@ def test_a_missing_folder_or_file_is_told(tmp_path: Path, name: str) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(InputError, match=r"expected .*; found notes\.txt"):
         open_data_set(Choice(name, str(tmp_path)))
+
+
+def test_photographs_for_backgrounds(tmp_path: Path) -> None:
+    """Whatever holds an image, by name; the rest is told, and what macOS writes beside files is none."""
+    with pytest.raises(InputError, match=r"nowhere: no such folder; expected a folder of photographs"):
+        open_data_set(Choice("shapes", str(tmp_path / "nowhere")))
+    (tmp_path / "._a.jpg").write_bytes(b"\0\5\x16\7")
+    with pytest.raises(InputError, match=r"expected photographs, found none \(is no image: \._a\.jpg \(hidden\)\)"):
+        open_data_set(Choice("shapes", str(tmp_path)))
+    for name in ("a.jpg", "b.webp"):
+        Image.new("RGB", (64, 48)).save(tmp_path / name)
+    with pytest.warns(Notice, match=r"is no image: \._a\.jpg \(hidden\)"):
+        data = open_data_set(Choice("shapes", str(tmp_path), items=2))
+    assert all(data.sample(key).asks for key in data.keys)
 
 
 def test_a_split_that_is_not_there_is_told(tmp_path: Path) -> None:
