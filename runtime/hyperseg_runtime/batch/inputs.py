@@ -6,6 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,6 +19,8 @@ from hyperseg_runtime.images.frames import IMAGE_SUFFIXES
 from hyperseg_runtime.images.reading import decode_image, load_image
 
 FORMS = "a folder of images, a COCO file (.json), or a parquet file with a column `image` and perhaps `text`"
+TEXT_TYPES = ("string", "large_string")
+"""Of Arrow, as they are printed."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,10 @@ class Inputs(ABC):
 
     @abstractmethod
     def item(self, key: str) -> Item: ...
+
+    @abstractmethod
+    def stamp(self, key: str) -> str:
+        """Another one where the file of the item was replaced or changed, by its size and time; it is not read."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,9 @@ class Files(Inputs):
     def item(self, key: str) -> Item:
         path = self.folder / key
         return Item(key, input_source(path), load_image(path))
+
+    def stamp(self, key: str) -> str:
+        return _stamp(self.folder / key)
 
 
 def _leads_out(name: object) -> bool:
@@ -110,6 +120,21 @@ class Rows(Inputs):
             raise ImageError(f"row {key} of {self.path}: holds no image")
         return Item(label, f"{input_source(self.path)}#{key}", pixels, texts)
 
+    def stamp(self, key: str) -> str:
+        beside = self._beside[int(key)]
+        return _stamp(self.path) + (f" {_stamp(self.path.parent / beside)}" if isinstance(beside, str) else "")
+
+    @cached_property
+    def _beside(self) -> Sequence[Any]:
+        """By row the path of an image that may lie beside the file; no image in the file is read for that."""
+        table = _parquet().ParquetFile(self.path)
+        kind = table.schema_arrow.field("image").type
+        nested = str(kind).startswith("struct") and kind.get_field_index("path") >= 0
+        if not nested and str(kind) not in TEXT_TYPES:
+            return [None] * len(self.keys)
+        found = table.read(["image.path" if nested else "image"]).column("image").to_pylist()
+        return [value.get("path") if isinstance(value, Mapping) else value for value in found]
+
     def _row(self, number: int) -> dict[str, Any]:
         """One row group is read at a time."""
         table = _parquet().ParquetFile(self.path)
@@ -121,6 +146,15 @@ class Rows(Inputs):
                 return found
             number -= rows
         raise InputError(f"{self.path}: has no row {number}")
+
+
+def _stamp(path: Path) -> str:
+    """Empty where there is no such file: reading it tells why."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return ""
+    return f"{found.st_size}-{found.st_mtime_ns}"
 
 
 def open_inputs(path: Path) -> Inputs:
