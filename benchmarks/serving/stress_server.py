@@ -91,7 +91,8 @@ def served(bundle: Path, gateway: bool, cores: Cores) -> Iterator[Up]:
     before = own.cpu_affinity()
     with tempfile.TemporaryDirectory() as work:
         write_repository(Path(work) / "repository", *bundle_spec(bundle))
-        options = ("--restarts", "9", "--requests-per-minute", UNBOUNDED_RATE, *(["--gateway"] if gateway else []))
+        through = ("--gateway", "--requests-per-minute", UNBOUNDED_RATE) if gateway else ()
+        options = ("--restarts", "9", *through)
         own.cpu_affinity(cores.server)
         try:
             with serve_up(Path(work) / "repository", bundle, Path(work) / "log", *options) as running:

@@ -9,7 +9,8 @@ from hyperseg_export.checkpoint.reading import open_weights
 from hyperseg_export.families.family import ExportFamily
 from hyperseg_export.families.registry import detect_family
 from hyperseg_export.model import SourceModel, bind_model
-from hyperseg_runtime.bundle.manifest import Coverage
+from hyperseg_runtime.bundle.manifest import Coverage, Manifest
+from hyperseg_runtime.errors import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -55,3 +56,15 @@ def open_checkpoint(directory: Path, adapter: Path | None = None, context: int |
     model = bind_model(family.name, family.define(checkpoint, context), checkpoint)
     check_equal(model.key_map, checkpoint)
     return CheckpointModel(Origin(directory, adapter, context), checkpoint, family, model)
+
+
+def require_made_from(manifest: Manifest, opened: CheckpointModel, advice: str = "") -> None:
+    """Raise CheckpointError, which ends in `advice`, for a bundle of another checkpoint or adapter."""
+    origin = manifest.provenance
+    found = (opened.checkpoint.base.fingerprint(), opened.checkpoint.adapter_sha256)
+    if found != (origin.checkpoint_sha256, origin.adapter_sha256):
+        raise CheckpointError(
+            f"{opened.origin.checkpoint} is not what the bundle was made from: expected checkpoint sha256 "
+            f"{origin.checkpoint_sha256[:16]}..., adapter {origin.adapter_sha256 or 'none'}; found {found[0][:16]}..., "
+            f"{found[1] or 'none'}{advice and f'; {advice}'}"
+        )

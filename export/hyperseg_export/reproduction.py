@@ -9,6 +9,7 @@ from hyperseg_bench.quality.datasets.registry import Choice
 from hyperseg_bench.quality.evaluation import evaluate
 from hyperseg_export.export import ExportOptions, export_bundle
 from hyperseg_export.jobs.progress import Progress
+from hyperseg_export.opening import open_checkpoint, require_made_from
 from hyperseg_runtime.batch.subject import Subject
 from hyperseg_runtime.bundle.manifest import FILE_NAME, Manifest
 from hyperseg_runtime.bundle.opening import Bundle
@@ -46,6 +47,7 @@ def reproduce(
     options: dict[str, Any] | None = None,
     data_sets: Sequence[str] = (),
     items: int | None = None,
+    overwrite: bool = False,
     tell: Callable[[str, int, int], None] = lambda name, done, of: None,
 ) -> tuple[FamilySpec, list[Reproduced]]:
     """Everything goes into the folder `out`, and goes on where it was stopped: the bundle, an evaluation for each data
@@ -53,7 +55,9 @@ def reproduce(
 
     `data` holds a folder for each data set, under its name in `hyperseg-trt eval` (RefCOCO's relatives share `refer`);
     what is not there is not measured. `options` are the backend's; `data_sets` chooses some, `items` takes so many
-    samples of each. The export compares graphs with modules and fails where they differ.
+    samples of each, in evaluations of their own. With `overwrite` evaluations begin anew; the bundle stays. The export
+    compares graphs with modules and fails where they differ. Raises CheckpointError where `out` holds another
+    checkpoint's bundle, OutputError where an evaluation there was made with other settings.
     """
     with output_folder(out):
         manifest = _exported(checkpoint, out / BUNDLE, progress)
@@ -62,13 +66,14 @@ def reproduce(
         if unknown:
             raise InputError(f"{family.title} has no results on {unknown[0]!r}; choose {', '.join(family.data_sets)}")
         subject = Subject(out / BUNDLE, options=options or {})
+        some = () if items is None else (f"first-{items}",)
         tables: dict[tuple[str, str], dict[str, Any] | str] = {}
         for number in family.printed:
             place = number.data_set, number.split
             if place not in tables and (not data_sets or number.data_set in data_sets):
-                folder = data / SHARED_FOLDERS.get(number.data_set, number.data_set)
+                folder = data.resolve() / SHARED_FOLDERS.get(number.data_set, number.data_set)
                 choice = Choice(number.data_set, str(folder), number.split, items)
-                tables[place] = _table(subject, choice, folder, out / "-".join(place), tell)
+                tables[place] = _table(subject, choice, folder, out / "-".join((*place, *some)), overwrite, tell)
         rows = [_reproduced(number, tables.get((number.data_set, number.split))) for number in family.printed]
         content = {"family": family.name, "items": items, "note": family.printed_note}
         write_atomically(out / RESULT, json_bytes({**content, "numbers": [row.told() for row in rows]}))
@@ -77,20 +82,28 @@ def reproduce(
 
 def _exported(checkpoint: Path, bundle: Path, progress: Progress) -> Manifest:
     """The manifest of the bundle, which is made if it is not there."""
-    if (bundle / FILE_NAME).is_file():
-        return Bundle.open(bundle).manifest
-    return export_bundle(checkpoint, bundle, ExportOptions(), progress)
+    if not (bundle / FILE_NAME).is_file():
+        return export_bundle(checkpoint, bundle, ExportOptions(), progress)
+    manifest = Bundle.open(bundle).manifest
+    require_made_from(manifest, open_checkpoint(checkpoint), f"{bundle} is kept: choose another place with --out")
+    return manifest
 
 
 def _table(
-    subject: Subject, choice: Choice, folder: Path, out: Path, tell: Callable[[str, int, int], None]
+    subject: Subject,
+    choice: Choice,
+    folder: Path,
+    out: Path,
+    overwrite: bool,
+    tell: Callable[[str, int, int], None],
 ) -> dict[str, Any] | str:
     """Content of the evaluation, or why there is none."""
+    name = f"{choice.name} {choice.split}"
     if not folder.is_dir():
         return f"{folder} is not there"
     try:
         with output_folder(out):
-            return evaluate(subject, choice, out, tell=lambda done, of: tell(f"{choice.name} {choice.split}", done, of))
+            return evaluate(subject, choice, out, overwrite=overwrite, tell=lambda done, of: tell(name, done, of))
     except OutputError:
         raise
     except InputError as error:  # files of this data set that are missing or broken cost its numbers alone

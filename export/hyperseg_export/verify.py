@@ -7,13 +7,13 @@ from pathlib import Path
 from hyperseg_export.comparison import compare_bundle
 from hyperseg_export.families.registry import detect_family
 from hyperseg_export.jobs.progress import Progress
-from hyperseg_export.opening import open_checkpoint
+from hyperseg_export.opening import open_checkpoint, require_made_from
 from hyperseg_export.parity.golden import GoldenFolder, GoldenReport
 from hyperseg_export.samples import sample_images
 from hyperseg_runtime import console
 from hyperseg_runtime.bundle.manifest import ParityEntry
 from hyperseg_runtime.bundle.opening import Bundle
-from hyperseg_runtime.errors import CheckpointError, InputError, ParityError
+from hyperseg_runtime.errors import InputError, ParityError
 from hyperseg_runtime.reports.manifest_tables import folded, print_entries, verdict
 
 
@@ -40,14 +40,7 @@ def compare_with_checkpoint(
 ) -> tuple[ParityEntry, ...]:
     """Raises CheckpointError if the bundle was not made from this checkpoint and adapter."""
     opened = open_checkpoint(checkpoint, adapter, bundle.manifest.dimensions.get("context"))
-    origin = bundle.manifest.provenance
-    found = (opened.checkpoint.base.fingerprint(), opened.checkpoint.adapter_sha256)
-    if found != (origin.checkpoint_sha256, origin.adapter_sha256):
-        raise CheckpointError(
-            f"{checkpoint} is not what the bundle was made from: expected checkpoint sha256 "
-            f"{origin.checkpoint_sha256[:16]}..., adapter {origin.adapter_sha256 or 'none'}; found {found[0][:16]}..., "
-            f"{found[1] or 'none'}"
-        )
+    require_made_from(bundle.manifest, opened)
     return compare_bundle(bundle, opened, images or sample_images(), _scratch(bundle.directory), progress)
 
 

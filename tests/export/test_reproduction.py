@@ -7,6 +7,7 @@ import pytest
 
 import miniatures
 from hyperseg_bench.quality.datasets.registry import DATA_SETS
+from hyperseg_export.make_tiny import make_tiny
 from hyperseg_export.reproduction import REFER, RESULT, SHARED_FOLDERS
 from hyperseg_runtime.families import FAMILIES
 from support import FIRST_FAMILY, RunCli
@@ -49,3 +50,38 @@ def test_one_command_goes_from_checkpoint_to_numbers(
 
 def test_folders_are_those_of_the_data_sets() -> None:
     assert SHARED_FOLDERS.keys() <= DATA_SETS.keys()
+
+
+@pytest.fixture
+def reproduced(tiny_bundle: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A small folder of data, and one for results that holds a bundle already."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    miniatures.reasonseg(data / "reasonseg")
+    out.mkdir()
+    (out / "bundle").symlink_to(tiny_bundle)
+    return data, out
+
+
+def test_another_checkpoint_s_bundle_is_not_taken_for_this_one_s(
+    run_cli: RunCli, reproduced: tuple[Path, Path], tmp_path: Path
+) -> None:
+    data, out = reproduced
+    make_tiny(tmp_path / "other", FIRST_FAMILY, seed=1)
+    result = run_cli("reproduce", tmp_path / "other", data, "--out", out, "--data-set", "reasonseg")
+    assert result.code == 2, result.out
+    said = " ".join(result.err.split())
+    assert "other is not what the bundle was made from" in said and "choose another place with --out" in said
+    assert [path.name for path in out.iterdir()] == ["bundle"]
+
+
+def test_some_samples_first_and_then_all(run_cli: RunCli, tiny_checkpoint: Path, reproduced: tuple[Path, Path]) -> None:
+    data, out = reproduced
+    asked = ("reproduce", tiny_checkpoint, data, "--out", out, "--threads", "1", "--data-set", "reasonseg")
+    for more, folder, samples in [(("--items", "1"), "reasonseg-val-first-1", 1), ((), "reasonseg-val", 2)]:
+        result = run_cli(*asked, *more)
+        assert result.code == 0, result.err
+        assert json.loads((out / folder / "table.json").read_bytes())["samples"] == samples
+    (out / "reasonseg-val" / "run.json").write_text("{}")  # of other settings
+    refused = run_cli(*asked)
+    assert refused.code == 2 and "or begin anew with --overwrite" in " ".join(refused.err.split())
+    assert run_cli(*asked, "--overwrite").code == 0

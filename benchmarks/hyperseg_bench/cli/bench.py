@@ -77,8 +77,7 @@ def bench(
     if not bundles:
         raise InputError("which BUNDLE? make one with: hyperseg-trt export CHECKPOINT BUNDLE")
     asked = scenarios.chosen(scenario or [])
-    others = {"low_memory": low_memory, "bf16": bf16}
-    chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb, **others)
+    chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb, low_memory, bf16)
     hash_of = hash_file if verify_hashes else remembered_hash
     opened = [subjects.verified(path, hash_of) for path in bundles]
     plan = run.Plan(

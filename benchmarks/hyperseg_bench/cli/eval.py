@@ -10,10 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from hyperseg_runtime import console
 from hyperseg_runtime.cli import options
+from hyperseg_runtime.cli.workers import RayOption, WorkersOption, worker_of
 from hyperseg_runtime.files.locking import sole_writer
 from hyperseg_runtime.files.writing import output_folder
-
-EXTRA = "batch"
 
 
 def evaluate(
@@ -40,28 +39,26 @@ def evaluate(
     accept_unmeasured: options.UnmeasuredOption = False,
     engines: options.EnginesOption = None,
     weights_gb: options.WeightsOption = None,
-    ray: Annotated[bool, typer.Option("--ray", help="Spread the samples over a Ray cluster, or this machine.")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="With --ray: bundles opened at once.")] = 2,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where another evaluation lies.")] = False,
+    ray: RayOption = False,
+    workers: WorkersOption = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew, whatever evaluation lies there.")] = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """Ask BUNDLE everything that DATASET knows the answer to: table.json, report.html, and every item in items.jsonl.
 
-    A killed evaluation goes on where it stopped when called again, and gives the same table.
+    A killed evaluation goes on where it stopped when called again with the same settings, and gives the same table.
     """
     from hyperseg_bench.quality import evaluation, results
     from hyperseg_bench.quality.datasets.registry import Choice
     from hyperseg_runtime.batch.subject import Subject
-    from hyperseg_runtime.batch.working import in_this_process
 
     choice = Choice(data_set, None if data is None else str(data.resolve()), split, items)
     place = out or Path(f"{bundle.resolve().name}-{data_set}")
-    others = {"low_memory": low_memory, "bf16": bf16, "verify_hashes": verify_hashes}
-    chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb, **others)
+    chosen = options.backend_options(
+        threads, native, accept_unmeasured, engines, weights_gb, low_memory, bf16, verify_hashes
+    )
     subject = Subject(bundle, backend, chosen)
-    work = in_this_process
-    if ray:
-        work = console.load_extra("hyperseg_runtime.batch.on_ray", EXTRA).on_ray(workers)
+    work = worker_of(ray, workers)
     with output_folder(place), sole_writer(place):
         with _progress() as tell:
             content = evaluation.evaluate(subject, choice, place, precision, overwrite, work, tell)

@@ -7,8 +7,9 @@ from typing import Any
 from hyperseg_bench.quality.comparison import by_change, pair_up, summary
 from hyperseg_bench.quality.datasets.registry import Choice, open_data_set
 from hyperseg_bench.quality.report import render_comparison, render_evaluation
-from hyperseg_bench.quality.run_folder import REPORT, RUN, TABLE, RunFolder
+from hyperseg_bench.quality.run_folder import REPORT, TABLE, RunFolder
 from hyperseg_bench.quality.samples import Row
+from hyperseg_runtime.batch.run_record import RUN
 from hyperseg_runtime.console import json_bytes
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.files.writing import write_atomically

@@ -75,6 +75,10 @@ class Checkpoint:
             return stored
 
     @property
+    def folder(self) -> Path:
+        return self.directory
+
+    @property
     def files(self) -> set[Path]:
         """All shards."""
         return set(self.shards.values())

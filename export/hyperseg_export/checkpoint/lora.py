@@ -135,7 +135,7 @@ def with_adapters(checkpoint: StoredTensors, adapter_directory: Path | None = No
     """Find adapters and fold them in.
 
     An adapter is looked for in the shards themselves (peft's wrapped names), then as adapter files: in
-    `adapter_directory` if given, else beside the shards, else in a folder directly inside the checkpoint.
+    `adapter_directory` if given, else, where the checkpoint was named as a folder, in it or in one directly inside it.
     Raises CheckpointError for an adapter that does not fit, or when several are found.
     """
     merged = MergedCheckpoint(checkpoint, {})
@@ -145,8 +145,7 @@ def with_adapters(checkpoint: StoredTensors, adapter_directory: Path | None = No
         if plain in group:
             raise CheckpointError(f"checkpoint: {plain} is stored twice, as {group[plain]} and as {stored}")
         group[plain] = stored
-    shards = checkpoint.files if isinstance(checkpoint, Checkpoint) else set()
-    folder = adapter_directory or _find_adapter(checkpoint.directory)
+    folder = adapter_directory or (_find_adapter(checkpoint.folder) if checkpoint.folder else None)
     if wrapped and folder and (folder / ADAPTER_WEIGHTS).is_file():
         raise CheckpointError(f"checkpoint: adapters both in the shards and in {folder}; keep one of them")
     if wrapped:
@@ -154,7 +153,7 @@ def with_adapters(checkpoint: StoredTensors, adapter_directory: Path | None = No
         merged.adapters = _paired(checkpoint, wrapped, settings)
         merged.adapter_sha256 = settings.sha256()  # the factors are part of the checkpoint's own fingerprint
     elif folder:
-        opened = AdapterFolder.open(folder, shards)
+        opened = AdapterFolder.open(folder, checkpoint.files)
         merged.adapters, merged.adapter_sha256 = dict(opened.adapters), opened.sha256
     _check_fit(merged)
     return merged

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from hyperseg_export.checkpoint.folder import CONFIG, DTYPES, read_json
+from hyperseg_export.checkpoint.unread import ADAPTER_WEIGHTS, refuse_unread
 from hyperseg_runtime.errors import CheckpointError
 from hyperseg_runtime.files.hashing import remembered_hash
 from hyperseg_runtime.files.unreadable import HEAD_BYTES, MISSING, stand_in, why_unreadable
@@ -40,11 +41,13 @@ RESAVE = (
 class PickleCheckpoint:
     """Names, shapes and dtypes of all tensors; `tensor(name)` maps the stored values, a page at a time.
 
-    Names come without the prefix "module.". `config` is config.json beside the file, or empty.
+    Names come without the prefix "module.". `config` is config.json beside the file, or empty. `folder` is the folder
+    that was named; None where the file was, and what else lies beside it is none of the checkpoint's.
     """
 
     path: Path
     config: dict[str, Any]
+    folder: Path | None = None
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     dtypes: dict[str, torch.dtype] = field(default_factory=dict)
     _tensors: dict[str, Tensor] = field(default_factory=dict, repr=False)
@@ -52,9 +55,11 @@ class PickleCheckpoint:
     @classmethod
     def open(cls, path: Path) -> "PickleCheckpoint":
         """A file, or a folder that holds one such file. Raises CheckpointError saying what was found instead."""
-        path = find_pickle(path)
+        folder, path = path if path.is_dir() else None, find_pickle(path)
+        if folder:
+            refuse_unread(folder, (path, folder / ADAPTER_WEIGHTS))
         sidecar = path.parent / CONFIG
-        checkpoint = cls(path, read_json(sidecar) if os.path.lexists(sidecar) else {})
+        checkpoint = cls(path, read_json(sidecar) if os.path.lexists(sidecar) else {}, folder)
         for name, tensor in _state_dict(path, _load(path)).items():
             checkpoint._add(name, tensor)
         return checkpoint
@@ -62,6 +67,10 @@ class PickleCheckpoint:
     @property
     def directory(self) -> Path:
         return self.path.parent
+
+    @property
+    def files(self) -> set[Path]:
+        return {self.path}
 
     @property
     def names(self) -> list[str]:
@@ -148,24 +157,27 @@ def _refuse_what_is_no_archive(path: Path) -> None:
 
 
 def _state_dict(path: Path, content: object) -> Mapping[Any, Any]:
-    """The mapping of names to tensors: the file's content, what it holds under "state_dict", or under any other name
-    ("model", "net") if that is its only one.
+    """The mapping of names to tensors: the file's content, or what it holds under "state_dict" or another name
+    ("model", "net"). Raises CheckpointError where it holds several, such as the averaged weights of a training run.
     """
-    if isinstance(content, Mapping) and isinstance(content.get(STATE_DICT), Mapping):
-        content = content[STATE_DICT]
-    elif isinstance(content, Mapping) and not any(isinstance(value, Tensor) for value in content.values()):
-        parts = [key for key, value in content.items() if _all_tensors(value)]
-        if len(parts) > 1:
-            shown = ", ".join(map(str, parts))
-            raise CheckpointError(
-                f"{_of(path)}: holds several sets of tensors ({shown}); save the one that is meant alone"
-            )
-        content = content[parts[0]] if parts else content
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{_of(path)}: holds a {type(content).__name__}, expected tensors by name")
-    if not content:
+    parts = _sets_of_tensors(content)
+    if len(parts) > 1:
+        shown = ", ".join(map(str, parts))
+        raise CheckpointError(f"{_of(path)}: holds several sets of tensors ({shown}); save the one that is meant alone")
+    found: Mapping[Any, Any] = content[parts[0]] if parts else content
+    if not found:
         raise CheckpointError(f"{_of(path)}: holds no tensors")
-    return content
+    return found
+
+
+def _sets_of_tensors(content: Mapping[Any, Any]) -> list[Any]:
+    """Keys of the mappings that hold a model's tensors; none where `content` itself is that mapping."""
+    has_state_dict = isinstance(content.get(STATE_DICT), Mapping)
+    if not has_state_dict and any(isinstance(value, Tensor) for value in content.values()):
+        return []
+    return [key for key, value in content.items() if _all_tensors(value) or (has_state_dict and key == STATE_DICT)]
 
 
 def _all_tensors(value: object) -> bool:

@@ -20,6 +20,16 @@ class StoredTensors(Protocol):
     def directory(self) -> Path: ...
 
     @property
+    def folder(self) -> Path | None:
+        """The folder that was named, whose other files belong to the checkpoint; None where a file was."""
+        ...
+
+    @property
+    def files(self) -> set[Path]:
+        """All that hold its tensors."""
+        ...
+
+    @property
     def config(self) -> dict[str, Any]: ...
 
     @property

@@ -14,6 +14,7 @@ CheckpointArgument = Annotated[
     ),
 ]
 AdapterOption = Annotated[
-    Path | None, typer.Option(help="Folder of a peft LoRA adapter to merge; by default one in CHECKPOINT is found.")
+    Path | None,
+    typer.Option(help="Folder of a peft LoRA adapter to merge; by default one in the folder CHECKPOINT is found."),
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the target if it exists.")]

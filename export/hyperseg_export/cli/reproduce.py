@@ -24,6 +24,9 @@ def reproduce(
         list[str] | None, typer.Option(help="Only this data set (repeatable); default: all that the family has.")
     ] = None,
     items: Annotated[int | None, typer.Option(min=1, help="So many samples of each split; default: all.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin the evaluations anew; the bundle stays.")
+    ] = False,
     threads: runtime_options.ThreadsOption = None,
     native: runtime_options.NativeOption = False,
     as_json: runtime_options.JsonOption = False,
@@ -31,12 +34,14 @@ def reproduce(
     """Export CHECKPOINT, compare its graphs with its modules, evaluate it, and show what its authors print beside that.
 
     RefCOCO's relatives share the folder DATA/refer. Data sets that are not there are not measured. A killed run goes on
-    where it stopped.
+    where it stopped. A run with --items has evaluations of its own, and leaves those of all samples alone.
     """
     reproduction = console.load_extra("hyperseg_export.reproduction", options.EXTRA)
-    chosen = runtime_options.backend_options(threads, native, False, None, None)
+    chosen = runtime_options.backend_options(threads, native)
     with ExportProgress() as progress, _samples() as tell:
-        family, rows = reproduction.reproduce(checkpoint, data, out, progress, chosen, data_set or (), items, tell)
+        family, rows = reproduction.reproduce(
+            checkpoint, data, out, progress, chosen, data_set or (), items, overwrite, tell
+        )
     if as_json:
         content = {"family": family.name, "note": family.printed_note, "numbers": [row.told() for row in rows]}
         console.print_json(content)

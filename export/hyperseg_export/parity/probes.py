@@ -19,7 +19,7 @@ Taps = Mapping[str, Sequence[Any]]
 FIRST_PRIME = 10007
 """Stand-in sizes for named axes while shapes are traced; no real size is a prime this large."""
 APART = 101
-"""Steps between two of them: more than any factor that derives a size from one, so that no two derived sizes are equal."""
+"""Steps between two of them: more than any factor that derives a size from one, so that derived ones differ too."""
 
 
 @dataclass(frozen=True)

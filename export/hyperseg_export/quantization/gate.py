@@ -6,9 +6,10 @@ from typing import Any
 
 from hyperseg_bench.quality.comparison import pair_up
 from hyperseg_bench.quality.datasets.registry import Choice, open_data_set
-from hyperseg_bench.quality.evaluation import evaluate
+from hyperseg_bench.quality.evaluation import conditions_of, evaluate
 from hyperseg_bench.quality.paired import median_overlap, paired_drops
 from hyperseg_bench.quality.results import read_complete
+from hyperseg_bench.quality.run_folder import RunFolder
 from hyperseg_runtime.batch.subject import Subject
 from hyperseg_runtime.bundle.quantization import GateEntry, MeasureEntry
 from hyperseg_runtime.files.writing import output_folder
@@ -49,4 +50,6 @@ class Gate:
         folder = self.place / name
         with output_folder(folder):
             subject = Subject(bundle, options=self._options)
-            evaluate(subject, self.choice, folder, overwrite=True, tell=self._tell)
+            wanted = conditions_of(subject, self.choice, open_data_set(self.choice).keys)
+            other = not RunFolder(folder).holds(wanted)
+            evaluate(subject, self.choice, folder, overwrite=other, tell=self._tell)

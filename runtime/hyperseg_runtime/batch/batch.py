@@ -1,65 +1,41 @@
 """A batch from its beginning to its end: what is done is kept, the rest is worked on."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from hyperseg_runtime.batch.item_file import ItemFile, Row
+from hyperseg_runtime.batch.item_file import Row
+from hyperseg_runtime.batch.run_record import RunRecord
 from hyperseg_runtime.batch.segmenting import ERROR, Segmenting
 from hyperseg_runtime.batch.working import Worker, in_this_process
-from hyperseg_runtime.console import json_bytes
-from hyperseg_runtime.errors import OutputError
-from hyperseg_runtime.files.writing import write_atomically
 
-RUN, ITEMS = "run.json", "items.jsonl"
-
-
-@dataclass(frozen=True)
-class BatchFolder:
-    """Results at `directory`, begun or complete."""
-
-    directory: Path
-
-    def begin(self, conditions: dict[str, Any], overwrite: bool) -> ItemFile:
-        """What is done already. Raises OutputError where another batch lies there."""
-        run, items = self.directory / RUN, self.directory / ITEMS
-        wanted = json_bytes(conditions)
-        found = run.read_bytes() if run.exists() else None
-        if found != wanted:
-            if not overwrite and (found is not None or items.exists()):
-                raise OutputError(
-                    f"{self.directory}: holds another batch (other images, another request or bundle); choose another "
-                    "place with --out, or begin anew with --overwrite"
-                )
-            items.unlink(missing_ok=True)
-            write_atomically(run, wanted)
-        return ItemFile(items)
+STAMP = "stamp"
+"""Name in each row of what told the item's file from others, see `Inputs.stamp`."""
 
 
 def run_batch(
     job: Segmenting,
-    conditions: dict[str, Any],
-    overwrite: bool = False,
     work: Worker = in_this_process,
     tell: Callable[[int, int], None] = lambda done, of: None,
 ) -> dict[str, list[Row]]:
     """Rows of every item by its key; see `Segmenting`. `tell` gets items done and all of them.
 
-    Raises OutputError where `out` holds something else.
+    Items that failed, and those whose file was replaced since, are worked on again. Raises BundleError for a bundle
+    that is none, OutputError where `out` holds something else.
     """
     keys = job.inputs.keys
-    items = BatchFolder(job.out).begin(conditions, overwrite)
-    waiting = [key for key in keys if key not in items.rows or _failed(items.rows[key])]
+    items = RunRecord(job.out, "batch").begin(job.conditions(), job.overwrite)
+    # Taken before any item is read: one that is replaced meanwhile is asked once too often, never once too seldom.
+    stamps = {key: job.inputs.stamp(key) for key in keys}
+    waiting = [key for key in keys if not _done(items.rows.get(key, ()), stamps[key])]
     done = len(keys) - len(waiting)
     tell(done, len(keys))
     if waiting:
         with items:
             for number, (key, rows) in enumerate(work(job, waiting), done + 1):
-                items.add(key, rows)
+                items.add(key, [{**row, STAMP: stamps[key]} for row in rows])
                 tell(number, len(keys))
     return {key: items.rows[key] for key in keys}
 
 
-def _failed(rows: list[Row]) -> bool:
-    return any(ERROR in row for row in rows)
+def _done(rows: Sequence[Row], stamp: str) -> bool:
+    """Whether an item was answered, from the file that lies there now."""
+    return bool(rows) and all(ERROR not in row and row.get(STAMP) == stamp for row in rows)

@@ -6,6 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,6 +20,8 @@ from hyperseg_runtime.images.frames import LeftOut, told
 from hyperseg_runtime.images.reading import decode_image, load_image
 
 FORMS = "a folder of images, a COCO file (.json), or a parquet file with a column `image` and perhaps `text`"
+TEXT_TYPES = ("string", "large_string")
+"""Of Arrow, as they are printed."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +36,26 @@ class Item:
 
 class Inputs(ABC):
     """`keys` names every item, in order and once; an item that cannot be read raises ImageError when it is asked for.
-    `left_out`: what lies beside them and is no item.
+    `left_out`: what lies beside them and is no item. `path`: what was named.
     """
 
+    path: Path
     keys: Sequence[str]
     left_out: Sequence[LeftOut]
 
     @abstractmethod
     def item(self, key: str) -> Item: ...
 
+    @abstractmethod
+    def stamp(self, key: str) -> str:
+        """Another one where the file of the item was replaced or changed, by its size and time; it is not read."""
+
 
 @dataclass(frozen=True)
 class Files(Inputs):
     """Image files below `folder`; a key is a path inside it, with / between its parts."""
 
+    path: Path
     folder: Path
     keys: tuple[str, ...] = field(repr=False)
     left_out: tuple[LeftOut, ...] = field(default=(), repr=False)
@@ -60,7 +69,7 @@ class Files(Inputs):
         if not keys:
             found = f" ({told(left_out, 'image')})" if left_out else ""
             raise InputError(f"{folder}: there is no image in it{found}; expected {FORMS}")
-        return cls(folder, keys, left_out)
+        return cls(folder, folder, keys, left_out)
 
     @classmethod
     def of_coco(cls, path: Path) -> "Files":
@@ -74,11 +83,14 @@ class Files(Inputs):
         if outside or not names or len(set(names)) != len(names):
             reason = f"{outside[0]!r} leads out of its folder" if outside else "it has no images, or one twice"
             raise InputError(f"{path}: {reason}")
-        return cls(path.parent, tuple(names))
+        return cls(path, path.parent, tuple(names))
 
     def item(self, key: str) -> Item:
         path = self.folder / key
         return Item(key, input_source(path), load_image(path))
+
+    def stamp(self, key: str) -> str:
+        return _stamp(self.folder / key)
 
 
 def _leads_out(name: object) -> bool:
@@ -131,6 +143,24 @@ class Rows(Inputs):
             raise ImageError(f"{called}: holds no image")
         return Item(label, f"{input_source(self.path)}#{key}", pixels, tuple(texts))
 
+    def stamp(self, key: str) -> str:
+        beside = self._beside[int(key)]
+        return _stamp(self.path) + (f" {_stamp(self.path.parent / beside)}" if isinstance(beside, str) else "")
+
+    @cached_property
+    def _beside(self) -> Sequence[Any]:
+        """By row the path of an image that may lie beside the file; no image in the file is read for that."""
+        table = _parquet().ParquetFile(self.path)
+        kind = table.schema_arrow.field("image").type
+        nested = str(kind).startswith("struct") and kind.get_field_index("path") >= 0
+        if not nested and str(kind) not in TEXT_TYPES:
+            return [None] * len(self.keys)
+        try:
+            found = table.read(["image.path" if nested else "image"]).column("image").to_pylist()
+        except Exception:  # of many types, where the file is damaged behind its list of rows: each row says so
+            return [None] * len(self.keys)
+        return [value.get("path") if isinstance(value, Mapping) else value for value in found]
+
     def _row(self, number: int) -> dict[str, Any]:
         """One row group is read at a time."""
         table = _parquet().ParquetFile(self.path)
@@ -142,6 +172,15 @@ class Rows(Inputs):
                 return found
             number -= rows
         raise InputError(f"{self.path}: has no row {number}")
+
+
+def _stamp(path: Path) -> str:
+    """Empty where there is no such file: reading it tells why."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return ""
+    return f"{found.st_size}-{found.st_mtime_ns}"
 
 
 def open_inputs(path: Path) -> Inputs:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from hyperseg_runtime.batch.inputs import Inputs, Item
 from hyperseg_runtime.batch.item_file import Row
@@ -25,7 +26,8 @@ ERROR = "error"
 class Segmenting:
     """`request` of every item; expressions without texts take those that stand beside each image.
 
-    ids  of the categories by name, for COCO files
+    ids        of the categories by name, for COCO files
+    overwrite  begin anew, and let results replace whatever file has their name
     """
 
     subject: Subject
@@ -40,6 +42,16 @@ class Segmenting:
     def __call__(self) -> Iterator[Answer]:
         with self.subject.opened() as pipeline:
             yield lambda key: self._answer(pipeline, lambda: self.inputs.item(key))
+
+    def conditions(self) -> dict[str, Any]:
+        """What decides the results of an item, as JSON; its own file apart. Raises BundleError."""
+        return {
+            **self.subject.conditions(),
+            "inputs": str(self.inputs.path),
+            "request": {"kind": self.request.kind, **vars(self.request)},
+            "kinds": self.kinds,
+            "ids": self.ids,
+        }
 
     def _answer(self, pipeline: Pipeline, read: Callable[[], Item]) -> list[Row]:
         """What is wrong with an image is told in its place; what is wrong with the place of results ends the batch."""

@@ -5,6 +5,7 @@ engines/sm90-trt11.4-nvidia-h200/GRAPH.plan
 engines/sm90-trt11.4-nvidia-h200/plugins/NAME.so  libraries of plugins that engines need, where any does
 """
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Final, Literal, Self
@@ -147,6 +148,21 @@ def read_engines(folder: Path) -> EngineManifest | None:
     except (OSError, ValidationError) as error:
         message = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
         raise BundleError(f"{path}: not a list of engines ({message}); delete the folder and build again") from error
+
+
+def engines_digest(bundle: Path, target: str | None = None) -> str:
+    """SHA-256 over the engines for `target`: another one after every build. Without it over those for all targets, of
+    which each machine takes its own.
+
+    Raises BundleError for a damaged list.
+    """
+    digest = hashlib.sha256()
+    for folder in [engine_folder(bundle, target)] if target else sorted((bundle / ENGINES).glob("*/")):
+        found = read_engines(folder)
+        for entry in found.engines if found else ():
+            built = entry.model_dump_json(include={"graph", "file", "libraries"})
+            digest.update(f"{folder.name} {built}\n".encode())
+    return digest.hexdigest()
 
 
 def engine_path(folder: Path, entry: EngineEntry) -> Path:

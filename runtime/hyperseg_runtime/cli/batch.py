@@ -1,26 +1,21 @@
 """`hyperseg-trt batch`: one request asked about many images."""
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hyperseg_runtime import console
-from hyperseg_runtime.bundle.manifest import FILE_NAME
-from hyperseg_runtime.bundle.opening import read_manifest
 from hyperseg_runtime.cli import options
 from hyperseg_runtime.cli.asked import Asked, ClassesOption, asked_of
+from hyperseg_runtime.cli.workers import RayOption, WorkersOption, worker_of
 from hyperseg_runtime.contracts.requests import Classes, Expressions
 from hyperseg_runtime.errors import PartialInputError
 from hyperseg_runtime.files.writing import output_folder
 from hyperseg_runtime.images.frames import LeftOut, told
-
-EXTRA = "batch"
 
 
 def batch(
@@ -49,18 +44,18 @@ def batch(
     accept_unmeasured: options.UnmeasuredOption = False,
     engines: options.EnginesOption = None,
     weights_gb: options.WeightsOption = None,
-    ray: Annotated[bool, typer.Option("--ray", help="Spread the images over a Ray cluster, or this machine.")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="With --ray: bundles opened at once.")] = 2,
+    ray: RayOption = False,
+    workers: WorkersOption = None,
     overwrite: options.OverwriteOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """Segment every image of INPUTS: the files of `run` for each, and items.jsonl with a line for each.
 
     In a folder, and in the folders below it, what a file holds says whether it is an image; hidden files are none.
-    A batch that was killed goes on where it stopped when called again; images that failed are tried once more. They are
-    told in items.jsonl, what was left out on stderr and with --json; the exit code is 11 if images failed or were lost.
+    A batch that was killed goes on where it stopped when called again with the same settings; images that failed or
+    were replaced are tried once more, and with --overwrite all are. What fails is told in items.jsonl, what was left
+    out on stderr and with --json; the exit code is 11 if images failed or were lost.
     """
-    from hyperseg_runtime.batch import working
     from hyperseg_runtime.batch.batch import run_batch
     from hyperseg_runtime.batch.inputs import open_inputs
     from hyperseg_runtime.batch.segmenting import ERROR, Segmenting
@@ -69,10 +64,10 @@ def batch(
     options.require_texts(texts or [])
     asked = asked_of(texts or [], task, classes) if texts or classes is not None else Asked(Expressions((), task))
     assert isinstance(asked.request, Expressions | Classes)  # regions belong to one image
-    conditions = _conditions(bundle, inputs.resolve(), asked)
     found = open_inputs(inputs.resolve())
-    others = {"low_memory": low_memory, "bf16": bf16, "verify_hashes": verify_hashes}
-    chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb, **others)
+    chosen = options.backend_options(
+        threads, native, accept_unmeasured, engines, weights_gb, low_memory, bf16, verify_hashes
+    )
     job = Segmenting(
         Subject(bundle, backend, chosen),
         found,
@@ -82,11 +77,9 @@ def batch(
         tuple((asked.ids or {}).items()),
         overwrite,
     )
-    work = working.in_this_process
-    if ray:
-        work = console.load_extra("hyperseg_runtime.batch.on_ray", EXTRA).on_ray(workers)
+    work = worker_of(ray, workers)
     with output_folder(out), _progress() as tell:
-        rows = run_batch(job, conditions, overwrite, work, tell)
+        rows = run_batch(job, work, tell)
     failed = {key: own[0][ERROR] for key, own in rows.items() if own and ERROR in own[0]}
     if as_json:
         left_out = [row._asdict() for row in found.left_out]
@@ -109,14 +102,6 @@ def _missing(failed: Mapping[str, str], count: int, left_out: Sequence[LeftOut])
     if left_out:
         parts.append(told(left_out, "image"))
     return "; ".join(parts)
-
-
-def _conditions(bundle: Path, inputs: Path, asked: Asked) -> dict[str, Any]:
-    """What decides the results: they are not mixed with those of others. Raises BundleError."""
-    read_manifest(bundle)
-    manifest = (bundle / FILE_NAME).read_bytes()
-    request = json.dumps({"kind": asked.request.kind, **vars(asked.request)}, sort_keys=True)
-    return {"bundle": hashlib.sha256(manifest).hexdigest(), "inputs": str(inputs), "request": request}
 
 
 @contextmanager

@@ -30,6 +30,7 @@ def chat(
     top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens with this much probability.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Same seed, same answer.")] = None,
     threads: options.ThreadsOption = None,
+    native: options.NativeOption = False,
     backend: options.BackendOption = "onnxruntime",
     low_memory: options.LowMemoryOption = False,
     bf16: options.Bf16Option = False,
@@ -51,8 +52,9 @@ def chat(
         refuse_own_result(image)
     sampling = Sampling(temperature, top_p, seed)
     pixels = None if image is None else load_image(image)
-    others = {"low_memory": low_memory, "bf16": bf16, "verify_hashes": verify_hashes}
-    chosen = options.backend_options(threads, False, accept_unmeasured, engines, weights_gb, **others)
+    chosen = options.backend_options(
+        threads, native, accept_unmeasured, engines, weights_gb, low_memory, bf16, verify_hashes
+    )
     with (
         options.opened_pipeline(bundle, backend, **chosen) as pipeline,
         traced(trace),

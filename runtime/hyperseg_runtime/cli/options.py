@@ -87,15 +87,14 @@ UnmeasuredOption = Annotated[
 def backend_options(
     threads: int | None,
     native: bool,
-    accept_unmeasured: bool,
-    engines: str | None,
-    weights_gb: float | None,
-    **others: bool,
+    accept_unmeasured: bool = False,
+    engines: str | None = None,
+    weights_gb: float | None = None,
+    low_memory: bool = False,
+    bf16: bool = False,
+    verify_hashes: bool = False,
 ) -> dict[str, Any]:
-    """Options of the command line as `Pipeline.load` takes them; `others` are called the same there.
-
-    Raises InputError for what is no amount of memory.
-    """
+    """Options of the command line as `Pipeline.load` takes them. Raises InputError for what is no amount of memory."""
     from hyperseg_kernels import cpu_ops
 
     if weights_gb is not None and not (math.isfinite(weights_gb) and weights_gb >= 0):
@@ -106,7 +105,9 @@ def backend_options(
         "accept_unmeasured": accept_unmeasured,
         "target": engines,
         "weight_streaming_bytes": None if weights_gb is None else int(weights_gb * 1e9),
-        **others,
+        "low_memory": low_memory,
+        "bf16": bf16,
+        "verify_hashes": verify_hashes,
     }
 
 

@@ -89,8 +89,9 @@ def run(
     names = [{kind: result_name(image.name, kind, number) for kind in kinds} for number in numbers]
     with output_folder(out):
         folder.require_free((name for of_one in names for name in of_one.values()), source)
-        others = {"low_memory": low_memory, "bf16": bf16, "verify_hashes": verify_hashes}
-        chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb, **others)
+        chosen = options.backend_options(
+            threads, native, accept_unmeasured, engines, weights_gb, low_memory, bf16, verify_hashes
+        )
         with (
             options.opened_pipeline(bundle, backend, timed_stages=trace is None, **chosen) as pipeline,
             traced(trace, overwrite),

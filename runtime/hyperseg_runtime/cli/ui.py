@@ -37,8 +37,9 @@ def ui(
     """
     module = console.load_extra("hyperseg_runtime.ui.page", EXTRA)
     _require_free(host, port)
-    others = {"low_memory": low_memory, "bf16": bf16, "verify_hashes": verify_hashes}
-    chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb, **others)
+    chosen = options.backend_options(
+        threads, native, accept_unmeasured, engines, weights_gb, low_memory, bf16, verify_hashes
+    )
     with options.opened_pipeline(bundle, backend, **chosen) as pipeline:
         console.err.print(f"http://{host}:{port} until Ctrl-C", markup=False)
         module.serve(pipeline, f"{pipeline.family.title}: {bundle.resolve().name}", host, port, show)

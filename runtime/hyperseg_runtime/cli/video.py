@@ -92,8 +92,9 @@ def video(
     source = open_frames(frames)
     kinds = (Kind.MASK, Kind.OVERLAY) if overlay else (Kind.MASK,)
     folder = ResultFolder(out, overwrite)
-    others = {"low_memory": low_memory, "bf16": bf16, "verify_hashes": verify_hashes}
-    chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb, **others)
+    chosen = options.backend_options(
+        threads, native, accept_unmeasured, engines, weights_gb, low_memory, bf16, verify_hashes
+    )
     content: list[dict[str, Any]] = []
     with (
         output_folder(out),

@@ -1,6 +1,7 @@
 """An evaluation gives one table, wherever it is stopped, whoever does the work."""
 
 import dataclasses
+import json
 import random
 import shutil
 from collections.abc import Iterator, Sequence
@@ -12,11 +13,13 @@ import pytest
 from hyperseg_bench.quality.answering import answered
 from hyperseg_bench.quality.datasets.registry import Choice, open_data_set
 from hyperseg_bench.quality.evaluation import Asking, evaluate, precision_of
-from hyperseg_bench.quality.run_folder import ITEMS, TABLE
+from hyperseg_bench.quality.run_folder import TABLE
 from hyperseg_bench.quality.samples import Row
 from hyperseg_runtime.batch.item_file import ItemFile
+from hyperseg_runtime.batch.run_record import ITEMS
 from hyperseg_runtime.batch.subject import Subject
 from hyperseg_runtime.batch.working import Job, in_this_process
+from hyperseg_runtime.bundle.engines import ENGINES, FILE_NAME
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.results import encode_rle
 from hyperseg_runtime.errors import BundleError, OutputError
@@ -112,6 +115,67 @@ def test_another_evaluation_is_not_mixed_in(whole: Path, subject: Subject, bundl
     fewer = evaluate(subject, Choice("shapes", items=1), whole, overwrite=True, work=Work())
     assert fewer["samples"] == 1
     assert len(ItemFile(whole / ITEMS).rows) == 1
+
+
+@pytest.mark.parametrize(
+    ("other", "differ"),
+    [
+        ({"options": {"bf16": True}}, "options"),
+        ({"options": {"custom_op_libraries": [Path("folder/cpu_ops-1.so")]}}, "options"),
+        ({"backend": "openvino"}, "backend"),
+    ],
+)
+def test_other_settings_are_another_evaluation(
+    whole: Path, subject: Subject, other: dict[str, Any], differ: str
+) -> None:
+    changed = dataclasses.replace(subject, **other)
+    with pytest.raises(OutputError, match=rf"\(its {differ} differ\)"):
+        evaluate(changed, CHOICE, whole, work=Work())
+    work = Work()
+    evaluate(changed, CHOICE, whole, overwrite=True, work=work)
+    assert len(work.asked) == SAMPLES
+
+
+def test_settings_that_change_no_result_go_on(whole: Path, subject: Subject) -> None:
+    work = Work()
+    harmless = {"threads": 3, "low_memory": True, "verify_hashes": True, "bf16": False, "custom_op_libraries": ()}
+    evaluate(dataclasses.replace(subject, options=harmless), CHOICE, whole, work=work)
+    assert work.asked == []
+
+
+def test_other_engines_are_another_evaluation(engine_bundle: Path, tmp_path: Path) -> None:
+    """Those that are named, and those that were built again."""
+    bundle = Path(shutil.copytree(engine_bundle, tmp_path / "bundle"))
+    (folder,) = (bundle / ENGINES).iterdir()
+    shutil.copytree(folder, folder.with_name("sm80-other"))
+    choice, out = Choice("shapes", items=1), made(tmp_path / "out")
+    subject = Subject(bundle, "tensorrt", {"target": folder.name})
+    evaluate(subject, choice, out, work=Work())
+    with pytest.raises(OutputError, match="its options, engines differ"):
+        evaluate(Subject(bundle, "tensorrt", {"target": "sm80-other"}), choice, out, work=Work())
+    rebuild(folder.with_name("sm80-other"))
+    evaluate(subject, choice, out, work=Work())  # its own engines are as they were
+    rebuild(folder)
+    with pytest.raises(OutputError, match=r"\(its engines differ\)"):
+        evaluate(subject, choice, out, work=Work())
+    any_target = Subject(bundle, "tensorrt")
+    before = any_target.conditions()
+    rebuild(folder.with_name("sm80-other"), of="8")
+    assert any_target.conditions()["engines"] != before["engines"]  # another machine may take them
+
+
+def rebuild(folder: Path, of: str = "7") -> None:
+    """As `build` leaves the list of engines when a plan has become another one."""
+    content = json.loads((folder / FILE_NAME).read_bytes())
+    content["engines"][0]["file"]["sha256"] = of * 64
+    (folder / FILE_NAME).write_text(json.dumps(content))
+
+
+def test_overwrite_begins_anew(whole: Path, subject: Subject) -> None:
+    work = Work()
+    before = (whole / TABLE).read_bytes()
+    evaluate(subject, CHOICE, whole, overwrite=True, work=work)
+    assert len(work.asked) == SAMPLES and (whole / TABLE).read_bytes() == before
 
 
 def test_files_of_somebody_else_stay(subject: Subject, tmp_path: Path) -> None:

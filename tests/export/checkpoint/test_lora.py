@@ -16,6 +16,7 @@ from transformers import PhiConfig, PhiForCausalLM
 
 from hyperseg_export.checkpoint.folder import CONFIG, SINGLE, Checkpoint
 from hyperseg_export.checkpoint.lora import ADAPTER_CONFIG, MergedCheckpoint, with_adapters
+from hyperseg_export.checkpoint.pickle_file import PickleCheckpoint
 from hyperseg_export.checkpoint.unread import ADAPTER_WEIGHTS
 from hyperseg_export.parity.compare import worst_error
 from hyperseg_export.parity.tolerances import LORA
@@ -142,6 +143,26 @@ def test_an_adapter_is_found(base: Path, tmp_path: Path, make_adapter: Make, pla
     merged = with_adapters(Checkpoint.open(base), argument)
     assert worst_error(merged.tensor(TARGET).numpy(), expected.numpy()) < LORA
     assert merged.adapter_sha256 is not None
+
+
+@pytest.mark.parametrize("place", ["beside the file", "in a subfolder"])
+def test_a_pickle_named_alone_takes_no_adapter_that_lies_there(
+    base: Path, tmp_path: Path, make_adapter: Make, place: str
+) -> None:
+    """A folder of downloads is no checkpoint; one that is named as the checkpoint is."""
+    expected = make_adapter()[TARGET]
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    torch.save(load_file(base / SINGLE), folder / "model.pth")
+    shutil.copytree(tmp_path / "adapter", folder if place == "beside the file" else folder / "lora", dirs_exist_ok=True)
+    alone = with_adapters(PickleCheckpoint.open(folder / "model.pth"))
+    assert not alone.adapters and alone.adapter_sha256 is None
+    assert torch.equal(alone.tensor(TARGET), load_file(base / SINGLE)[TARGET])
+    for merged in (
+        with_adapters(PickleCheckpoint.open(folder)),
+        with_adapters(PickleCheckpoint.open(folder / "model.pth"), tmp_path / "adapter"),
+    ):
+        assert worst_error(merged.tensor(TARGET).numpy(), expected.numpy()) < LORA
 
 
 def test_two_adapters_need_a_choice(base: Path, tmp_path: Path, make_adapter: Make) -> None:

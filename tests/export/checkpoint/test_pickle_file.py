@@ -44,8 +44,18 @@ def prefixed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         {"model": TENSORS, "epoch": 50, "optimizer": {"state": {}, "lr": [1e-4]}},
         {"net": prefixed(TENSORS)},
         {"state_dict": prefixed(TENSORS), "epoch": 50, "best_iou": 0.71, "optimizer": {"state": {}, "lr": [1e-4]}},
+        {"state_dict": TENSORS, "best_iou": torch.tensor(0.71), "hyper_parameters": {}},
     ],
-    ids=["bare", "ordered", "nested", "prefixed", "model of a training run", "net", "of a training run"],
+    ids=[
+        "bare",
+        "ordered",
+        "nested",
+        "prefixed",
+        "model of a training run",
+        "net",
+        "of a training run",
+        "loose tensor",
+    ],
 )
 def test_tensors_are_found_where_releases_keep_them(tmp_path: Path, content: object) -> None:
     checkpoint = PickleCheckpoint.open(saved(tmp_path / "model.pth", content))
@@ -96,6 +106,19 @@ def test_a_folder_with_no_or_several_files(tmp_path: Path) -> None:
         find_pickle(tmp_path / "absent")
 
 
+@pytest.mark.parametrize("name", ["mm_projector.bin", "extra.safetensors", "non_lora_trainables.bin"])
+def test_weights_beside_the_file_of_a_folder(tmp_path: Path, name: str) -> None:
+    """As beside shards; a file that is named is meant alone."""
+    path = saved(tmp_path / "model.pth", TENSORS)
+    for harmless in ("training_args.bin", "pytorch_model.bin"):
+        (tmp_path / harmless).write_bytes(b"PK")
+    assert PickleCheckpoint.open(tmp_path).names == sorted(TENSORS)
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(CheckpointError, match=rf"{name} beside the weights would be left out"):
+        PickleCheckpoint.open(tmp_path)
+    assert PickleCheckpoint.open(path).names == sorted(TENSORS)
+
+
 def test_equal_checkpoints_have_equal_fingerprints(tmp_path: Path) -> None:
     path = saved(tmp_path / "model.pth", TENSORS)
     first = PickleCheckpoint.open(path).fingerprint()
@@ -144,6 +167,11 @@ def test_a_pickled_module_is_refused(tmp_path: Path) -> None:
         ({"w": torch.eye(2).to_sparse()}, "w is torch.sparse_coo"),
         ({"state_dict": {}}, "holds no tensors"),
         ({"model": {"w": torch.ones(1)}, "ema": {"w": torch.ones(1)}}, r"several sets of tensors \(model, ema\)"),
+        (
+            {"state_dict": {"w": torch.ones(1)}, "state_dict_ema": {"w": torch.zeros(1)}},
+            r"several sets of tensors \(state_dict, state_dict_ema\); save the one that is meant alone",
+        ),
+        ({"model": {"w": torch.ones(1)}, "state_dict": {}}, r"several sets of tensors \(model, state_dict\)"),
         ({}, "holds no tensors"),
         ([torch.ones(1)], "holds a list, expected tensors by name"),
         (torch.ones(1), "holds a Tensor, expected tensors by name"),

@@ -1,16 +1,19 @@
 """A batch: the files of single runs, whatever stops it, whoever works; and images that fail."""
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from hyperseg_runtime.batch.batch import ITEMS, run_batch
+from hyperseg_runtime.batch.batch import run_batch
 from hyperseg_runtime.batch.inputs import open_inputs
 from hyperseg_runtime.batch.item_file import Row
+from hyperseg_runtime.batch.run_record import ITEMS
 from hyperseg_runtime.batch.segmenting import Segmenting
 from hyperseg_runtime.batch.subject import Subject
 from hyperseg_runtime.batch.working import Job, in_this_process
@@ -26,6 +29,17 @@ KINDS = (Kind.MASK, Kind.RESULT, Kind.YOLO)
 
 class StoppedError(Exception):
     pass
+
+
+class Counting:
+    """Works in this process, and tells what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __call__(self, job: Job, keys: Sequence[str]) -> Iterator[tuple[str, list[Row]]]:
+        self.asked.extend(keys)
+        yield from in_this_process(job, keys)
 
 
 @pytest.fixture
@@ -101,21 +115,68 @@ def test_a_killed_batch_goes_on(tiny_bundle: Path, images: Path, tmp_path: Path,
 
     stopped = job(tiny_bundle, images, tmp_path / "stopped")
     with pytest.raises(StoppedError):
-        run_batch(stopped, {"one": 1}, work=stopping)
-    asked: list[str] = []
-
-    def counting(job: Job, keys: Sequence[str]) -> Iterator[tuple[str, list[Row]]]:
-        asked.extend(keys)
-        yield from in_this_process(job, keys)
-
-    rows = run_batch(stopped, {"one": 1}, work=counting)
-    assert len(asked) == 3 - (stop_after if stop_after < 2 else 1)  # the second image cannot be read: tried again
+        run_batch(stopped, work=stopping)
+    resumed = Counting()
+    rows = run_batch(stopped, work=resumed)
+    assert len(resumed.asked) == 3 - (stop_after if stop_after < 2 else 1)  # the second cannot be read: tried again
     whole = job(tiny_bundle, images, tmp_path / "whole")
-    assert rows == run_batch(whole, {"one": 1})
+    assert rows == run_batch(whole)
     masks = {path.name: path.read_bytes() for path in whole.out.rglob("*.mask-*.png")}
     assert len(masks) == 4 and masks == {path.name: path.read_bytes() for path in stopped.out.rglob("*.mask-*.png")}
-    with pytest.raises(OutputError, match="holds another batch"):
-        run_batch(whole, {"one": 2})
+
+
+def test_other_settings_are_another_batch(tiny_bundle: Path, engine_bundle: Path, images: Path, tmp_path: Path) -> None:
+    """Nothing of them may pass for what was asked first; the number of threads changes nothing that comes out."""
+    first = job(tiny_bundle, images, tmp_path / "out")
+    rows = run_batch(first)
+    subject = first.subject
+    for name, other in {
+        "request": replace(first, request=Expressions(("the cup",), "referring")),
+        "kinds": replace(first, kinds=(*KINDS, Kind.COCO)),
+        "ids": replace(first, ids=(("cup", 7),)),
+        "inputs": replace(first, inputs=images / "more"),
+        "backend": replace(first, subject=replace(subject, backend="onnxruntime-cuda")),
+        "options": replace(first, subject=replace(subject, options={"custom_op_libraries": [Path("cpu_ops-1.so")]})),
+        "backend, engines": replace(first, subject=Subject(engine_bundle, "tensorrt")),
+    }.items():
+        with pytest.raises(OutputError, match=rf"holds another batch \(its {name} differ\)"):
+            run_batch(other)
+    again = Counting()
+    assert run_batch(replace(first, subject=replace(subject, options={"threads": 2})), work=again) == rows
+    assert again.asked == ["broken.png"]
+
+
+def test_replaced_images_are_asked_again(tiny_bundle: Path, images: Path, tmp_path: Path) -> None:
+    first = job(tiny_bundle, images, tmp_path / "out")
+    before = run_batch(first)
+    shutil.copy(images / "more" / "b.png", images / "a.png")
+    work = Counting()
+    after = run_batch(first, work=work)
+    assert sorted(work.asked) == ["a.png", "broken.png"] and after["more/b.png"] == before["more/b.png"]
+    for number in (1, 2):
+        one, other = (first.out / f"{name}.mask-{number}.png" for name in ("a.png", "more/b.png"))
+        assert np.array_equal(np.asarray(Image.open(one)), np.asarray(Image.open(other)))
+
+
+def test_overwrite_begins_anew(run_cli: RunCli, tiny_bundle: Path, images: Path, tmp_path: Path) -> None:
+    (images / "broken.png").unlink()
+    asked = ("batch", tiny_bundle, images, "the cup", "--out", tmp_path / "out", "--threads", 1)
+    assert run_cli(*asked).code == 0
+    result = tmp_path / "out" / "a.png.mask.png"
+    expected = result.read_bytes()
+    result.write_bytes(b"changed")
+    refused = run_cli(*asked, "--also", "coco")
+    assert refused.code == 2 and "holds another batch (its kinds differ)" in " ".join(refused.err.split())
+    anew = run_cli(*asked, "--overwrite")
+    assert anew.code == 0, anew.err
+    assert result.read_bytes() == expected and len((tmp_path / "out" / ITEMS).read_text().splitlines()) == 2
+
+
+def test_mistakes_leave_no_folder(run_cli: RunCli, tiny_bundle: Path, images: Path, tmp_path: Path) -> None:
+    workers = run_cli("batch", tiny_bundle, images, "the cup", "--out", tmp_path / "out", "--workers", 4)
+    assert workers.code == 2 and "--workers is a setting of Ray; add --ray" in workers.err
+    result = run_cli("batch", tmp_path / "absent", images, "the cup", "--out", tmp_path / "out")
+    assert result.code == 6 and "no such folder" in result.err and not (tmp_path / "out").exists()
 
 
 @pytest.mark.full
@@ -124,6 +185,9 @@ def test_two_workers_write_the_same_files(tiny_bundle: Path, images: Path, tmp_p
     from hyperseg_runtime.batch.on_ray import on_ray
 
     alone, spread = (job(tiny_bundle, images, tmp_path / name) for name in ("alone", "spread"))
-    assert run_batch(alone, {"one": 1}) == run_batch(spread, {"one": 1}, work=on_ray(2))
+    assert run_batch(alone) == run_batch(spread, work=on_ray(2))
     files = {path.relative_to(alone.out): path.read_bytes() for path in alone.out.rglob("*.png")}
     assert files == {path.relative_to(spread.out): path.read_bytes() for path in spread.out.rglob("*.png")}
+    again = Counting()
+    run_batch(spread, work=again)
+    assert again.asked == ["broken.png"]  # what workers did counts as done

@@ -1,6 +1,7 @@
 """Folders, COCO files and parquet files as inputs of a batch."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -61,11 +62,53 @@ def test_rows_of_a_parquet_file(tmp_path: Path) -> None:
         inputs.item("2")
 
 
+def test_a_stamp_tells_a_file_that_was_replaced(tmp_path: Path) -> None:
+    png(tmp_path / "images", "x.png")
+    png(tmp_path / "images", "y.png")
+    inputs = open_inputs(tmp_path / "images")
+    before = [inputs.stamp(key) for key in inputs.keys]
+    assert before == [open_inputs(tmp_path / "images").stamp(key) for key in inputs.keys]
+    touched(tmp_path / "images" / "x.png")
+    (tmp_path / "images" / "y.png").write_bytes(b"shorter")
+    assert not set(before) & {inputs.stamp(key) for key in inputs.keys}
+    (tmp_path / "images" / "y.png").unlink()
+    assert inputs.stamp("y.png") == ""
+
+
+@pytest.mark.parametrize("form", ["paths", "structs"])
+def test_stamps_of_images_beside_a_parquet_file(tmp_path: Path, form: str) -> None:
+    data = png(tmp_path, "x.png")
+    png(tmp_path, "y.png")
+    paths: list[object] = ["x.png", "y.png"]
+    inside = [{"bytes": data, "path": "inside.png"}]
+    images = paths if form == "paths" else [*({"bytes": None, "path": path} for path in paths), *inside]
+    path = tmp_path / "data.parquet"
+    parquet.write_table(pyarrow.table({"image": images}), path)
+
+    def stamps() -> list[str]:
+        inputs = open_inputs(path)
+        return [inputs.stamp(key) for key in inputs.keys]
+
+    before = stamps()
+    assert stamps() == before
+    touched(tmp_path / "x.png")
+    assert [now == then for now, then in zip(stamps(), before, strict=True)] == [False, *[True] * (len(images) - 1)]
+    touched(path)
+    assert not set(before) & set(stamps())
+
+
+def touched(path: Path) -> None:
+    """As if it was written a second later."""
+    time_ns = path.stat().st_mtime_ns + 10**9
+    os.utime(path, ns=(time_ns, time_ns))
+
+
 def test_plain_bytes_and_one_text(tmp_path: Path) -> None:
     path = tmp_path / "data.parquet"
     parquet.write_table(pyarrow.table({"image": [png(tmp_path, "x.png")], "text": ["the cup"]}), path)
-    item = open_inputs(path).item("0")
-    assert item.texts == ("the cup",) and np.array_equal(item.pixels_hwc_u8, PIXELS)
+    inputs = open_inputs(path)
+    item = inputs.item("0")
+    assert inputs.stamp("0") and item.texts == ("the cup",) and np.array_equal(item.pixels_hwc_u8, PIXELS)
 
 
 def test_rows_that_cannot_be_used(tmp_path: Path) -> None:

@@ -28,6 +28,11 @@ def test_init_writes_a_repository(run_cli: RunCli, tiny_bundle: Path, tmp_path: 
     [
         (["serve", "init"], 2, "either BUNDLE or --published"),
         (["serve", "init", "--published", "other"], 2, "known are hyperseg"),
+        (
+            ["serve", "init", "--published", "psalm", "--target", "a"],
+            2,
+            "--target: a setting of the graphs and engines",
+        ),
         (["serve", "init", "no-bundle"], 6, "no such folder"),
         (["serve", "up", "none", "none"], 6, "no such folder"),
         (["client", "segment", "none.jpg", "a"], 2, "No such file"),
@@ -74,3 +79,34 @@ def test_up_with_what_is_not_there(
     result = run_cli("serve", "up", tmp_path, tiny_bundle, "--profile", "cpu")
     assert result.code == 3
     assert "install-local" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--profile", "cpu", "--requests-per-minute", "60"], "--requests-per-minute: a setting of the gateway"),
+        (["--profile", "cpu", "--keys", "keys"], "--keys: a setting of the gateway; add --gateway"),
+        (
+            ["--profile", "cpu", "--no-gateway", "--host", "0.0.0.0", "--tls", "a", "b"],
+            "--tls: a setting of the gateway",
+        ),
+        (["--threads", "4"], "--threads: a setting of ONNX Runtime on a CPU; add --profile cpu"),
+        (["--native", "--threads", "4"], "--threads, --native: settings of ONNX Runtime on a CPU; add --profile cpu"),
+    ],
+)
+def test_up_refuses_settings_that_nothing_would_heed(
+    arguments: list[str], said: str, run_cli: RunCli, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    result = run_cli("serve", "up", tmp_path, tiny_bundle, *arguments)
+    assert result.code == 2 and said in " ".join(result.err.split())
+
+
+def test_up_refuses_keys_of_the_environment_without_a_gateway(
+    run_cli: RunCli, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would let everybody in whom they are meant to keep out."""
+    key = "0123456789abcdef"
+    monkeypatch.setenv("HYPERSEG_KEYS", f"one {key}")
+    result = run_cli("serve", "up", tmp_path, tiny_bundle, "--profile", "cpu")
+    assert result.code == 2 and "$HYPERSEG_KEYS: a setting of the gateway; add --gateway" in result.err
+    assert key not in result.err

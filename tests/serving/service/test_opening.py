@@ -8,11 +8,11 @@ import pytest
 
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.bundle.tables import table_path
-from hyperseg_runtime.errors import BundleError
+from hyperseg_runtime.errors import BundleError, InputError
 from hyperseg_runtime.families.family import FamilySpec
 from hyperseg_runtime.session.pipeline import family_of
 from hyperseg_serving.service import parameters as names
-from hyperseg_serving.service.opening import open_graph, open_image_inputs, read_bundle
+from hyperseg_serving.service.opening import open_backend, open_graph, open_image_inputs, read_bundle
 from hyperseg_serving.service.parameters import contract_id
 
 
@@ -72,3 +72,38 @@ def test_a_repository_for_another_bundle(parameters: dict[str, str], monkeypatch
     monkeypatch.delenv(names.BUNDLE_VARIABLE)
     with pytest.raises(BundleError, match=names.BUNDLE_VARIABLE):
         read_bundle(parameters)
+
+
+@pytest.mark.parametrize("backend", ["tensorrt", "onnxruntime-cuda"])
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        (names.THREADS_VARIABLE, "4", "threads goes with"),
+        (names.OPERATORS_VARIABLE, "a.so", "custom_op_libraries goes"),
+    ],
+)
+def test_settings_of_another_backend_are_refused(
+    parameters: dict[str, str],
+    bundle_copy: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    backend: str,
+    variable: str,
+    value: str,
+    said: str,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InputError, match=said):
+        open_backend(Bundle.read(bundle_copy), {**parameters, names.BACKEND: backend, names.UNMEASURED: "fvp"})
+
+
+def test_threads_reach_every_backend_that_takes_them(
+    parameters: dict[str, str], bundle_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(names.THREADS_VARIABLE, "3")
+    given: dict[str, dict[str, object]] = {}
+    monkeypatch.setattr(
+        "hyperseg_serving.service.opening.make_backend", lambda name, bundle, **options: given.update({name: options})
+    )
+    for name in ("onnxruntime", "openvino"):
+        open_backend(Bundle.read(bundle_copy), {**parameters, names.BACKEND: name, names.UNMEASURED: "fvp"})
+        assert given[name] == {"threads": 3, "custom_op_libraries": (), "accept_unmeasured": False}

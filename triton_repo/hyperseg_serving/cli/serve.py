@@ -56,6 +56,8 @@ def init(
         raise InputError("serve init takes either BUNDLE or --published FAMILY")
     repository = console.load_extra("hyperseg_serving.repository.writer", EXTRA)
     if published is not None:
+        own = {"--target": target, "--accept-unmeasured": accept_unmeasured, "--accept-ungated": accept_ungated}
+        _refuse(own, "of the graphs and engines of a bundle; name BUNDLE in the place of --published")
         spec, engines = repository.published_spec(published), {}
     else:
         spec, engines = repository.bundle_spec(bundle, target, accept_unmeasured, accept_ungated or ())
@@ -127,7 +129,9 @@ def up(
     tls: Annotated[
         tuple[Path, Path] | None, typer.Option(metavar="CERTIFICATE KEY", help="PEM files: callers use https, grpcs.")
     ] = None,
-    requests_per_minute: Annotated[int, typer.Option(min=1, help="Of one caller, through the gateway.")] = 6000,
+    requests_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="Of one caller, through the gateway; default: 6000.")
+    ] = None,
 ) -> None:
     """Start the server found on this machine, wait until it makes a mask, and keep it running until SIGTERM or Ctrl-C.
 
@@ -135,7 +139,14 @@ def up(
     """
     from hyperseg_runtime.bundle.opening import read_manifest
     from hyperseg_serving.contract import Profile
-    from hyperseg_serving.gateway.settings import GatewaySettings, Tls, behind, read_keys
+    from hyperseg_serving.gateway.settings import (
+        KEYS_VARIABLE,
+        REQUESTS_PER_MINUTE,
+        GatewaySettings,
+        Tls,
+        behind,
+        read_keys,
+    )
     from hyperseg_serving.server.command import LOOPBACK, Address, ServerSettings
     from hyperseg_serving.server.distribution import find_distribution
     from hyperseg_serving.server.supervisor import Supervisor
@@ -143,6 +154,8 @@ def up(
     read_manifest(bundle)
     if profile not in set(Profile):
         raise InputError(f"unknown profile {profile!r}; choose {', '.join(Profile)}")
+    if profile == Profile.GPU:
+        _refuse({"--threads": threads, "--native": native}, "of ONNX Runtime on a CPU; add --profile cpu")
     asked = Address(http_port, grpc_port, metrics_port, host)
     address = asked.chosen()
     in_front = None
@@ -151,13 +164,14 @@ def up(
             address,
             read_keys(keys),
             Tls(*tls) if tls else None,
-            requests_per_minute=requests_per_minute,
+            requests_per_minute=requests_per_minute or REQUESTS_PER_MINUTE,
             log_all=log,
         )
         if shared_memory:
             raise InputError("--shared-memory is for callers on this machine; take either it or the gateway")
-    elif keys or tls:
-        raise InputError("--keys and --tls are settings of the gateway; add --gateway")
+    else:
+        its = {"--keys": keys, "--tls": tls, "--requests-per-minute": requests_per_minute}
+        _refuse({**its, f"${KEYS_VARIABLE}": os.environ.get(KEYS_VARIABLE)}, "of the gateway; add --gateway")
     settings = ServerSettings(
         repository,
         bundle,
@@ -176,6 +190,14 @@ def up(
     show_ready = partial(_show_ready, (in_front or address).urls())
     with _gateway(in_front, settings):
         Supervisor(find_distribution(), settings, timeout_s, restarts, show_ready, console.err.print).run()
+
+
+def _refuse(settings: Mapping[str, object], advice: str) -> None:
+    """Raise InputError naming those of the settings that were given: nothing here would heed them."""
+    given = [name for name, value in settings.items() if value]
+    if given:
+        noun = "settings" if len(given) > 1 else "a setting"
+        raise InputError(f"{', '.join(given)}: {noun} {advice}, or leave {'them' if len(given) > 1 else 'it'} out")
 
 
 def _show_ready(urls: Mapping[str, str], server: "Server", waited_s: float) -> None:

@@ -11,6 +11,8 @@ from hyperseg_serving.server.command import Address
 
 KEYS_VARIABLE = "HYPERSEG_KEYS"
 """The callers' keys, as in the file of `--keys`."""
+REQUESTS_PER_MINUTE = 6000
+"""Of one caller, where nothing else is said."""
 BEHIND = 100
 """Ports of the server above those of the gateway."""
 KEY = re.compile(r"[\w.~+/=-]{16,200}")
@@ -45,7 +47,7 @@ class GatewaySettings:
     address: Address
     keys: Sequence[Key] = ()
     tls: Tls | None = None
-    requests_per_minute: int = 6000
+    requests_per_minute: int = REQUESTS_PER_MINUTE
     max_connections: int = 1000
     log_all: bool = False
     """Write a line for every request, not only for those that failed."""

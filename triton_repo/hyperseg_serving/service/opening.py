@@ -139,14 +139,17 @@ def bundle_id(bundle: Bundle) -> str:
 
 
 def open_backend(bundle: Bundle, parameters: Parameters) -> Backend:
-    """The configured backend, or the one in the environment. Raises InputError for unknown names."""
+    """The configured backend, or the one in the environment, with the threads and operators that are named there.
+
+    Raises InputError for unknown names, and for threads or operators that the backend does not take.
+    """
     name = os.environ.get(names.BACKEND_VARIABLE) or parameters[names.BACKEND]
-    if name == "tensorrt":
-        return make_backend(name, bundle, accept_unmeasured=names.UNMEASURED in parameters)
-    if name != "onnxruntime":
-        return make_backend(name, bundle)
     threads = os.environ.get(names.THREADS_VARIABLE)
     libraries = filter(None, os.environ.get(names.OPERATORS_VARIABLE, "").split(os.pathsep))
     return make_backend(
-        name, bundle, threads=int(threads) if threads else None, custom_op_libraries=tuple(map(Path, libraries))
+        name,
+        bundle,
+        threads=int(threads) if threads else None,
+        custom_op_libraries=tuple(map(Path, libraries)),
+        accept_unmeasured=name == "tensorrt" and names.UNMEASURED in parameters,
     )
