@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hyperseg_runtime.backends.by_name import make_backend
 from hyperseg_runtime.contracts.results import decode_rle
 from support import RunCli
 
@@ -150,6 +151,22 @@ def test_chat_prints_the_answer(run_cli: RunCli, tiny_bundle: Path, coffee: Path
     drawn = ("--temperature", 5, "--top-p", 0.9, "--seed", 3, "--json", "--max-tokens", 6)
     first, again = (json.loads(run_cli("chat", tiny_bundle, "What is a cup?", *drawn).out)["text"] for _ in range(2))
     assert first == again
+
+
+def test_chat_takes_our_native_kernels(
+    run_cli: RunCli, tiny_bundle: Path, coffee: Path, cpu_op_library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[object] = []
+
+    def watching(*arguments: object, **options: object) -> object:
+        opened.append(options["custom_op_libraries"])
+        return make_backend(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("hyperseg_kernels.cpu_ops.library", lambda: cpu_op_library)
+    monkeypatch.setattr("hyperseg_runtime.session.pipeline.make_backend", watching)
+    asked = ("chat", tiny_bundle, coffee, "What is this?", "--max-tokens", 2)
+    answers = [run_cli(*asked, *native).out for native in ((), ("--native",))]
+    assert opened == [(), [cpu_op_library]] and answers[0] == answers[1] != ""
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_other_settings_are_another_batch(tiny_bundle: Path, engine_bundle: Path
         "request": replace(first, request=Expressions(("the cup",), "referring")),
         "kinds": replace(first, kinds=(*KINDS, Kind.COCO)),
         "ids": replace(first, ids=(("cup", 7),)),
-        "inputs": replace(first, inputs=images / "more"),
+        "inputs": replace(first, inputs=open_inputs(images / "more")),
         "backend": replace(first, subject=replace(subject, backend="onnxruntime-cuda")),
         "options": replace(first, subject=replace(subject, options={"custom_op_libraries": [Path("cpu_ops-1.so")]})),
         "backend, engines": replace(first, subject=Subject(engine_bundle, "tensorrt")),
