@@ -22,13 +22,10 @@ def grey(value: int, dtype: type[np.generic] = np.uint8) -> Image.Image:
     return Image.fromarray(np.where(DISC, value, 0).astype(dtype))
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "webp", "jp2", "avif", "tif"])
+@pytest.mark.parametrize("suffix", ["jpg", "webp", "tif"])
 def test_a_lossy_file_marks_no_faint_pixels(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"mask.{suffix}"
-    options: dict[str, Any] = {
-        "jp2": {"irreversible": True, "quality_mode": "rates", "quality_layers": [20]},
-        "tif": {"compression": "jpeg"},
-    }.get(suffix, {"quality": 60})
+    options: dict[str, Any] = {"tif": {"compression": "jpeg"}}.get(suffix, {"quality": 60})
     grey(255).save(path, **options)
     assert (load_image(path).max(2) > 0).sum() > DISC.sum() + 10 * FEW
     assert (load_marked(path) ^ DISC).sum() <= FEW
