@@ -154,13 +154,14 @@ def export_typed(
     from hyperseg_export.export import write_graph
     from hyperseg_export.precision.typed import choose_precisions, typed_model
 
-    typed = typed_model(model, choose_precisions(model.specs, precision))
+    plan = choose_precisions(model.specs, precision)
+    typed = typed_model(model, plan)
     target = folder / precision
     target.mkdir()
     for spec in typed.specs:
         if graphs and spec.name not in graphs:
             continue
-        files, _ = write_graph(typed, spec, target, {}, precision)
+        files, _ = write_graph(typed, spec, target, {}, plan.graphs[spec.name])
         path = target / files[0]
         path.with_suffix(".json").write_text(spec.model_dump_json())
         yield path, spec
