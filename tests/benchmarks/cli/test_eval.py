@@ -35,7 +35,7 @@ def test_mistakes_say_what_to_do(run_cli: RunCli, evaluated: Path, tiny_bundle: 
     for arguments, code, words in [
         (("nothing",), 2, "unknown data set 'nothing'; choose shapes"),
         (("shapes", "--split", "val"), 2, "shapes has no split 'val'"),
-        (("shapes", "--data", str(tmp_path / "empty")), 2, "expected photographs"),
+        (("shapes", "--data", str(tmp_path / "empty")), 2, "no such folder; expected a folder of photographs"),
         ((*SHAPES, "--workers", "4"), 2, "--workers is a setting of Ray; add --ray"),
         ((*SHAPES, "--precision", "bf16"), 6, "asked for bf16, its graphs are fp32"),
         ((*SHAPES, "--against", str(tmp_path)), 2, "is no evaluation's folder"),
