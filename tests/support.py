@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -67,17 +67,24 @@ def family_bundle(shared: Path, family: str) -> Path:
     return made_once(shared / f"{family}-bundle", lambda folder: export_bundle(checkpoint, folder))
 
 
-def golden_report(shared: Path, family: str) -> "GoldenReport":
-    """Every golden array of a family compared, once for all workers."""
+def golden_engines(family: str) -> list[Any]:
+    """Parameters of a fixture: torch modules, and graphs, whose export takes minutes."""
+    from hyperseg_export.parity.golden import MODULES, ONNX
+
+    return [MODULES, pytest.param(ONNX, marks=others_in_full(family))]
+
+
+def golden_report(shared: Path, family: str, engine: str) -> "GoldenReport":
+    """Every golden array of a family compared on one engine, once for all workers."""
     from hyperseg_export.jobs.progress import Silent
     from hyperseg_export.verify import verify_golden
 
     def compare(folder: Path) -> None:
-        report = verify_golden(TESTS / "golden" / family, Silent())
+        report = verify_golden(TESTS / "golden" / family, Silent(), (engine,))
         folder.mkdir()
         (folder / "report.pickle").write_bytes(pickle.dumps(report))
 
-    made = made_once(shared / f"{family}-golden", compare)
+    made = made_once(shared / f"{family}-golden-{engine.split()[0]}", compare)
     report: GoldenReport = pickle.loads((made / "report.pickle").read_bytes())
     return report
 

@@ -2,13 +2,14 @@
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from hyperseg_export.comparison import compare_bundle
 from hyperseg_export.families.registry import detect_family
 from hyperseg_export.jobs.progress import Progress
 from hyperseg_export.opening import open_checkpoint, require_made_from
-from hyperseg_export.parity.golden import GoldenFolder, GoldenReport
+from hyperseg_export.parity.golden import ENGINES, GoldenFolder, GoldenReport
 from hyperseg_export.samples import sample_images
 from hyperseg_runtime import console
 from hyperseg_runtime.bundle.manifest import ParityEntry
@@ -17,10 +18,10 @@ from hyperseg_runtime.errors import InputError, ParityError
 from hyperseg_runtime.reports.manifest_tables import folded, print_entries, verdict
 
 
-def verify_golden(directory: Path, progress: Progress) -> GoldenReport:
+def verify_golden(directory: Path, progress: Progress, engines: Sequence[str] = ENGINES) -> GoldenReport:
     """Run every case of a golden folder on modules and graphs. Raises InputError for another kind of folder."""
     folder = GoldenFolder.open(directory)
-    return detect_family(folder.weight_names()).verify_golden(folder, progress)
+    return detect_family(folder.weight_names()).verify_golden(folder, progress, engines)
 
 
 def verify_bundle(

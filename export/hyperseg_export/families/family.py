@@ -1,6 +1,6 @@
 """What a family tells the exporter."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -98,5 +98,5 @@ class ExportFamily:
     quantization: QuantizationHints
     presets: tuple[Preset, ...]
     """At least one."""
-    verify_golden: Callable[[GoldenFolder, Progress], GoldenReport]
-    """Compare modules and graphs with a folder of arrays made by the original code."""
+    verify_golden: Callable[[GoldenFolder, Progress, Sequence[str]], GoldenReport]
+    """Compare modules, graphs or both (`golden.ENGINES`) with a folder of arrays made by the original code."""

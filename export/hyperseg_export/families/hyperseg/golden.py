@@ -1,6 +1,6 @@
 """`verify --golden` for HyperSeg: set both engines up on a folder, run every case, compare every array."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -16,7 +16,15 @@ from hyperseg_export.families.mask_queries.golden_graphs import siglip_hidden_st
 from hyperseg_export.jobs.progress import Progress
 from hyperseg_export.model import bind_model
 from hyperseg_export.parity.compare import worst_error
-from hyperseg_export.parity.golden import MODULES, Compared, GoldenFolder, GoldenReport, GraphMaker, not_compared
+from hyperseg_export.parity.golden import (
+    ENGINES,
+    MODULES,
+    Compared,
+    GoldenFolder,
+    GoldenReport,
+    GraphMaker,
+    not_compared,
+)
 from hyperseg_export.parity.tolerances import LORA
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
@@ -25,10 +33,10 @@ from hyperseg_runtime.families.hyperseg.stages import HypersegStages
 UNMERGED, MERGED = "lora_unmerged.safetensors", "lora_merged.safetensors"
 
 
-def verify_golden(folder: GoldenFolder, progress: Progress) -> GoldenReport:
+def verify_golden(folder: GoldenFolder, progress: Progress, engines: Sequence[str] = ENGINES) -> GoldenReport:
     """Every array of every case, for the torch modules and for the exported graphs in ONNX Runtime."""
     setup = _Setup(folder)
-    compared = [*_merged_weights(folder), *compared_cases(folder, CASES, setup.run, progress)]
+    compared = [*_merged_weights(folder), *compared_cases(folder, CASES, setup.run, progress, engines)]
     return GoldenReport(tuple(compared), tuple(not_compared(folder, compared, _reason_for, _is_input)))
 
 

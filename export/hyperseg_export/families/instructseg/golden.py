@@ -1,6 +1,6 @@
 """`verify --golden` for InstructSeg: set both engines up on a folder, run every case, compare every array."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -13,7 +13,7 @@ from hyperseg_export.families.mask_queries.golden import GoldenModel, compared_c
 from hyperseg_export.families.mask_queries.golden_graphs import siglip_hidden_states
 from hyperseg_export.jobs.progress import Progress
 from hyperseg_export.model import bind_model
-from hyperseg_export.parity.golden import GoldenFolder, GoldenReport, GraphMaker, not_compared
+from hyperseg_export.parity.golden import ENGINES, GoldenFolder, GoldenReport, GraphMaker, not_compared
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.families.instructseg.spec import InstructsegDimensions
 from hyperseg_runtime.families.instructseg.stages import InstructsegStages
@@ -24,10 +24,10 @@ MARGIN = "how far the best score is from the next; the score itself is compared"
 INPUT_ENDINGS = ("_uint8", "_packed_shape", "masks0_shape", "reference_idx")
 
 
-def verify_golden(folder: GoldenFolder, progress: Progress) -> GoldenReport:
+def verify_golden(folder: GoldenFolder, progress: Progress, engines: Sequence[str] = ENGINES) -> GoldenReport:
     """Every array of every case, for the torch modules and for the exported graphs in ONNX Runtime."""
     setup = _Setup(folder)
-    compared = list(compared_cases(folder, CASES, setup.run, progress))
+    compared = list(compared_cases(folder, CASES, setup.run, progress, engines))
     return GoldenReport(tuple(compared), tuple(not_compared(folder, compared, _reason_for, _is_input)))
 
 

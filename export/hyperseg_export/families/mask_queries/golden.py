@@ -73,12 +73,12 @@ def compared_cases(
     cases: Mapping[str, Callable[[Run, Arrays], Found]],
     run_of: Callable[[OnnxRuntimeBackend, GraphMaker], Run],
     progress: Progress,
+    engines: Sequence[str],
     tolerances: Tolerances = TOLERANCES,
 ) -> Iterator[Compared]:
     """Every array of every case that the folder has, on each engine; no case sees the calls of another."""
-    return golden.compared_cases(
-        folder, {name: _forgetting(case) for name, case in cases.items()}, run_of, progress, tolerances
-    )
+    apart = {name: _forgetting(case) for name, case in cases.items()}
+    return golden.compared_cases(folder, apart, run_of, progress, tolerances, engines)
 
 
 def _forgetting(case: Callable[[Run, Arrays], Found]) -> Callable[[Run, Arrays], Found]:

@@ -1,5 +1,7 @@
 """`verify --golden` for PSALM: set both engines up on a folder, run every case, compare every array."""
 
+from collections.abc import Sequence
+
 from hyperseg_export.checkpoint.key_map import check_equal
 from hyperseg_export.families.mask_queries.golden import GoldenModel, compared_cases, opened
 from hyperseg_export.families.psalm.config import PsalmConfig
@@ -10,7 +12,7 @@ from hyperseg_export.families.psalm.golden_run import GoldenRun
 from hyperseg_export.families.psalm.tolerances import TOLERANCES
 from hyperseg_export.jobs.progress import Progress
 from hyperseg_export.model import bind_model
-from hyperseg_export.parity.golden import GoldenFolder, GoldenReport, GraphMaker, not_compared
+from hyperseg_export.parity.golden import ENGINES, GoldenFolder, GoldenReport, GraphMaker, not_compared
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.families.psalm.spec import PsalmDimensions
 from hyperseg_runtime.families.psalm.stages import PsalmStages
@@ -19,10 +21,10 @@ SHARED_IMAGE = "panoptic"
 """The case whose image the others are about."""
 
 
-def verify_golden(folder: GoldenFolder, progress: Progress) -> GoldenReport:
+def verify_golden(folder: GoldenFolder, progress: Progress, engines: Sequence[str] = ENGINES) -> GoldenReport:
     """Every array of every case, for the torch modules and for the exported graphs in ONNX Runtime."""
     setup = _Setup(folder)
-    compared = [*compared_cases(folder, CASES, setup.run, progress, TOLERANCES)]
+    compared = [*compared_cases(folder, CASES, setup.run, progress, engines, TOLERANCES)]
     return GoldenReport(tuple(compared), tuple(not_compared(folder, compared, reason_for, is_input)))
 
 

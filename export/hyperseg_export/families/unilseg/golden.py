@@ -31,8 +31,8 @@ WEIGHTS = "weights.safetensors"
 def verify_golden(
     folder: GoldenFolder,
     progress: Progress,
-    host: HostSteps | None = None,
     engines: Sequence[str] = ENGINES,
+    host: HostSteps | None = None,
 ) -> GoldenReport:
     """Every array of every case, for the torch modules and for the exported graphs in ONNX Runtime.
 

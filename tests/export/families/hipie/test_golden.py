@@ -12,24 +12,22 @@ from hyperseg_export.families.hipie.golden import verify_golden
 from hyperseg_export.families.hipie.golden_cases import CASES
 from hyperseg_export.families.hipie.golden_results import SETTINGS
 from hyperseg_export.jobs.progress import Silent
-from hyperseg_export.parity.golden import ENGINES, MODULES, GoldenFolder, GoldenReport
+from hyperseg_export.parity.golden import MODULES, GoldenFolder, GoldenReport
 from hyperseg_runtime.errors import InputError
-from support import golden_report
+from support import golden_engines, golden_report
 
 
-@pytest.fixture(scope="module")
-def report(shared_dir: Path) -> GoldenReport:
-    return golden_report(shared_dir, "hipie")
+@pytest.fixture(scope="module", params=golden_engines("hipie"))
+def report(shared_dir: Path, request: pytest.FixtureRequest) -> GoldenReport:
+    return golden_report(shared_dir, "hipie", request.param)
 
 
 def test_everything_agrees(report: GoldenReport) -> None:
     assert report.failures == []
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_every_case_is_compared(report: GoldenReport, engine: str) -> None:
-    rows = [row for row in report.compared if row.engine == engine]
-    compared = {case: {row.array for row in rows if row.case == case} for case in CASES}
+def test_every_case_is_compared(report: GoldenReport) -> None:
+    compared = {case: {row.array for row in report.compared if row.case == case} for case in CASES}
     assert all(compared.values())
     networks = {"pred_logits", "pred_boxes", "pred_boxious", "pred_masks", "pred_logits_maskdino"}
     maps = {"final_panoptic0", "final_segments0"}

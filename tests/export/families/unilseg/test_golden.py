@@ -10,16 +10,16 @@ from safetensors.torch import load_file, save_file
 from hyperseg_export.families.unilseg.golden import verify_golden
 from hyperseg_export.families.unilseg.golden_cases import CASES, OTHER_OPENCV, is_input
 from hyperseg_export.jobs.progress import Silent
-from hyperseg_export.parity.golden import MODULES, ONNX, GoldenFolder, GoldenReport
+from hyperseg_export.parity.golden import MODULES, GoldenFolder, GoldenReport
 from hyperseg_runtime.errors import InputError
-from support import golden_report
+from support import golden_engines, golden_report
 
 HOST_ARRAYS = ("warped_image_uint8", "prob_original_size", "final_mask")
 
 
-@pytest.fixture(scope="module")
-def report(shared_dir: Path) -> GoldenReport:
-    return golden_report(shared_dir, "unilseg")
+@pytest.fixture(scope="module", params=golden_engines("unilseg"))
+def report(shared_dir: Path, request: pytest.FixtureRequest) -> GoldenReport:
+    return golden_report(shared_dir, "unilseg", request.param)
 
 
 def test_everything_agrees(report: GoldenReport) -> None:
@@ -27,21 +27,20 @@ def test_everything_agrees(report: GoldenReport) -> None:
 
 
 def test_nothing_is_left_out(report: GoldenReport, unilseg_golden: Path) -> None:
-    """Both engines compare every stored result, but for what another release of OpenCV made."""
+    """Every stored result is compared, but for what another release of OpenCV made."""
     folder = GoldenFolder.open(unilseg_golden)
-    for engine in (MODULES, ONNX):
-        for case in CASES:
-            compared = {row.array for row in report.compared if (row.engine, row.case) == (engine, case)}
-            inputs = {name for name in folder.arrays(case) if is_input(name)}
-            assert set(folder.arrays(case)) <= compared | inputs, case
-            assert compared, case
+    for case in CASES:
+        compared = {row.array for row in report.compared if row.case == case}
+        inputs = {name for name in folder.arrays(case) if is_input(name)}
+        assert set(folder.arrays(case)) <= compared | inputs, case
+        assert compared, case
     assert {(row.case, row.reason) for row in report.not_compared} == {("prepost_480_opencv5", OTHER_OPENCV)}
     tokens = [row for row in report.compared if row.array.startswith("tokens")]
     assert tokens and set(HOST_ARRAYS) <= {row.array for row in report.compared if row.case == "landscape"}
 
 
 def test_inner_states_are_among_them(report: GoldenReport) -> None:
-    seen = {row.array for row in report.compared if (row.engine, row.case) == (ONNX, "landscape")}
+    seen = {row.array for row in report.compared if row.case == "landscape"}
     assert {"text_layer1", "fused_res2", "fpn1_self", "fpn4_cross", "fpn2_sum", "query_states", "query_text"} <= seen
 
 
@@ -81,7 +80,7 @@ def test_steps_outside_the_graphs_are_compared_where_given(wrong: str, unilseg_g
     for name in ("manifest.json", "weights.safetensors", "landscape.npz"):
         (tmp_path / name).symlink_to(unilseg_golden / name)
     host = Replayed(GoldenFolder.open(unilseg_golden), wrong)
-    report = verify_golden(GoldenFolder.open(tmp_path), Silent(), host, engines=(MODULES,))
+    report = verify_golden(GoldenFolder.open(tmp_path), Silent(), (MODULES,), host)
     assert {row.array for row in report.failures} == {wrong} - {"nothing"}
     assert set(HOST_ARRAYS) <= {row.array for row in report.compared}
     assert report.not_compared == ()
