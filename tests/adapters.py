@@ -1,5 +1,6 @@
 """A small model and LoRA adapters for it, made by peft."""
 
+import shutil
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,8 +13,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PhiConfig, PhiForCausalLM
 
+from hyperseg_export.adapters.slots import KeptAdapter
 from hyperseg_export.checkpoint.unread import ADAPTER_WEIGHTS
+from hyperseg_export.export import write_graph
 from hyperseg_export.families.hyperseg.tiny import TINY
+from hyperseg_export.model import SourceModel
+from hyperseg_runtime.bundle.manifest import FILE_NAME
+from hyperseg_runtime.bundle.opening import Bundle, describe_file, read_manifest
 
 SMALL = replace(TINY, image_px=64, clip_layers=2, swin_depths=(1, 1, 1, 1), mask_layers=1, pixel_layers=1)
 """Every part in its smallest form, but two layers of the language model: adapters may differ between layers."""
@@ -63,3 +69,23 @@ def edit_factors(
     tensors = load_file(folder / ADAPTER_WEIGHTS)
     changed = dict(change(name, tensor) for name, tensor in tensors.items() if keep(name))
     save_file({name: tensor.contiguous() for name, tensor in changed.items()}, folder / ADAPTER_WEIGHTS)
+
+
+def with_llm(bundle: Path, target: Path, model: SourceModel, kept: KeptAdapter | None) -> Bundle:
+    """A copy of `bundle` with another language model: `model`'s, or with an adapter apart."""
+    shutil.copytree(bundle, target)
+    manifest = read_manifest(target)
+    graph = manifest.graph("llm")
+    files, facts = write_graph(kept.model if kept else model, graph.spec, target, {}, kept=kept)
+    entry = graph.model_copy(update={"data_files": tuple(facts["data_files"])})
+    described = {**manifest.files, **{name: describe_file(target / name) for name in files}}
+    if kept is None and manifest.adapter is not None:
+        described.pop(manifest.adapter.file)
+        (target / manifest.adapter.file).unlink()
+    changes = {
+        "graphs": tuple(entry if other is graph else other for other in manifest.graphs),
+        "files": described,
+        "adapter": kept.entry if kept else None,
+    }
+    (target / FILE_NAME).write_bytes(manifest.model_copy(update=changes).to_bytes())
+    return Bundle.open(target)

@@ -29,15 +29,15 @@ PHOTOS = TESTS.parent / "export" / "hyperseg_export" / "samples"
 
 
 LONGEST_FIRST = (
-    "test_golden.py",
     "test_contract.py",
+    "test_golden.py",
     "test_build.py",
     "test_slots.py",
     "test_rtx_gate.py",
     "served",
     "hostile",
 )
-"""Two workers take whole files: the long ones start early, and the first needs no bundle while the second makes one."""
+"""Two workers take whole files: the long ones start early, and the second needs no bundle while the first makes one."""
 ONE_SERVER = ("tests/serving/served", "tests/serving/gateway/hostile")
 """Folders whose files share a server, which the last of them stops or breaks: one worker takes all, in their order."""
 

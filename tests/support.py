@@ -67,11 +67,11 @@ def family_bundle(shared: Path, family: str) -> Path:
     return made_once(shared / f"{family}-bundle", lambda folder: export_bundle(checkpoint, folder))
 
 
-def golden_engines(family: str) -> list[Any]:
-    """Parameters of a fixture: torch modules, and graphs, whose export takes minutes."""
+def golden_engines() -> list[Any]:
+    """Parameters of a fixture: torch modules, and in the long run graphs, whose export takes minutes."""
     from hyperseg_export.parity.golden import MODULES, ONNX
 
-    return [MODULES, pytest.param(ONNX, marks=others_in_full(family))]
+    return [MODULES, pytest.param(ONNX, marks=pytest.mark.full)]
 
 
 def golden_report(shared: Path, family: str, engine: str) -> "GoldenReport":

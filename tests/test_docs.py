@@ -23,12 +23,11 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 @pytest.mark.usefixtures("tensorrt_double")
 def test_the_commands_of_the_readme_run(
-    run_cli: RunCli, tmp_path: Path, coffee: Path, monkeypatch: pytest.MonkeyPatch
+    run_cli: RunCli, tiny_bundle: Path, tmp_path: Path, coffee: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a small checkpoint under the published one's name, and doubles of TensorRT and the GPU."""
+    """With small models under the published ones' names, and doubles of TensorRT and the GPU."""
     monkeypatch.chdir(tmp_path)
-    Path("HyperSeg-3B").mkdir()
-    EXPORT_FAMILIES["hyperseg"].random.write(Path("HyperSeg-3B"), "small", seed=0)
+    shutil.copytree(tiny_bundle, "bundle")  # what the first line makes in a minute
     Path("other").mkdir()
     EXPORT_FAMILIES["unilseg"].random.write(Path("other"), "small", seed=0)
     next(Path("other").glob("*.pth")).rename("UniLSeg20_no_finetune.pth")
@@ -48,7 +47,8 @@ def test_the_commands_of_the_readme_run(
         "client",
     ]
     assert lines[-2][1:3] == ["serve", "up"]  # it and the call to it are run by the tests of serving
-    for _, *arguments in lines[:-2]:
+    assert lines[0][1:] == ["export", "HyperSeg-3B", "bundle"]
+    for _, *arguments in lines[1:-2]:
         result = run_cli(*arguments)
         assert result.code == 0, result.err
     assert Path("results/photo.jpg.mask-1.png").is_file()

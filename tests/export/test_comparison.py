@@ -49,19 +49,16 @@ def test_another_process_finds_the_same(tiny_bundle: Path, tiny_checkpoint: Path
 
 @pytest.mark.usefixtures("apart")
 def test_a_comparison_that_is_killed_says_what_it_needed_and_loses_no_graph(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fewest_graphs: Path, unfinished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "killed_worker.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(comparison, "WORKER", "killed_worker")
-    (tmp_path / "checkpoint").mkdir()
-    EXPORT_FAMILIES["unilseg"].random.write(tmp_path / "checkpoint", "small", 0)
-    target = tmp_path / "new" / "bundle"
     with pytest.raises(ResourceError, match=r"parity was killed, .*memory ran out; it needs about \d\.\d GB of memory"):
-        export_bundle(tmp_path / "checkpoint", target)
+        export_bundle(fewest_graphs, unfinished)
     told = Told()
-    export_bundle(tmp_path / "checkpoint", target, ExportOptions(measure_parity=False), told)
-    specs = Bundle.open(target).manifest.graphs
+    export_bundle(fewest_graphs, unfinished, ExportOptions(measure_parity=False), told)
+    specs = Bundle.open(unfinished).manifest.graphs
     assert [line for line in told.lines if "finished earlier" in line] == [
         *(f"{graph.spec.name}: finished earlier, kept" for graph in specs),
         "host files: finished earlier, kept",

@@ -15,33 +15,24 @@ import torch
 from hyperseg_export.checkpoint.folder import Checkpoint
 from hyperseg_export.checkpoint.weights import ModuleWeights
 from hyperseg_export.export import ExportOptions, export_bundle, installed_libraries
-from hyperseg_export.families.registry import EXPORT_FAMILIES
 from hyperseg_export.jobs import staging as steps
 from hyperseg_export.onnx.weight_store import Location, WeightFile
+from hyperseg_export.opening import open_checkpoint
 from hyperseg_export.parity import bundle as parity_bundle
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.errors import CheckpointError, HypersegError, InputError, OutputError, ParityError, ResourceError
 from hyperseg_runtime.reports import machine
-from support import FIRST_FAMILY, PROGRAM, small_files_only
+from support import PROGRAM, small_files_only
 
 
-@pytest.fixture(scope="module")
-def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of the smallest model with every part: exports in a few seconds."""
-    folder = tmp_path_factory.mktemp("nano")
-    EXPORT_FAMILIES[FIRST_FAMILY].random.write(folder, "small", 1)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def overwritten(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle with a context of 300, parity not measured, written over an older one; read only."""
-    target = tmp_path_factory.mktemp("overwritten") / "bundle"
-    target.mkdir()
-    (target / "stale.txt").write_text("old")
-    (target / "manifest.json").write_text('{"format_version": 0, "files": {"stale.txt": {}}}')
-    export_bundle(nano, target, ExportOptions(overwrite=True, measure_parity=False, context=300))
-    return target
+@pytest.fixture
+def overwritten(fewest_graphs: Path, unfinished: Path) -> Path:
+    """A bundle, parity not measured, written over an older one."""
+    unfinished.mkdir()
+    (unfinished / "stale.txt").write_text("old")
+    (unfinished / "manifest.json").write_text('{"format_version": 0, "files": {"stale.txt": {}}}')
+    export_bundle(fewest_graphs, unfinished, ExportOptions(overwrite=True, measure_parity=False))
+    return unfinished
 
 
 def test_the_manifest_tells_the_whole_story(tiny_bundle: Path, tiny_checkpoint: Path) -> None:
@@ -73,26 +64,26 @@ def test_equal_tensors_are_stored_once(tiny_bundle: Path) -> None:
     assert len(seen) > 100
 
 
-def test_a_killed_export_continues(nano: Path, overwritten: Path, tmp_path: Path) -> None:
+def test_a_killed_export_continues(fewest_graphs: Path, overwritten: Path, tmp_path: Path) -> None:
     """kill -9 in mid export; the next call keeps the finished steps and ends with the same files as any other."""
-    target = tmp_path / "bundle"
-    arguments = command(nano, target, "--skip-parity", "--context", 300)
+    target = tmp_path / "killed" / "bundle"
+    arguments = command(fewest_graphs, target, "--skip-parity")
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(tmp_path / ".bundle.partial" / ".steps" / "fvp.json", process)
+    wait_for(target.parent / ".bundle.partial" / ".steps" / "image_encoder.json", process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not target.exists()
     again = subprocess.run(arguments, capture_output=True, text=True, check=True)
     assert "image_encoder: finished earlier, kept" in again.stderr
     assert Bundle.open(target).manifest.files == Bundle.open(overwritten).manifest.files
-    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+    assert [path.name for path in target.parent.iterdir()] == ["bundle"]
 
 
 def test_an_export_goes_on_inside_a_graph(
-    nano: Path, overwritten: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fewest_graphs: Path, overwritten: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped after twenty weights of a graph: they are not made again, and its files are as ever."""
-    real, finished = WeightFile.add, tmp_path / ".bundle.partial" / ".steps" / "image_encoder.json"
+    """Stopped after four weights of a graph: they are not made again, and its files are as ever."""
+    real, finished = WeightFile.add, tmp_path / ".bundle.partial" / ".steps" / "text.json"
 
     def added_until(enough: Callable[[list[str]], bool]) -> set[str]:
         added = list[str]()
@@ -105,14 +96,14 @@ def test_an_export_goes_on_inside_a_graph(
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(WeightFile, "add", add)
-            export_bundle(nano, tmp_path / "bundle", ExportOptions(measure_parity=False, context=300))
+            export_bundle(fewest_graphs, tmp_path / "bundle", ExportOptions(measure_parity=False))
         return set(added)
 
-    first = added_until(lambda added: len(added) == 20)
+    first = added_until(lambda added: len(added) == 4)
     assert not finished.exists()
     again = added_until(lambda added: finished.exists())
     assert first and again and not first & again
-    for name in ("image_encoder.onnx", "image_encoder.data"):
+    for name in ("text.onnx", "text.data"):
         made = finished.parent.parent / "graphs" / name
         assert made.read_bytes() == (overwritten / "graphs" / name).read_bytes()
 
@@ -123,10 +114,10 @@ def test_an_overwritten_bundle_is_replaced_whole(overwritten: Path) -> None:
     assert Bundle.open(overwritten).manifest.parity is None  # not measured is recorded as such
 
 
-def test_a_folder_that_is_no_bundle_is_not_replaced(nano: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_bundle_is_not_replaced(fewest_graphs: Path, tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_text("mine")
     with pytest.raises(OutputError, match="holds neither a bundle nor a checkpoint; it is not replaced"):
-        export_bundle(nano, tmp_path, ExportOptions(overwrite=True))
+        export_bundle(fewest_graphs, tmp_path, ExportOptions(overwrite=True))
     assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
 
 
@@ -138,10 +129,10 @@ def test_a_checkpoint_is_not_replaced_by_its_bundle(checkpoint_copy: Path, place
     assert sorted(checkpoint_copy.iterdir()) == before
 
 
-def test_a_disk_that_fills_up_leaves_nothing(nano: Path, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_leaves_nothing(fewest_graphs: Path, tmp_path: Path) -> None:
     """The operating system refuses to grow files beyond 200 kB, in the middle of the first graph's weights."""
     result = subprocess.run(
-        command(nano, tmp_path / "new" / "bundle"), capture_output=True, text=True, preexec_fn=small_files_only
+        command(fewest_graphs, tmp_path / "new" / "bundle"), capture_output=True, text=True, preexec_fn=small_files_only
     )
     assert result.returncode == 7, result.stderr
     assert "no room left on the disk" in result.stderr
@@ -150,25 +141,25 @@ def test_a_disk_that_fills_up_leaves_nothing(nano: Path, tmp_path: Path) -> None
 
 
 def test_a_disk_that_is_too_small_is_noticed_before_the_work(
-    nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fewest_graphs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(steps.shutil, "disk_usage", lambda path: usage(free=1_000_000))
-    with pytest.raises(ResourceError, match=r"takes about 0\.1 GB, the disk has 0\.0 GB free"):
-        export_bundle(nano, tmp_path / "bundle")
+    with pytest.raises(ResourceError, match=r"takes about 0\.2 GB, the disk has 0\.0 GB free"):
+        export_bundle(fewest_graphs, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_target_must_be_new_and_writable(nano: Path, tmp_path: Path) -> None:
+def test_the_target_must_be_new_and_writable(fewest_graphs: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cannot be written"):
-        export_bundle(nano, tmp_path / "file" / "bundle")
+        export_bundle(fewest_graphs, tmp_path / "file" / "bundle")
     (tmp_path / "taken").mkdir()
     with pytest.raises(OutputError, match="--overwrite"):
-        export_bundle(nano, tmp_path / "taken")
+        export_bundle(fewest_graphs, tmp_path / "taken")
 
 
 def test_a_graph_that_differs_from_its_module_is_not_shipped(
-    nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fewest_graphs: Path, unfinished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is finished stays: nothing of it has to be made again to have it without the comparison."""
     real = parity_bundle.streamed
@@ -184,20 +175,20 @@ def test_a_graph_that_differs_from_its_module_is_not_shipped(
     with monkeypatch.context() as patch:
         patch.setattr(parity_bundle, "streamed", lambda module, values: real(module, Disturbed(values)))
         with pytest.raises(ParityError, match=r"no bundle was written; the graphs are kept in .*--skip-parity"):
-            export_bundle(nano, tmp_path / "bundle")
-    assert [path.name for path in tmp_path.iterdir()] == [".bundle.partial"]
-    graphs = tmp_path / ".bundle.partial" / "graphs"
+            export_bundle(fewest_graphs, unfinished)
+    assert [path.name for path in unfinished.parent.iterdir()] == [".bundle.partial"]
+    graphs = unfinished.parent / ".bundle.partial" / "graphs"
     written = {path.name: path.stat().st_mtime_ns for path in graphs.iterdir()}
-    export_bundle(nano, tmp_path / "bundle", ExportOptions(measure_parity=False))
-    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "bundle" / "graphs").iterdir()} == written
+    export_bundle(fewest_graphs, unfinished, ExportOptions(measure_parity=False))
+    assert {path.name: path.stat().st_mtime_ns for path in (unfinished / "graphs").iterdir()} == written
 
 
-def test_context_decides_the_cache(nano: Path, overwritten: Path, tmp_path: Path) -> None:
-    llm = Bundle.open(overwritten).manifest.graph("llm").spec
+def test_context_decides_the_cache(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    (llm,) = (spec for spec in open_checkpoint(tiny_checkpoint, context=300).model.specs if spec.name == "llm")
     cache = next(tensor for tensor in llm.inputs if tensor.name == "past_key.0")
-    assert cache.axes == ("batch", 5, 300, 16)
+    assert cache.axes[2] == 300
     with pytest.raises(CheckpointError, match="512"):
-        export_bundle(nano, tmp_path / "other", ExportOptions(context=513))
+        export_bundle(tiny_checkpoint, tmp_path / "other", ExportOptions(context=513))
 
 
 def test_tables_are_the_checkpoints_own(tiny_bundle: Path, tiny_checkpoint: Path) -> None:

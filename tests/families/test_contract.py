@@ -329,8 +329,9 @@ def test_openvino_gives_the_same_masks(family_bundle_dir: Path, family_pipeline:
             assert mask_disagreement(one.masks, expected.masks, 0.5) <= MASK_IOU["fp32"]
 
 
-@LONG
-@pytest.mark.parametrize("precision", [Precision.FP16, pytest.param(Precision.BF16, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("precision", [Precision.FP16, Precision.BF16])
+@pytest.mark.parametrize("name", FAMILIES, scope="session")
 def test_typed_graphs_pass_the_lint(export_family: ExportFamily, precision: Precision, tmp_path: Path) -> None:
     """Every graph of the smallest model in half precision: exported, linted, its types inferred anew."""
     model = export_family.random.model("small", 0)

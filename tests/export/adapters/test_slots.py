@@ -11,21 +11,20 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from adapters import ADAPTERS, SMALL, edit_factors
+from adapters import ADAPTERS, SMALL, edit_factors, with_llm
 from hyperseg_export.adapters.slots import KeptAdapter, factor_values, filled, keep_apart, write_factors
 from hyperseg_export.checkpoint.lora import AdapterFolder
 from hyperseg_export.checkpoint.unread import ADAPTER_WEIGHTS
 from hyperseg_export.checkpoint.weights import materialise
 from hyperseg_export.export import write_graph
-from hyperseg_export.model import SourceModel
 from hyperseg_export.onnx.weight_store import INLINE_BYTES
 from hyperseg_export.opening import open_checkpoint
 from hyperseg_export.parity.compare import worst_error
 from hyperseg_export.parity.recording import RecordingGraphs
 from hyperseg_export.parity.tolerances import FEATURE, LORA
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
-from hyperseg_runtime.bundle.manifest import FILE_NAME, AdapterEntry
-from hyperseg_runtime.bundle.opening import Bundle, describe_file, read_manifest
+from hyperseg_runtime.bundle.manifest import AdapterEntry
+from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.errors import CheckpointError
 from hyperseg_runtime.images.reading import load_image
 from hyperseg_runtime.session.pipeline import OpenedGraphs, Pipeline, family_of
@@ -237,19 +236,6 @@ def refusal(entry: AdapterEntry, folder: Path) -> str:
 def kept_adapter(checkpoint: Path, adapter: Path | None) -> KeptAdapter:
     opened = open_checkpoint(checkpoint, adapter)
     return keep_apart(opened.model, opened.checkpoint)
-
-
-def with_llm(bundle: Path, target: Path, model: SourceModel, kept: KeptAdapter | None) -> Bundle:
-    """A copy of `bundle` with another language model."""
-    shutil.copytree(bundle, target)
-    manifest = read_manifest(target)
-    graph = manifest.graph("llm")
-    files, facts = write_graph(kept.model if kept else model, graph.spec, target, {}, kept=kept)
-    entry = graph.model_copy(update={"data_files": tuple(facts["data_files"])})
-    graphs = tuple(entry if other is graph else other for other in manifest.graphs)
-    described = {**manifest.files, **{name: describe_file(target / name) for name in files}}
-    (target / FILE_NAME).write_bytes(manifest.model_copy(update={"graphs": graphs, "files": described}).to_bytes())
-    return Bundle.open(target)
 
 
 def masks(bundle: Bundle, image: Path) -> list[np.ndarray]:

@@ -17,7 +17,7 @@ from hyperseg_runtime.errors import InputError
 from support import golden_engines, golden_report
 
 
-@pytest.fixture(scope="module", params=golden_engines("hipie"))
+@pytest.fixture(scope="module", params=golden_engines())
 def report(shared_dir: Path, request: pytest.FixtureRequest) -> GoldenReport:
     return golden_report(shared_dir, "hipie", request.param)
 

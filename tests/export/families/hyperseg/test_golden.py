@@ -15,7 +15,7 @@ REQUIRED = (
 EXACT = ("final_masks0_packed", "best_mask0", "generated", "attn_mask", "llm_attention_mask", "valid_hw")
 
 
-@pytest.fixture(scope="module", params=golden_engines("hyperseg"))
+@pytest.fixture(scope="module", params=golden_engines())
 def report(shared_dir: Path, request: pytest.FixtureRequest) -> GoldenReport:
     return golden_report(shared_dir, "hyperseg", request.param)
 

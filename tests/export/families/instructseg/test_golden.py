@@ -19,7 +19,7 @@ MOST_OPEN = 1e-4
 """Of the pixels of all masks: those whose stored logit decides nothing."""
 
 
-@pytest.fixture(scope="module", params=golden_engines("instructseg"))
+@pytest.fixture(scope="module", params=golden_engines())
 def report(shared_dir: Path, request: pytest.FixtureRequest) -> GoldenReport:
     return golden_report(shared_dir, "instructseg", request.param)
 

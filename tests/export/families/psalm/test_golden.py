@@ -20,7 +20,7 @@ EXACT = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=golden_engines("psalm"))
+@pytest.fixture(scope="module", params=golden_engines())
 def report(shared_dir: Path, request: pytest.FixtureRequest) -> GoldenReport:
     return golden_report(shared_dir, "psalm", request.param)
 

@@ -17,7 +17,7 @@ from support import golden_engines, golden_report
 HOST_ARRAYS = ("warped_image_uint8", "prob_original_size", "final_mask")
 
 
-@pytest.fixture(scope="module", params=golden_engines("unilseg"))
+@pytest.fixture(scope="module", params=golden_engines())
 def report(shared_dir: Path, request: pytest.FixtureRequest) -> GoldenReport:
     return golden_report(shared_dir, "unilseg", request.param)
 

@@ -104,7 +104,8 @@ def test_a_word_changes_the_mask() -> None:
     assert worst_error(after[1:].numpy(), before[1:].numpy()) == 0
 
 
-@pytest.mark.parametrize("precision", [pytest.param(Precision.FP32, marks=pytest.mark.full), Precision.FP16])
+@pytest.mark.full
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16])
 def test_written_graphs_compute_what_their_modules_do(precision: Precision, tmp_path: Path) -> None:
     """Each passes the lint on the way; half precision is measured against float32."""
     model = planned(SMALL)

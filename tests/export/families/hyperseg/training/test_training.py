@@ -176,6 +176,7 @@ def test_what_was_trained_is_written_in_the_published_layout(
         assert torch.equal(stored.tensor(name), tensor.to(layout[name][1]))
 
 
+@pytest.mark.full
 def test_what_was_trained_is_what_a_bundle_runs(
     trained: tuple[Path, dict[str, list[Mapping[str, float]]]], tmp_path: Path
 ) -> None:
