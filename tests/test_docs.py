@@ -164,8 +164,8 @@ def test_the_masks_that_agree_are_the_stored_result() -> None:
     assert content["scenes"] == import_module("agreement").HELD_OUT and not content["rivals"]["server"]["pixels"]
 
 
-@pytest.mark.parametrize("script", ["bench_classes", "bench_video"])
-def test_lists_and_clips_show_the_stored_results(script: str) -> None:
+@pytest.mark.parametrize("script", ["bench_classes", "bench_video", "bench_quantised_requests"])
+def test_tables_of_requests_show_the_stored_results(script: str) -> None:
     assert import_module(script).markdown() in (ROOT / "benchmarks" / "README.md").read_text()
 
 
