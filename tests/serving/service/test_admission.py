@@ -89,6 +89,15 @@ def test_the_mean_follows_what_requests_take() -> None:
     assert admission.lanes[LaneName.LIGHT].mean_ms == pytest.approx(100)
 
 
+def test_a_few_slow_requests_have_nobody_refused() -> None:
+    admission = Admission[Ticket](LIMITS)
+    for used_ms in (*[100] * 50, 900, 900, 900):
+        one = ticket()
+        admission.arrived(one)
+        admission.left(one, used_ms=used_ms)
+    assert [len(admission.arrived(ticket())) for _ in range(5)] == [1, 1, 0, 0, 0]
+
+
 def test_what_waits_holds_no_more_memory_than_allowed() -> None:
     admission = Admission[Ticket](LIMITS)
     for _ in range(3):
