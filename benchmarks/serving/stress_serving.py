@@ -30,6 +30,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 from stress_callers import Calls, Watch, asking, coarse_noise, pictures, run_callers
 from stress_load import Load, message
 from stress_server import PAUSE_S, READY_S, Cores, Up, served
@@ -176,10 +177,16 @@ def memory(up: Up, scale: float) -> dict[str, Any]:
                     calls.call(partial(client.segment, file, [f"thing {index}", "a cup"]))
 
         run_callers(caller, CALLERS)
-        sizes_mb = [round(process.memory_info().rss / 1e6) for process in (model, server)]
-        samples.append({"requests": requests // 10 * (tenth + 1), "model_mb": sizes_mb[0], "server_mb": sizes_mb[1]})
+        samples.append({"requests": requests // 10 * (tenth + 1), **own_and_shared_mb(model, server)})
         print(samples[-1], flush=True)
     return {**calls.summary(), "samples": samples}
+
+
+def own_and_shared_mb(model: psutil.Process, server: psutil.Process) -> dict[str, int]:
+    """What each holds for itself, and the model's pages of files and of the memory that it shares with the server."""
+    sizes = {"model_mb": model.memory_info(), "server_mb": server.memory_info()}
+    own = {name: round((size.rss - size.shared) / 1e6) for name, size in sizes.items()}
+    return {**own, "shared_mb": round(sizes["model_mb"].shared / 1e6)}
 
 
 def measured(bundle: Path, name: str, scale: float, gateway: bool = False) -> dict[str, Any]:

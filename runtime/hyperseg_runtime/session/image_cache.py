@@ -38,6 +38,7 @@ class ImageCache:
         self.capacity_bytes = capacity_bytes
         self._states: OrderedDict[str, ImageState] = OrderedDict()
         self._users: dict[str, int] = {}
+        self._idle_bytes: dict[str, int] = {}  # of states that nobody uses: those stay as they are
         self._abandoned: deque[str] = deque()
 
     def __len__(self) -> int:
@@ -45,7 +46,7 @@ class ImageCache:
 
     @property
     def size_bytes(self) -> int:
-        return sum(state.size_bytes for state in self._states.values())
+        return sum(self._idle_bytes.values()) + sum(self._states[key].size_bytes for key in self._users)
 
     def acquire(self, key: str, make: Callable[[], ImageState]) -> ImageState:
         """The state of `key`, made if there is none; kept at least until it is released."""
@@ -53,6 +54,7 @@ class ImageCache:
         if key not in self._states:
             self._states[key] = make()
         self._users[key] = self._users.get(key, 0) + 1
+        self._idle_bytes.pop(key, None)
         return self._states[key]
 
     def release(self, key: str) -> None:
@@ -69,14 +71,17 @@ class ImageCache:
     def trim(self) -> None:
         """Drop what is too much; states grow while they are used."""
         self._release_abandoned()
+        too_much = self.size_bytes - self.capacity_bytes
         for key in [key for key in self._states if key not in self._users]:
-            if self.size_bytes <= self.capacity_bytes:
+            if too_much <= 0:
                 return
             del self._states[key]
+            too_much -= self._idle_bytes.pop(key)
 
     def clear(self) -> None:
         self._states.clear()
         self._users.clear()
+        self._idle_bytes.clear()
 
     def _release_abandoned(self) -> None:
         while self._abandoned:
@@ -89,3 +94,5 @@ class ImageCache:
                 del self._users[key]
                 if key.startswith(OWN):
                     del self._states[key]  # nobody can ask for it again
+                else:
+                    self._idle_bytes[key] = self._states[key].size_bytes

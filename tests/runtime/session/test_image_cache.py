@@ -48,12 +48,38 @@ def test_states_in_use_stay_and_count() -> None:
 
 
 def test_a_state_that_grew_is_seen() -> None:
+    """It grows while it is used; then the others go first, and it with its last user."""
     cache = ImageCache(30)
-    grown = use(cache, "a")
     use(cache, "b")
+    grown = cache.acquire("a", lambda: State(10))
+    assert isinstance(grown, State)
     grown.size_bytes = 100
     cache.trim()
-    assert len(cache) == 1 and cache.size_bytes == 10
+    assert len(cache) == 1 and cache.size_bytes == 100
+    cache.release("a")
+    assert len(cache) == 0 and cache.size_bytes == 0
+
+
+def test_images_that_nobody_uses_are_not_looked_at_again() -> None:
+    """Else every request would take longer, the more images are remembered."""
+    asked = []
+
+    class Counted(State):
+        @property
+        def size_bytes(self) -> int:  # type: ignore[override]
+            asked.append(self)
+            return 1
+
+    def counted() -> Counted:
+        return Counted.__new__(Counted)
+
+    cache, counts = ImageCache(1000), []
+    for number in range(100):
+        asked.clear()
+        cache.acquire(str(number), counted)
+        cache.release(str(number))
+        counts.append(len(asked))
+    assert max(counts[1:]) == counts[0] and cache.size_bytes == 100
 
 
 def test_equal_pixels_are_the_same_image() -> None:

@@ -1,5 +1,6 @@
 """What is kept of one image between requests: its maps, what Mask DINO finds, and what was found for its last texts."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Self
@@ -55,7 +56,7 @@ class HipieImage:
     def size_bytes(self) -> int:
         """Memory that is held now."""
         pixels = 0 if self._image is None else self._image.nbytes
-        return pixels + sum(int(np.prod(b.shape)) * b.dtype.itemsize for b in self._held())
+        return pixels + sum(math.prod(b.shape) * b.dtype.itemsize for b in self._held())
 
     def maps(self) -> Tensors:
         """The backbone's."""

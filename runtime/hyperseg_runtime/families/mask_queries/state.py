@@ -1,5 +1,6 @@
 """What is kept of one image between requests: its features and the key/value cache of its latest prompt."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -92,7 +93,7 @@ class MaskQueryImage(ABC, Generic[Stages]):
     def size_bytes(self) -> int:
         """Memory that is held now."""
         pixels = 0 if self._image is None else self._image.nbytes
-        return pixels + sum(int(np.prod(b.shape)) * b.dtype.itemsize for b in self._held_buffers())
+        return pixels + sum(math.prod(b.shape) * b.dtype.itemsize for b in self._held_buffers())
 
     def _held_buffers(self) -> Iterator[Buffer]:
         if self._tokens:

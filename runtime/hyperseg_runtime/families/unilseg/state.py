@@ -1,5 +1,6 @@
 """What is kept of one image between requests: Swin's maps. Everything after them depends on the sentence."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -43,7 +44,7 @@ class UnilsegImage:
         """Memory that is held now."""
         maps = self._features[0].values() if self._features else ()
         pixels = 0 if self._image is None else self._image.nbytes
-        return pixels + sum(int(np.prod(buffer.shape)) * buffer.dtype.itemsize for buffer in maps)
+        return pixels + sum(math.prod(buffer.shape) * buffer.dtype.itemsize for buffer in maps)
 
     def features(self) -> tuple[Mapping[str, Buffer], LetterboxGeometry]:
         """Swin's maps by name, and the way back to the image's size."""
