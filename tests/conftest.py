@@ -37,7 +37,8 @@ LONGEST_FIRST = (
     "served",
     "hostile",
 )
-"""Two workers take whole files: the long ones start early, and the second needs no bundle while the first makes one."""
+"""Two workers take whole files: the long ones start early. pytest-xdist 3.8 sorts files by their number of
+tests instead, unless it is told --no-loadscope-reorder."""
 ONE_SERVER = ("tests/serving/served", "tests/serving/gateway/hostile")
 """Folders whose files share a server, which the last of them stops or breaks: one worker takes all, in their order."""
 

@@ -1,10 +1,13 @@
 """The shape of the project: where packages lie, what a wheel holds, what a runtime needs."""
 
+import json
 import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,3 +78,14 @@ def test_no_file_names_a_machine() -> None:
             text = path.read_text(encoding="utf-8", errors="ignore")
             for marker in ("/home" + "/", "/root" + "/", "/Users" + "/", "/work" + "/"):
                 assert marker not in text, f"{path} names {marker}"
+
+
+def test_no_stored_result_names_a_folder_of_a_machine() -> None:
+    def words(content: Any) -> Iterator[str]:
+        for value in content.values() if isinstance(content, dict) else content if isinstance(content, list) else ():
+            yield from words(value)
+        if isinstance(content, str):
+            yield content
+
+    for path in (ROOT / "benchmarks" / "results").rglob("*.json"):
+        assert not [word for word in words(json.loads(path.read_text())) if Path(word).is_absolute()], path

@@ -32,6 +32,7 @@ def keep(run: Path, name: str, note: Annotated[str, typer.Option(help="What else
     """Keep the summary in the folder RUN under NAME."""
     content = json.loads((run / SUMMARY).read_bytes())
     kept = {field: value for field, value in content.items() if field not in LEFT_OUT}
+    kept["run"]["command"] = [Path(word).name if Path(word).is_absolute() else word for word in kept["run"]["command"]]
     FOLDER.mkdir(exist_ok=True)
     write_atomically(FOLDER / f"{name}.json", json_bytes({"note": note, **kept}))
     console.out.print(str(FOLDER / f"{name}.json"), markup=False)

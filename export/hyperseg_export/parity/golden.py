@@ -139,8 +139,8 @@ def compared_cases(
     cases: Mapping[str, Callable[[Run, Arrays], Found]],
     run_of: Callable[[OnnxRuntimeBackend, GraphMaker], Run],
     progress: Progress,
+    engines: Sequence[str],
     tolerances: Tolerances,
-    engines: Sequence[str] = ENGINES,
 ) -> Iterator[Compared]:
     """Every array of every case that the folder has, on each engine; `run_of` sets one up."""
     known, stage = [case for case in cases if case in folder.cases()], 0

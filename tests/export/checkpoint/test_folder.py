@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
+from hyperseg_export.checkpoint import folder as shards
 from hyperseg_export.checkpoint.folder import CONFIG, INDEX, SINGLE, Checkpoint, read_json
 from hyperseg_runtime.errors import CheckpointError
 
@@ -52,6 +54,23 @@ def test_tensors_are_read_when_asked_for(folder: Path) -> None:
     checkpoint = Checkpoint.open(folder)
     save_file({"a.weight": TENSORS["a.weight"] + 1, "b.index": TENSORS["b.index"]}, folder / FIRST)
     assert torch.equal(checkpoint.tensor("a.weight"), TENSORS["a.weight"] + 1)
+
+
+@pytest.mark.parametrize(("at_once", "openings"), [(1, 4), (12, 3), (44, 2), (1000, 2)])
+def test_a_shard_is_opened_anew_only_when_much_was_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, at_once: int, openings: int
+) -> None:
+    """12 and 32 bytes are in the first shard, 2 and 2 in the second."""
+    checkpoint, real, opened = Checkpoint.open(folder), shards._opened, list[Path]()
+
+    def counted(path: Path) -> Any:
+        opened.append(path)
+        return real(path)
+
+    monkeypatch.setattr(shards, "READ_AT_ONCE_BYTES", at_once)
+    monkeypatch.setattr(shards, "_opened", counted)
+    assert all(torch.equal(checkpoint.tensor(name), tensor) for name, tensor in TENSORS.items())
+    assert len(opened) == openings
 
 
 def test_no_folder_is_an_error(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ CASES: dict[str, Callable[[str, Arrays], Found]] = {"two": case, "one": case, "n
 @pytest.mark.parametrize("engines", [ENGINES, (MODULES,)])
 def test_every_case_of_the_folder_runs_on_every_engine(folder: GoldenFolder, engines: tuple[str, ...]) -> None:
     progress = Stages()
-    rows = list(compared_cases(folder, CASES, lambda *_: "set up", progress, Tolerances(), engines))
+    rows = list(compared_cases(folder, CASES, lambda *_: "set up", progress, engines, Tolerances()))
     names = [f"{engine}: {name}" for engine in engines for name in ("two", "one")]
     assert progress.told == [(name, stage, len(names)) for stage, name in enumerate(names, 1)]
     assert [(row.engine, row.case, row.array, row.passed) for row in rows] == [
@@ -60,7 +60,7 @@ def test_every_case_of_the_folder_runs_on_every_engine(folder: GoldenFolder, eng
 
 
 def test_what_nothing_was_compared_with_is_named_with_a_reason(folder: GoldenFolder) -> None:
-    rows = list(compared_cases(folder, {"one": case}, lambda *_: "set up", Silent(), Tolerances(), (MODULES,)))
+    rows = list(compared_cases(folder, {"one": case}, lambda *_: "set up", Silent(), (MODULES,), Tolerances()))
 
     def left(array: str) -> str | None:
         return "on purpose" if array == "tripled" else None

@@ -11,7 +11,7 @@ from hyperseg_serving.service.cost import Cost
 
 HISTORY = 0.03
 """Weight of the newest request in the mean that waiting is estimated from. New images take several times what seen ones
-do: with 0.1 a few of them in a row had others refused, who would have waited no longer than allowed."""
+do: with 0.1 three of them in a row have others refused, who would wait no longer than allowed."""
 
 
 class LaneName(StrEnum):

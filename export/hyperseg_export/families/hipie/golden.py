@@ -35,7 +35,7 @@ WEIGHTS, VIT_WEIGHTS = "weights.safetensors", "vit_weights.safetensors"
 def verify_golden(folder: GoldenFolder, progress: Progress, engines: Sequence[str] = ENGINES) -> GoldenReport:
     """Every array of every case, for the torch modules and for the exported graphs in ONNX Runtime."""
     setup = _Setup(folder)
-    compared = tuple(compared_cases(folder, CASES, setup.run, progress, TOLERANCES, engines))
+    compared = tuple(compared_cases(folder, CASES, setup.run, progress, engines, TOLERANCES))
     # Inputs are named among what is not compared.
     left = not_compared(folder, compared, lambda case, array: LEFT_OUT.get(case), lambda array: False)
     return GoldenReport(compared, tuple(left))

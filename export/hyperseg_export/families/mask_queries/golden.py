@@ -78,7 +78,7 @@ def compared_cases(
 ) -> Iterator[Compared]:
     """Every array of every case that the folder has, on each engine; no case sees the calls of another."""
     apart = {name: _forgetting(case) for name, case in cases.items()}
-    return golden.compared_cases(folder, apart, run_of, progress, tolerances, engines)
+    return golden.compared_cases(folder, apart, run_of, progress, engines, tolerances)
 
 
 def _forgetting(case: Callable[[Run, Arrays], Found]) -> Callable[[Run, Arrays], Found]:

@@ -43,7 +43,7 @@ def verify_golden(
     def run_of(backend: OnnxRuntimeBackend, make: GraphMaker) -> GoldenRun:
         return setup.run(backend, make, host)
 
-    compared = tuple(compared_cases(folder, CASES, run_of, progress, TOLERANCES, engines))
+    compared = tuple(compared_cases(folder, CASES, run_of, progress, engines, TOLERANCES))
     return GoldenReport(compared, tuple(not_compared(folder, compared, reason_for, is_input)))
 
 
