@@ -80,7 +80,7 @@ def bench(
     chosen = options.backend_options(threads, native, accept_unmeasured, engines, weights_gb, low_memory, bf16)
     hash_of = hash_file if verify_hashes else remembered_hash
     opened = [subjects.verified(path, hash_of) for path in bundles]
-    plan = run.Plan(
+    experiment = run.Experiment(
         subjects.subjects(opened, backend or [], rival or []),
         asked,
         subjects.Choice(checkpoint, chosen),
@@ -91,7 +91,7 @@ def bench(
     place = out or Path(f"{bundles[0].resolve().name}-bench")
     with output_folder(place), _progress() as tell:
         run_files.write_schema(place)
-        run.run(plan, place / run_files.SAMPLES, tell)
+        run.run(experiment, place / run_files.SAMPLES, tell)
         content = run_files.write_summary(place)
         page = run_page.write_page(place, quality or [])
     _show(place, content, page, as_json)

@@ -47,7 +47,7 @@ Tell = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Plan:
+class Experiment:
     subjects: Sequence[Subject]
     scenarios: Sequence[Scenario]
     choice: Choice
@@ -61,43 +61,49 @@ def made_pictures() -> list[np.ndarray]:
     return [make_scene(seed, (), PICTURE_PX).image for seed in (0, 1)]
 
 
-def run(plan: Plan, path: Path, tell: Tell = lambda name, done, of: None) -> None:
+def run(experiment: Experiment, path: Path, tell: Tell = lambda name, done, of: None) -> None:
     """Measure, each thing in the new file `path` as soon as it is. What cannot be measured is a line that says so."""
-    threads = plan.choice.options.get("threads")
+    threads = experiment.choice.options.get("threads")
     gpu = Gpu.open()
     with SampleFile(path) as file, ExitStack() as opened, Probe(threads or cores()) as probe:
-        file.add(_conditions(plan, gpu))
+        file.add(_conditions(experiment, gpu))
         peaks = machine_peaks(threads or cores())
-        ready = {subject: made for subject in plan.subjects if (made := _opened(subject, plan, file, opened, gpu))}
-        asked = _Run(plan, file, probe, gpu, peaks, tell)
+        ready = {
+            subject: made
+            for subject in experiment.subjects
+            if (made := _opened(subject, experiment, file, opened, gpu))
+        }
+        asked = _Run(experiment, file, probe, gpu, peaks, tell)
         asked.all(ready)
         asked.reached(machine_peaks(threads or cores()))
         for line in draw(
-            {subject.label: made.pipeline for subject, made in ready.items()}, plan.pictures[0], path.parent
+            {subject.label: made.pipeline for subject, made in ready.items()}, experiment.pictures[0], path.parent
         ):
             file.add(line)
 
 
-def _conditions(plan: Plan, gpu: Gpu | None) -> Run:
+def _conditions(experiment: Experiment, gpu: Gpu | None) -> Run:
     return Run(
         started_utc=datetime.now(UTC).isoformat(timespec="seconds"),
         command=[COMMAND, *sys.argv[1:]],
-        rounds=plan.rounds,
-        warm_up=plan.warm_up,
-        environment=conditions.conditions(plan.choice.options.get("threads"), gpu),
-        subjects={subject.label: subject.facts() for subject in plan.subjects},
-        scenarios={scenario.name: scenario.about for scenario in plan.scenarios},
+        rounds=experiment.rounds,
+        warm_up=experiment.warm_up,
+        environment=conditions.conditions(experiment.choice.options.get("threads"), gpu),
+        subjects={subject.label: subject.facts() for subject in experiment.subjects},
+        scenarios={scenario.name: scenario.about for scenario in experiment.scenarios},
     )
 
 
-def _opened(subject: Subject, plan: Plan, file: SampleFile, stack: ExitStack, gpu: Gpu | None) -> Opened | None:
+def _opened(
+    subject: Subject, experiment: Experiment, file: SampleFile, stack: ExitStack, gpu: Gpu | None
+) -> Opened | None:
     """Open a subject and let every graph run that the scenarios need; None, and a line, where that cannot be."""
     host, device = conditions.resident_bytes(), gpu.used_bytes() if gpu else None
     try:
-        made = subject.open(plan.choice)
+        made = subject.open(experiment.choice)
         stack.enter_context(made.pipeline)
-        for scenario in _fitting(subject, plan.scenarios):
-            with scenario.begin(made.pipeline, plan.pictures) as once:
+        for scenario in _fitting(subject, experiment.scenarios):
+            with scenario.begin(made.pipeline, experiment.pictures) as once:
                 once(0)
     except HypersegError as error:
         file.add(Absent(subject=subject.label, reason=str(error)))
@@ -117,9 +123,15 @@ def _fitting(subject: Subject, scenarios: Sequence[Scenario]) -> Iterator[Scenar
 
 class _Run:
     def __init__(
-        self, plan: Plan, file: SampleFile, probe: Probe, gpu: Gpu | None, peaks: Mapping[str, Peaks], tell: Tell
+        self,
+        experiment: Experiment,
+        file: SampleFile,
+        probe: Probe,
+        gpu: Gpu | None,
+        peaks: Mapping[str, Peaks],
+        tell: Tell,
     ) -> None:
-        self.plan = plan
+        self.experiment = experiment
         self.file = file
         self.probe = probe
         self.gpu = gpu
@@ -141,7 +153,7 @@ class _Run:
             self.file.add(work.line(best))
 
     def all(self, ready: Mapping[Subject, Opened]) -> None:
-        for scenario in self.plan.scenarios:
+        for scenario in self.experiment.scenarios:
             able = {}
             for subject, made in ready.items():
                 if reason := scenario.lacking(subject.family):
@@ -154,15 +166,15 @@ class _Run:
     def _scenario(self, scenario: Scenario, ready: Mapping[Subject, Opened]) -> None:
         with ExitStack() as begun:
             asked = {
-                subject: begun.enter_context(scenario.begin(made.pipeline, self.plan.pictures))
+                subject: begun.enter_context(scenario.begin(made.pipeline, self.experiment.pictures))
                 for subject, made in ready.items()
             }
-            for number in range(-self.plan.warm_up, self.plan.rounds):
+            for number in range(-self.experiment.warm_up, self.experiment.rounds):
                 for subject in _in_turn(list(ready), number):
                     self._round(scenario, subject, ready[subject], asked[subject], number)
                 if number >= 0:
                     self.file.add(Probed(scenario=scenario.name, round=number, ms=self.probe.ms()))
-                    self.tell(scenario.name, number + 1, self.plan.rounds)
+                    self.tell(scenario.name, number + 1, self.experiment.rounds)
         if self.gpu:
             facts = self.gpu.facts()
             self.file.add(Device(scenario=scenario.name, facts=facts, throttled=self.gpu.throttled()))
@@ -182,7 +194,7 @@ class _Run:
         for metric, ms in times.items():
             self.file.add(Sample(subject=label, scenario=name, metric=metric, round=number, ms=ms, energy_j=energy))
         self._parts(label, name, number, whole_ms, made.watch)
-        if number == self.plan.rounds - 1:
+        if number == self.experiment.rounds - 1:
             self._last(label, name, whole_ms, subject, made)
 
     def _parts(self, label: str, name: str, number: int, whole_ms: float, watch: WatchedBackend) -> None:

@@ -85,7 +85,9 @@ def build(
             "first that differs, and leave a small case for polygraphy.",
         ),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; needs neither GPU nor TensorRT.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be built; needs neither GPU nor TensorRT.")
+    ] = False,
     as_json: runtime_options.JsonOption = False,
 ) -> None:
     """Build TensorRT engines of BUNDLE for this machine's GPU, read each one back, compare it with its graph.

@@ -14,7 +14,7 @@ from hyperseg_export.quantization.auto import CANDIDATES, choose
 from hyperseg_export.quantization.calibration import calibrate
 from hyperseg_export.quantization.gate import AFTER, BEFORE, Gate
 from hyperseg_export.quantization.observing import Observed
-from hyperseg_export.quantization.recipes import AUTO, PRESETS, RECIPES, WIDE, plan
+from hyperseg_export.quantization.recipes import AUTO, PRESETS, RECIPES, WIDE, assign
 from hyperseg_export.quantization.sensitivity import explain
 from hyperseg_export.quantization.workshop import Mix, Workshop
 from hyperseg_runtime.bundle.manifest import FILE_NAME, Manifest
@@ -170,7 +170,7 @@ class _Quantization:
                 raise InputError(f"--recipe {AUTO} chooses by the task metric; name a recipe, or leave --skip-gate out")
             options = self.options
             return choose(workshop, self.gate, self.hints, options.recipe_of, options.threads, self.progress)
-        chosen = plan(self.specs, self.options.recipe, self.options.recipe_of, self.hints)
+        chosen = assign(self.specs, self.options.recipe, self.options.recipe_of, self.hints)
         mix = Mix({}, dict(chosen.kept))
         for name, recipe in chosen.recipes.items():
             mix.take(name, workshop.round(name, recipe))

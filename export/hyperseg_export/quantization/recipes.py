@@ -57,7 +57,7 @@ AUTO = "auto"
 
 
 @dataclass(frozen=True)
-class Plan:
+class Assignment:
     """recipes: graph -> recipe; kept: graph -> why it stays as it is."""
 
     recipes: Mapping[str, GraphRecipe]
@@ -70,7 +70,9 @@ def for_graph(graph: str, recipe: str, hints: QuantizationHints) -> GraphRecipe:
     return replace(chosen, skip={**hints.skip.get(graph, {}), **chosen.skip})
 
 
-def plan(specs: tuple[GraphSpec, ...], recipe: str, overrides: Mapping[str, str], hints: QuantizationHints) -> Plan:
+def assign(
+    specs: tuple[GraphSpec, ...], recipe: str, overrides: Mapping[str, str], hints: QuantizationHints
+) -> Assignment:
     """A recipe for all graphs, with some overridden by another's name or WIDE. Raises InputError for unknown names."""
     names = {spec.name: spec for spec in specs}
     for graph, chosen in overrides.items():
@@ -94,4 +96,4 @@ def plan(specs: tuple[GraphSpec, ...], recipe: str, overrides: Mapping[str, str]
         recipes[name] = for_graph(name, own, hints)
     if not recipes:
         raise InputError("no graph is left to quantise; " + "; ".join(f"{name}: {why}" for name, why in kept.items()))
-    return Plan(recipes, kept)
+    return Assignment(recipes, kept)

@@ -4,7 +4,7 @@ import pytest
 
 from hyperseg_export.families.family import QuantizationHints
 from hyperseg_export.families.registry import EXPORT_FAMILIES
-from hyperseg_export.quantization.recipes import RECIPES, WIDE, plan
+from hyperseg_export.quantization.recipes import RECIPES, WIDE, assign
 from hyperseg_runtime.contracts.quantization import Scheme
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families import FAMILIES
@@ -16,7 +16,7 @@ NO_HINTS = QuantizationHints()
 
 
 def test_four_bits_are_for_graphs_that_read_a_few_rows() -> None:
-    made = plan(SPECS, "int4", {}, NO_HINTS)
+    made = assign(SPECS, "int4", {}, NO_HINTS)
     schemes = {name: recipe.scheme for name, recipe in made.recipes.items()}
     assert {name for name, scheme in schemes.items() if scheme is Scheme.INT4} == {"llm", "lm_head"}
     assert set(schemes.values()) == {Scheme.INT4, Scheme.INT8}
@@ -26,11 +26,11 @@ def test_four_bits_are_for_graphs_that_read_a_few_rows() -> None:
 
 def test_a_family_keeps_a_graph_unless_it_is_asked_for_by_name() -> None:
     hints = QuantizationHints(wide={"fvp": {"int8": "a reason"}}, skip={"llm": {"out": "another"}})
-    assert plan(SPECS, "int8", {}, hints).kept["fvp"] == "a reason"
-    assert "fvp" not in plan(SPECS, "fp8", {}, hints).kept
-    asked = plan(SPECS, "int8", {"fvp": "int4", "llm": WIDE}, hints)
+    assert assign(SPECS, "int8", {}, hints).kept["fvp"] == "a reason"
+    assert "fvp" not in assign(SPECS, "fp8", {}, hints).kept
+    asked = assign(SPECS, "int8", {"fvp": "int4", "llm": WIDE}, hints)
     assert asked.recipes["fvp"].scheme is Scheme.INT4 and asked.kept["llm"] == "asked for"
-    assert plan(SPECS, "int8", {}, hints).recipes["llm"].skip == {"out": "another"}
+    assert assign(SPECS, "int8", {}, hints).recipes["llm"].skip == {"out": "another"}
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_family_keeps_a_graph_unless_it_is_asked_for_by_name() -> None:
 )
 def test_what_makes_no_plan_says_why(recipe: str, overrides: dict[str, str], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        plan(SPECS, recipe, overrides, NO_HINTS)
+        assign(SPECS, recipe, overrides, NO_HINTS)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -59,4 +59,4 @@ def test_what_a_family_says_is_about_its_graphs(family: str) -> None:
         assert all(reasons.values())
     for recipes in hints.wide.values():
         assert recipes.keys() <= {"", *RECIPES}
-    assert plan(tuple(FAMILIES[family].graph_specs(FAMILIES[family].published)), "int8", {}, hints).recipes
+    assert assign(tuple(FAMILIES[family].graph_specs(FAMILIES[family].published)), "int8", {}, hints).recipes
