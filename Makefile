@@ -42,12 +42,12 @@ demo: setup
 		--backend onnxruntime --rival torch-eager --checkpoint $(TRAINED) --out $(DEMO)/bench
 
 test: check $(VENV)/.triton $(VENV)/.browser
-	HYPERSEG_TRITON=$(CURDIR)/$(VENV)/triton $(BIN)/python -m pytest -n 2 --dist loadfile
+	HYPERSEG_TRITON=$(CURDIR)/$(VENV)/triton $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What takes too long for every change. The result file is what the README shows.
 test-full: setup $(VENV)/.triton
 	mkdir -p build
-	HYPERSEG_TRITON=$(CURDIR)/$(VENV)/triton $(BIN)/python -m pytest -n 2 --dist loadfile -m full --junitxml=build/full.xml; \
+	HYPERSEG_TRITON=$(CURDIR)/$(VENV)/triton $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m full --junitxml=build/full.xml; \
 		$(BIN)/python tests/full_results.py build/full.xml benchmarks/results/test_full.json
 
 # A server for the tests of serving, which are skipped on machines that cannot have it.
