@@ -15,9 +15,8 @@ def full_size(mask_logits: np.ndarray, geometry: ImageGeometry) -> np.ndarray:
     Up to the padded square, cut to the valid area, then to the original size: the two resizes cannot be merged
     exactly (hyperseg-spec 6.8).
     """
-    padded = resize_bilinear(mask_logits, geometry.padded_hw)
-    height, width = geometry.valid_hw
-    return resize_bilinear(padded[:height, :width], geometry.original_hw)
+    valid = resize_bilinear(mask_logits, geometry.padded_hw, geometry.valid_hw)
+    return resize_bilinear(valid, geometry.original_hw)
 
 
 def certainty(inside: np.ndarray) -> float:

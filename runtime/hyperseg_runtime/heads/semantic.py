@@ -19,11 +19,10 @@ def semantic_scores(class_logits: np.ndarray, mask_logits: np.ndarray, geometry:
     the image.
     """
     weights = class_probabilities(class_logits)[:, :-1]
-    height, width = geometry.valid_hw
-    masks = np.empty((len(mask_logits), height, width), np.float32)
+    masks = np.empty((len(mask_logits), *geometry.valid_hw), np.float32)
     for query, logits in enumerate(mask_logits):
         may_go_on()
-        masks[query] = sigmoid(resize_bilinear(logits, geometry.padded_hw)[:height, :width])
+        masks[query] = sigmoid(resize_bilinear(logits, geometry.padded_hw, geometry.valid_hw))
     for of_class in weights.T:
         may_go_on()
         yield resize_bilinear(np.tensordot(of_class, masks, 1), geometry.original_hw)

@@ -51,6 +51,11 @@ def test_leading_axes_are_kept() -> None:
     assert np.array_equal(found[1, 2], resize_bilinear(maps[1, 2], (7, 6)))
 
 
+def test_the_first_rows_and_columns_are_those_of_the_whole() -> None:
+    maps = np.random.default_rng(0).normal(size=(2, 9, 13)).astype(np.float32)
+    assert np.array_equal(resize_bilinear(maps, (40, 31), (17, 5)), resize_bilinear(maps, (40, 31))[:, :17, :5])
+
+
 @settings(deadline=None, max_examples=50)
 @given(height=SIDES, width=SIDES, new_height=SIDES, new_width=SIDES)
 def test_never_exceeds_its_sources(height: int, width: int, new_height: int, new_width: int) -> None:

@@ -72,8 +72,7 @@ def instance_mask(mask_logits: np.ndarray, geometry: ImageGeometry, mask_thres: 
 
     Enlarged to the canvas, cut to the image, decided, and brought to its own size by the nearest pixel.
     """
-    height, width = geometry.valid_hw
-    large = resize_bilinear(mask_logits, geometry.padded_hw)[:height, :width]
+    large = resize_bilinear(mask_logits, geometry.padded_hw, geometry.valid_hw)
     return nearest(sigmoid_f32(large) > np.float32(mask_thres), geometry.original_hw)
 
 
