@@ -285,3 +285,21 @@ def test_masks_from_what_image_graphs_made_elsewhere(pipeline: Pipeline, coffee_
     stage.warm_up((64, 64))
     response = stage.respond(MaskRequest(outputs, (400, 600), ("the cup",)), Budget(going_on, 60_000))
     assert same(results_of(response), [expected])
+
+
+def test_an_image_that_was_sent_before_is_decoded_once(
+    service: Service, coffee_bytes: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[bytes] = []
+
+    def counted(data: bytes, limits: Limits) -> np.ndarray:
+        decoded.append(data)
+        return open_image(data, limits)
+
+    monkeypatch.setattr(services, "open_image", counted)
+    request = Request(coffee_bytes, ("a cup",), options=Options(cache_key="whose"))
+    first = results_of(last(service, request))
+    assert same(results_of(last(service, request)), first)
+    forgotten = replace(request, options=Options(cache_key="whose", remember=False))
+    assert same(results_of(last(service, forgotten)), first)
+    assert len(decoded) == 2

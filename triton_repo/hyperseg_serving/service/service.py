@@ -13,9 +13,10 @@ from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, 
 from hyperseg_runtime.contracts.results import Instances, Result, joined
 from hyperseg_runtime.session.image_session import ImageSession
 from hyperseg_runtime.session.pipeline import Pipeline
-from hyperseg_serving.contract import Limits, StreamStep
+from hyperseg_serving.contract import Limits, Options, StreamStep
 from hyperseg_serving.service.asked import asked_of, asked_of_frame, with_pictures
 from hyperseg_serving.service.budget import Budget
+from hyperseg_serving.service.decoded import DecodedImages
 from hyperseg_serving.service.requests import Request, marked_pixels, open_image
 from hyperseg_serving.service.responses import Response, frames_response, result_response
 from hyperseg_serving.service.streams import Streams
@@ -35,6 +36,7 @@ class Service:
         self._pipeline = pipeline
         self._limits = limits
         self._bundle_id = bundle_id
+        self._decoded = DecodedImages()
         self.turns = Turns()
         self.streams = Streams(pipeline.open_video, limits.max_streams, limits.stream_idle_s)
 
@@ -63,7 +65,7 @@ class Service:
         asked = asked_of(self._pipeline.family, request)
         for one in asked:  # a bad text behind a question is refused before the answer
             self._pipeline.check(one, with_image=request.image is not None)
-        pixels = None if request.image is None else self._pixels(request.image, budget)
+        pixels = None if request.image is None else self._pixels(request.image, options, budget)
         if pixels is not None:
             shown = partial(self._with_pictures, request=request, pixels=pixels, budget=budget)
             asked = [shown(one) if isinstance(one, Regions) else one for one in asked]
@@ -94,7 +96,11 @@ class Service:
     def close(self) -> None:
         self._pipeline.close()
 
-    def _pixels(self, image: bytes, budget: Budget) -> np.ndarray:
+    def _pixels(self, image: bytes, options: Options, budget: Budget) -> np.ndarray:
+        decode = partial(self._decode, image, budget)
+        return self._decoded.open(image, options.cache_key or "", decode) if options.remember else decode()
+
+    def _decode(self, image: bytes, budget: Budget) -> np.ndarray:
         with stoppable(budget.over):
             return open_image(image, self._limits)
 
@@ -157,7 +163,7 @@ class Service:
     def _frame(self, request: Request, step: StreamStep, work: "_Work") -> Response:
         asked = asked_of_frame(self._pipeline.family, request)
         self._pipeline.check(asked)
-        frame = self._pixels(request.need_image(), work.budget)
+        frame = self._decode(request.need_image(), work.budget)
         if isinstance(asked, Regions):
             asked = self._with_pictures(asked, request, frame, work.budget)
         with work.turn(), self.streams.session(step) as (name, video):

@@ -1,0 +1,90 @@
+"""Files that were sent before are decoded once, for whoever sent them."""
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from hyperseg_serving.service.decoded import DecodedImages
+
+PIXELS_BYTES = 300
+
+
+def counted(decoded: list[bytes], data: bytes) -> Callable[[], np.ndarray]:
+    def decode() -> np.ndarray:
+        decoded.append(data)
+        return np.full((10, 10, 3), data[0], np.uint8)
+
+    return decode
+
+
+def ask(images: DecodedImages, decoded: list[bytes], data: bytes, owner: str = "") -> np.ndarray:
+    return images.open(data, owner, counted(decoded, data))
+
+
+def test_the_same_file_is_decoded_once_for_each_owner() -> None:
+    images, decoded = DecodedImages(), list[bytes]()
+    first = ask(images, decoded, b"a", "one")
+    assert ask(images, decoded, b"a", "one") is first
+    assert decoded == [b"a"]
+    ask(images, decoded, b"a", "another")
+    ask(images, decoded, b"b", "one")
+    assert decoded == [b"a", b"a", b"b"]
+
+
+def test_an_owner_and_a_file_are_no_other_owner_and_file() -> None:
+    images, decoded = DecodedImages(), list[bytes]()
+    ask(images, decoded, b"bc", "a")
+    ask(images, decoded, b"c", "ab")
+    assert len(decoded) == 2
+
+
+def test_what_is_shared_cannot_be_changed() -> None:
+    pixels = ask(DecodedImages(), [], b"a")
+    with pytest.raises(ValueError, match="read-only"):
+        pixels[0] = 1
+
+
+def test_the_least_recently_used_go_first() -> None:
+    images, decoded = DecodedImages(2 * PIXELS_BYTES), list[bytes]()
+    for data in (b"a", b"b", b"a", b"c", b"a", b"b"):
+        ask(images, decoded, data)
+        assert images.size_bytes <= 2 * PIXELS_BYTES
+    assert decoded == [b"a", b"b", b"c", b"b"]
+
+
+def test_one_that_is_too_large_takes_no_place() -> None:
+    images, decoded = DecodedImages(PIXELS_BYTES), list[bytes]()
+    ask(images, decoded, b"a")
+    images.open(b"large", "", lambda: np.zeros((20, 20, 3), np.uint8))
+    ask(images, decoded, b"a")
+    assert decoded == [b"a"] and images.size_bytes == PIXELS_BYTES
+
+
+def test_what_cannot_be_decoded_is_not_remembered() -> None:
+    images, decoded = DecodedImages(), list[bytes]()
+
+    def fail() -> np.ndarray:
+        raise ValueError("no image")
+
+    with pytest.raises(ValueError, match="no image"):
+        images.open(b"a", "", fail)
+    ask(images, decoded, b"a")
+    assert decoded == [b"a"]
+
+
+def test_several_threads_get_the_same_pixels() -> None:
+    images, found = DecodedImages(4 * PIXELS_BYTES), dict[int, bool]()
+
+    def work(number: int) -> None:
+        found[number] = all(
+            int(ask(images, [], bytes([value]))[0, 0, 0]) == value for _ in range(50) for value in range(8)
+        )
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == dict.fromkeys(range(4), True) and images.size_bytes <= 4 * PIXELS_BYTES
