@@ -18,7 +18,7 @@ class Budget:
         self._allowed_ms = allowed_ms
         self._clock = clock
         self._start_s = clock()
-        self._asked_s = self._start_s - 2 * ASK_S
+        self._asked_s = self._start_s  # it has only just come
 
     @property
     def spent_ms(self) -> float:
