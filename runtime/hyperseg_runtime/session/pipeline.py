@@ -127,17 +127,23 @@ class Pipeline:
             return session.segment(text, task)
 
     def open(
-        self, image: ImageSource | None, max_pixels: int = MAX_PIXELS, keep: bool = True, owner: str = ""
+        self,
+        image: ImageSource | None,
+        max_pixels: int = MAX_PIXELS,
+        keep: bool = True,
+        owner: str = "",
+        key: str | None = None,
     ) -> ImageSession:
         """A session about one image, or with None about text alone. Raises ImageError.
 
         Nothing is computed yet. Equal pixels of one owner share their state, in sessions open at once and later ones;
-        without `keep` the session has a state of its own, of which nothing is left when it is closed.
+        without `keep` the session has a state of its own, of which nothing is left when it is closed. `key`: the
+        `image_key` of pixels and owner, from those who know it.
         """
         self._require_open()
         pixels = None if image is None else load_image(image, max_pixels)
-        key = image_key(pixels, owner) if keep or pixels is None else new_key()
-        return ImageSession(self._shared, key, lambda: self._shared.model.open(pixels))
+        kept = (key or image_key(pixels, owner)) if keep or pixels is None else new_key()
+        return ImageSession(self._shared, kept, lambda: self._shared.model.open(pixels))
 
     def check(self, request: Request, with_image: bool = True) -> None:
         """Whether `request`, in one of the family's tasks (`with_task`), can be answered; nothing is computed.

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from hyperseg_serving.service.decoded import DecodedImages
+from hyperseg_runtime.session.image_cache import image_key
+from hyperseg_serving.service.decoded import Decoded, DecodedImages
 
 PIXELS_BYTES = 300
 
@@ -19,7 +20,7 @@ def counted(decoded: list[bytes], data: bytes) -> Callable[[], np.ndarray]:
     return decode
 
 
-def ask(images: DecodedImages, decoded: list[bytes], data: bytes, owner: str = "") -> np.ndarray:
+def ask(images: DecodedImages, decoded: list[bytes], data: bytes, owner: str = "") -> Decoded:
     return images.open(data, owner, counted(decoded, data))
 
 
@@ -41,9 +42,16 @@ def test_an_owner_and_a_file_are_no_other_owner_and_file() -> None:
 
 
 def test_what_is_shared_cannot_be_changed() -> None:
-    pixels = ask(DecodedImages(), [], b"a")
+    pixels, _ = ask(DecodedImages(), [], b"a")
     with pytest.raises(ValueError, match="read-only"):
         pixels[0] = 1
+
+
+def test_the_key_is_the_one_that_a_pipeline_makes() -> None:
+    images = DecodedImages()
+    for _ in range(2):
+        pixels, key = ask(images, [], b"a", "one")
+        assert key == image_key(pixels, "one") != image_key(pixels, "another")
 
 
 def test_the_least_recently_used_go_first() -> None:
@@ -79,7 +87,7 @@ def test_several_threads_get_the_same_pixels() -> None:
 
     def work(number: int) -> None:
         found[number] = all(
-            int(ask(images, [], bytes([value]))[0, 0, 0]) == value for _ in range(50) for value in range(8)
+            int(ask(images, [], bytes([value])).pixels[0, 0, 0]) == value for _ in range(50) for value in range(8)
         )
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]

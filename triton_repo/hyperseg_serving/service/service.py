@@ -65,12 +65,12 @@ class Service:
         asked = asked_of(self._pipeline.family, request)
         for one in asked:  # a bad text behind a question is refused before the answer
             self._pipeline.check(one, with_image=request.image is not None)
-        pixels = None if request.image is None else self._pixels(request.image, options, budget)
+        pixels, key = self._pixels(request.image, options, budget)
         if pixels is not None:
             shown = partial(self._with_pictures, request=request, pixels=pixels, budget=budget)
             asked = [shown(one) if isinstance(one, Regions) else one for one in asked]
         owner = options.cache_key or ""
-        with work.session(lambda: self._pipeline.open(pixels, keep=options.remember, owner=owner)) as session:
+        with work.session(lambda: self._pipeline.open(pixels, keep=options.remember, owner=owner, key=key)) as session:
             answer: dict[str, Any] = {}
             results: list[Result] = []
             for one in asked:
@@ -96,9 +96,12 @@ class Service:
     def close(self) -> None:
         self._pipeline.close()
 
-    def _pixels(self, image: bytes, options: Options, budget: Budget) -> np.ndarray:
+    def _pixels(self, image: bytes | None, options: Options, budget: Budget) -> tuple[np.ndarray | None, str | None]:
+        """Pixels and, where they are remembered, their key."""
+        if image is None:
+            return None, None
         decode = partial(self._decode, image, budget)
-        return self._decoded.open(image, options.cache_key or "", decode) if options.remember else decode()
+        return self._decoded.open(image, options.cache_key or "", decode) if options.remember else (decode(), None)
 
     def _decode(self, image: bytes, budget: Budget) -> np.ndarray:
         with stoppable(budget.over):
