@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import onnx_ir as ir
 import torch
-from onnx_ir.passes.common import CommonSubexpressionEliminationPass
+from onnx_ir.passes.common import CommonSubexpressionEliminationPass, IdentityEliminationPass
 from onnxscript import optimizer
 from torch import Tensor, nn
 
@@ -87,7 +87,9 @@ def export_graph(
     with _quiet():
         # Sizes are computed anew at every use, and each of the optimiser's rules looks at every node.
         CommonSubexpressionEliminationPass()(model)
-        optimizer.optimize_ir(model, input_size_limit=FOLD_ELEMENTS, output_size_limit=FOLD_ELEMENTS)
+        # A second round would find only what the first leaves behind of each node it takes away.
+        optimizer.optimize_ir(model, num_iterations=1, input_size_limit=FOLD_ELEMENTS, output_size_limit=FOLD_ELEMENTS)
+        IdentityEliminationPass()(model)
     _name_and_clean(model, spec)
     custom_operators.add_function_bodies(model, OPSET)
     return model
