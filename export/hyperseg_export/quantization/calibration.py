@@ -2,8 +2,11 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 
@@ -18,10 +21,46 @@ from hyperseg_runtime.bundle.quantization import CalibrationEntry
 from hyperseg_runtime.contracts.requests import Question, Request
 from hyperseg_runtime.session.pipeline import Pipeline
 
-CHUNK = 4
-"""Samples of one step: what a kill costs."""
+Tell = Callable[[str, int, int], None]
+"""What runs now, samples done, samples in all."""
 FOLDER = f"{RECORDS}/calibration"
 KINDS = ("counts", "extent", "channel_max")
+
+
+class Observer:
+    """Asks samples of a bundle, which is opened for the first that was not asked yet."""
+
+    def __init__(self, bundle: Bundle, data: DataSet, requests: Sequence[Request]) -> None:
+        self._bundle = bundle
+        self._data = data
+        self._requests = requests
+        self._backend = ObservingBackend()
+        self._opened = ExitStack()
+        self._pipeline: Pipeline | None = None
+
+    def ask(self, key: str, tell: Callable[[str], None]) -> ObservingBackend:
+        """What the sample `key` alone showed; `tell` gets the name of each graph that runs."""
+        pipeline = self._pipeline = self._pipeline or self._opened.enter_context(
+            Pipeline(self._bundle, self._backend, cache_bytes=0)
+        )
+        self._backend.begin(tell)
+        sample = self._data.sample(key)
+        answered(pipeline, sample)
+        with pipeline.open(sample.frames[0]) as session:
+            for request in self._requests:
+                if isinstance(request, Question):
+                    session.ask(request).finished()
+                else:
+                    session.run(request)
+        return self._backend
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened.close()
 
 
 def calibrate(
@@ -31,7 +70,7 @@ def calibrate(
     choice: Choice,
     requests: Sequence[Request],
     staging: Staging,
-    tell: Callable[[int, int], None] = lambda done, of: None,
+    tell: Tell = lambda name, done, of: None,
 ) -> tuple[Observed, CalibrationEntry]:
     """Ask the samples `keys` of `data` everything it asks, and `requests` about each, of the bundle itself.
 
@@ -39,44 +78,46 @@ def calibrate(
     """
     observed: Observed = {}
     calls: dict[str, int] = {}
-    for start in range(0, len(keys), CHUNK):
-        chunk = keys[start : start + CHUNK]
-        name = f"calibration-{start // CHUNK:04}"
-
-        def work(folder: Path, chunk: Sequence[str] = chunk, name: str = name) -> tuple[Iterable[str], dict[str, Any]]:
-            backend = _observe(bundle, data, chunk, requests)
-            path = folder / FOLDER / f"{name}.npz"
-            path.parent.mkdir(exist_ok=True)
-            _write(path, backend.observed)
-            return [f"{FOLDER}/{path.name}"], {"calls": backend.calls}
-
-        key = content_key(name, hashlib.sha256(bundle.manifest.to_bytes()).hexdigest(), choice.told(), list(chunk))
-        result = staging.run(name, key, work)
-        for graph, found in _read(staging.directory / FOLDER / f"{name}.npz").items():
-            mine = observed.setdefault(graph, {})
-            for activation, made in found.items():
-                mine[activation] = mine[activation].joined(made) if activation in mine else made
-        for graph, count in result.facts["calls"].items():
-            calls[graph] = calls.get(graph, 0) + count
-        tell(min(start + CHUNK, len(keys)), len(keys))
+    about = (hashlib.sha256(bundle.manifest.to_bytes()).hexdigest(), choice.told())
+    with Observer(bundle, data, requests) as observer:
+        for done, sample in enumerate(keys):
+            running = partial(_tell_graph, tell, done, len(keys))
+            found, count = _step(observer, staging, f"calibration-{done:04}", sample, about, running)
+            for graph, activations in found.items():
+                mine = observed.setdefault(graph, {})
+                for activation, made in activations.items():
+                    mine[activation] = mine[activation].joined(made) if activation in mine else made
+            for graph, more in count.items():
+                calls[graph] = calls.get(graph, 0) + more
+            tell("samples", done + 1, len(keys))
     return observed, CalibrationEntry(
         data_set=choice.name, split=choice.split, samples=len(keys), calls=calls, sha256=_digest(observed)
     )
 
 
-def _observe(bundle: Bundle, data: DataSet, keys: Sequence[str], requests: Sequence[Request]) -> ObservingBackend:
-    backend = ObservingBackend()
-    with Pipeline(bundle, backend, cache_bytes=0) as pipeline:
-        for key in keys:
-            sample = data.sample(key)
-            answered(pipeline, sample)
-            with pipeline.open(sample.frames[0]) as session:
-                for request in requests:
-                    if isinstance(request, Question):
-                        session.ask(request).finished()
-                    else:
-                        session.run(request)
-    return backend
+def _tell_graph(tell: Tell, done: int, of: int, graph: str) -> None:
+    tell(f"{graph} runs; samples", done, of)
+
+
+def _step(
+    observer: Observer,
+    staging: Staging,
+    name: str,
+    sample: str,
+    about: tuple[Any, ...],
+    tell: Callable[[str], None],
+) -> tuple[Observed, dict[str, int]]:
+    """What one sample shows, and how often it calls which graph; from the folder if it was asked before."""
+
+    def work(folder: Path) -> tuple[Iterable[str], dict[str, Any]]:
+        backend = observer.ask(sample, tell)
+        path = folder / FOLDER / f"{name}.npz"
+        path.parent.mkdir(exist_ok=True)
+        _write(path, backend.observed)
+        return [f"{FOLDER}/{path.name}"], {"calls": backend.calls}
+
+    result = staging.run(name, content_key(name, *about, [sample]), work)
+    return _read(staging.directory / FOLDER / f"{name}.npz"), result.facts["calls"]
 
 
 def _write(path: Path, observed: Observed) -> None:

@@ -6,7 +6,7 @@ activation is kept, and memory does not grow with the size of a graph or the cou
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,8 +35,13 @@ class ObservingBackend(OnnxRuntimeBackend):
 
     def __init__(self, threads: int | None = None) -> None:
         super().__init__(threads)
+        self.begin(lambda graph: None)
+
+    def begin(self, tell: Callable[[str], None]) -> None:
+        """Forget what was seen. `tell` gets the name of each graph that runs from here on."""
         self.observed: Observed = {}
         self.calls: dict[str, int] = {}
+        self.tell = tell
 
     def open(self, spec: GraphSpec, path: Path) -> Graph:
         if spec.exact:
@@ -65,6 +70,7 @@ class _ObservingGraph(OnnxRuntimeGraph):
 
     def run(self, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
         """Raises NumericsError for an activation that is no number."""
+        self.backend.tell(self.spec.name)
         outputs = self.graph.run(inputs)
         own = {name: outputs.pop(name) for name in self.spec.output_names()}
         found = self.backend.observed.setdefault(self.spec.name, {})

@@ -160,7 +160,7 @@ class _Quantization:
             self.progress.note("no range is needed; nothing to calibrate")
             return {}, None
         return calibrate(
-            self.bundle, self.data, self.keys, self.choice, self.hints.requests, self.staging, self._samples
+            self.bundle, self.data, self.keys, self.choice, self.hints.requests, self.staging, self.progress.phase
         )
 
     def _mix(self, workshop: Workshop) -> Mix:

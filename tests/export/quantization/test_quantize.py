@@ -13,6 +13,7 @@ import pytest
 import miniatures
 from hyperseg_bench.quality.datasets.registry import Choice
 from hyperseg_export.engine.options import BuildOptions, plan_engines
+from hyperseg_export.jobs.progress import Silent
 from hyperseg_export.quantization import auto, calibration, workshop
 from hyperseg_export.quantization import quantize as verb
 from hyperseg_export.quantization.observing import ObservingBackend
@@ -133,7 +134,7 @@ def test_calibration_that_reaches_no_graph_rounds_nothing(
     def nothing(*_: object) -> ObservingBackend:
         return ObservingBackend()
 
-    monkeypatch.setattr(calibration, "_observe", nothing)
+    monkeypatch.setattr(calibration.Observer, "ask", nothing)
     with pytest.raises(InputError, match="no layer of any graph could be rounded"):
         quantize_bundle(trained_bundle, tmp_path / "out", options("int8", gated=False))
 
@@ -176,10 +177,35 @@ def test_a_killed_run_goes_on_where_it_stopped(
     def no_calibration(*_: object) -> ObservingBackend:
         raise AssertionError("calibrated again")
 
-    monkeypatch.setattr(calibration, "_observe", no_calibration)
+    monkeypatch.setattr(calibration.Observer, "ask", no_calibration)
     manifest = quantize_bundle(trained_bundle, tmp_path / "out", options("int8", gated=False))
     assert len(made) - before == len(manifest.rounded_graphs()) - 2
     assert Bundle.open(tmp_path / "out").manifest == manifest
+
+
+def test_a_killed_calibration_keeps_every_sample_and_tells_of_every_call(
+    trained_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, asked = calibration.Observer.ask, []
+
+    def killed_at_the_third(self: calibration.Observer, key: str, tell: Callable[[str], None]) -> object:
+        asked.append(key)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return ask(self, key, tell)
+
+    class Heard(Silent):
+        def phase(self, name: str, step: int, steps: int) -> None:
+            heard.append((name, step, steps))
+
+    heard: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(calibration.Observer, "ask", killed_at_the_third)
+    chosen = options("int8", gated=False, samples=4)
+    with pytest.raises(KeyboardInterrupt):
+        quantize_bundle(trained_bundle, tmp_path / "out", chosen, Heard())
+    assert ("samples", 2, 4) in heard and ("llm runs; samples", 1, 4) in heard
+    quantize_bundle(trained_bundle, tmp_path / "out", chosen)
+    assert asked[2] == asked[3] and len(asked) == len(set(asked)) + 1 == 5
 
 
 def test_a_budget_that_nothing_meets_writes_nothing(
