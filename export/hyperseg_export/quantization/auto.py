@@ -93,7 +93,8 @@ def _worthwhile(
         if entry is None or entry.rounded is None:
             reasons.append(f"{name}: none of its layers could be rounded")
             continue
-        ratio = time_ratio(workshop.directory, before, entry, recorded, threads)
+        wide = workshop.bundle.directory / before.file
+        ratio = time_ratio(before.spec, wide, workshop.directory / entry.file, recorded, threads)
         if ratio > WORTH:
             reasons.append(f"{name}: takes {ratio:.2f} of its time")
             continue

@@ -14,12 +14,13 @@ import miniatures
 from hyperseg_bench.quality.datasets.registry import Choice
 from hyperseg_export.engine.options import BuildOptions, plan_engines
 from hyperseg_export.jobs.progress import Silent
-from hyperseg_export.quantization import auto, calibration, workshop
+from hyperseg_export.quantization import auto, calibration, speed, workshop
 from hyperseg_export.quantization import quantize as verb
 from hyperseg_export.quantization.observing import ObservingBackend
 from hyperseg_export.quantization.quantize import QuantizeOptions, comparison_page, gate_folder, quantize_bundle
 from hyperseg_runtime.bundle.manifest import FILE_NAME, Manifest
 from hyperseg_runtime.bundle.opening import Bundle, describe_file, read_manifest
+from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.errors import BundleError, GateError, InputError, NumericsError
 from hyperseg_runtime.session.pipeline import Pipeline
 from quantisation import options
@@ -224,7 +225,14 @@ def test_auto_takes_what_wins_time_and_stays_within_the_budget(
     trained_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = {"llm.int8": 0.95, "llm.int4": 0.4, "lm_head.int8": 1.2, "lm_head.int4": 0.99}
-    monkeypatch.setattr(auto, "time_ratio", lambda folder, before, after, *_: times[Path(after.file).stem])
+    measured = auto.time_ratio
+
+    def stated(spec: GraphSpec, before: Path, after: Path, recorded: Path, threads: int | None) -> float:
+        assert measured(spec, before, after, recorded, threads) > 0
+        return times[after.stem]
+
+    monkeypatch.setattr(speed, "ROUNDS", 1)
+    monkeypatch.setattr(auto, "time_ratio", stated)
     wide = dict.fromkeys(("image_encoder", "clip_encoder", "fvp", "pixel_decoder", "mask_decoder"), "wide")
     manifest: Manifest = quantize_bundle(trained_bundle, tmp_path / "out", options("auto", recipe_of=wide))
     assert manifest.rounded_graphs() == ["llm"]
