@@ -169,6 +169,10 @@ def test_tables_of_requests_show_the_stored_results(script: str) -> None:
     assert import_module(script).markdown() in (ROOT / "benchmarks" / "README.md").read_text()
 
 
+def test_what_quantisation_costs_is_the_stored_result() -> None:
+    assert import_module("quantise_tiny").markdown() in (ROOT / "docs" / "quantisation.md").read_text()
+
+
 def test_the_cache_table_shows_the_stored_results() -> None:
     assert import_module("bench_llm").markdown() in README
 
