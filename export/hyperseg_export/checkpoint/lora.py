@@ -16,6 +16,7 @@ from hyperseg_export.checkpoint.folder import Checkpoint, read_json
 from hyperseg_export.checkpoint.names import plain_name, plain_names
 from hyperseg_export.checkpoint.reading import StoredTensors
 from hyperseg_export.checkpoint.unread import ADAPTER_WEIGHTS, refuse_unread
+from hyperseg_runtime.contracts.numbers import is_number
 from hyperseg_runtime.errors import CheckpointError
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -182,11 +183,11 @@ class _Settings:
         if config.get("bias") not in (None, "none"):
             raise CheckpointError(f"{file}: bias {config['bias']!r} trains biases, too; merge it with peft first")
         alpha = config.get("lora_alpha")
-        if not _is_number(alpha):
+        if not is_number(alpha):
             raise CheckpointError(f"{file}: lora_alpha is {alpha!r}, expected a number")
         for name in (RANKS, ALPHAS):
             patterns = config.get(name) or {}
-            if not isinstance(patterns, dict) or not all(map(_is_number, patterns.values())):
+            if not isinstance(patterns, dict) or not all(map(is_number, patterns.values())):
                 raise CheckpointError(f"{file}: {name} is {patterns!r}, expected numbers by the names of modules")
             for pattern in patterns:
                 if not PATTERN.fullmatch(pattern):
@@ -231,10 +232,6 @@ class _Settings:
             for key in self.config.get(patterns) or {}:
                 if not any(_ends(key, module) for module in modules):
                     raise CheckpointError(f"adapter: {patterns} names {key}, which is no weight that it changes")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _ends(pattern: str, module: str) -> bool:

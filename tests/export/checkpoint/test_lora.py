@@ -271,6 +271,7 @@ def test_an_adapter_without_tensors(base: Path, tmp_path: Path, make_adapter: Ma
         ("layers_to_transform", 1),
         ("exclude_modules", ["v_proj"]),
         ("lora_alpha", math.inf),
+        ("alpha_pattern", {"v_proj": 10**400}),
     ],
 )
 def test_settings_that_change_the_arithmetic_are_refused(

@@ -1,13 +1,13 @@
 """Reading the files of published data sets; whatever is missing or of another kind is told with what was expected."""
 
 import json
-import math
 import pickle
 from collections.abc import Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from hyperseg_runtime.contracts.numbers import is_number
 from hyperseg_runtime.errors import InputError
 
 IMAGE_SUFFIXES = (".jpg", ".png")
@@ -123,9 +123,9 @@ def by_number(entries: Any, field: str, path: Path) -> dict[int, dict[str, Any]]
     found: dict[int, dict[str, Any]] = {}
     for entry in entries:
         value = field_of(entry, field, path)
-        number = int(value)
-        if isinstance(value, bool | float) and (isinstance(value, bool) or value != number):
+        if isinstance(value, bool | float) and not (is_number(value) and value == int(value)):
             raise InputError(f"{path}: {field} {value!r} is no whole number")
+        number = int(value)
         if number in found:
             raise InputError(f"{path}: {field} {number} stands there twice")
         found[number] = entry
@@ -135,7 +135,7 @@ def by_number(entries: Any, field: str, path: Path) -> dict[int, dict[str, Any]]
 def require_numbers(entry: Mapping[str, Any], names: Sequence[str]) -> None:
     """Raises InputError for a field that is no finite number, KeyError for one that is missing."""
     for name in names:
-        if isinstance(entry[name], bool) or not isinstance(entry[name], int | float) or not math.isfinite(entry[name]):
+        if not is_number(entry[name]):
             raise InputError(f"{name} is {entry[name]!r}, expected a number")
 
 

@@ -34,6 +34,8 @@ TINY = Sizes(
     mask_width=64,
     mask_mlp_width=128,
     mask_queries=10,
+    mask_layers=3,  # one for each level of the pyramid, as often as the levels take turns
+    pixel_layers=2,
 )
 """Widths that are equal in the published model differ here."""
 

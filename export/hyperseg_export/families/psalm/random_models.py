@@ -8,8 +8,9 @@ from hyperseg_export.families.psalm.layout import Sizes
 from hyperseg_export.families.psalm.tiny import MADE, TINY
 from hyperseg_export.model import SourceModel
 
-FUSED_TINY = replace(TINY, heads=5)
-"""Head widths are multiples of 8 from 16 on, as in the published model: others have no fused bf16 kernel."""
+FUSED_TINY = replace(TINY, heads=5, mask_layers=Sizes.mask_layers, pixel_layers=Sizes.pixel_layers)
+"""Head widths are multiples of 8 from 16 on, as in the published model: others have no fused bf16 kernel.
+All layers that the published model has, so that a gate meets what it builds."""
 SMALL = replace(FUSED_TINY, image_px=64, layers=1, swin_depths=(1, 1, 1, 1), mask_layers=1, pixel_layers=1)
 FULL_LAYERS = 2
 

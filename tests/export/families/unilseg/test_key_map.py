@@ -83,8 +83,15 @@ def test_a_missing_tensor_is_named() -> None:
             matched({other: shape for other, shape in SMALL_SHAPES.items() if other != name}, SMALL.image_px)
 
 
+COUNTER = "num_batches_tracked"
+"""Harmless wherever it stands: it is passed over."""
+
+
 @settings(deadline=None, max_examples=10)
-@given(st.sampled_from(sorted(SMALL_SHAPES)), st.sampled_from(["{}.more", "my.{}", "{}s", "_{}"]))
+@given(
+    st.sampled_from(sorted(name for name in SMALL_SHAPES if not name.endswith(COUNTER))),
+    st.sampled_from(["{}.more", "my.{}", "{}s", "_{}"]),
+)
 def test_an_added_tensor_is_named(name: str, form: str) -> None:
     added = form.format(name)
     with pytest.raises(CheckpointError, match=added.replace(".", r"\.")):
