@@ -19,7 +19,8 @@ from hyperseg_runtime.session.pipeline import OpenedGraphs, Pipeline
 from hyperseg_serving.server.distribution import Distribution, find_distribution
 from support import made_once, phi_tokenizer
 
-CLASS_SCORES, SURE = "class_score.project.layers.1.", 100.0
+CLASS_SCORES, SURE = "class_score.project.layers.1.", -100.0
+"""Of its sign random weights know nothing; with this one they find objects."""
 
 
 @pytest.fixture(scope="session")

@@ -23,8 +23,9 @@ from hyperseg_runtime.reports.frame_pictures import TrackedPictures
 from hyperseg_runtime.session.pipeline import Pipeline
 from hyperseg_runtime.ui.workbench import OF_CLIPS, Workbench, pointed_at, texts_in
 
-FILM_ERROR = 8
-"""Mean difference in levels that VP9 leaves at its default quality (3 to 4 measured)."""
+NEARER = 3
+"""The frame that VP9 gives back is so many times nearer to the drawn one than to the bare one: what it loses at its
+default quality, 3 to 9 levels, grows with the edges that are drawn (4 times measured with ten ragged masks)."""
 PLACE = st.tuples(st.floats(-50, 250), st.floats(-50, 250))
 
 
@@ -102,7 +103,7 @@ def test_objects_of_a_list_are_numbered_in_a_clip(
     ((found,),) = (ready.results for ready in pipeline.open_video().push(first, asked))
     assert isinstance(found, Instances) and len(found.masks) and not left_out
     expected = TrackedPictures().film(first, [found])
-    assert np.abs(shown - expected).mean() < FILM_ERROR < np.abs(shown - first).mean()
+    assert NEARER * np.abs(shown - expected).mean() < np.abs(shown - first).mean()
     bench.close()
 
 
