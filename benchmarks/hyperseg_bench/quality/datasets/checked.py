@@ -10,6 +10,9 @@ from hyperseg_runtime.errors import ImageError, InputError
 MALFORMED = (ArithmeticError, AttributeError, IndexError, OSError, RecursionError, TypeError, ValueError)
 """What Python says of values that are missing, of another type, too deep, or no numbers."""
 
+LONGEST = 500
+"""So much of what a file says is repeated in a message."""
+
 
 class Checked:
     """Readers take their files as the layout has them, and say what they miss where they know it."""
@@ -40,8 +43,19 @@ class Checked:
         except ImageError:
             raise
         except InputError as error:
-            raise InputError(f"{self._folder}: {what}: {error}") from error
+            raise InputError(f"{self._folder}: {_line(what)}: {_line(error)}") from error
         except KeyError as error:
-            raise InputError(f"{self._folder}: {what}: {error} is missing; expected {self._layout}") from error
+            raise InputError(f"{self._folder}: {_line(what)}: {_line(error)} is missing; {self._expected}") from error
         except MALFORMED as error:
-            raise InputError(f"{self._folder}: {what}: {error}; expected {self._layout}") from error
+            raise InputError(f"{self._folder}: {_line(what)}: {_line(error)}; {self._expected}") from error
+
+    @property
+    def _expected(self) -> str:
+        return f"expected {self._layout}"
+
+
+def _line(what: object) -> str:
+    """Fit for a line of a terminal, whatever a file says: cut where it is long, escaped where it cannot be printed."""
+    text = str(what)
+    text = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

@@ -88,6 +88,19 @@ def test_any_annotations(name: str, tmp_path: Path, chance: random.Random, how: 
         assert len(str(error)) < 2000 and str(error).isprintable(), error
 
 
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [(("annotations", 0, "id"), "0" * 5000), (("annotations", 0, "id"), "a\0b"), (("images", 0, "id"), "\x1b[31mred")],
+)
+def test_what_a_file_says_does_not_spoil_the_message(tmp_path: Path, at: tuple[Any, ...], value: str) -> None:
+    miniatures.coco(tmp_path / "data")
+    path = tmp_path / "data" / "annotations" / "instances_val2017.json"
+    path.write_text(json.dumps(changed(json.loads(path.read_text()), at, "replace", value)))
+    with pytest.raises(InputError) as raised:
+        read_all("coco-instances", tmp_path / "data")
+    assert len(str(raised.value)) < 2000 and str(raised.value).isprintable()
+
+
 @pytest.mark.parametrize("name", READERS)
 @fuzzed(14, examples=25)
 @given(noise=st.binary(max_size=60), at=st.integers(0, 4000))
