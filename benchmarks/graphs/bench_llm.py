@@ -31,7 +31,6 @@ from llm_calls import FAMILY, SEED, GroupQueryLlm, Llm, decode_steps, graph_file
 
 from hyperseg_bench import measure
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
-from hyperseg_runtime.families.mask_queries.graph_specs import cache_names
 from hyperseg_runtime.llm.packing import pack
 
 FULL_LAYERS = 32
@@ -161,7 +160,7 @@ def cache_update(spec: GraphSpec, options: argparse.Namespace) -> dict[str, Any]
     import onnx
     from onnx import TensorProto, helper
 
-    cache = next(tensor for tensor in spec.inputs if tensor.name == cache_names(0)[0])
+    cache = next(tensor for tensor in spec.inputs if tensor.name in spec.in_place.values())
     shape = [1, *(int(axis) for axis in cache.axes[1:])]
     update = [*shape[:2], 1, shape[3]]
     node = helper.make_node("TensorScatter", ["past", "new", "at"], ["present"], axis=-2, mode="linear")

@@ -13,7 +13,6 @@ from hyperseg_runtime.backends.onnxruntime.backend import HostBuffer, OnnxRuntim
 from hyperseg_runtime.backends.onnxruntime.cpu_defaults import PROVIDERS, run_options, weight_bytes
 from hyperseg_runtime.backends.onnxruntime.session import open_session
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
-from hyperseg_runtime.families.mask_queries.graph_specs import cache_names
 from hyperseg_runtime.llm.packing import PackedPrompts, pack
 from hyperseg_runtime.llm.prompt import IMAGE, LEARNED, Prompt, Slot, SlotKind
 
@@ -32,10 +31,10 @@ class Llm:
         self._session = open_session(spec, path, options, PROVIDERS)
         self._options = run_options(self.spec, low_memory=False)
         self.graph = OnnxRuntimeGraph(self.spec, self._session, self._options)
-        names = self.spec.in_place.values()
+        names = list(self.spec.in_place.values())  # the caches
         specs = {tensor.name: tensor for tensor in self.spec.inputs}
         self.caches: dict[str, HostBuffer] = {n: self.backend.zeros(specs[n], {"batch": 1}) for n in names}
-        context = specs[cache_names(0)[0]].axes[2]
+        context = specs[names[0]].axes[2]
         width = specs["inputs_embeds"].axes[2]
         self.context, self.width = int(context), int(width)
         self.table = np.random.default_rng(SEED).standard_normal((4096, self.width), np.float32)

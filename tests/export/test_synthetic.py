@@ -25,7 +25,7 @@ PUBLISHED_GB = (4.992, 1.935)
 
 @pytest.fixture
 def miniature(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A preset of the first family at the size of `make-tiny`, in shards of half a megabyte."""
+    """A preset of the first family at the size of `make-tiny`, in several shards."""
     monkeypatch.setattr(made_checkpoints, "shards_of", lambda layout: shards_of(layout, 2_500_000))
     monkeypatch.setitem(PRESETS, "miniature", MADE.preset("miniature", "in miniature", TINY))
     return "miniature"

@@ -43,7 +43,7 @@ def test_a_family_keeps_a_graph_unless_it_is_asked_for_by_name() -> None:
         ("int8", {spec.name: WIDE for spec in SPECS}, "no graph is left"),
     ],
 )
-def test_what_makes_no_plan_says_why(recipe: str, overrides: dict[str, str], said: str) -> None:
+def test_what_cannot_be_assigned_says_why(recipe: str, overrides: dict[str, str], said: str) -> None:
     with pytest.raises(InputError, match=said):
         assign(SPECS, recipe, overrides, NO_HINTS)
 

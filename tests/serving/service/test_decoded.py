@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from hyperseg_runtime.session.image_cache import image_key
-from hyperseg_serving.service.decoded import Decoded, DecodedImages
+from hyperseg_serving.service.decoded import ENTRY_BYTES, Decoded, DecodedImages
 
-PIXELS_BYTES = 300
+PIXELS_BYTES = 300 + ENTRY_BYTES
 
 
 def counted(decoded: list[bytes], data: bytes) -> Callable[[], np.ndarray]:
@@ -68,6 +68,15 @@ def test_one_that_is_too_large_takes_no_place() -> None:
     images.open(b"large", "", lambda: np.zeros((20, 20, 3), np.uint8))
     ask(images, decoded, b"a")
     assert decoded == [b"a"] and images.size_bytes == PIXELS_BYTES
+
+
+def test_images_of_one_pixel_are_not_free() -> None:
+    images, decoded = DecodedImages(10 * ENTRY_BYTES), list[bytes]()
+    files = [bytes([65 + number]) for number in range(50)]
+    for data in (*files, *files[:-10:-1], files[-10]):
+        images.open(data, "", lambda data=data: decoded.append(data) or np.zeros((1, 1, 3), np.uint8))
+        assert images.size_bytes <= 10 * ENTRY_BYTES
+    assert decoded == [*files, files[-10]]  # nine are kept, the tenth is decoded again
 
 
 def test_what_cannot_be_decoded_is_not_remembered() -> None:
