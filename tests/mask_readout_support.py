@@ -14,7 +14,7 @@ from hyperseg_export.onnx.writer import IR_VERSION, OPSET
 from hyperseg_kernels.catalog import MASK_READOUT, PLUGIN_ATTRIBUTES
 from hyperseg_kernels.mask_readout import onnx_op, reference
 from hyperseg_kernels.mask_readout.axis import Axis, axis
-from hyperseg_kernels.mask_readout.reference import read_masks
+from hyperseg_kernels.mask_readout.reference import PARTS, read_masks
 
 SIGN = 2e-6
 """A float32 logit of a weighted sum of 16 sources is off by a few units in the last place of the largest of them;
@@ -79,14 +79,15 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 def check(found: Sequence[np.ndarray], case: Case) -> None:
-    """sums, areas and pixels are the reference's; only pixels that float32 cannot tell from zero may differ."""
+    """All are the reference's, part by part; only pixels that float32 cannot tell from zero may differ."""
     expected = read_masks(case.logits, case.shown, case.rows, case.columns)
     sums, areas, pixels = found
     types = (np.float32, np.int32, np.bool_)
     assert tuple(array.dtype for array in found) == types
     assert pixels.shape == expected.pixels.shape
     near_zero = undecided(case)
-    doubtful = near_zero.sum((2, 3))
+    doubtful = np.stack([near_zero[:, :, part::PARTS].sum((2, 3)) for part in range(PARTS)], -1)
+    assert sums.shape == areas.shape == doubtful.shape
     assert (np.abs(areas - expected.areas) <= doubtful).all()
     assert (np.abs(sums - expected.sums) <= 0.51 * doubtful + SUM * (expected.areas + 1)).all()
     for image, mask in np.ndindex(*case.shown.shape):
@@ -118,8 +119,8 @@ def model_of(value_type: int = TensorProto.FLOAT) -> onnx.ModelProto:
         "row_weight": (TensorProto.FLOAT, [4, "H"]),
         "column_index": (TensorProto.INT32, [4, "W"]),
         "column_weight": (TensorProto.FLOAT, [4, "W"]),
-        "sums": (TensorProto.FLOAT, ["B", "Q"]),
-        "areas": (TensorProto.INT32, ["B", "Q"]),
+        "sums": (TensorProto.FLOAT, ["B", "Q", PARTS]),
+        "areas": (TensorProto.INT32, ["B", "Q", PARTS]),
         "pixels": (TensorProto.BOOL, ["B", "M", "H", "W"]),
     }
     infos = [helper.make_tensor_value_info(name, *described[name]) for name in described]

@@ -20,7 +20,7 @@ import onnxruntime as ort
 from hyperseg_bench import measure
 from hyperseg_kernels import cpu_ops
 from hyperseg_kernels.mask_readout.axis import Axis, axis
-from hyperseg_kernels.mask_readout.reference import QUALITY_EPSILON
+from hyperseg_kernels.mask_readout.reference import PARTS, QUALITY_EPSILON
 from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.heads.full_size import sigmoid
 from hyperseg_runtime.heads.referring import ScoredMask, all_queries, best_query, score_bounds
@@ -113,7 +113,7 @@ class Reader:
         """Quality of every query (Q,), masks of some (M, H, W)."""
         inputs = {"mask_logits": logits[None], "shown": np.array([shown], np.int32).reshape(1, -1), **self._tables}
         sums, areas, pixels = (np.asarray(one)[0] for one in self._session.run(None, inputs))
-        return sums / (areas + QUALITY_EPSILON), pixels
+        return sums.sum(-1) / (areas.sum(-1) + QUALITY_EPSILON), pixels
 
     def best(self, logits: np.ndarray, scores: np.ndarray) -> ScoredMask:
         """All queries in one call, the winner's mask in a second."""
@@ -167,8 +167,8 @@ def model() -> "onnx.ModelProto":
             info(f"{name}_weight", TensorProto.FLOAT, 4, size),
         ]
     outputs = [
-        info("sums", TensorProto.FLOAT, "B", "Q"),
-        info("areas", TensorProto.INT32, "B", "Q"),
+        info("sums", TensorProto.FLOAT, "B", "Q", PARTS),
+        info("areas", TensorProto.INT32, "B", "Q", PARTS),
         info("pixels", TensorProto.BOOL, "B", "M", "H", "W"),
     ]
     node = helper.make_node(

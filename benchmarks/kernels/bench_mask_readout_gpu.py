@@ -70,9 +70,9 @@ def with_kernel(logits: "Tensor", scores: "Tensor", tables: "dict[str, Tensor]")
 
     nothing = torch.empty(1, 0, dtype=torch.int32, device=logits.device)
     sums, areas, _ = mask_readout(logits[None], nothing, **tables)
-    products = scores.sigmoid() * (sums / (areas + QUALITY_EPSILON))[0]
+    products = scores.sigmoid() * (sums.sum(-1) / (areas.sum(-1) + QUALITY_EPSILON))[0]
     winner = logits.index_select(0, products.argmax()[None])
-    _, _, pixels = mask_readout(winner[None], torch.zeros_like(areas[:, :1]), **tables)
+    _, _, pixels = mask_readout(winner[None], torch.zeros_like(areas[:, :1, 0]), **tables)
     return products, pixels[0, 0]
 
 

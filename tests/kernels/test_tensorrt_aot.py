@@ -107,12 +107,12 @@ def test_references_of_every_image_and_level(probed: Any) -> None:
 
 @pytest.mark.parametrize("value_type", ["float32", "float16", "bfloat16"])
 def test_masks(probed: Any, value_type: str) -> None:
-    """Two images of 480 x 640, 100 queries of 200 x 256, three masks in 32 parts; 16 warps keep two lines of 1 KB."""
+    """Two images of 480 x 640, 100 queries of 200 x 256, 3 masks, all in 32 parts; 16 warps keep two lines of 1 KB."""
     assert probed["masks"][value_type] == {
-        "outputs": [["FLOAT", 2, 100], ["INT32", 2, 100], ["BOOL", 2, 3, 480, 640]],
+        "outputs": [["FLOAT", 2, 100, 32], ["INT32", 2, 100, 32], ["BOOL", 2, 3, 480, 640]],
         "kernel": f"mask_readout_{value_type}",
         "is_machine_code": True,
-        "grid": [2 * (100 + 3 * 32), 1, 1],
+        "grid": [2 * 32 * (100 + 3), 1, 1],
         "block": [512, 1, 1],
         "shared_bytes": 2 * 16 * 1024,
         "numbers": [100, 3, 200, 256, 480, 640],

@@ -177,7 +177,7 @@ def test_types(
     [
         (DEFORMABLE_ATTENTION.name, (VALUE, LOCATIONS, WEIGHTS), [(6, 7, 256)]),
         (PROJECTED.name, (VALUE, REFERENCES, LOCATIONS, WEIGHTS), [(6, 7, 256)]),
-        (MASK_READOUT.name, MASKS, [(2, 100), (2, 100), (2, 3, 480, 640)]),
+        (MASK_READOUT.name, MASKS, [(2, 100, 32), (2, 100, 32), (2, 3, 480, 640)]),
         (PILLOW_RESIZE.name, PIXELS, [(2, 24, 32, 3)]),
     ],
 )

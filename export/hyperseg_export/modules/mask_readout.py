@@ -35,7 +35,7 @@ class BestMasks(nn.Module):
         # Pixels are wanted of no query yet, but an engine's tensors had better not be empty.
         any_one = torch.zeros_like(score_logits[:, :1, 0]).int()
         sums, areas, _ = mask_readout(mask_logits, any_one, *tables)
-        qualities = sums / (areas + QUALITY_EPSILON)
+        qualities = sums.sum(-1) / (areas.sum(-1) + QUALITY_EPSILON)
         scores = score_logits.sigmoid() * qualities[:, :, None]
         best = scores.amax(1)
         queries = first_where(scores == best[:, None])

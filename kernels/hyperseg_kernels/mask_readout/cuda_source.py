@@ -1,6 +1,6 @@
 """CUDA source of mask readout, and the arithmetic of its launch. The arithmetic of a pixel stands in csrc/readout.h.
 
-A block reads one query of one image for its statistics, or a part of the rows for their pixels; a warp reads some rows
+A block reads a part of the rows of one query of one image, for their statistics or their pixels; a warp reads some rows
 at a time and keeps their lines of source values in shared memory.
 """
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hyperseg_kernels.cuda.source import WARP, Grid, ValueType, header_texts
+from hyperseg_kernels.mask_readout.reference import PARTS
 
 SOURCES = Path(__file__).parent / "csrc"
 MAX_THREADS = 512
@@ -17,15 +18,13 @@ SHARED_BYTES = 47 * 1024
 """Of the 48 KB that every GPU gives a block unasked; the rest is for the sums of its warps."""
 LINES = 2
 """Rows that a warp reads at a time: the tables of columns are read once for all."""
-PARTS = 32
-"""Blocks for the pixels of a mask; `kParts` in csrc/masks.h."""
 MAX_WIDTH_PX = SHARED_BYTES // (4 * LINES)
 INDEX_LIMIT = 2**31
 
 
 def grid(images: int, queries: int, masks: int, width_px: int) -> Grid:
-    """A block for every query and for every part of a mask. Raises ValueError beyond what one launch can count."""
-    blocks = images * (queries + masks * PARTS)
+    """A block for every part of a query and of a mask. Raises ValueError beyond what one launch can count."""
+    blocks = images * PARTS * (queries + masks)
     if blocks >= INDEX_LIMIT:
         raise ValueError(f"mask readout of {blocks} masks needs several launches")
     return replace(block(width_px), blocks=blocks)

@@ -11,6 +11,7 @@ import onnx.parser
 from hyperseg_kernels import onnx_schema
 from hyperseg_kernels.catalog import MASK_READOUT
 from hyperseg_kernels.mask_readout.axis import TAPS
+from hyperseg_kernels.mask_readout.reference import PARTS
 
 if TYPE_CHECKING:
     from onnx import FunctionProto
@@ -27,8 +28,8 @@ def register_schema() -> None:
         "Certainty and area of every mask at the size of the image, and the pixels of some.",
         inputs={"mask_logits": ("T", "(B, Q, h, w)"), "shown": ("tensor(int32)", "(B, M)"), **tables},
         outputs={
-            "sums": ("tensor(float)", "(B, Q)"),
-            "areas": ("tensor(int32)", "(B, Q)"),
+            "sums": ("tensor(float)", f"(B, Q, {PARTS})"),
+            "areas": ("tensor(int32)", f"(B, Q, {PARTS})"),
             "pixels": ("tensor(bool)", "(B, M, H, W)"),
         },
     )
@@ -41,6 +42,7 @@ def function_body(opset: int) -> "FunctionProto":
     text = _BODY.format(
         operator=MASK_READOUT,
         opset=opset,
+        parts=PARTS,
         rows="".join(rows) + _sum("row", "tall"),
         columns="".join(columns) + _sum("column", "wide"),
     )
@@ -57,24 +59,38 @@ def _sum(axis: str, result: str) -> str:
     return lines
 
 
-# Rows are added up first: a float32 sum of a whole image of equal numbers is off by 1e-4.
+# Rows are added up first: a float32 sum of a whole image of equal numbers is off by 1e-4. Rows of zeros make a
+# multiple of the parts, so that a reshape deals rows out to them.
 _BODY = """<domain: "{operator.domain}", opset_import: ["" : {opset}]>
 {operator.name} (mask_logits, shown, row_index, row_weight, column_index, column_weight) => (sums, areas, pixels) {{
   nothing = Constant <value_float = 0.0> ()
   upright = Constant <value_ints = [-1, 1]> ()
   lying = Constant <value_ints = [1, -1]> ()
   row = Constant <value_ints = [3]> ()
-  image = Constant <value_ints = [2]> ()
+  part = Constant <value_ints = [2]> ()
+  dealt = Constant <value_ints = [0, 0, -1, {parts}]> ()
+  parts = Constant <value_ints = [{parts}]> ()
+  ends = Constant <value_ints = [2]> ()
+  none = Constant <value_ints = [0]> ()
   last = Constant <value_ints = [-1]> ()
   logits = Cast <to = 1> (mask_logits){rows}{columns}
   inside = Greater (wide, nothing)
   certainty = Sigmoid (wide)
   counted = Where (inside, certainty, nothing)
   row_sums = ReduceSum <keepdims = 0> (counted, row)
-  sums = ReduceSum <keepdims = 0> (row_sums, image)
   ones = Cast <to = 6> (inside)
   row_areas = ReduceSum <keepdims = 0> (ones, row)
-  areas = ReduceSum <keepdims = 0> (row_areas, image)
+  height = Shape <start = 1, end = 2> (row_index)
+  under = Neg (height)
+  missing = Mod (under, parts)
+  padding = Concat <axis = 0> (none, missing)
+  padded_sums = Pad (row_sums, padding, nothing, ends)
+  dealt_sums = Reshape (padded_sums, dealt)
+  sums = ReduceSum <keepdims = 0> (dealt_sums, part)
+  no_area = Cast <to = 6> (nothing)
+  padded_areas = Pad (row_areas, padding, no_area, ends)
+  dealt_areas = Reshape (padded_areas, dealt)
+  areas = ReduceSum <keepdims = 0> (dealt_areas, part)
   queries = Cast <to = 7> (shown)
   places = Unsqueeze (queries, last)
   pixels = GatherND <batch_dims = 1> (inside, places)

@@ -7,17 +7,20 @@ import numpy as np
 from hyperseg_kernels.mask_readout.axis import TAPS, Axis
 
 QUALITY_EPSILON = 1e-6  # added to the pixel count, as HyperSeg does: an empty mask has quality 0
+PARTS = 32
+"""What a mask adds up to is told in so many parts, and adding them is the caller's: part p has rows p, p + PARTS, ...
+Each is another block of a GPU, and the sum is the same in every run. `kParts` in csrc/masks.h."""
 
 
 @dataclass(frozen=True)
 class Readout:
-    sums: np.ndarray  # (B, Q) of sigmoid(logit) over the pixels inside
-    areas: np.ndarray  # (B, Q) int32, pixels inside
+    sums: np.ndarray  # (B, Q, PARTS) of sigmoid(logit) over the pixels inside
+    areas: np.ndarray  # (B, Q, PARTS) int32, pixels inside
     pixels: np.ndarray  # (B, M, H, W) bool, the masks of the queries asked for
 
     def qualities(self) -> np.ndarray:
         """Mean certainty inside each mask, (B, Q) (hyperseg-spec 6.8)."""
-        means: np.ndarray = self.sums / (self.areas + QUALITY_EPSILON)
+        means: np.ndarray = self.sums.sum(-1) / (self.areas.sum(-1) + QUALITY_EPSILON)
         return means
 
 
@@ -33,13 +36,16 @@ def read_masks(mask_logits: np.ndarray, shown: np.ndarray, rows: Axis, columns: 
     if shown.size and not (shown.min() >= 0 and shown.max() < mask_logits.shape[1]):
         raise ValueError(f"shown names query {shown.max()}, there are {mask_logits.shape[1]}")
     images, queries = mask_logits.shape[:2]
-    sums, areas = np.zeros((images, queries)), np.zeros((images, queries), np.int32)
+    sums = np.zeros((images, queries, PARTS))
+    areas = np.zeros(sums.shape, np.int32)
     pixels = np.zeros((*shown.shape, rows.size, columns.size), bool)
     for image, query in np.ndindex(images, queries):
         logits = resampled(mask_logits[image, query].astype(np.float64), rows, columns)
         inside = logits > 0
-        sums[image, query] = (1 / (1 + np.exp(-logits[inside]))).sum()
-        areas[image, query] = inside.sum()
+        certainty = np.where(inside, 1 / (1 + np.exp(-np.where(inside, logits, 0))), 0)
+        for part in range(PARTS):
+            sums[image, query, part] = certainty[part::PARTS].sum()
+            areas[image, query, part] = inside[part::PARTS].sum()
         pixels[image, shown[image] == query] = inside
     return Readout(sums, areas, pixels)
 

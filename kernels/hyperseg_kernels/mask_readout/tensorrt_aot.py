@@ -3,6 +3,7 @@
 from hyperseg_kernels import aot_kernel
 from hyperseg_kernels.catalog import MASK_READOUT
 from hyperseg_kernels.mask_readout import cuda_source
+from hyperseg_kernels.mask_readout.reference import PARTS
 
 TYPES = ", ".join(
     ["FP32|FP16|BF16"]  # mask_logits
@@ -29,8 +30,8 @@ def register(architecture: str) -> None:
         images, queries = mask_logits.shape_expr[0], mask_logits.shape_expr[1]
         masks, height, width = shown.shape_expr[1], row_index.shape_expr[1], column_index.shape_expr[1]
         return (
-            trtp.from_shape_expr((images, queries), trt.DataType.FLOAT),
-            trtp.from_shape_expr((images, queries), trt.DataType.INT32),
+            trtp.from_shape_expr((images, queries, PARTS), trt.DataType.FLOAT),
+            trtp.from_shape_expr((images, queries, PARTS), trt.DataType.INT32),
             trtp.from_shape_expr((images, masks, height, width), trt.DataType.BOOL),
         )
 
@@ -62,7 +63,7 @@ def register(architecture: str) -> None:
         masks = shown.shape_expr[1]
         block = cuda_source.block(aot_kernel.constant_size(MASK_READOUT, "columns of mask_logits", width))
         launch = trtp.KernelLaunchParams(
-            grid_x=images * (queries + masks * cuda_source.PARTS), block_x=block.threads, shared_mem=block.shared_bytes
+            grid_x=images * (queries + masks) * PARTS, block_x=block.threads, shared_mem=block.shared_bytes
         )
         sizes = queries, masks, height, width, row_index.shape_expr[1], column_index.shape_expr[1]
         numbers = trtp.SymIntExprs.from_tuple([trtp.SymInt32(size) for size in sizes])

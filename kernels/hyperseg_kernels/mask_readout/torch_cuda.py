@@ -9,6 +9,7 @@ from hyperseg_kernels.cuda import torch_launch
 from hyperseg_kernels.cuda.driver import Kernel
 from hyperseg_kernels.cuda.source import ValueType
 from hyperseg_kernels.mask_readout import cuda_source
+from hyperseg_kernels.mask_readout.reference import PARTS
 
 
 def read_masks(
@@ -23,7 +24,7 @@ def read_masks(
     images, queries, height, width = mask_logits.shape
     masks, image_height, image_width = shown.shape[1], row_index.shape[1], column_index.shape[1]
     grid = cuda_source.grid(images, queries, masks, width)
-    sums = mask_logits.new_empty(images, queries, dtype=torch.float32)
+    sums = mask_logits.new_empty(images, queries, PARTS, dtype=torch.float32)
     areas = torch.empty_like(sums, dtype=torch.int32)
     pixels = areas.new_empty(images, masks, image_height, image_width, dtype=torch.bool)
     inputs = [mask_logits, shown.int(), row_index.int(), row_weight.float(), column_index.int(), column_weight.float()]

@@ -6,6 +6,7 @@ from torch import Tensor
 from hyperseg_kernels.cuda.torch_launch import sum_type
 from hyperseg_kernels.mask_readout import reference, torch_cuda
 from hyperseg_kernels.mask_readout.axis import TAPS, Axis
+from hyperseg_kernels.mask_readout.reference import PARTS
 
 
 @torch.library.custom_op("hyperseg::mask_readout", mutates_args=())
@@ -52,8 +53,8 @@ def _(
     column_weight: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     images, queries = mask_logits.shape[:2]
-    sums = mask_logits.new_empty(images, queries, dtype=torch.float32)
-    areas = mask_logits.new_empty(images, queries, dtype=torch.int32)
+    sums = mask_logits.new_empty(images, queries, PARTS, dtype=torch.float32)
+    areas = mask_logits.new_empty(images, queries, PARTS, dtype=torch.int32)
     size = images, shown.shape[1], row_index.shape[1], column_index.shape[1]
     return sums, areas, mask_logits.new_empty(size, dtype=torch.bool)
 

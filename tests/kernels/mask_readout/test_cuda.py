@@ -16,7 +16,7 @@ from hypothesis import given, settings
 
 from hyperseg_kernels.cuda import nvrtc, torch_launch
 from hyperseg_kernels.cuda.source import Grid, ValueType
-from hyperseg_kernels.mask_readout import cuda_source, torch_cuda, torch_op
+from hyperseg_kernels.mask_readout import cuda_source, reference, torch_cuda, torch_op
 from mask_readout_support import Case, cases, check, random_case
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
@@ -63,8 +63,8 @@ def test_lines_that_fit_no_block_are_refused(width_px: int) -> None:
 
 
 def test_every_query_and_part_of_a_mask_has_a_block() -> None:
-    assert cuda_source.grid(2, 100, 3, 256).blocks == 2 * (100 + 3 * 32)
-    assert f"kParts = {cuda_source.PARTS};" in cuda_source.headers()["masks.h"]
+    assert cuda_source.grid(2, 100, 3, 256).blocks == 2 * 32 * (100 + 3)
+    assert f"kParts = {reference.PARTS};" in cuda_source.headers()["masks.h"]
     assert cuda_source.grid(0, 100, 0, 256).blocks == 0
     with pytest.raises(ValueError, match="needs several launches"):
         cuda_source.grid(2**20, 2**11, 0, 256)
@@ -131,8 +131,8 @@ def on_host(library: Any, value_type: ValueType, case: Case) -> list[np.ndarray]
     logits = torch.from_numpy(case.logits).to(TORCH_TYPES[value_type]).contiguous()
     inputs = [np.ascontiguousarray(array) for array in case.inputs().values()][1:]
     outputs = [
-        np.full((images, queries), np.nan, np.float32),
-        np.full((images, queries), -1, np.int32),
+        np.full((images, queries, reference.PARTS), np.nan, np.float32),
+        np.full((images, queries, reference.PARTS), -1, np.int32),
         np.full((images, masks, image_height, image_width), 2, np.uint8),
     ]
     pointers = [ctypes.c_void_p(array.ctypes.data) for array in (*inputs, *outputs)]

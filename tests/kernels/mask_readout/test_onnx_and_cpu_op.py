@@ -11,6 +11,7 @@ from onnx import TensorProto
 from hyperseg_export.onnx.lint import IMPORTABLE
 from hyperseg_export.onnx.writer import OPSET
 from hyperseg_kernels.mask_readout import onnx_op
+from hyperseg_kernels.mask_readout.reference import PARTS
 from mask_readout_support import Case, cases, check, model_of, random_case, run, session_of
 
 FORMS = ("body", "native")
@@ -54,7 +55,7 @@ def test_no_images_no_queries_and_no_masks(sessions: dict) -> None:  # type: ign
         case = random_case(4, (1, 3, 8, 8), 0, (20, 20))
         case = Case(np.zeros(size, np.float32), np.zeros((size[0], 0), np.int32), case.rows, case.columns)
         sums, areas, pixels = run(sessions["native", TensorProto.FLOAT], case)
-        assert sums.shape == areas.shape == size[:2] and pixels.shape == (size[0], 0, 20, 20)
+        assert sums.shape == areas.shape == (*size[:2], PARTS) and pixels.shape == (size[0], 0, 20, 20)
 
 
 @pytest.mark.parametrize(

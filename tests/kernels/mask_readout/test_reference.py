@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hyperseg_kernels.mask_readout.axis import Axis, axis
-from hyperseg_kernels.mask_readout.reference import read_masks
+from hyperseg_kernels.mask_readout.reference import PARTS, read_masks
 from hyperseg_runtime.heads.referring import all_queries
 from hyperseg_runtime.images.preprocessing import ImageGeometry, fitted_size
 from mask_readout_support import Case, random_case, undecided
@@ -28,9 +28,22 @@ def test_pixels_and_scores_are_those_of_the_head(original_hw: tuple[int, int]) -
 def test_a_logit_of_zero_and_nan_are_outside_and_infinity_is_certain() -> None:
     logits = np.array([0.0, -0.0, np.nan, np.inf, -np.inf, 1e-30, 100.0]).reshape(1, 7, 1, 1)
     found = read_masks(logits, np.arange(7)[None], ONE_PIXEL, ONE_PIXEL)
-    assert found.areas.tolist() == [[0, 0, 0, 1, 0, 1, 1]]
-    assert found.sums.tolist() == [[0, 0, 0, 1, 0, 0.5, 1]]
+    assert found.areas[..., 0].tolist() == [[0, 0, 0, 1, 0, 1, 1]]
+    assert found.sums[..., 0].tolist() == [[0, 0, 0, 1, 0, 0.5, 1]]
+    assert not found.areas[..., 1:].any() and not found.sums[..., 1:].any()
     assert found.pixels.reshape(-1).tolist() == [False, False, False, True, False, True, True]
+
+
+def test_rows_are_dealt_out_to_the_parts() -> None:
+    height = PARTS + 3
+    inside = np.zeros((1, 1, height, 2))
+    inside[0, 0, [1, PARTS + 1, 4]] = [[5, 5], [5, -5], [5, -5]]
+    rows, columns = (
+        Axis(np.tile(np.arange(size, dtype=np.int32), (4, 1)), np.full((4, size), 0.25, np.float32))
+        for size in (height, 2)
+    )
+    areas = read_masks(inside, np.zeros((1, 0), np.int32), rows, columns).areas[0, 0]
+    assert {part: int(area) for part, area in enumerate(areas) if area} == {1: 3, 4: 1}
 
 
 def test_the_quality_of_an_empty_mask_is_zero() -> None:

@@ -1,12 +1,14 @@
-// All queries of a batch, and what one worker (a block of a GPU, a task of a CPU) makes of one of them: the statistics of
-// a whole mask, or a part of its pixels, which needs nothing of the others.
+// All queries of a batch, and what one worker (a block of a GPU, a task of a CPU) makes of a part of one of them: its
+// statistics or its pixels. It needs nothing of the others.
 #pragma once
 
 #include "readout.h"
 
 namespace hyperseg {
 
-// logits (B, Q, height, width), shown (B, M), sums and areas (B, Q), pixels (B, M, H, W).
+constexpr int kParts = 32;  // of a mask's rows, every kParts-th each; as PARTS in reference.py
+
+// logits (B, Q, height, width), shown (B, M), sums and areas (B, Q, kParts), pixels (B, M, H, W).
 template <class T>
 struct Masks {
   const T* logits;
@@ -19,14 +21,12 @@ struct Masks {
   bool* pixels;
 };
 
-constexpr int kParts = 32;  // of the rows of a mask whose pixels are wanted; as in cuda_source.py
-
-// One query: its statistics are wanted, or pixels of every `parts`-th row from row `part` on; pointers to what is not
-// wanted are null.
+// Rows of one query, every kParts-th from row `part` on: their statistics are wanted, or their pixels; pointers to what
+// is not wanted are null.
 template <class T>
 struct Item {
   const T* logits;  // null where `shown` names no query: no pixel is inside
-  int part, parts;
+  int part;
   float* sum;
   int* area;
   bool* pixels;
@@ -34,24 +34,26 @@ struct Item {
 
 template <class T>
 HYPERSEG_INLINE long long items(const Masks<T>& all, long long images) {
-  return images * (all.queries + static_cast<long long>(all.masks) * kParts);
+  return images * kParts * (static_cast<long long>(all.queries) + all.masks);
 }
 
-// An image's statistics come first, then its pixels, part after part.
+// An image's statistics come first, then its pixels; of each query part after part.
 template <class T>
 HYPERSEG_INLINE Item<T> item_of(const Masks<T>& all, long long index) {
   const long long per_image = items(all, 1);
   const long long image = index / per_image, place = index % per_image;
   const long long source_px = static_cast<long long>(all.height) * all.width;
+  const long long one = place / kParts;  // of the queries, then of the masks
+  const int part = static_cast<int>(place % kParts);
   const T* logits = all.logits + image * all.queries * source_px;
-  if (place < all.queries) {
-    const long long result = image * all.queries + place;
-    return {logits + place * source_px, 0, 1, all.sums + result, all.areas + result, nullptr};
+  if (one < all.queries) {
+    const long long result = (image * all.queries + one) * kParts + part;
+    return {logits + one * source_px, part, all.sums + result, all.areas + result, nullptr};
   }
-  const long long mask = image * all.masks + (place - all.queries) / kParts;
-  const int query = all.shown[mask], part = static_cast<int>((place - all.queries) % kParts);
+  const long long mask = image * all.masks + one - all.queries;
+  const int query = all.shown[mask];
   const bool is_there = query >= 0 && query < all.queries;
-  return {is_there ? logits + query * source_px : nullptr, part, kParts, nullptr, nullptr,
+  return {is_there ? logits + query * source_px : nullptr, part, nullptr, nullptr,
           all.pixels + mask * all.rows.size * all.columns.size};
 }
 
@@ -80,8 +82,8 @@ HYPERSEG_UNROLL
 template <int kLanes, int kLines, class T, class Combined>
 HYPERSEG_INLINE void read_item(const Masks<T>& all, const Item<T>& item, int worker, int workers, int lane, float* lines,
                                const Combined& combined, Statistics& found) {
-  const int apart = workers * item.parts;
-  int row = item.part + worker * item.parts;
+  const int apart = workers * kParts;
+  int row = item.part + worker * kParts;
   for (; row + (kLines - 1) * apart < all.rows.size; row += kLines * apart)
     read_rows<kLanes, kLines>(all, item, row, apart, lane, lines, combined, found);
   for (; row < all.rows.size; row += apart) read_rows<kLanes, 1>(all, item, row, apart, lane, lines, combined, found);

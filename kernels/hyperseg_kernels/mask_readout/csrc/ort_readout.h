@@ -51,8 +51,8 @@ struct ReadoutKernel {
                     static_cast<int>(logits.shape[2]), static_cast<int>(logits.shape[3]),
                     axis_of(row_index, row_weight), axis_of(column_index, column_weight), nullptr, nullptr, nullptr};
     const ort::Shape pixels = {images, masks, all.rows.size, all.columns.size};
-    if (ort::Status* status = ort::make_output(api, context, 0, {images, queries}, &all.sums)) return status;
-    if (ort::Status* status = ort::make_output(api, context, 1, {images, queries}, &all.areas)) return status;
+    if (ort::Status* status = ort::make_output(api, context, 0, {images, queries, kParts}, &all.sums)) return status;
+    if (ort::Status* status = ort::make_output(api, context, 1, {images, queries, kParts}, &all.areas)) return status;
     if (ort::Status* status = ort::make_output(api, context, 2, pixels, &all.pixels)) return status;
     return ort::parallel_for(api, context, items(all, images), [&](int64_t index) { run_item(all, index); });
   }

@@ -17,7 +17,7 @@ __global__ void __launch_bounds__(kMaxThreads, kBlocksPerMultiprocessor)
 
 template <class T>
 cudaError_t launch_readout(const Masks<T>& all, long long images, cudaStream_t stream) {
-  const long long blocks = images * (all.queries + static_cast<long long>(all.masks) * kParts);
+  const long long blocks = images * kParts * (static_cast<long long>(all.queries) + all.masks);
   const int line_bytes = 4 * kLines * all.width, room = line_bytes ? kSharedBytes / line_bytes : 0;
   if (blocks == 0) return cudaSuccess;
   if (blocks > 0x7fffffffLL || room == 0) return cudaErrorInvalidConfiguration;

@@ -40,13 +40,14 @@ DataType MaskReadoutPlugin::output_type(int32_t position, DataType) { return kOu
 
 int32_t MaskReadoutPlugin::getOutputShapes(const nvinfer1::DimsExprs* inputs, int32_t input_count,
                                            const nvinfer1::DimsExprs*, int32_t, nvinfer1::DimsExprs* outputs, int32_t,
-                                           nvinfer1::IExprBuilder&) noexcept {
+                                           nvinfer1::IExprBuilder& builder) noexcept {
   bool fits = input_count == kInputs;
   for (int32_t input = 0; fits && input < kInputs; ++input) fits = inputs[input].nbDims == kRanks[input];
   if (!fits) return failed("expected mask_logits (B, Q, h, w), shown (B, M), row tables (4, H), column tables (4, W)");
   for (int32_t output : {0, 1}) {
-    outputs[output].nbDims = 2;
+    outputs[output].nbDims = 3;
     for (int32_t axis : {0, 1}) outputs[output].d[axis] = inputs[kLogits].d[axis];
+    outputs[output].d[2] = builder.constant(kParts);
   }
   outputs[2].nbDims = 4;
   outputs[2].d[0] = inputs[kShown].d[0];
