@@ -5,7 +5,8 @@
 Prints one JSON object: {"parity": [...]} or {"error": ..., "kind": ...}.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,13 @@ from hyperseg_export.engine.plugins import PluginForm
 from hyperseg_export.engine.plugins import advice as plugin_advice
 from hyperseg_export.families import tolerances_of
 from hyperseg_export.jobs.worker import keep_stdout, run_job
-from hyperseg_export.parity.entries import compare_graph, require_passed, worst_of
+from hyperseg_export.parity.entries import compare_graph, require_passed, undecided_in, worst_of
 from hyperseg_export.parity.recording import Arrays, Call
 from hyperseg_export.parity.saved_calls import read_calls
+from hyperseg_runtime.backends.base import Graph
 from hyperseg_runtime.backends.cuda.device import Device
 from hyperseg_runtime.backends.cuda.driver import load_cudart
+from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hyperseg_runtime.backends.tensorrt.engine import EngineReader
 from hyperseg_runtime.backends.tensorrt.graph import TensorRTGraph
 from hyperseg_runtime.backends.tensorrt.machine import load_tensorrt
@@ -90,21 +93,39 @@ def _compare(job: ParityJob, graph: TensorRTGraph, device: Device) -> tuple[Pari
 
 
 def _all_rows(job: ParityJob, graph: TensorRTGraph, device: Device) -> Iterator[ParityEntry]:
+    again = _reference(job)
     for call in read_calls(job.calls, job.spec.name):
+        undecided = undecided_in(again, call.inputs, tolerances_of(job.family))
         for made in _outputs(graph, device, call):
             _require_numbers(job, made)
-            yield from _rows(job, call, made)
+            yield from _rows(job, call, made, undecided)
 
 
-def _rows(job: ParityJob, call: Call, made: Arrays) -> Iterator[ParityEntry]:
+def _reference(job: ParityJob) -> Callable[[Arrays], Arrays]:
+    """The ONNX graph in ONNX Runtime, opened when it is first asked."""
+    backend = OnnxRuntimeBackend()
+
+    @cache
+    def opened() -> Graph:
+        return backend.open(job.spec, job.onnx)
+
+    def run(inputs: Arrays) -> Arrays:
+        outputs = opened().run({name: backend.upload(array) for name, array in inputs.items()})
+        return {name: buffer.to_host() for name, buffer in outputs.items()}
+
+    return run
+
+
+def _rows(job: ParityJob, call: Call, made: Arrays, undecided: Callable[[], np.ndarray]) -> Iterator[ParityEntry]:
     """All outputs; of caches also what the call wrote alone: in the whole cache a row more or less is lost."""
+    tolerances = tolerances_of(job.family)
     parts = [(made, call.outputs)]
     for output, source in job.spec.in_place.items():
         written = call.outputs[output] != call.inputs[source]
         if written.any():
             parts.append(({output: made[output][written]}, {output: call.outputs[output][written]}))
     for found, expected in parts:
-        yield from compare_graph(job.spec.name, job.judged_as, found, expected, "tensorrt", tolerances_of(job.family))
+        yield from compare_graph(job.spec.name, job.judged_as, found, expected, "tensorrt", tolerances, undecided)
 
 
 def _outputs(graph: TensorRTGraph, device: Device, call: Call) -> Iterator[Arrays]:

@@ -1,6 +1,7 @@
 """Level "module": every ONNX graph of a bundle against the float32 module it was exported from."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,9 +12,9 @@ from hyperseg_export.checkpoint.weights import materialise
 from hyperseg_export.jobs.progress import Progress
 from hyperseg_export.model import SourceModel
 from hyperseg_export.onnx.writer import TORCH_DTYPES
-from hyperseg_export.parity.entries import compare_graph, worst_of
+from hyperseg_export.parity.entries import compare_graph, undecided_in, worst_of
 from hyperseg_export.parity.module_graph import ModuleGraph
-from hyperseg_export.parity.recording import Arrays, Call
+from hyperseg_export.parity.recording import Arrays
 from hyperseg_export.parity.saved_calls import SavingGraphs, call_bytes, forget_calls, read_calls
 from hyperseg_export.parity.tolerances import Tolerances
 from hyperseg_export.precision.typed import choose_precisions, typed_model
@@ -81,12 +82,13 @@ def _compared(graph: GraphEntry, model: SourceModel, tolerances: Tolerances, fol
         typed = typed_model(model, choose_precisions(model.specs, Precision.FP32, {name: precision}))
         module = _streamed(typed, name)
     for call in read_calls(folder, name):
-        reference = _run_module(wide, model.spec(name), call)
+        reference = _run_module(wide, model.spec(name), call.inputs)
         if apart:
-            made = _run_module(module, typed.spec(name), call)
+            made = _run_module(module, typed.spec(name), call.inputs)
             yield from compare_graph(name, precision, made, reference, "torch", tolerances)
         else:
-            yield from compare_graph(name, precision, call.outputs, reference, "onnxruntime", tolerances)
+            undecided = undecided_in(partial(_run_module, wide, model.spec(name)), call.inputs, tolerances)
+            yield from compare_graph(name, precision, call.outputs, reference, "onnxruntime", tolerances, undecided)
 
 
 def _record(bundle: Bundle, model: SourceModel, images: Sequence[Path], folder: Path) -> None:
@@ -122,10 +124,10 @@ def _streamed(model: SourceModel, graph: str) -> nn.Module:
     return streamed(module, model.weights.of_module(module))
 
 
-def _run_module(module: nn.Module, spec: GraphSpec, call: Call) -> Arrays:
-    """Outputs of a graph's module on recorded inputs, in types that numpy has."""
-    inputs = [torch.from_numpy(call.inputs[t.name]).to(TORCH_DTYPES[t.dtype]) for t in spec.inputs]
+def _run_module(module: nn.Module, spec: GraphSpec, inputs: Arrays) -> Arrays:
+    """Outputs of a graph's module, in types that numpy has."""
+    tensors_in = [torch.from_numpy(inputs[t.name]).to(TORCH_DTYPES[t.dtype]) for t in spec.inputs]
     with torch.inference_mode():
-        outputs = module(*inputs)
+        outputs = module(*tensors_in)
     tensors = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
     return {name: tensor.float().numpy() for name, tensor in zip(spec.output_names(), tensors, strict=True)}

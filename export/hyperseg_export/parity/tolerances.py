@@ -18,10 +18,10 @@ UNDECIDED = 1e-5
 between two float32 implementations (see FEATURE). All other pixels of a mask have to be equal."""
 
 QUERY_NUMBER = 3e-4
-"""One number for each mask query, such as a predicted IoU: its range is that of ten or a hundred numbers, while the
-rounding behind it is that of a whole decoder. The same module in float32 and in float64, 297 sets of random weights:
-8e-5 of the range at the 99th percentile, 1.2e-4 at most, where the decoder's states stayed below 9e-5. Two float32
-implementations have twice that between them; a wrong head shows above 1e-2."""
+"""One number for each mask query, such as a predicted IoU or a score: its range is that of ten or a hundred numbers,
+while the rounding behind it is that of a whole decoder. The same module in float32 and in float64, 297 sets of random
+weights: 8e-5 of the range at the 99th percentile, 1.2e-4 at most, where the decoder's states stayed below 9e-5. Two
+float32 implementations have twice that between them; a wrong head shows above 1e-2."""
 
 PREPROCESSING = 1e-6
 """Inputs of the networks: the same Pillow filter on the same bytes, then two float32 operations."""
@@ -57,11 +57,13 @@ class Tolerances:
     endings  ending of a name -> largest error in units of the range, in float32; FEATURE for other names
     masks    outputs that become masks -> the value from which on a pixel belongs to one
     choices  outputs that something is chosen from -> the axis of the options
+    queries  outputs of a decoder with masked attention -> the axis of mask queries; see `undecided`
     """
 
     endings: Mapping[str, float] = field(default_factory=dict)
     masks: Mapping[str, float] = field(default_factory=dict)
     choices: Mapping[str, int] = field(default_factory=dict)
+    queries: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, name: str) -> float:
         """For a graph output or a golden array of this name; the longest ending decides."""

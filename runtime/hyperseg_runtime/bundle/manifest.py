@@ -71,7 +71,8 @@ class ParityEntry(_Entry):
     Float32 graphs are judged by the largest difference relative to the output's range, others by cosine distance.
     Mask logits are also judged by 1 - IoU of the masks, and logits that are chosen from by what the choice loses.
     `engine` ran the graph; graphs that no engine of the exporting machine can run are torch modules in the same
-    types. The reference of "tensorrt" is the ONNX file in ONNX Runtime, of the others the module.
+    types. The reference of "tensorrt" is the ONNX file in ONNX Runtime, of the others the module. Of an output with
+    something for every mask query, so many queries as are `undecided` were left out: rounding decides about them.
     """
 
     graph: str
@@ -80,7 +81,12 @@ class ParityEntry(_Entry):
     engine: Literal["onnxruntime", "torch", "tensorrt"] = "onnxruntime"
     worst_error: float = Field(ge=0)
     tolerance: float = Field(gt=0)
+    undecided: int = Field(default=0, ge=0)
     passed: bool
+
+    def what(self) -> str:
+        """The measure and what it leaves out."""
+        return f"{self.measure}, undecided queries: {self.undecided}" if self.undecided else self.measure
 
 
 class AdapterFactor(_Entry):

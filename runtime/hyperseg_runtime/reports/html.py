@@ -73,7 +73,7 @@ def _parity(manifest: Manifest) -> str:
         (
             escape(entry.graph),
             escape(entry.output),
-            escape(entry.measure),
+            escape(entry.what()),
             number(f"{entry.worst_error:.1e}"),
             number(f"{entry.tolerance:.0e}"),
             "passed" if entry.passed else '<span class="fail">FAILED</span>',
