@@ -1,10 +1,12 @@
 """The best mask of every condition against the host's search, to the last pixel."""
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 import torch
 
-from hyperseg_export.modules.mask_readout import BestMasks, Bits, all_finite, first_where
+from hyperseg_export.modules.mask_readout import BestMasks, Bits, all_finite, certainty, first_where
+from hyperseg_export.onnx.writer import OPSET
 from hyperseg_kernels.mask_readout.axis import axis
 from hyperseg_runtime.heads.referring import best_query
 from hyperseg_runtime.images.preprocessing import square_geometry
@@ -31,6 +33,24 @@ def test_the_host_finds_the_same(image_hw: tuple[int, int]) -> None:
         assert queries[image, condition] == expected.query
         assert np.array_equal(masks[image, condition], expected.mask)
         assert abs(float(best[image, condition]) - expected.score) <= SCORE
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of torch, about itself
+def test_the_best_of_unlikely_queries_is_found_by_a_graph_too() -> None:
+    class Certainty(torch.nn.Module):
+        def forward(self, logits: torch.Tensor) -> torch.Tensor:
+            return certainty(logits)
+
+    logits = torch.linspace(-100, 100, 401)
+    model = torch.onnx.export(
+        Certainty().eval(), (logits,), dynamo=True, opset_version=OPSET, verbose=False
+    ).model_proto
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: logits.numpy()})
+    exact = torch.special.expit(logits.double()).numpy()
+    normal = exact > np.finfo(np.float32).tiny
+    assert np.allclose(found[normal], exact[normal], rtol=1e-6, atol=0) and (np.diff(found[normal]) >= 0).all()
+    assert (found[~normal] <= np.finfo(np.float32).tiny).all()
 
 
 def test_ties_go_to_the_first_and_nobody_points_outside() -> None:
