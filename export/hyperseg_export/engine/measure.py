@@ -17,7 +17,7 @@ from hyperseg_export.engine.plugins import PluginForm
 from hyperseg_export.engine.plugins import advice as plugin_advice
 from hyperseg_export.families import tolerances_of
 from hyperseg_export.jobs.worker import keep_stdout, run_job
-from hyperseg_export.parity.entries import compare_graph, require_passed, undecided_in, worst_of
+from hyperseg_export.parity.entries import Undecided, compare_graph, require_passed, undecided_in, worst_of
 from hyperseg_export.parity.recording import Arrays, Call
 from hyperseg_export.parity.saved_calls import read_calls
 from hyperseg_runtime.backends.base import Graph
@@ -116,7 +116,7 @@ def _reference(job: ParityJob) -> Callable[[Arrays], Arrays]:
     return run
 
 
-def _rows(job: ParityJob, call: Call, made: Arrays, undecided: Callable[[], np.ndarray]) -> Iterator[ParityEntry]:
+def _rows(job: ParityJob, call: Call, made: Arrays, undecided: Undecided) -> Iterator[ParityEntry]:
     """All outputs; of caches also what the call wrote alone: in the whole cache a row more or less is lost."""
     tolerances = tolerances_of(job.family)
     parts = [(made, call.outputs)]

@@ -1,7 +1,6 @@
 """From arrays of two runs to rows of a manifest, and the verdict over them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -9,12 +8,14 @@ import numpy as np
 from hyperseg_export.parity.compare import cosine_distance, decision_regret, mask_disagreement, worst_error
 from hyperseg_export.parity.recording import Arrays
 from hyperseg_export.parity.tolerances import COSINE, DECISION, MASK_IOU, Tolerances
-from hyperseg_export.parity.undecided import query_errors, undecided_queries
+from hyperseg_export.parity.undecided import differing_queries, query_errors, undecided_queries
 from hyperseg_runtime.bundle.manifest import Measure, ParityEntry
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import ParityError
 
 Engine = Literal["onnxruntime", "torch", "tensorrt"]
+Undecided = Callable[[np.ndarray, Arrays], np.ndarray]
+"""Queries that differ, what was expected -> those of them that rounding decides about."""
 ERROR: Measure = "error / range"
 
 
@@ -25,19 +26,22 @@ def compare_graph(
     expected: Arrays,
     engine: Engine,
     tolerances: Tolerances,
-    undecided: Callable[[], np.ndarray] | None = None,
+    undecided: Undecided | None = None,
 ) -> Iterator[ParityEntry]:
-    """Of one call, for each output one row per measure. `undecided` tells which queries need not agree in float32; it
-    is asked if some do not.
+    """Of one call, for each output one row per measure. In float32 `undecided` is asked about queries that differ:
+    those that it names are left out.
     """
+    aside = np.zeros((), bool)
+    if precision is Precision.FP32 and undecided:
+        aside = differing_queries(found, expected, tolerances.queries, tolerances.of)
+        if aside.any():
+            aside = undecided(aside, expected)
     for name, wanted in expected.items():
         for measure, error, tolerance in _measured(name, precision, (found[name], wanted), engine, tolerances):
             left_out = 0
-            if tolerance < error < np.inf and undecided and measure == ERROR and name in tolerances.queries:
-                aside = undecided()
-                decided_error = query_errors(found[name], wanted, tolerances.queries[name])[~aside].max()
-                if decided_error < error:
-                    left_out, error = int(aside.sum()), float(decided_error)
+            if tolerance < error < np.inf and measure == ERROR and name in tolerances.queries and aside.any():
+                error = float(query_errors(found[name], wanted, tolerances.queries[name])[~aside].max())
+                left_out = int(aside.sum())
             yield ParityEntry(
                 graph=graph,
                 output=name,
@@ -50,9 +54,13 @@ def compare_graph(
             )
 
 
-def undecided_in(again: Callable[[Arrays], Arrays], inputs: Arrays, tolerances: Tolerances) -> Callable[[], np.ndarray]:
-    """For `compare_graph`: which queries of a call are undecided, found out when it is first asked."""
-    return cache(lambda: undecided_queries(again, inputs, tolerances.queries, tolerances.of))
+def undecided_in(again: Callable[[Arrays], Arrays], inputs: Arrays, tolerances: Tolerances) -> Undecided:
+    """For `compare_graph`, of one call of the reference `again`."""
+
+    def undecided(differing: np.ndarray, expected: Arrays) -> np.ndarray:
+        return undecided_queries(again, inputs, expected, tolerances.queries, tolerances.of, differing)
+
+    return undecided
 
 
 def worst_of(graph: str, rows: Iterable[ParityEntry]) -> tuple[ParityEntry, ...]:

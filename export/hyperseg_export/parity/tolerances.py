@@ -57,7 +57,7 @@ class Tolerances:
     endings  ending of a name -> largest error in units of the range, in float32; FEATURE for other names
     masks    outputs that become masks -> the value from which on a pixel belongs to one
     choices  outputs that something is chosen from -> the axis of the options
-    queries  outputs of a decoder with masked attention -> the axis of mask queries; see `undecided`
+    queries  outputs with something for every mask query -> the axis of queries; see `undecided`
     """
 
     endings: Mapping[str, float] = field(default_factory=dict)

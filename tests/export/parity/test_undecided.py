@@ -65,8 +65,15 @@ def test_an_error_in_all_queries_is_no_decision() -> None:
 
 
 def test_where_many_queries_move_it_is_not_rounding() -> None:
-    many = tuple(range(int(MOST * QUERIES) + 1))
+    many = tuple(range(QUERIES // 2))  # of which half move each time
     entry = judged(other(0), on_the_edge=many)
+    assert not entry.passed and entry.undecided == 0
+
+
+def test_where_many_queries_differ_none_is_left_out() -> None:
+    found = other(EDGE)
+    found["scores"][0, : int(MOST * QUERIES)] += 0.5
+    entry = judged(found)
     assert not entry.passed and entry.undecided == 0
 
 

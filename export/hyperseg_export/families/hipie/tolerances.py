@@ -1,9 +1,12 @@
 """How HIPIE's outputs and golden arrays are judged."""
 
-from hyperseg_export.parity.tolerances import MASK_LOGIT, Tolerances
+from hyperseg_export.parity.tolerances import MASK_LOGIT, QUERY_NUMBER, Tolerances
 
 FINAL_BOX = 5e-6
 """Boxes in units of the longer side of an image of up to 200 px: a thousandth of a pixel."""
+
+DETECTED = ("states", "boxes", "iou_logits", "mask_parameters", "centres")
+VECTORS = ("vectors", "vector_masks", "vector_boxes")
 
 TOLERANCES = Tolerances(
     endings={
@@ -11,6 +14,7 @@ TOLERANCES = Tolerances(
         "vector_masks": MASK_LOGIT,
         "_masks": MASK_LOGIT,
         "word_logits": MASK_LOGIT,
+        "iou_logits": QUERY_NUMBER,
         "pred_logits": MASK_LOGIT,
         "pred_logits_maskdino": MASK_LOGIT,
         "class_logits_fg0": MASK_LOGIT,
@@ -21,4 +25,5 @@ TOLERANCES = Tolerances(
         "final_boxes1": FINAL_BOX,
     },
     masks={"mask_logits": 0.0, "vector_masks": 0.0},
+    queries=dict.fromkeys((*DETECTED, *VECTORS), 1),
 )
