@@ -1,25 +1,29 @@
 """A module whose weights are in memory only while they are used: for models that are larger than memory."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from torch import Tensor, nn
 
 from hyperseg_export.checkpoint.weights import ModuleWeights, materialise
 
 
-def streamed(module: nn.Module, values: ModuleWeights) -> nn.Module:
+def streamed(
+    module: nn.Module, values: ModuleWeights, begins: Callable[[int, int], None] = lambda layer, layers: None
+) -> nn.Module:
     """Give a module built on the meta device its tensors, those of each layer only while that layer runs.
 
     A layer is an element of a ModuleList that lies in no other one; its tensors must be used by its own call alone.
-    What lies outside of layers stays in memory. Returns the same module.
+    What lies outside of layers stays in memory. `begins` is told of each layer that runs: its number from 1 on, and how
+    many there are. Returns the same module.
     """
     tensors: dict[str, Tensor] = dict((*module.named_parameters(), *module.named_buffers()))
     layers = dict(_layers(module))
     materialise(module, values, (name for name in tensors if not _inside(name, layers)))
-    for path, layer in layers.items():
+    for number, (path, layer) in enumerate(layers.items(), 1):
         inside = {name: tensor for name, tensor in tensors.items() if _inside(name, [path])}
 
-        def load(layer: nn.Module, inputs: object, inside: Iterable[str] = tuple(inside)) -> None:
+        def load(layer: nn.Module, inputs: object, inside: Iterable[str] = tuple(inside), number: int = number) -> None:
+            begins(number, len(layers))
             materialise(module, values, inside)
 
         def drop(layer: nn.Module, inputs: object, outputs: object, inside: dict[str, Tensor] = inside) -> None:

@@ -1,6 +1,6 @@
 """Level "module": every ONNX graph of a bundle against the float32 module it was exported from."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -65,19 +65,21 @@ def measure_bundle(
     """
     count = len(bundle.manifest.graphs)
     progress.stage("parity: pipeline on photographs", 0, count)
-    _record(bundle, model, images, folder)
+    _record(bundle, model, images, folder, progress)
     entries: list[ParityEntry] = []
     for index, graph in enumerate(bundle.manifest.graphs, 1):
         progress.stage(f"parity: {graph.spec.name}", index, count)
-        entries += worst_of(graph.spec.name, _compared(graph, model, tolerances, folder))
+        entries += worst_of(graph.spec.name, _compared(graph, model, tolerances, folder, progress))
         forget_calls(folder, graph.spec.name)
     return tuple(entries)
 
 
-def _compared(graph: GraphEntry, model: SourceModel, tolerances: Tolerances, folder: Path) -> Iterator[ParityEntry]:
+def _compared(
+    graph: GraphEntry, model: SourceModel, tolerances: Tolerances, folder: Path, progress: Progress
+) -> Iterator[ParityEntry]:
     """Rows of every call."""
     name, precision = graph.spec.name, graph.precision
-    wide, apart = _streamed(model, name), precision is Precision.BF16
+    wide, apart = _streamed(model, name, partial(progress.phase, "layer")), precision is Precision.BF16
     if apart:  # its caches are bf16 too
         typed = typed_model(model, choose_precisions(model.specs, Precision.FP32, {name: precision}))
         module = _streamed(typed, name)
@@ -91,11 +93,16 @@ def _compared(graph: GraphEntry, model: SourceModel, tolerances: Tolerances, fol
             yield from compare_graph(name, precision, call.outputs, reference, "onnxruntime", tolerances, undecided)
 
 
-def _record(bundle: Bundle, model: SourceModel, images: Sequence[Path], folder: Path) -> None:
+def _record(bundle: Bundle, model: SourceModel, images: Sequence[Path], folder: Path, progress: Progress) -> None:
+    photograph = 0
+
+    def begins(graph: str) -> None:
+        progress.phase(f"{graph} of photograph", photograph, len(images))
+
     with OnnxRuntimeBackend(low_memory=True) as backend:
         runnable = _Runnable(bundle, model, backend)
-        opened = family_of(bundle).open_model(bundle, SavingGraphs(runnable, folder, list(runnable)), backend)
-        for image in images:
+        opened = family_of(bundle).open_model(bundle, SavingGraphs(runnable, folder, list(runnable), begins), backend)
+        for photograph, image in enumerate(images, 1):  # noqa: B007  (`begins` reads it)
             opened.exercise(load_image(image))
 
 
@@ -118,10 +125,12 @@ def module_of(model: SourceModel, graph: str) -> nn.Module:
     return materialise(module, model.weights.of_module(module))
 
 
-def _streamed(model: SourceModel, graph: str) -> nn.Module:
+def _streamed(
+    model: SourceModel, graph: str, begins: Callable[[int, int], None] = lambda layer, layers: None
+) -> nn.Module:
     """The same with few of its weights in memory at a time."""
     module = model.module(graph)
-    return streamed(module, model.weights.of_module(module))
+    return streamed(module, model.weights.of_module(module), begins)
 
 
 def _run_module(module: nn.Module, spec: GraphSpec, inputs: Arrays) -> Arrays:

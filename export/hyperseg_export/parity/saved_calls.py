@@ -4,7 +4,7 @@ model are large. What every comparison with a graph starts from, of modules and 
 
 import math
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +18,23 @@ NUMBER = "[0-9]" * 3
 
 
 class SavingGraphs(Mapping[str, Graph]):
-    """The given graphs; the calls of those in `saved` become folders in `folder`."""
+    """The given graphs; the calls of those in `saved` become folders in `folder`. `begins` is told of each."""
 
-    def __init__(self, graphs: Mapping[str, Graph], folder: Path, saved: Collection[str]) -> None:
+    def __init__(
+        self,
+        graphs: Mapping[str, Graph],
+        folder: Path,
+        saved: Collection[str],
+        begins: Callable[[str], None] = lambda graph: None,
+    ) -> None:
         self._graphs = graphs
         self._folder = folder
         self._saved = saved
+        self._begins = begins
 
     def __getitem__(self, name: str) -> Graph:
         graph = self._graphs[name]
-        return SavingGraph(graph, self._folder) if name in self._saved else graph
+        return SavingGraph(graph, self._folder, self._begins) if name in self._saved else graph
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._graphs)
@@ -39,12 +46,14 @@ class SavingGraphs(Mapping[str, Graph]):
 class SavingGraph:
     """A graph whose calls are written: inputs before in-place updates, and outputs."""
 
-    def __init__(self, graph: Graph, folder: Path) -> None:
+    def __init__(self, graph: Graph, folder: Path, begins: Callable[[str], None]) -> None:
         self.spec = graph.spec
         self._graph = graph
         self._folder = folder
+        self._begins = begins
 
     def run(self, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
+        self._begins(self.spec.name)
         number = len(list(self._folder.glob(f"{self.spec.name}.{NUMBER}")))
         call = self._folder / f"{self.spec.name}.{number:03}"
         _write(call / INPUTS, inputs)

@@ -53,7 +53,8 @@ def test_a_streamed_module_computes_the_same_with_one_layer_in_memory() -> None:
             asked.append(name)
             return dict(whole.named_parameters())[name].detach()
 
-    made = streamed(empty, Values())  # type: ignore[arg-type]
+    begun: list[tuple[int, int]] = []
+    made = streamed(empty, Values(), lambda *layer: begun.append(layer))  # type: ignore[arg-type]
     outside = {"bias", "head.weight", "head.bias"}
     assert made is empty and set(asked) == loaded(empty) == outside
     x = torch.randn(3, 4)
@@ -63,6 +64,7 @@ def test_a_streamed_module_computes_the_same_with_one_layer_in_memory() -> None:
     assert empty.seen == loaded(empty) == outside
     assert len(empty.layers[1].seen) == 6  # type: ignore[arg-type]
     assert asked.count("layers.0.weight") == 2
+    assert begun == 2 * [(number, begun[0][1]) for number in range(1, begun[0][1] + 1)]
 
 
 def test_what_it_needs_is_its_largest_layer_and_the_rest() -> None:

@@ -9,20 +9,22 @@ from hyperseg_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from parity_graphs import SPEC, Count
 
 
-def saved(folder: Path, steps: tuple[int, ...]) -> None:
-    backend = OnnxRuntimeBackend()
-    graphs = SavingGraphs({"count": Count(), "count.more": Count()}, folder, ["count"])
+def saved(folder: Path, steps: tuple[int, ...]) -> list[str]:
+    """Which calls were told of."""
+    backend, begun = OnnxRuntimeBackend(), list[str]()
+    graphs = SavingGraphs({"count": Count(), "count.more": Count()}, folder, ["count"], begun.append)
     past = backend.upload(np.zeros(2, np.float32))
     for step in steps:
         inputs = {"step": backend.upload(np.full(2, step, np.float32)), "past": past}
         assert graphs["count"].run(inputs)["present"] is past
         graphs["count.more"].run(inputs)
+    return begun
 
 
 def test_every_call_is_kept_as_it_was(tmp_path: Path) -> None:
     """Inputs before the graph writes over them; only graphs that were asked for."""
     (tmp_path / "count.onnx").write_text("another file of that name")
-    saved(tmp_path, (1, 10))
+    assert saved(tmp_path, (1, 10)) == ["count", "count"]
     first, second = read_calls(tmp_path, "count")
     assert (first.inputs["step"][0], first.inputs["past"][0], first.outputs["present"][0]) == (1, 0, 1)
     assert (second.inputs["step"][0], second.inputs["past"][0], second.outputs["present"][0]) == (10, 2, 12)
