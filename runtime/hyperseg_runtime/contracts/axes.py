@@ -14,6 +14,7 @@ LONGEST = 100
 """Characters of an expression: what nests deeper than a parser goes is none."""
 
 
+@cache
 def names_in(axis: Axis) -> tuple[str, ...]:
     """The names whose sizes decide this axis, each once. Raises ValueError for what is no axis."""
     if isinstance(axis, int):
@@ -21,6 +22,7 @@ def names_in(axis: Axis) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_names(_parsed(axis))))
 
 
+@cache
 def is_name(axis: Axis) -> bool:
     return isinstance(axis, str) and names_in(axis) == (axis,)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
+from functools import cache
 from typing import Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -43,6 +44,8 @@ class Element(Protocol):
 
     @property
     def itemsize(self) -> int: ...
+
+    def __hash__(self) -> int: ...
 
 
 class Reuse(StrEnum):
@@ -173,7 +176,7 @@ class GraphSpec(_Contract):
                 yield f"{tensor} is missing"
                 continue
             array = arrays[tensor.name]
-            if str(array.dtype) != tensor.dtype or not _shape_fits(array.shape, tensor.axes):
+            if _type_name(array.dtype) != tensor.dtype or not _shape_fits(array.shape, tensor.axes):
                 yield f"expected {tensor}, got {array.dtype} {array.shape}"
             else:
                 fitting.append((tensor, array.shape))
@@ -201,6 +204,12 @@ class GraphSpec(_Contract):
                 continue
             if size_of(axis, sizes) != size:
                 yield f"axis {axis} of {tensor_name} is {size}, expected {size_of(axis, sizes)}"
+
+
+@cache
+def _type_name(dtype: object) -> str:
+    """numpy puts the name of a type together anew each time, for every tensor of every token."""
+    return str(dtype)
 
 
 def _shape_fits(shape: tuple[int, ...], axes: tuple[Axis, ...]) -> bool:

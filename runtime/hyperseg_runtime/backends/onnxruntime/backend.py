@@ -40,7 +40,7 @@ class HostBuffer:
 class OnnxRuntimeGraph:
     """One ONNX file in one session. Cache inputs and outputs are bound to the same memory."""
 
-    def __init__(self, spec: GraphSpec, session: ort.InferenceSession, options: ort.RunOptions) -> None:
+    def __init__(self, spec: GraphSpec, session: ort.InferenceSession, options: ort.RunOptions | None) -> None:
         self.spec = spec
         self._session = session
         self._options = options
