@@ -43,6 +43,7 @@ def function_body(opset: int) -> "FunctionProto":
         operator=MASK_READOUT,
         opset=opset,
         parts=PARTS,
+        but_one=PARTS - 1,
         rows="".join(rows) + _sum("row", "tall"),
         columns="".join(columns) + _sum("column", "wide"),
     )
@@ -60,7 +61,8 @@ def _sum(axis: str, result: str) -> str:
 
 
 # Rows are added up first: a float32 sum of a whole image of equal numbers is off by 1e-4. Rows of zeros make a
-# multiple of the parts, so that a reshape deals rows out to them.
+# multiple of the parts, so that a reshape deals rows out to them. Pixels are counted in float32, which ONNX Runtime's
+# CUDA provider can pad: exact for parts below 2^24 pixels, images below 2^29.
 _BODY = """<domain: "{operator.domain}", opset_import: ["" : {opset}]>
 {operator.name} (mask_logits, shown, row_index, row_weight, column_index, column_weight) => (sums, areas, pixels) {{
   nothing = Constant <value_float = 0.0> ()
@@ -70,6 +72,7 @@ _BODY = """<domain: "{operator.domain}", opset_import: ["" : {opset}]>
   part = Constant <value_ints = [2]> ()
   dealt = Constant <value_ints = [0, 0, -1, {parts}]> ()
   parts = Constant <value_ints = [{parts}]> ()
+  but_one = Constant <value_ints = [{but_one}]> ()
   ends = Constant <value_ints = [2]> ()
   none = Constant <value_ints = [0]> ()
   last = Constant <value_ints = [-1]> ()
@@ -78,19 +81,21 @@ _BODY = """<domain: "{operator.domain}", opset_import: ["" : {opset}]>
   certainty = Sigmoid (wide)
   counted = Where (inside, certainty, nothing)
   row_sums = ReduceSum <keepdims = 0> (counted, row)
-  ones = Cast <to = 6> (inside)
+  ones = Cast <to = 1> (inside)
   row_areas = ReduceSum <keepdims = 0> (ones, row)
   height = Shape <start = 1, end = 2> (row_index)
-  under = Neg (height)
-  missing = Mod (under, parts)
+  fuller = Add (height, but_one)
+  rounds = Div (fuller, parts)
+  full = Mul (rounds, parts)
+  missing = Sub (full, height)
   padding = Concat <axis = 0> (none, missing)
   padded_sums = Pad (row_sums, padding, nothing, ends)
   dealt_sums = Reshape (padded_sums, dealt)
   sums = ReduceSum <keepdims = 0> (dealt_sums, part)
-  no_area = Cast <to = 6> (nothing)
-  padded_areas = Pad (row_areas, padding, no_area, ends)
+  padded_areas = Pad (row_areas, padding, nothing, ends)
   dealt_areas = Reshape (padded_areas, dealt)
-  areas = ReduceSum <keepdims = 0> (dealt_areas, part)
+  part_areas = ReduceSum <keepdims = 0> (dealt_areas, part)
+  areas = Cast <to = 6> (part_areas)
   queries = Cast <to = 7> (shown)
   places = Unsqueeze (queries, last)
   pixels = GatherND <batch_dims = 1> (inside, places)

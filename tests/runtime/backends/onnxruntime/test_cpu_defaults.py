@@ -70,12 +70,14 @@ def test_large_weights_stay_in_their_file(
     monkeypatch.setattr(cpu_defaults, "MAP_FROM_BYTES", mapped_from)
     backend = OnnxRuntimeBackend(1, low_memory=low_memory)
     x = backend.upload(np.ones((1, WIDTH), np.float32))
-    before = anonymous_bytes()
-    graph = backend.open(SPEC, product)
-    y = graph.run({"x": x})["y"].to_host()
-    taken = anonymous_bytes() - before
-    assert y.item() == WIDTH * WIDTH
-    assert abs(taken - copied * WEIGHT_BYTES) < WEIGHT_BYTES / 2
+    opened, taken = [], list[int]()
+    for _ in range(3):  # a copy may go where other tests left room; it has to stay, so the next one cannot
+        before = anonymous_bytes()
+        opened.append(backend.open(SPEC, product))
+        y = opened[-1].run({"x": x})["y"].to_host()
+        taken.append(anonymous_bytes() - before)
+        assert y.item() == WIDTH * WIDTH
+    assert abs(max(taken) - copied * WEIGHT_BYTES) < WEIGHT_BYTES / 2
 
 
 @pytest.mark.skipif(not psutil.LINUX, reason="only Linux tells pages of files from other memory")
