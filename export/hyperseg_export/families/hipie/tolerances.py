@@ -6,7 +6,9 @@ FINAL_BOX = 5e-6
 """Boxes in units of the longer side of an image of up to 200 px: a thousandth of a pixel."""
 
 DETECTED = ("states", "boxes", "iou_logits", "mask_parameters", "centres")
+"""Outputs of `detr`: proposals get its queries in the order of their scores."""
 VECTORS = ("vectors", "vector_masks", "vector_boxes")
+"""Those of `mask_dino`, likewise."""
 
 TOLERANCES = Tolerances(
     endings={
