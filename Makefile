@@ -8,6 +8,9 @@ TRAINED := export/hyperseg_export/samples/trained_tiny
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
+# Commands start dozens of processes, and each would compile torch anew: 4 of the 10 seconds that importing it takes.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo test test-full check bench dist fuzz clean
 
 help:
