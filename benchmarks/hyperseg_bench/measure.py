@@ -6,7 +6,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time, sleep
 from typing import Any
 
 from hyperseg_runtime.reports import machine
@@ -15,19 +15,41 @@ RESULTS = Path(__file__).parents[1] / "results"
 PACKAGES = ("hyperseg-trt", "torch", "onnxruntime", "numpy")
 
 
+LOOK_S, BUSY, PATIENCE_S = 0.005, 0.2, 1.0
+"""How long this process is looked at, what share of a core it uses when it does something, and how long that is
+waited for."""
+
+
+def settle() -> None:
+    """Wait until this process does nothing.
+
+    The workers of ONNX Runtime and of OpenMP go on asking for work when theirs is done. What is timed meanwhile shares
+    the cores with those of whoever was timed before.
+    """
+    asked = perf_counter()
+    while perf_counter() - asked < PATIENCE_S:
+        start, used = perf_counter(), process_time()
+        sleep(LOOK_S)
+        if process_time() - used < BUSY * (perf_counter() - start):
+            return
+
+
 def environment() -> dict[str, Any]:
     """What the scripts' results say of where they were made."""
     return {**machine.environment(PACKAGES), "gpu": "none used"}
 
 
 def alternate(rivals: Sequence[Callable[[], object]], rounds: int, warm_up: int = 1) -> list[list[float]]:
-    """Seconds of each call, rivals in turn (A B A B ...), so that a drifting machine hits both alike."""
+    """Seconds of each call, rivals in turn (A B A B ...), so that a drifting machine hits both alike; each begins when
+    this process is idle.
+    """
     for rival in rivals:
         for _ in range(warm_up):
             rival()
     samples: list[list[float]] = [[] for _ in rivals]
     for _ in range(rounds):
         for rival, seconds in zip(rivals, samples, strict=True):
+            settle()
             start = perf_counter()
             rival()
             seconds.append(perf_counter() - start)

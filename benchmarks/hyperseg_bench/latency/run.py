@@ -173,6 +173,7 @@ class _Run:
                 for subject in _in_turn(list(ready), number):
                     self._round(scenario, subject, ready[subject], asked[subject], number)
                 if number >= 0:
+                    measure.settle()
                     self.file.add(Probed(scenario=scenario.name, round=number, ms=self.probe.ms()))
                     self.tell(scenario.name, number + 1, self.experiment.rounds)
         if self.gpu:
@@ -225,7 +226,8 @@ class _Run:
 
 
 def _watched(made: Opened, ask: Round, number: int) -> tuple[Times, float]:
-    """A request that is watched from its beginning, and the milliseconds it took."""
+    """A request to an idle process that is watched from its beginning, and the milliseconds it took."""
+    measure.settle()
     made.watch.begin()
     start = perf_counter()
     times = ask(number)

@@ -8,14 +8,15 @@ import numpy as np
 from hyperseg_export.parity.compare import cosine_distance, decision_regret, mask_disagreement, worst_error
 from hyperseg_export.parity.recording import Arrays
 from hyperseg_export.parity.tolerances import COSINE, DECISION, MASK_IOU, Tolerances
-from hyperseg_export.parity.undecided import differing_queries, query_errors, undecided_queries
+from hyperseg_export.parity.undecided import Doubt, doubt, query_errors
 from hyperseg_runtime.bundle.manifest import Measure, ParityEntry
 from hyperseg_runtime.contracts.precision import Precision
 from hyperseg_runtime.errors import ParityError
 
 Engine = Literal["onnxruntime", "torch", "tensorrt"]
-Undecided = Callable[[np.ndarray, Arrays], np.ndarray]
-"""Queries that differ, what was expected -> those of them that rounding decides about."""
+Undecided = Callable[[Arrays, Arrays], Doubt]
+"""What was found, what was expected -> what rounding decides about."""
+NO_DOUBT = Doubt(np.zeros((), bool), {})
 ERROR: Measure = "error / range"
 
 
@@ -29,19 +30,17 @@ def compare_graph(
     undecided: Undecided | None = None,
 ) -> Iterator[ParityEntry]:
     """Of one call, for each output one row per measure. In float32 `undecided` is asked about queries that differ:
-    those that it names are left out.
+    those that it names are left out, and where it allows more than the tolerance that holds.
     """
-    aside = np.zeros((), bool)
-    if precision is Precision.FP32 and undecided:
-        aside = differing_queries(found, expected, tolerances.queries, tolerances.of)
-        if aside.any():
-            aside = undecided(aside, expected)
+    open_to = undecided(found, expected) if precision is Precision.FP32 and undecided else NO_DOUBT
     for name, wanted in expected.items():
         for measure, error, tolerance in _measured(name, precision, (found[name], wanted), engine, tolerances):
             left_out = 0
-            if tolerance < error < np.inf and measure == ERROR and name in tolerances.queries and aside.any():
-                error = float(query_errors(found[name], wanted, tolerances.queries[name])[~aside].max())
-                left_out = int(aside.sum())
+            if tolerance < error < np.inf and measure == ERROR and name in open_to.allowed:
+                tolerance = open_to.allowed[name]
+                if open_to.queries.any():
+                    error = float(query_errors(found[name], wanted, tolerances.queries[name])[~open_to.queries].max())
+                    left_out = int(open_to.queries.sum())
             yield ParityEntry(
                 graph=graph,
                 output=name,
@@ -57,18 +56,20 @@ def compare_graph(
 def undecided_in(again: Callable[[Arrays], Arrays], inputs: Arrays, tolerances: Tolerances) -> Undecided:
     """For `compare_graph`, of one call of the reference `again`."""
 
-    def undecided(differing: np.ndarray, expected: Arrays) -> np.ndarray:
-        return undecided_queries(again, inputs, expected, tolerances.queries, tolerances.of, differing)
+    def undecided(found: Arrays, expected: Arrays) -> Doubt:
+        return doubt(again, inputs, found, expected, tolerances.queries, tolerances.of)
 
     return undecided
 
 
 def worst_of(graph: str, rows: Iterable[ParityEntry]) -> tuple[ParityEntry, ...]:
-    """The worst row of each output and measure over all calls. Raises ParityError if there was no call."""
+    """The worst row of each output and measure over all calls; one that failed is worse than any that passed, whose
+    tolerance may be wider. Raises ParityError if there was no call.
+    """
     worst: dict[tuple[str, str], ParityEntry] = {}
     for row in rows:
         known = worst.get((row.output, row.measure))
-        if known is None or row.worst_error > known.worst_error:
+        if known is None or (known.passed, -known.worst_error) > (row.passed, -row.worst_error):
             worst[row.output, row.measure] = row
     if not worst:
         raise ParityError(f"graph {graph} was not called by the reference requests: nothing to compare")

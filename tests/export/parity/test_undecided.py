@@ -1,5 +1,8 @@
 """Queries that rounding decides about are left out of a comparison; no others are."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -32,6 +35,13 @@ def judged(found: Arrays, on_the_edge: tuple[int, ...] = (EDGE,)) -> ParityEntry
     undecided = undecided_in(again, INPUTS, TOLERANCES)
     rows = compare_graph("g", Precision.FP32, found, again(INPUTS), "onnxruntime", TOLERANCES, undecided)
     return next(row for row in rows if row.output == "scores")
+
+
+def steep(inputs: Arrays, by: float = 50) -> Arrays:
+    """Scores that go up by so much where their state goes up by 1: rounding moves many beyond their tolerance."""
+    outputs = decoder(inputs, ())
+    outputs["scores"] = outputs["scores"] + by * (inputs["states"] - INPUTS["states"])[..., :1]
+    return outputs
 
 
 def other(query: int, by: float = 0.5) -> Arrays:
@@ -68,6 +78,30 @@ def test_where_many_queries_move_it_is_not_rounding() -> None:
     many = tuple(range(QUERIES // 2))  # of which half move each time
     entry = judged(other(0), on_the_edge=many)
     assert not entry.passed and entry.undecided == 0
+
+
+@pytest.mark.parametrize(
+    ("reference", "times", "passed"),
+    [
+        (steep, 1.5, True),  # nine of ten move by less than 0.8 times the tolerance
+        (steep, 3.5, False),
+        (partial(steep, by=5000), 9, True),
+        (partial(steep, by=5000), 11, False),
+        (decoder, 1.5, False),
+    ],
+)
+def test_numbers_that_follow_inputs_steeply_may_differ_by_what_rounding_moves_most_of_them(
+    reference: Callable[[Arrays], Arrays], times: float, passed: bool
+) -> None:
+    expected = reference(INPUTS)
+    found = {name: array.copy() for name, array in expected.items()}
+    error = times * TOLERANCES.of("scores")
+    found["scores"][0] += error * np.ptp(expected["scores"])
+    undecided = undecided_in(reference, INPUTS, TOLERANCES)
+    row, *_ = compare_graph("g", Precision.FP32, found, expected, "onnxruntime", TOLERANCES, undecided)
+    assert row.output == "scores" and row.passed == passed and row.undecided == 0
+    assert row.worst_error == pytest.approx(error, rel=1e-2)  # and is told as it is
+    assert row.passed == (row.worst_error <= row.tolerance)
 
 
 def test_where_many_queries_differ_none_is_left_out() -> None:
