@@ -23,8 +23,9 @@ waited for."""
 def settle() -> None:
     """Wait until this process does nothing.
 
-    The workers of ONNX Runtime and of OpenMP go on asking for work when theirs is done. What is timed meanwhile shares
-    the cores with those of whoever was timed before.
+    OpenMP's workers, which are eager PyTorch's, ask for more work for some 10 ms when theirs is done; those of ONNX
+    Runtime stop at once (see `cpu_defaults`). What is timed meanwhile would share the cores with whoever was timed
+    before.
     """
     asked = perf_counter()
     while perf_counter() - asked < PATIENCE_S:
