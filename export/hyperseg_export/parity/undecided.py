@@ -25,7 +25,7 @@ from hyperseg_export.parity.recording import Arrays
 
 RUNS = 8
 """At most. A decision on the edge falls on either side of it about as often: 1 of 256 is missed."""
-MOVED_BY = 3e-6
+MOVED_BY = 4e-6
 """Of every number of an input, as standard deviation. What all layers of HIPIE's detector round moves its predictions
 as inputs do that move by 1.7e-6 and 3.4e-6 (two photographs, PyTorch in float32 beside float64)."""
 MOST = 0.1
