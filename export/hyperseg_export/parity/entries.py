@@ -35,7 +35,7 @@ def compare_graph(
     open_to = undecided(found, expected) if precision is Precision.FP32 and undecided else NO_DOUBT
     for name, wanted in expected.items():
         for measure, error, tolerance in _measured(name, precision, (found[name], wanted), engine, tolerances):
-            left_out = 0
+            usual, left_out = tolerance, 0
             if tolerance < error < np.inf and measure == ERROR and name in open_to.allowed:
                 tolerance = open_to.allowed[name]
                 if open_to.queries.any():
@@ -49,6 +49,7 @@ def compare_graph(
                 worst_error=error,
                 tolerance=tolerance,
                 undecided=left_out,
+                steep=tolerance > usual,
                 passed=error <= tolerance,
             )
 

@@ -73,6 +73,8 @@ class ParityEntry(_Entry):
     `engine` ran the graph; graphs that no engine of the exporting machine can run are torch modules in the same
     types. The reference of "tensorrt" is the ONNX file in ONNX Runtime, of the others the module. Of an output with
     something for every mask query, so many queries as are `undecided` were left out: rounding decides about them.
+    `steep` numbers follow their inputs so closely that rounding, measured in this very call, moves them by more than
+    the usual tolerance: theirs is wider.
     """
 
     graph: str
@@ -82,11 +84,13 @@ class ParityEntry(_Entry):
     worst_error: float = Field(ge=0)
     tolerance: float = Field(gt=0)
     undecided: int = Field(default=0, ge=0)
+    steep: bool = False
     passed: bool
 
     def what(self) -> str:
-        """The measure and what it leaves out."""
-        return f"{self.measure}, undecided queries: {self.undecided}" if self.undecided else self.measure
+        """The measure, what it leaves out, and whether more than usual is allowed."""
+        left_out = f"undecided queries: {self.undecided}" if self.undecided else ""
+        return ", ".join(filter(None, (self.measure, left_out, "wider tolerance: steep numbers" if self.steep else "")))
 
 
 class AdapterFactor(_Entry):

@@ -106,7 +106,7 @@ def print_entries(title: str, entries: Sequence[ParityEntry]) -> None:
         title,
         ("graph", "output", "measure", ">worst", ">allowed", "run by", "verdict"),
         [
-            (e.graph, e.output, e.what(), f"{e.worst_error:.1e}", f"{e.tolerance:.0e}", e.engine, verdict(e.passed))
+            (e.graph, e.output, e.what(), f"{e.worst_error:.1e}", f"{e.tolerance:.1e}", e.engine, verdict(e.passed))
             for e in entries
         ],
     )

@@ -101,7 +101,8 @@ def test_numbers_that_follow_inputs_steeply_may_differ_by_what_rounding_moves_mo
     row, *_ = compare_graph("g", Precision.FP32, found, expected, "onnxruntime", TOLERANCES, undecided)
     assert row.output == "scores" and row.passed == passed and row.undecided == 0
     assert row.worst_error == pytest.approx(error, rel=1e-2)  # and is told as it is
-    assert row.passed == (row.worst_error <= row.tolerance)
+    assert row.steep == (reference is not decoder) == (row.tolerance > TOLERANCES.of("scores"))
+    assert ("wider tolerance" in row.what()) == row.steep  # never unnoticed
 
 
 def test_where_many_queries_differ_none_is_left_out() -> None:
