@@ -43,7 +43,15 @@ ONE_SERVER = ("tests/serving/served", "tests/serving/gateway/hostile")
 """Folders whose files share a server, which the last of them stops or breaks: one worker takes all, in their order."""
 
 
+SLOW_TO_MAKE = frozenset({"trained_bundle", "kept_bundle"})
+"""Fixtures that take a minute each, and whose tests are slow therefore."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if SLOW_TO_MAKE.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
     def rank(item: pytest.Item) -> int:
         places = [
             LONGEST_FIRST.index(name) for name in (item.path.name, item.path.parent.name) if name in LONGEST_FIRST

@@ -28,8 +28,13 @@ FIRST_FAMILY = "hyperseg"
 
 
 def others_in_full(family: str) -> Sequence[pytest.MarkDecorator]:
-    """Marks of a test that takes many seconds for each family: the first stands for all in the short run."""
+    """Marks of a test that takes minutes for each family: the first stands for all in every shorter run."""
     return () if family == FIRST_FAMILY else (pytest.mark.full,)
+
+
+def others_slow(family: str) -> Sequence[pytest.MarkDecorator]:
+    """Marks of a test that needs a family's bundle: the first's is made anyway, each other takes a minute."""
+    return () if family == FIRST_FAMILY else (pytest.mark.slow,)
 
 
 @dataclass(frozen=True)

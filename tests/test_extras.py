@@ -53,6 +53,7 @@ def test_verbs_that_need_little(
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tensorrt_double")
 @pytest.mark.parametrize("extra", ["cpu,trt", "cpu,trt-cu12"])
 @pytest.mark.parametrize("bundle", ["tiny", "mixed"])

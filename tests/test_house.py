@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -64,8 +65,13 @@ def test_only_registries_import_a_family() -> None:
                     assert own_folder(path, family), f"{module} imports {imported}"
 
 
-def words(path: Path) -> Iterator[tuple[int, str]]:
+@cache
+def words(path: Path) -> tuple[tuple[int, str], ...]:
     """Identifiers and strings of a file with their lines; docstrings and comments are prose."""
+    return tuple(found_words(path))
+
+
+def found_words(path: Path) -> Iterator[tuple[int, str]]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
@@ -79,6 +85,7 @@ def words(path: Path) -> Iterator[tuple[int, str]]:
                 yield line, name
 
 
+@cache
 def foreign(path: Path, word: str) -> str:
     """What is left of a word without the project's own name."""
     if str(path.relative_to(ROOT)) in OPERATOR_FILES:

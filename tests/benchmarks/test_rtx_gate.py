@@ -18,8 +18,10 @@ from hyperseg_runtime.families import FAMILIES
 from support import FIRST_FAMILY, family_bundle
 
 GRAPHS = [(name, spec.name) for name, family in FAMILIES.items() for spec in family.graph_specs(family.published)]
-QUICK = {(FIRST_FAMILY, graph) for graph in ("preprocess", "clip_encoder", "lm_head", "mask_decoder", "mask_readout")}
-"""What the short run builds; the language model and the pixel decoder are in other tests of this file too."""
+MARKS = {(FIRST_FAMILY, "mask_decoder"): ()} | {
+    (FIRST_FAMILY, graph): (pytest.mark.slow,) for graph in ("preprocess", "clip_encoder", "lm_head", "mask_readout")
+}
+"""Of graphs that are not for the long run alone; the language model and the pixel decoder are in other tests too."""
 ARCHITECTURES = list(rtx_gate.ARCHITECTURES)
 
 
@@ -43,7 +45,7 @@ def test_every_graph_builds_in_fp32(shared_dir: Path, tmp_path: Path, family: st
 
 @pytest.mark.parametrize(
     ("family", "graph"),
-    [pytest.param(*row, marks=() if row in QUICK else (pytest.mark.full,)) for row in GRAPHS],
+    [pytest.param(*row, marks=MARKS.get(row, (pytest.mark.full,))) for row in GRAPHS],
 )
 def test_every_graph_builds_in_mixed_precision(mixed_bundle: Path, tmp_path: Path, family: str, graph: str) -> None:
     """Where a head is as wide as the published one's, its attention has a fused kernel."""
@@ -65,6 +67,7 @@ def test_the_language_model_builds_with_all_its_profiles(mixed_bundle: Path, tmp
     assert row["decomposed_attention"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("graph", "form"),
     [

@@ -18,6 +18,8 @@ from hyperseg_runtime.errors import ResourceError
 from hyperseg_runtime.families import FAMILIES
 from support import FIRST_FAMILY
 
+pytestmark = pytest.mark.slow  # a whole bundle is compared in processes that are killed
+
 
 class Told(Silent):
     def __init__(self) -> None:

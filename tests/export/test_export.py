@@ -64,6 +64,7 @@ def test_equal_tensors_are_stored_once(tiny_bundle: Path) -> None:
     assert len(seen) > 100
 
 
+@pytest.mark.slow
 def test_a_killed_export_continues(fewest_graphs: Path, overwritten: Path, tmp_path: Path) -> None:
     """kill -9 in mid export; the next call keeps the finished steps and ends with the same files as any other."""
     target = tmp_path / "killed" / "bundle"
@@ -79,6 +80,7 @@ def test_a_killed_export_continues(fewest_graphs: Path, overwritten: Path, tmp_p
     assert [path.name for path in target.parent.iterdir()] == ["bundle"]
 
 
+@pytest.mark.slow
 def test_an_export_goes_on_inside_a_graph(
     fewest_graphs: Path, overwritten: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

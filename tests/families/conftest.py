@@ -12,7 +12,17 @@ from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import FamilySpec
 from hyperseg_runtime.images.reading import load_image
 from hyperseg_runtime.session.pipeline import Pipeline
-from support import family_bundle, family_checkpoint
+from support import family_bundle, family_checkpoint, others_slow
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs a bundle is slow for all families but the first."""
+    for item in items:
+        if isinstance(item, pytest.Function) and item.path.parent == HERE and "family_bundle_dir" in item.fixturenames:
+            for mark in others_slow(item.callspec.params["name"]):
+                item.add_marker(mark)
 
 
 @pytest.fixture(params=FAMILIES, scope="session")

@@ -295,6 +295,7 @@ def test_arrays_of_the_original_code(name: str, shared_dir: Path) -> None:
     assert report.compared and not report.failures
 
 
+@pytest.mark.slow
 @LONG
 def test_engines_give_the_same_masks(
     family_bundle_dir: Path, family_pipeline: Pipeline, pixels: np.ndarray, tmp_path: Path

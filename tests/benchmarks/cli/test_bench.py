@@ -24,6 +24,7 @@ def short_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hyperseg_bench.latency.run.machine_peaks", lambda threads: next(probes))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_peaks")
 def test_subjects_are_measured_side_by_side(
     run_cli: RunCli, tiny_bundle: Path, tiny_checkpoint: Path, tmp_path: Path
@@ -97,6 +98,7 @@ def test_a_rival_whose_library_is_missing_is_a_row(
     assert absent["subject"].endswith("torch-eager") and "is not installed; run: pip install" in absent["reason"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_peaks", "tensorrt_double")
 def test_graphs_of_a_device_are_timed_alone_and_requests_as_they_are(
     run_cli: RunCli, engine_bundle: Path, tmp_path: Path

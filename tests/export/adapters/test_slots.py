@@ -105,6 +105,7 @@ def test_names_and_places_do_not_depend_on_the_values(small_checkpoint: Path, ad
     assert [factor.name for factor in first.factors] == names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.0, 1.0])
 def test_factors_are_initializers_of_their_own(
     small_checkpoint: Path, adapters: Path, tmp_path: Path, scale: float

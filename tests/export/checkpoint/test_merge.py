@@ -78,6 +78,7 @@ def test_the_report_is_the_rounding(small_checkpoint: Path, adapters: Path, tmp_
         assert (row.rank, row.dtype) == (4, "float16")
 
 
+@pytest.mark.slow
 def test_a_merged_checkpoint_exports_as_the_unmerged_one(
     small_checkpoint: Path, adapters: Path, tmp_path: Path
 ) -> None:
@@ -186,6 +187,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_shard(tmp_path: Path) -> None:
     """60 tensors of 4 MB in one shard take a fraction of the shard's 240 MB."""
     for name in ("base", "adapter"):

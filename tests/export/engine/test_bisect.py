@@ -30,6 +30,7 @@ def matrix_products(bundle: Path, graph: str) -> list[onnx.NodeProto]:
     return [node for node in model.graph.node if node.op_type == "MatMul" and node.output[0] in kinds]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tensorrt_double")
 @pytest.mark.parametrize("place", [0, -1])
 def test_the_first_wrong_node_is_found_and_left_as_a_case(

@@ -107,6 +107,7 @@ def test_a_body_in_the_place_of_a_plugin_is_found(bundle: Path, monkeypatch: pyt
         built(bundle)
 
 
+@pytest.mark.slow
 def test_a_wrong_plugin_fails_parity_and_the_error_names_the_way_on(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

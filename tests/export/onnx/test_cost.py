@@ -15,7 +15,7 @@ from hyperseg_export.onnx.writer import TORCH_DTYPES, export_graph
 from hyperseg_export.opening import open_checkpoint
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.errors import BundleError
-from support import family_bundle, family_checkpoint
+from support import family_bundle, family_checkpoint, others_slow
 
 CLOSE = 0.02
 """What the specs' numbers and ours may differ by."""
@@ -42,7 +42,7 @@ original 60e9. HIPIE's Mask DINO is without the masks of the 300 proposals, whic
 PREFILL_TOKENS = 1024
 
 
-@pytest.mark.parametrize("family", EXPORT_FAMILIES)
+@pytest.mark.parametrize("family", [pytest.param(name, marks=others_slow(name)) for name in EXPORT_FAMILIES])
 def test_operations_are_those_that_torch_counts(shared_dir: Path, family: str) -> None:
     """On the meta device, where only shapes are computed; the ONNX files are a bundle's."""
     bundle = Bundle.read(family_bundle(shared_dir, family))

@@ -119,6 +119,7 @@ def test_equal_tensors_of_all_graphs_are_stored_once(tiny_bundle: Path) -> None:
     assert all(len(found) == 1 for found in places.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("graph", ["clip_encoder", "llm"])
 def test_a_second_export_gives_the_same_bytes(
     tiny_bundle: Path, tiny_checkpoint: Path, tmp_path: Path, graph: str

@@ -27,6 +27,7 @@ def llm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nn.Module]:
     return folder / files[0], typed.module("llm")
 
 
+@pytest.mark.slow
 def test_the_types_of_a_graph_are_counted(llm: tuple[Path, nn.Module]) -> None:
     assert check_precision(*llm, Precision.BF16) == {
         "Attention bfloat16": 2,

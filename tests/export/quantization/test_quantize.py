@@ -265,6 +265,7 @@ def test_the_dynamic_form_needs_no_calibration_and_no_gpu(rounded_bundle: Callab
         assert pipeline(np.zeros((40, 60, 3), np.uint8), "the red circle").mask.shape == (40, 60)
 
 
+@pytest.mark.slow
 def test_the_other_family_goes_the_same_way(shared_dir: Path, tmp_path: Path) -> None:
     bundle = family_bundle(shared_dir, "unilseg")
     manifest = quantize_bundle(bundle, tmp_path / "out", options("int8", gated=False))

@@ -12,10 +12,10 @@ from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.contracts.requests import Expressions, Question
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.session.pipeline import Pipeline
-from support import family_bundle, family_checkpoint
+from support import family_bundle, family_checkpoint, others_slow
 
 
-@pytest.mark.parametrize("family", EXPORT_FAMILIES)
+@pytest.mark.parametrize("family", [pytest.param(name, marks=others_slow(name)) for name in EXPORT_FAMILIES])
 def test_masks_and_answers_are_those_of_the_graphs(shared_dir: Path, coffee: Path, family: str) -> None:
     bundle = Bundle.read(family_bundle(shared_dir, family))
     rival = eager(bundle, family_checkpoint(shared_dir, family), threads=1)

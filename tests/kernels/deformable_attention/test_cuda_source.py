@@ -22,6 +22,7 @@ def kernel_resources(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return import_module("kernel_resources")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", RECORD["kernels"])
 def test_compiles_without_spills_and_as_recorded(kernel_resources: ModuleType, arch: str) -> None:
     compiled = kernel_resources.compiled(arch)

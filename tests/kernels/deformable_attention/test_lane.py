@@ -20,6 +20,7 @@ HEAD_DIMENSIONS = (16, 20, 24, 32, 40, 48, 64, 128)
 TYPES = pytest.mark.parametrize("value_type", list(ValueType))
 
 
+@pytest.mark.slow
 @TYPES
 def test_random_cases(host_kernels: HostKernels, value_type: ValueType) -> None:
     """The worst of 1,000, with the sizes of real networks: any head dimension, levels up to 160 pixels wide."""

@@ -68,6 +68,7 @@ def test_expressions_classes_regions_and_questions(
         assert visitor.wait(lambda: visitor.text(".answer") == session.ask("What is on the table?").finished().text)
 
 
+@pytest.mark.slow
 def test_a_clip_becomes_a_film(visitor: Visitor, coffee: Path, tmp_path: Path) -> None:
     frames = [Image.fromarray(np.roll(load_image(coffee), 9 * shift, 1)) for shift in range(3)]
     frames[0].save(tmp_path / "clip.gif", save_all=True, append_images=frames[1:], duration=100)

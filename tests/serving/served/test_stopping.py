@@ -30,6 +30,7 @@ def _words(process: psutil.Process) -> list[str]:
         return []
 
 
+@pytest.mark.slow
 def test_a_lost_model_is_told_to_who_waits_and_comes_back(served: ServeUp, coffee_bytes: bytes) -> None:
     """Killed while an answer is under way. The server alone would never answer, and call itself ready."""
     before = ask_live(served.http, 2)["identity"]
@@ -54,6 +55,7 @@ def test_a_lost_model_is_told_to_who_waits_and_comes_back(served: ServeUp, coffe
         assert len(client.segment(coffee_bytes, ["a"])) == 1
 
 
+@pytest.mark.slow
 def test_stopping_answers_what_is_under_way(served: ServeUp, coffee_bytes: bytes) -> None:
     """Last: the server is gone afterwards."""
     callers = 8  # some at work, the others in line

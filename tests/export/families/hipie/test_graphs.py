@@ -52,6 +52,7 @@ def test_graphs_share_no_parameter() -> None:
     assert len(names) == len(set(names))
 
 
+@pytest.mark.slow
 def test_a_plain_backbone_becomes_a_graph_that_passes_the_lint(tmp_path: Path) -> None:
     """Whole blocks and blocks of windows, and positions at the image's size, for engines too."""
     small = VitSizes(width=64, heads=4, mlp_width=96, grid=4, window=3, depth=3, table_side=8, fine_channels=32)

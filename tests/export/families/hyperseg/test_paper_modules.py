@@ -163,6 +163,7 @@ def alone(call: Call, embedding: np.ndarray) -> dict[str, np.ndarray]:
     return {**call.inputs, **first}
 
 
+@pytest.mark.slow
 def test_a_video_follows_the_papers_equations(
     video: HypersegVideo, recorded_graphs: RecordingGraphs, backend: OnnxRuntimeBackend, weights: Weights
 ) -> None:

@@ -60,6 +60,7 @@ def anonymous_bytes() -> int:
     return int(found.rss - found.shared)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not psutil.LINUX, reason="only Linux tells pages of files from other memory")
 @pytest.mark.parametrize(
     ("mapped_from", "low_memory", "copied"), [(1, False, 0), (1 << 40, True, 0), (1 << 40, False, 1)]
@@ -80,6 +81,7 @@ def test_large_weights_stay_in_their_file(
     assert abs(max(taken) - copied * WEIGHT_BYTES) < WEIGHT_BYTES / 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not psutil.LINUX, reason="only Linux tells pages of files from other memory")
 @pytest.mark.parametrize(
     ("reuse", "low_memory", "kept"), [(Reuse.IMAGE, False, 0), (Reuse.PROMPT, True, 0), (Reuse.PROMPT, False, 1)]

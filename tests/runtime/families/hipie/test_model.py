@@ -18,6 +18,8 @@ from hyperseg_runtime.images.reading import load_image
 from hyperseg_runtime.session.pipeline import OpenedGraphs
 from support import family_bundle
 
+pytestmark = pytest.mark.slow  # its bundle takes a minute to make
+
 NAMES = ("cup", "table", "wall")
 THINGS = (True, False, False)
 LISTED = {"alignment", "vector_alignment", "masks"}

@@ -13,6 +13,8 @@ from hyperseg_runtime.reports.colours import colour_of
 from hyperseg_runtime.session.pipeline import Pipeline
 from support import RunCli, family_bundle
 
+pytestmark = pytest.mark.slow  # its bundle takes a minute to make
+
 
 @pytest.fixture(scope="module")
 def bundle(shared_dir: Path) -> Path:

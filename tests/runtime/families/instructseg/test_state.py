@@ -9,6 +9,8 @@ from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.families.instructseg.model import InstructsegModel
 from hyperseg_runtime.families.instructseg.state import TEXTS, InstructsegImage
 
+pytestmark = pytest.mark.slow  # its bundle takes a minute to make
+
 PHOTO = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
 ENCODERS = ("image_encoder", "clip_encoder", "ovp_media", "pixel_decoder", "vmtf_media")
 

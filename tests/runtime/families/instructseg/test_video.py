@@ -15,6 +15,8 @@ from hyperseg_runtime.families.family import FrameResults
 from hyperseg_runtime.families.instructseg.model import InstructsegModel
 from hyperseg_runtime.families.instructseg.video import InstructsegVideo
 
+pytestmark = pytest.mark.slow  # its bundle takes a minute to make
+
 FRAME = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
 FRAMES = [np.roll(FRAME, 7 * number, axis=1) for number in range(6)]
 TEXTS = ("the cup", "a spoon")

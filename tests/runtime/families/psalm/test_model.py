@@ -17,6 +17,8 @@ from hyperseg_runtime.families.psalm.model import PsalmModel
 from hyperseg_runtime.session.pipeline import OpenedGraphs
 from support import family_bundle
 
+pytestmark = pytest.mark.slow  # its bundle takes a minute to make
+
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
 NAMES = ("cup", "a spoon", "table")
 

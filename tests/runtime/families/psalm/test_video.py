@@ -15,6 +15,8 @@ from hyperseg_runtime.session.pipeline import Pipeline
 from hyperseg_runtime.session.video_session import VideoSession
 from support import RunCli, family_bundle
 
+pytestmark = pytest.mark.slow  # its bundle takes a minute to make
+
 FRAMES = np.random.default_rng(3).integers(0, 256, (4, 48, 64, 3), np.uint8)
 OBJECTS = Regions(points_xy=((20.0, 20.0),), boxes_xyxy=((30.0, 10.0, 60.0, 40.0),))
 

@@ -109,6 +109,7 @@ def test_all_stages_are_behind_and_the_log_has_a_line_a_step(
     assert len((folder / LOG).read_text().splitlines()) == 26
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["vision", "language"])
 def test_stopping_and_going_on_gives_the_same_tensors(
     trained: tuple[Path, dict[str, list[Mapping[str, float]]]], tmp_path: Path, stage: str
@@ -137,6 +138,7 @@ def test_stopping_and_going_on_gives_the_same_tensors(
         torch.testing.assert_close(ours[name], value, rtol=0, atol=0, msg=name)
 
 
+@pytest.mark.slow
 def test_the_language_stage_leaves_what_it_sees_alone(
     trained: tuple[Path, dict[str, list[Mapping[str, float]]]], tmp_path: Path
 ) -> None:
@@ -211,6 +213,7 @@ def test_what_was_trained_is_what_a_bundle_runs(
         assert np.count_nonzero(result.mask != best.mask) <= 2
 
 
+@pytest.mark.slow
 def test_a_written_checkpoint_can_be_trained_on(
     trained: tuple[Path, dict[str, list[Mapping[str, float]]]], tmp_path: Path
 ) -> None:
