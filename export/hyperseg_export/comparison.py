@@ -22,6 +22,8 @@ from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.errors import ResourceError
 
 WORKER = "hyperseg_export.comparison"
+CALLS = ".parity-"
+"""What the folders of recorded calls begin with."""
 APART_FROM_BYTES = 2_000_000_000
 """What needs less is compared here: to start torch once more takes longer than the comparison of a small model."""
 
@@ -46,6 +48,12 @@ class Compared(BaseModel):
     parity: tuple[ParityEntry, ...]
 
 
+def forget_calls(scratch: Path) -> None:
+    """Remove what comparisons that were killed left in `scratch`, where no other process compares."""
+    for folder in scratch.glob(f"{CALLS}*"):
+        shutil.rmtree(folder)
+
+
 def compare_bundle(
     bundle: Bundle, opened: CheckpointModel, images: Sequence[Path], scratch: Path, progress: Progress
 ) -> tuple[ParityEntry, ...]:
@@ -60,7 +68,7 @@ def compare_bundle(
             f"{scratch}: comparing takes about {disk / 1e9:.1f} GB of disk for a while, there are "
             f"{shutil.disk_usage(scratch).free / 1e9:.1f} GB free; free some, or take fewer photographs"
         )
-    with tempfile.TemporaryDirectory(dir=scratch, prefix=".parity-") as folder:
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=CALLS) as folder:
         if memory < APART_FROM_BYTES:
             return measure_bundle(bundle, opened.model, opened.family.tolerances, images, Path(folder), progress)
         needs = f"about {memory / 1e9:.1f} GB of memory and {disk / 1e9:.1f} GB of disk"

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from hyperseg_export.adapters.slots import KeptAdapter, keep_apart, write_factors
-from hyperseg_export.comparison import compare_bundle
+from hyperseg_export.comparison import compare_bundle, forget_calls
 from hyperseg_export.jobs.progress import Progress, Silent
 from hyperseg_export.jobs.staging import Staging, StepResult, Work, content_key, require_apart
 from hyperseg_export.model import SourceModel, table_name
@@ -77,6 +77,7 @@ def export_bundle(
     kept = _kept_apart(opened, plan) if options.keep_adapter else None
     model = kept.model if kept else typed_model(opened.model, plan)
     with output_folder(target.parent), Staging(target, options.overwrite) as staging:
+        forget_calls(staging.directory)
         staging.require_room(bundle_bytes(model) + SPARE_BYTES)
         return _Export(opened, model, plan, kept, staging, options, progress).run()
 

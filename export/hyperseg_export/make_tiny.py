@@ -25,6 +25,7 @@ def make_tiny(directory: Path, family: str | None, seed: int, overwrite: bool = 
         try:
             staging.chmod(0o755)
             EXPORT_FAMILIES[family].random.write(staging, "tiny", seed)
+            require_replaceable(directory, overwrite)  # what came meanwhile stays
             replace_folder(staging, directory)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)

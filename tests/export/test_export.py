@@ -14,8 +14,10 @@ import torch
 
 from hyperseg_export.checkpoint.folder import Checkpoint
 from hyperseg_export.checkpoint.weights import ModuleWeights
+from hyperseg_export.comparison import CALLS
 from hyperseg_export.export import ExportOptions, export_bundle, installed_libraries
 from hyperseg_export.jobs import staging as steps
+from hyperseg_export.jobs.staging import Staging
 from hyperseg_export.onnx.weight_store import Location, WeightFile
 from hyperseg_export.opening import open_checkpoint
 from hyperseg_export.parity import bundle as parity_bundle
@@ -110,6 +112,7 @@ def test_an_export_goes_on_inside_a_graph(
         assert made.read_bytes() == (overwritten / "graphs" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_an_overwritten_bundle_is_replaced_whole(overwritten: Path) -> None:
     assert not (overwritten / "stale.txt").exists()
     assert [path.name for path in overwritten.parent.iterdir()] == ["bundle"]
@@ -224,3 +227,17 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
 
 def usage(free: int) -> object:
     return type("usage", (), {"free": free})()
+
+
+def test_what_a_killed_comparison_left_is_removed_first(fewest_graphs: Path, tmp_path: Path) -> None:
+    """It may fill the disk, and is no work that is kept."""
+    left = tmp_path / ".bundle.partial" / f"{CALLS}old" / "text.000"
+    left.mkdir(parents=True)
+    with pytest.raises(KeyboardInterrupt), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Staging, "require_room", interrupted)
+        export_bundle(fewest_graphs, tmp_path / "bundle")
+    assert [path.name for path in (tmp_path / ".bundle.partial").iterdir()] == [steps.RECORDS]
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt

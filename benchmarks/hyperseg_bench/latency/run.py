@@ -104,7 +104,7 @@ def _opened(
         stack.enter_context(made.pipeline)
         for scenario in _fitting(subject, experiment.scenarios):
             with scenario.begin(made.pipeline, experiment.pictures) as once:
-                once(0)
+                once(-experiment.warm_up - 1)
     except HypersegError as error:
         file.add(Absent(subject=subject.label, reason=str(error)))
         return None
@@ -181,13 +181,15 @@ class _Run:
             self.file.add(Device(scenario=scenario.name, facts=facts, throttled=self.gpu.throttled()))
 
     def _round(self, scenario: Scenario, subject: Subject, made: Opened, ask: Round, number: int) -> None:
-        """One sample of everything; on a device a second request for the graphs, each of them waited for."""
+        """One sample of everything; on a device a further request for the graphs, each of them waited for."""
+        measure.settle()
         before = self.gpu.energy_j() if self.gpu and made.watch.on_device else None
         times, whole_ms = _watched(made, ask, number)
         after = self.gpu.energy_j() if self.gpu and before is not None else None
         if made.watch.overlaps:
+            measure.settle()
             with made.watch.waiting():
-                _, whole_ms = _watched(made, ask, number)
+                _, whole_ms = _watched(made, ask, number + self.experiment.warm_up + self.experiment.rounds)
         if number < 0:
             return
         label, name = subject.label, scenario.name
@@ -226,8 +228,7 @@ class _Run:
 
 
 def _watched(made: Opened, ask: Round, number: int) -> tuple[Times, float]:
-    """A request to an idle process that is watched from its beginning, and the milliseconds it took."""
-    measure.settle()
+    """A request that is watched from its beginning, and the milliseconds it took."""
     made.watch.begin()
     start = perf_counter()
     times = ask(number)

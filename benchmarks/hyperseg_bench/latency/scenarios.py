@@ -1,7 +1,8 @@
 """What is timed: a scenario for each kind of request that a family may declare. None of them knows a family.
 
-A round is one request. The text of a round depends on its number alone, so that all rivals, and two runs, are asked the
-same; no two neighbours are equal, so that nothing is remembered that a user would not have remembered.
+A round is one request. The text of a round depends on its scenario and number alone, so that all rivals, and two runs,
+are asked the same, whatever else they are asked. No text comes twice, so that nothing is remembered that a user would
+not have remembered.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,8 +19,10 @@ from hyperseg_runtime.families.family import VIDEO, FamilySpec, VideoRequest
 from hyperseg_runtime.session.pipeline import Pipeline
 
 ADJECTIVES = ("red", "small", "dark", "left", "large", "white", "old", "near", "blue", "round")
-NOUNS = ("cup", "dog", "car", "man", "tree", "chair", "box", "door", "bird", "ball", "table")
-"""11 and 10: the pairs repeat after 110 rounds."""
+NOUNS = tuple(name for name in (*THINGS, *STUFF) if name.isalpha())
+"""91 and 10: the pairs repeat after 910 texts."""
+FIRST, BEFORE_NEXT, NEXT, TOGETHER_FROM = 0, 240, 250, 500
+"""Where the texts of the scenarios begin; families remember up to 256."""
 QUESTION = "What is in the picture?"
 ANSWER_TOKENS = 16
 TOGETHER = 8
@@ -54,7 +57,7 @@ class Scenario:
 
 
 def expression(number: int) -> str:
-    """The text of a round."""
+    """The text that has this number among all."""
     return f"the {ADJECTIVES[number % len(ADJECTIVES)]} {NOUNS[number % len(NOUNS)]}"
 
 
@@ -68,20 +71,20 @@ def class_list(family: FamilySpec, number: int) -> Classes:
 
 @contextmanager
 def _first(pipeline: Pipeline, pictures: Pictures) -> Iterator[Round]:
-    yield lambda number: _timed(lambda: _ask_new(pipeline, pictures, number, [expression(number)]))
+    yield lambda number: _timed(lambda: _ask_new(pipeline, pictures, number, [expression(FIRST + number)]))
 
 
 @contextmanager
 def _next(pipeline: Pipeline, pictures: Pictures) -> Iterator[Round]:
     with pipeline.open(pictures[0], keep=False) as session:
-        session.segment(expression(-1))
-        yield lambda number: _timed(lambda: session.segment(expression(number)))
+        session.segment(expression(BEFORE_NEXT))
+        yield lambda number: _timed(lambda: session.segment(expression(NEXT + number)))
 
 
 @contextmanager
 def _together(pipeline: Pipeline, pictures: Pictures) -> Iterator[Round]:
     def texts(number: int) -> list[str]:
-        return [expression(TOGETHER * number + index) for index in range(TOGETHER)]
+        return [expression(TOGETHER_FROM + TOGETHER * number + index) for index in range(TOGETHER)]
 
     yield lambda number: _timed(lambda: _ask_new(pipeline, pictures, number, texts(number)))
 

@@ -115,14 +115,25 @@ class Staging:
         return StepResult(described, facts)
 
     def commit(self, keep: Iterable[str]) -> None:
-        """Make the target: exactly the files in `keep`, down on the disk before the name appears."""
+        """Make the target: exactly the files in `keep`, down on the disk before the name appears.
+
+        What came to the target meanwhile stays, and so do the finished steps: OutputError.
+        """
         wanted = set(keep)
+        try:
+            require_replaceable(self.target, self._overwrite, self._keeps_others)
+        except OutputError:
+            self.keep()
+            raise
         with explained(self.target):
             shutil.rmtree(self.directory / RECORDS)
             for path in sorted(self.directory.rglob("*"), reverse=True):
                 name = str(path.relative_to(self.directory))
                 if path.is_dir():
-                    fsync_directory(path)
+                    if any(path.iterdir()):
+                        fsync_directory(path)
+                    else:
+                        path.rmdir()
                 elif name not in wanted:
                     path.unlink()
             fsync_directory(self.directory)

@@ -59,9 +59,42 @@ def test_a_video_that_answers_nothing_is_refused() -> None:
         pass
 
 
-def test_no_two_neighbours_are_asked_the_same() -> None:
-    texts = [expression(number) for number in range(110)]
-    assert len(set(texts)) == 110 and expression(110) == texts[0]
+def test_no_text_comes_twice() -> None:
+    texts = [expression(number) for number in range(910)]
+    assert len(set(texts)) == 910 and expression(910) == texts[0]
+
+
+class Remembering:
+    """A pipeline and its session that keep every text they are asked."""
+
+    family = FAMILIES["unilseg"]
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def open(self, picture: np.ndarray, keep: bool) -> "Remembering":
+        return self
+
+    def __enter__(self) -> "Remembering":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def segment(self, text: str) -> None:
+        self.texts.append(text)
+
+    def segment_many(self, texts: list[str]) -> None:
+        self.texts.extend(texts)
+
+
+def test_scenarios_share_no_text() -> None:
+    """Else a scenario would find remembered what another one asked, and take another time alone than beside it."""
+    pipeline = Remembering()
+    for name in ("first", "next", "batch"):
+        with SCENARIOS[name].begin(cast(Pipeline, pipeline), [np.zeros((4, 4, 3), np.uint8)]) as ask:
+            for number in range(-4, 43):  # as many as a run of 20 rounds asks, with those that are waited for
+                ask(number)
+    assert len(pipeline.texts) == len(set(pipeline.texts)) == 47 + 48 + 8 * 47
 
 
 def test_the_classes_are_cocos() -> None:

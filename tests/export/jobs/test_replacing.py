@@ -8,6 +8,7 @@ import pytest
 from hyperseg_export.jobs.replacing import require_replaceable
 from hyperseg_export.make_tiny import make_tiny
 from hyperseg_runtime.errors import OutputError
+from hyperseg_runtime.families import FAMILIES
 
 
 def refused(target: Path, message: str, keeps_others: bool = False) -> None:
@@ -56,6 +57,21 @@ def test_a_file_in_place_of_a_folder(tmp_path: Path) -> None:
 
 def test_a_checkpoint(tiny_checkpoint: Path) -> None:
     require_replaceable(tiny_checkpoint, True)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_checkpoint_that_is_made_may_be_made_again(tmp_path: Path, family: str) -> None:
+    for _ in range(2):
+        make_tiny(tmp_path / "made", family, 0, overwrite=True)
+
+
+@pytest.mark.parametrize("foreign", ["notes.txt", "logs/events.json", "earlier/model.safetensors"])
+def test_a_checkpoint_with_files_of_somebody(tiny_checkpoint: Path, tmp_path: Path, foreign: str) -> None:
+    """A training's folder, say: its logs and other checkpoints."""
+    checkpoint = Path(shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint"))
+    (checkpoint / foreign).parent.mkdir(exist_ok=True)
+    (checkpoint / foreign).write_text("mine")
+    refused(checkpoint, f"holds {foreign}, which is not part of the checkpoint; move it away")
 
 
 def test_a_bundle(tiny_bundle: Path, tmp_path: Path) -> None:

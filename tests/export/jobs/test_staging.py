@@ -43,6 +43,35 @@ def test_what_only_looks_at_finished_steps_loses_none_of_them(tmp_path: Path) ->
     assert (target / "a.txt").read_text() == "first"
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_came_to_the_target_meanwhile_stays(tmp_path: Path, overwrite: bool) -> None:
+    """And so does the work, for the next try."""
+    target = tmp_path / "bundle"
+    with (
+        pytest.raises(OutputError, match=r"bundle (exists|holds neither)"),
+        Staging(target, overwrite) as staging,
+    ):
+        made = staging.run("one", "key", writes("a.txt", "first"))
+        target.mkdir()
+        (target / "photo.jpg").write_text("mine")
+        staging.commit(made.files)
+    assert names(target) == ["photo.jpg"]
+    (target / "photo.jpg").unlink()
+    target.rmdir()
+    with Staging(target, overwrite) as staging:
+        staging.commit(staging.run("one", "key", writes("a.txt", "never")).files)
+    assert (target / "a.txt").read_text() == "first"
+
+
+def test_folders_that_hold_nothing_of_the_target_are_left_behind(tmp_path: Path) -> None:
+    with Staging(tmp_path / "bundle", overwrite=False) as staging:
+        made = staging.run("one", "key", writes("a.txt", "hello"))
+        (staging.directory / "scratch" / "deeper").mkdir(parents=True)
+        (staging.directory / "scratch" / "deeper" / "x.npy").touch()
+        staging.commit(made.files)
+    assert names(tmp_path) == ["bundle", "bundle/a.txt"]
+
+
 @pytest.mark.parametrize("change", ["key", "content", "missing", "record"])
 def test_a_step_that_is_not_as_recorded_runs_again_with_all_after_it(tmp_path: Path, change: str) -> None:
     target = tmp_path / "bundle"

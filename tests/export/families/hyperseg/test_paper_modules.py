@@ -192,6 +192,7 @@ def test_a_video_follows_the_papers_equations(
             assert worst_error(call.outputs["later_conditions"][0, -1, 0], own[number]) < FEATURE
 
 
+@pytest.mark.slow
 def test_a_text_that_was_not_asked_before_begins_anew(video: HypersegVideo, recorded_graphs: RecordingGraphs) -> None:
     for texts in (("the cup",), ("the cup", "a spoon"), ("a spoon",), ("the cup",)):
         video.push(IMAGES[0], Expressions(texts, "video"))
@@ -200,6 +201,7 @@ def test_a_text_that_was_not_asked_before_begins_anew(video: HypersegVideo, reco
     assert all(abs(row.sum() - 1) < 1e-6 for row in weights)
 
 
+@pytest.mark.slow
 def test_a_class_list_is_averaged_name_by_name(video: HypersegVideo, recorded_graphs: RecordingGraphs) -> None:
     for frame in IMAGES[:2]:
         video.push(frame, Classes(("cup", "a spoon"), "tracking"))
@@ -208,6 +210,7 @@ def test_a_class_list_is_averaged_name_by_name(video: HypersegVideo, recorded_gr
     assert np.array_equal(second.inputs["earlier_conditions"], first.outputs["later_conditions"])
 
 
+@pytest.mark.slow
 def test_objects_are_told_apart_by_the_releases_own_head(
     stages: HypersegStages,
     tokenizer: Tokenizer,
