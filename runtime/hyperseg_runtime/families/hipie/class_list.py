@@ -9,6 +9,7 @@ import numpy as np
 from hyperseg_runtime.calls.timing import span
 from hyperseg_runtime.contracts.requests import Classes
 from hyperseg_runtime.contracts.results import Segment
+from hyperseg_runtime.families.class_names import every_name, names_by_class
 from hyperseg_runtime.families.hipie.class_logits import (
     class_logits,
     likeliest_names,
@@ -43,11 +44,10 @@ class AskedList:
     @classmethod
     def of(cls, request: Classes, tokenizer: Tokenizer) -> "AskedList":
         """Raises PromptError for a list or a name that cannot be asked."""
-        synonyms = request.synonyms or ((),) * len(request.names)
-        groups = [(name, *more) for name, more in zip(request.names, synonyms, strict=True)]
+        groups = names_by_class(request)
         class_of = tuple(index for index, group in enumerate(groups) for _ in group)
         things = request.things or (True,) * len(groups)
-        return cls(list_text([name for group in groups for name in group], tokenizer), class_of, things)
+        return cls(list_text(every_name(request), tokenizer), class_of, things)
 
 
 class SeenList:

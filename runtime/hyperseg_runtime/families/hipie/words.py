@@ -53,7 +53,7 @@ def list_text(names: Sequence[str], tokenizer: Tokenizer) -> AskedText:
     begin = 0
     for row, (name, text) in enumerate(zip(names, clean, strict=True)):
         first, last = _tokens_of(spans, begin, begin + len(text))
-        if first is None or last is None or not text.strip():
+        if first is None or last is None:
             raise PromptError(f"class {row + 1} of {len(names)}, {name!r}, leaves no word to look for; rename it")
         tokens[row, first + 1 : last + 2] = True
         begin += len(text) + len(SEPARATOR)
@@ -85,9 +85,13 @@ def _closed(spans: Spans) -> tuple[int, ...]:
 
 
 def _tokens_of(spans: Spans, begin: int, end: int) -> tuple[int | None, int | None]:
-    """First and last token of the characters [begin, end), looked for up to two characters further in."""
-    first = next((token for place in range(begin, begin + 3) if (token := _at(spans, place)) is not None), None)
-    last = next((token for place in range(end - 1, end - 4, -1) if (token := _at(spans, place)) is not None), None)
+    """First and last token of the characters [begin, end), looked for up to two characters further in.
+
+    Not outside of them, unlike the release: a name of which no token is left would get its neighbours'.
+    """
+    head, tail = range(begin, min(begin + 3, end)), range(end - 1, max(end - 4, begin - 1), -1)
+    first = next((token for place in head if (token := _at(spans, place)) is not None), None)
+    last = next((token for place in tail if (token := _at(spans, place)) is not None), None)
     return first, last
 
 

@@ -8,9 +8,10 @@ from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.bundle.tables import HostTables
 from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, Regions, Request, SegmentationRequest
-from hyperseg_runtime.contracts.results import Instances, Result, joined
+from hyperseg_runtime.contracts.results import Instances, Result
 from hyperseg_runtime.contracts.sampling import GREEDY
 from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.families.class_names import answered_one_by_one, every_name
 from hyperseg_runtime.families.hyperseg.prompts import (
     CLASS_LIST,
     RECOGNITION,
@@ -20,6 +21,7 @@ from hyperseg_runtime.families.hyperseg.prompts import (
     build_prompt,
     class_prompt,
     region_prompt,
+    rows_behind_answer,
     segment_names_prompt,
 )
 from hyperseg_runtime.families.hyperseg.recognition import answered_list, ask_list, segment_answered
@@ -64,7 +66,7 @@ class HypersegModel:
                 self._answering.room(self._question(text, with_image), max_tokens)
             case Expressions(texts=texts, task=Task.NAMING, max_tokens=max_tokens):
                 for text in texts:
-                    self._answering.room(self.prompt(Task.NAMING, text), max_tokens)
+                    self._answering.room(self.prompt(Task.NAMING, text), max_tokens, rows_behind_answer(self.dims))
             case Expressions(texts=texts, task=merged.VIDEO_OBJECTS | merged.VIDEO_PAINTED):
                 for text in texts:
                     self.prompt(Task.VIDEO, text)
@@ -77,8 +79,8 @@ class HypersegModel:
                 self.listed(ListTask.INSTANCE, request)
             case Classes(task=task) if task == RECOGNITION:
                 ask_list(request, self.tokenizer, self.dims)
-            case Classes(names=names):
-                for name in names:
+            case Classes():
+                for name in every_name(request):
                     self.prompt(Task.REFERRING, name)
 
     def segment(self, image: HypersegImage, request: SegmentationRequest) -> list[Result]:
@@ -148,9 +150,9 @@ class HypersegModel:
 
     def _classes(self, image: HypersegImage, request: Classes) -> Instances:
         """Each name is asked as an expression, which is what the release was published for."""
-        asked = Expressions(request.names, Task.REFERRING.value)
+        asked = Expressions(every_name(request), Task.REFERRING.value)
         found = [one for one in self.segment(image, asked) if isinstance(one, Instances)]
-        return joined(found, request.names, CLASS_LIST, image.hw)
+        return answered_one_by_one(request, found, CLASS_LIST, image.hw)
 
     def _recognise(self, image: HypersegImage, request: Classes) -> Instances:
         """The model names what it sees of a list, then masks it."""
@@ -165,7 +167,8 @@ class HypersegModel:
     def _name_then_segment(self, image: HypersegImage, instruction: str, max_tokens: int | None) -> Instances:
         """The paper's hybrid entity recognition: the model names objects, then masks each of them."""
         asked = self.prompt(Task.NAMING, instruction)
-        answer = self._answering.answer(image, asked, GREEDY, max_tokens).finished()
+        behind = rows_behind_answer(self.dims)
+        answer = self._answering.answer(image, asked, GREEDY, max_tokens, behind).finished()
         prompt, names = segment_names_prompt(asked, self._words(answer), self.tokenizer, self.dims)
         (states,) = image.prefill([prompt])
         (found,) = masks(self.stages, image, [Asked(states, names, Task.NAMING.value)])

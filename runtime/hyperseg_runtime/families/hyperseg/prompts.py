@@ -149,6 +149,11 @@ def name_runs(answer_ids: Sequence[int], tokenizer: Tokenizer) -> list[tuple[str
     return [(tokenizer.decode(run).strip() if is_name else "", run) for is_name, run in found]
 
 
+def rows_behind_answer(dims: HypersegDimensions) -> int:
+    """What `segmented` adds to an answer."""
+    return 1 + dims.mask_queries
+
+
 def segmented(asked: Prompt, answer: Sequence[Slot], dims: HypersegDimensions) -> Prompt:
     """Mask queries behind an answer. Raises PromptError if they do not fit."""
     prompt = Prompt((*asked.slots, *answer, Slot.text([dims.seg_token_id]), mask_queries(dims)))

@@ -14,7 +14,14 @@ from hyperseg_runtime.calls.timing import span
 from hyperseg_runtime.contracts.requests import Classes
 from hyperseg_runtime.contracts.results import Instances
 from hyperseg_runtime.errors import PromptError
-from hyperseg_runtime.families.hyperseg.prompts import RECOGNITION, name_runs, recognition_prompt, segmented
+from hyperseg_runtime.families.class_names import names_by_class
+from hyperseg_runtime.families.hyperseg.prompts import (
+    RECOGNITION,
+    name_runs,
+    recognition_prompt,
+    rows_behind_answer,
+    segmented,
+)
 from hyperseg_runtime.families.hyperseg.spec import HypersegDimensions
 from hyperseg_runtime.families.hyperseg.stages import HypersegStages
 from hyperseg_runtime.families.hyperseg.state import HypersegImage
@@ -49,7 +56,7 @@ def ask_list(request: Classes, tokenizer: Tokenizer, dims: HypersegDimensions) -
     """Raises PromptError for names that cannot be asked, and for a list that leaves no room for an answer."""
     listed = list_prompts(request, lambda names: recognition_prompt(names, tokenizer, dims), tokenizer, dims)
     prompt, *others = listed.prompts
-    room = dims.context - prompt.length - dims.mask_queries - 1
+    room = dims.context - prompt.length - rows_behind_answer(dims)
     if others or room < 1:
         raise PromptError(
             f"a list of {len(listed.class_of)} names leaves no room for an answer and {dims.mask_queries} mask queries "
@@ -98,6 +105,4 @@ def segment_answered(
 
 def _by_name(request: Classes) -> Mapping[str, int]:
     """Class of every name and synonym."""
-    synonyms = request.synonyms or ((),) * len(request.names)
-    groups = zip(request.names, synonyms, strict=True)
-    return {name.casefold(): index for index, (first, more) in enumerate(groups) for name in (first, *more)}
+    return {name.casefold(): index for index, names in enumerate(names_by_class(request)) for name in names}

@@ -25,24 +25,29 @@ class Answering:
         self._dims = dims
         self._tokenizer = tokenizer
 
-    def answer(self, image: MaskQueryImage[Any], prompt: Prompt, sampling: Sampling, max_tokens: int | None) -> Answer:
-        """Computed while it is iterated. Raises as `room`."""
-        room = self.room(prompt, max_tokens)
+    def answer(
+        self, image: MaskQueryImage[Any], prompt: Prompt, sampling: Sampling, max_tokens: int | None, behind: int = 0
+    ) -> Answer:
+        """Computed while it is iterated; `behind` rows fit behind it. Raises as `room`."""
+        room = self.room(prompt, max_tokens, behind)
         limit = min(room, ANSWER_TOKENS) if max_tokens is None else max_tokens
         details = {"prompt_tokens": prompt.length}
         tokens = self._generate(image, prompt, sampling, limit, details)
         return Answer(tokens, self._tokenizer, self._dims.eos_token_id, details)
 
-    def room(self, prompt: Prompt, max_tokens: int | None) -> int:
-        """Tokens that are left for the answer. Raises PromptError where they are too few, InputError for none."""
-        room = self._dims.context - prompt.length
+    def room(self, prompt: Prompt, max_tokens: int | None, behind: int = 0) -> int:
+        """Tokens that are left for the answer, with `behind` rows behind it. Raises PromptError where they are too few,
+        InputError for none.
+        """
+        room = self._dims.context - prompt.length - behind
         shortest = 1 if max_tokens is None else max_tokens
         if shortest < 1:
             raise InputError(f"an answer of {shortest} tokens was asked for, expected 1 or more")
         if shortest > room:
+            more = f" with {behind} behind it" if behind else ""
             raise PromptError(
-                f"the prompt takes {prompt.length} tokens and the answer up to {shortest}, the model was exported "
-                f"for {self._dims.context} together; ask for less or export with a larger --context"
+                f"the prompt takes {prompt.length} tokens and the answer up to {shortest}{more}, the model was "
+                f"exported for {self._dims.context} together; ask for less or export with a larger --context"
             )
         return room
 

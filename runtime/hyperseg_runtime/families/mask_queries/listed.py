@@ -15,6 +15,7 @@ from hyperseg_runtime.calls.timing import span
 from hyperseg_runtime.contracts.requests import Classes
 from hyperseg_runtime.contracts.results import Instances, PanopticMap, Result, SemanticMap
 from hyperseg_runtime.errors import NumericsError, PromptError
+from hyperseg_runtime.families.class_names import names_by_class
 from hyperseg_runtime.families.mask_queries.dimensions import MaskQueryDimensions
 from hyperseg_runtime.families.mask_queries.graph_specs import CONDITIONS
 from hyperseg_runtime.families.mask_queries.prompts import BACKGROUND, condition
@@ -56,8 +57,7 @@ def list_prompts(
     """
     if not request.names:
         raise PromptError("the class list is empty")
-    synonyms = request.synonyms or ((),) * len(request.names)
-    groups = [(name, *more) for name, more in zip(request.names, synonyms, strict=True)]
+    groups = names_by_class(request)
     conditions = [condition(name, tokenizer, dims) for group in groups for name in group]
     class_of = tuple(index for index, group in enumerate(groups) for _ in group)
     none = condition(BACKGROUND, tokenizer, dims)

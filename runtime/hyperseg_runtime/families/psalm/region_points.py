@@ -15,13 +15,15 @@ DRAWN = 256
 """Points that the release draws of every region."""
 Draw = Callable[[np.ndarray], np.ndarray]
 """From how often each pixel of a region counts to how often it is taken, (h, w) int64 both."""
+Seed = int | tuple[int, int]
+"""Of an image; of a frame with its number behind. A pair that ends in 0 draws as its first number alone does."""
 
 
 def every_pixel(counts: np.ndarray) -> np.ndarray:
     return counts
 
 
-def points_of(seed: int | None) -> Draw:
+def points_of(seed: Seed | None) -> Draw:
     """Draws as the release does, the same ones for the same seed; all pixels without one."""
     return every_pixel if seed is None else partial(drawn_pixels, generator=np.random.default_rng(seed))
 

@@ -14,7 +14,7 @@ from hyperseg_runtime.families.family import FrameResults
 from hyperseg_runtime.families.mask_queries import merged
 from hyperseg_runtime.families.mask_queries.graph_specs import CONDITIONS
 from hyperseg_runtime.families.mask_queries.state import PromptStates
-from hyperseg_runtime.families.psalm.region_points import Draw, SeenRegions, points_of
+from hyperseg_runtime.families.psalm.region_points import Draw, Seed, SeenRegions, points_of
 from hyperseg_runtime.families.psalm.stages import PsalmStages
 from hyperseg_runtime.families.psalm.state import PsalmImage
 from hyperseg_runtime.heads.referring import BestMask, best_query
@@ -28,11 +28,20 @@ SAME_OBJECT_IOU = 0.4
 
 @dataclass(frozen=True)
 class Followed:
-    """Objects by name, and where they were in a frame."""
+    """Objects by name, and where they were in a frame.
+
+    seed   of the request that gave them
+    since  number of the frame that they were given with
+    """
 
     names: tuple[str, ...]
     seen: SeenRegions
-    draw: Draw
+    seed: int | None
+    since: int
+
+    def seed_of(self, frame: int) -> Seed | None:
+        """Each frame draws points of its own, and the same ones where it failed and is pushed again."""
+        return None if self.seed is None else (self.seed, frame - self.since)
 
 
 @dataclass(frozen=True)
@@ -52,9 +61,9 @@ class PsalmVideo:
         self,
         stages: PsalmStages,
         prompt_of: Callable[[Sequence[Dependencies]], Prompt],
-        draw_of: Callable[[int | None], Draw] = points_of,
+        draw_of: Callable[[Seed | None], Draw] = points_of,
     ) -> None:
-        """`prompt_of` regions, by what their rows depend on; `draw_of` the seed of a request."""
+        """`prompt_of` regions, by what their rows depend on; `draw_of` the seed of a frame."""
         self._stages = stages
         self._prompt_of = prompt_of
         self._draw_of = draw_of
@@ -71,7 +80,7 @@ class PsalmVideo:
         given, memory = self._given, self._memory
         if names:
             masks = region_masks(request, frame.hw)
-            given, memory = Followed(names, SeenRegions.of(frame, masks), self._draw_of(request.seed)), None
+            given, memory = Followed(names, SeenRegions.of(frame, masks), request.seed, self._frames), None
         if given is None:
             raise InputError(
                 "a video of objects begins with regions: give points, boxes, scribbles or masks of its first frame"
@@ -89,7 +98,8 @@ class PsalmVideo:
     def _found(self, frame: PsalmImage, followed: Followed) -> tuple[list[_Found], PromptStates]:
         """A mask for each object: in their order, each the best query that none before it took."""
         stages = self._stages
-        prompt = self._prompt_of(frame.hold_regions(followed.seen.rows(followed.draw)))
+        draw = self._draw_of(followed.seed_of(self._frames))
+        prompt = self._prompt_of(frame.hold_regions(followed.seen.rows(draw)))
         (states,) = frame.prefill([prompt])
         features, geometry = frame.features()
         outputs = stages.decode(features, states.hidden_states, [prompt], states.first_row)

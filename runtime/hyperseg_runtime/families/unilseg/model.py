@@ -1,7 +1,7 @@
 """UniLSeg on a bundle: image and expressions in, one mask for each expression out."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -9,8 +9,9 @@ from hyperseg_runtime.backends.base import Backend, Buffer, Graph
 from hyperseg_runtime.bundle.opening import Bundle
 from hyperseg_runtime.calls.timing import span
 from hyperseg_runtime.contracts.requests import Classes, Expressions, Request, SegmentationRequest
-from hyperseg_runtime.contracts.results import Instances, Result, joined
-from hyperseg_runtime.errors import InputError, NumericsError
+from hyperseg_runtime.contracts.results import Instances, Result
+from hyperseg_runtime.errors import InputError, NumericsError, PromptError
+from hyperseg_runtime.families.class_names import answered_one_by_one, every_name
 from hyperseg_runtime.families.unilseg.spec import MAPS, PAD_TOKEN_ID, UnilsegDimensions
 from hyperseg_runtime.families.unilseg.state import UnilsegImage
 from hyperseg_runtime.families.unilseg.words import word_ids
@@ -44,19 +45,18 @@ class UnilsegModel:
 
     def check(self, request: Request, with_image: bool) -> None:
         match request:
-            case Expressions(texts=texts) | Classes(names=texts):
-                for text in texts:
-                    self.ids(text)
+            case Expressions(texts=texts):
+                self._all_ids(texts)
+            case Classes():
+                self._all_ids(every_name(request))
 
     def segment(self, image: UnilsegImage, request: SegmentationRequest) -> list[Result]:
         match request:
             case Expressions(texts=texts):
-                ids = [self.ids(text) for text in texts]
-                return [self._mask(image, text, own) for text, own in zip(texts, ids, strict=True)]
-            case Classes(names=names):
-                ids = [self.ids(name) for name in names]
-                found = [self._mask(image, name, own) for name, own in zip(names, ids, strict=True)]
-                return [joined(found, names, CLASS_LIST, image.hw)]
+                return [*self._masks(image, texts)]
+            case Classes():
+                found = self._masks(image, every_name(request))
+                return [answered_one_by_one(request, found, CLASS_LIST, image.hw)]
         raise InputError(f"UniLSeg segments no {request.kind}")
 
     def exercise(self, image_hwc_u8: np.ndarray) -> None:
@@ -68,11 +68,14 @@ class UnilsegModel:
     def ids(self, text: str) -> np.ndarray:
         """Token ids (1, words) int64 of an expression. Raises PromptError for text that cannot be used.
 
-        The release also takes an empty text; whoever sends one has forgotten something.
+        The release also takes a text that holds no word; whoever sends one has forgotten something.
         """
         require_text(text)
         dims = self.dims
-        return word_ids(self.tokenizer, text, dims.words, dims.start_token_id, dims.end_token_id)[None]
+        ids = word_ids(self.tokenizer, text, dims.words, dims.start_token_id, dims.end_token_id)
+        if ids[1] == dims.end_token_id:
+            raise PromptError(f"{text!r} holds no word to look for; name something, for example 'the man on the left'")
+        return ids[None]
 
     def sentence(self, ids: np.ndarray) -> dict[str, Buffer]:
         """What the mask decoder takes from a sentence; equal ids are encoded once."""
@@ -85,6 +88,14 @@ class UnilsegModel:
         while len(self._sentences) > SENTENCES_KEPT:
             self._sentences.popitem(last=False)
         return self._sentences[key]
+
+    def _all_ids(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Raises PromptError before any work."""
+        return [self.ids(text) for text in texts]
+
+    def _masks(self, image: UnilsegImage, texts: Sequence[str]) -> list[Instances]:
+        ids = self._all_ids(texts)
+        return [self._mask(image, text, own) for text, own in zip(texts, ids, strict=True)]
 
     def _mask(self, image: UnilsegImage, text: str, ids: np.ndarray) -> Instances:
         sentence = self.sentence(ids)

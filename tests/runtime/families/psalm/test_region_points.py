@@ -65,6 +65,13 @@ def test_a_seed_draws_the_same_again() -> None:
     assert np.array_equal(points_of(None)(counts), counts)
 
 
+def test_every_frame_draws_points_of_its_own() -> None:
+    """The first one those that an image would."""
+    counts = np.ones((30, 40), np.int64)
+    image, first, second = (points_of(seed)(counts) for seed in (3, (3, 0), (3, 1)))
+    assert np.array_equal(first, image) and not np.array_equal(second, first)
+
+
 def test_a_region_that_resizing_would_lose_is_kept() -> None:
     """One pixel of an image that is made smaller by 8."""
     geometry = square_geometry(1280, 960, SIDE)

@@ -8,8 +8,10 @@ import pytest
 
 from hyperseg_runtime.contracts.requests import Expressions, Regions
 from hyperseg_runtime.contracts.results import Instances, decode_rle
-from hyperseg_runtime.errors import InputError
+from hyperseg_runtime.errors import InputError, NumericsError
 from hyperseg_runtime.families.family import FrameResults
+from hyperseg_runtime.families.psalm.region_points import drawn_pixels
+from hyperseg_runtime.families.psalm.stages import PsalmStages
 from hyperseg_runtime.families.psalm.video import PsalmVideo
 from hyperseg_runtime.session.pipeline import Pipeline
 from hyperseg_runtime.session.video_session import VideoSession
@@ -93,6 +95,29 @@ def test_overlapping_objects_are_not_remembered(pipeline: Pipeline, monkeypatch:
     monkeypatch.setattr("hyperseg_runtime.families.psalm.video.SAME_OBJECT_IOU", -1.0)
     video.push(FRAMES[2], Regions())
     assert state_of(video)._memory is remembered
+
+
+def test_a_frame_that_failed_draws_the_same_points_again(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[np.ndarray] = []
+
+    def watched(counts: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        drawn.append(drawn_pixels(counts, generator))
+        return drawn[-1]
+
+    def fail(*given: object) -> None:
+        raise NumericsError()
+
+    monkeypatch.setattr("hyperseg_runtime.families.psalm.region_points.drawn_pixels", watched)
+    plain, failing = pipeline.open_video(), pipeline.open_video()
+    for video in (plain, failing):
+        video.push(FRAMES[0], replace(OBJECTS, seed=3))
+    with monkeypatch.context() as patch, pytest.raises(NumericsError):
+        patch.setattr(PsalmStages, "decode", fail)
+        failing.push(FRAMES[1], Regions())
+    for frame in FRAMES[1:]:
+        drawn.clear()
+        expected, found = (masks_of(video.push(frame, Regions())) for video in (plain, failing))
+        assert np.array_equal(found, expected) and np.array_equal(drawn[2:], drawn[:2]) and len(drawn) == 4
 
 
 def test_a_video_without_regions_is_refused_and_stays_usable(pipeline: Pipeline) -> None:
