@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hyperseg_runtime.batch.image_files import image_files
-from hyperseg_runtime.errors import ImageError, InputError
+from hyperseg_runtime.errors import HypersegError, ImageError, InputError
 from hyperseg_runtime.files.results import input_source
 from hyperseg_runtime.files.unreadable import stand_in_of, why_no_folder, why_unreadable
 from hyperseg_runtime.images.frames import LeftOut, told
@@ -115,6 +115,8 @@ class Rows(Inputs):
         parquet = _parquet()
         try:
             table = parquet.ParquetFile(path)
+        except MemoryError:
+            raise
         except Exception as error:  # of many types
             raise InputError(f"{path}: is no parquet file ({error}); expected {FORMS}") from error
         if "image" not in table.schema_arrow.names:
@@ -127,6 +129,8 @@ class Rows(Inputs):
         called = f"row {key} of {self.path}"
         try:
             row = self._row(int(key))
+        except (HypersegError, MemoryError):
+            raise
         except Exception as error:  # of many types, where the file is damaged behind its list of rows
             raise ImageError(f"{called}: cannot be read ({error})") from error
         image, text = row["image"], row.get("text") or ()
@@ -157,6 +161,8 @@ class Rows(Inputs):
             return [None] * len(self.keys)
         try:
             found = table.read(["image.path" if nested else "image"]).column("image").to_pylist()
+        except MemoryError:
+            raise
         except Exception:  # of many types, where the file is damaged behind its list of rows: each row says so
             return [None] * len(self.keys)
         return [value.get("path") if isinstance(value, Mapping) else value for value in found]

@@ -5,7 +5,8 @@ items.jsonl   a line for each item, see `item_file`
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,19 @@ class RunRecord:
                 "with --out, or begin anew with --overwrite"
             )
         return self.items()
+
+    @contextmanager
+    def written_to(self, items: ItemFile) -> Iterator[None]:
+        """Around the time in which `items` are added to. A run that ends before it has one is none: what was wrong with
+        it may be among its conditions.
+        """
+        try:
+            with items:
+                yield
+        except BaseException:
+            if not items.rows:
+                self._clear()
+            raise
 
     def holds(self, conditions: Mapping[str, Any]) -> bool:
         """Whether the run that lies there was begun under these conditions."""

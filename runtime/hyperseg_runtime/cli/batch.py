@@ -14,6 +14,7 @@ from hyperseg_runtime.cli.asked import Asked, ClassesOption, asked_of
 from hyperseg_runtime.cli.workers import RayOption, WorkersOption, worker_of
 from hyperseg_runtime.contracts.requests import Classes, Expressions
 from hyperseg_runtime.errors import PartialInputError
+from hyperseg_runtime.files.locking import sole_writer
 from hyperseg_runtime.files.writing import output_folder
 from hyperseg_runtime.images.frames import LeftOut, told
 
@@ -78,7 +79,7 @@ def batch(
         overwrite,
     )
     work = worker_of(ray, workers)
-    with output_folder(out), _progress() as tell:
+    with output_folder(out), sole_writer(out), _progress() as tell:
         rows = run_batch(job, work, tell)
     failed = {key: own[0][ERROR] for key, own in rows.items() if own and ERROR in own[0]}
     if as_json:

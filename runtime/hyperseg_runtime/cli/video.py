@@ -81,7 +81,7 @@ def video(
     list keep their numbers through all frames, and FRAME.mask.png has the number of each pixel's object in 16 bits.
     overlay.mp4 is VP9, which browsers play, and appears when all frames are done.
     With --trace stages overlap as they do in a server, and their times with them.
-    Frames that cannot be read are left out and listed; the exit code is then 11.
+    Frames that cannot be read are left out and listed, and the exit code is then 11; regions need the first one.
     """
     from hyperseg_runtime.reports.frame_pictures import frame_pictures
 

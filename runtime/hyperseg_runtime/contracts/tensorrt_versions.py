@@ -38,6 +38,14 @@ DEFECTS = (
         "NVIDIA/TensorRT#4780",
         "look at the parity results before use",
     ),
+    KnownDefect(
+        (11, 1),
+        (11, 2),
+        "plugins made ahead of time take more GPU memory with every change of an image's size and keep it",
+        "NVIDIA/TensorRT#4849",
+        "where images of many sizes come, build with a library of plugins (--plugin) or without (--no-plugins); other "
+        "releases are not known to be free of it",
+    ),
 )
 
 

@@ -6,7 +6,7 @@ program wrote for the very same input and nobody has changed since; every other 
 
 Each file ends in a seal, in a form that its format ignores: a digest of the input's path and one of all bytes before
 the seal. So results are recognised by content, wherever they are, and are never read as frames or images. Plain text
-has no such form: those files have no seal, and are replaced with `overwrite` only.
+has no such form: those files have no seal, and are replaced with `overwrite` only; a batch notes hashes of its own.
 """
 
 import hashlib

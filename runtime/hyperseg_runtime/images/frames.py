@@ -71,6 +71,8 @@ class Frames(ABC):
     left_out: list[LeftOut] = field(default_factory=list)
     rate_hz: float | None = None
     """Frames a second, where the file says so."""
+    lost_first: LeftOut | None = None
+    """What should have been the first frame and could not be read; known as soon as there is a frame."""
 
     @property
     def source(self) -> str:
@@ -78,6 +80,21 @@ class Frames(ABC):
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]: ...
+
+    def from_the_first(self) -> Iterator[Frame]:
+        """The same where regions of the first frame are asked for. Raises ImageError if that one cannot be read."""
+        for frame in self:
+            if lost := self.lost_first:
+                raise ImageError(
+                    f"{self.path}: regions are of the first frame, {lost.name}, which could not be read "
+                    f"({lost.reason}); repair it, or take it away and give regions of {frame.name}"
+                )
+            yield frame
+
+    def _lose_frame(self, row: LeftOut, is_first: bool) -> None:
+        self.left_out.append(row)
+        if is_first and self.lost_first is None:
+            self.lost_first = row
 
 
 def open_frames(path: Path) -> Frames:
@@ -118,7 +135,8 @@ class _Folder(Frames):
         names = tuple((input_source(entry), entry.name) for entry, verdict in verdicts if verdict is None)
         if not names:
             raise ImageError(f"{path}: no image in it" + (f": {told(left_out)}" if left_out else ""))
-        return cls(path, len(names), names, left_out)
+        first = next(verdict for _, verdict in verdicts if verdict is None or verdict.lost)
+        return cls(path, len(names), names, left_out, lost_first=first)
 
     def __iter__(self) -> Iterator[Frame]:
         any_read = False
@@ -127,7 +145,7 @@ class _Folder(Frames):
             try:
                 pixels = load_image(file)
             except ImageError as error:
-                self.left_out.append(LeftOut(name, str(error).removeprefix(f"{file}: "), True))
+                self._lose_frame(LeftOut(name, str(error).removeprefix(f"{file}: "), True), not any_read)
                 continue
             any_read = True
             yield Frame(name, pixels, source)
@@ -145,6 +163,8 @@ def why_no_frame(path: Path) -> LeftOut | None:
     with path.open("rb") as file:
         try:
             read_header(file).close()
+        except MemoryError:
+            raise
         except Exception:  # of many types; `load_image` says which
             file.seek(0)
             known = format_of(file.read(HEAD_BYTES))
@@ -170,11 +190,15 @@ class _Animation(Frames):
         with path.open("rb") as file:
             try:
                 image = read_header(file)
+            except MemoryError:
+                raise
             except Exception:  # of many types
                 return None
             with image:
                 try:
                     count = int(image.n_frames) - _stills(image) if has_pages(image) else 0  # type: ignore[attr-defined]
+                except MemoryError:
+                    raise
                 except Exception:  # the file ends, or is damaged, somewhere behind the first of them
                     return cls(path, None)
         if not count:
@@ -190,7 +214,7 @@ class _Animation(Frames):
                     pixels = read_page(image, number - 1 + _stills(image), called)
                 except ImageError as error:
                     more = ".." if self.count is None else ""
-                    self.left_out.append(LeftOut(name + more, str(error).removeprefix(f"{called}: "), True))
+                    self._lose_frame(LeftOut(name + more, str(error).removeprefix(f"{called}: "), True), not any_read)
                     if self.count is None:
                         break
                     continue
@@ -249,7 +273,7 @@ class _File(Frames):
     def _lose(self, first: int, last: int, reason: str) -> None:
         if first <= last:
             name = f"{first:06}" if first == last else f"{first:06}..{last:06}"
-            self.left_out.append(LeftOut(name, reason, True))
+            self._lose_frame(LeftOut(name, reason, True), first == 1)
 
     def _counts_exactly(self) -> bool:
         with self.path.open("rb") as file:

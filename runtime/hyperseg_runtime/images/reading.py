@@ -17,7 +17,7 @@ from hyperseg_runtime.files.unreadable import why_unreadable
 from hyperseg_runtime.images import tiff
 from hyperseg_runtime.images.formats import HEAD_BYTES, why_no_image
 from hyperseg_runtime.images.guarded import GuardedFile
-from hyperseg_runtime.images.metadata import without_metadata
+from hyperseg_runtime.images.metadata import with_exif_alone, without_metadata
 
 MAX_PIXELS = 100_000_000
 """Refused above: 300 MB as RGB, several times that while masks of this size are made."""
@@ -102,17 +102,18 @@ def decode_with(
 ) -> np.ndarray:
     """As `decode_image`, with what `read` makes of an image of a size and a kind of pixels that are taken."""
     with _explained(name, file):
-        try:
-            with read_header(file, formats) as image:
-                return _first(image, name, max_pixels, read)
-        except (ImageError, Image.DecompressionBombError):
-            raise
-        except Exception:  # of many types; if what is not needed was at fault, the rest can be read
-            plain = _without_metadata(file, max_pixels)
-            if plain is None:
+        plainer, form = _plainer(file, max_pixels), file
+        while True:
+            try:
+                with read_header(form, formats) as image:
+                    return _first(image, name, max_pixels, read)
+            except (ImageError, Image.DecompressionBombError, MemoryError):
                 raise
-            with read_header(GuardedFile(plain), formats) as image:
-                return _first(image, name, max_pixels, read)
+            except Exception:  # of many types; if what is not needed was at fault, the rest can be read
+                following = next(plainer, None)
+                if following is None:
+                    raise
+                form = following
 
 
 def read_page(image: Image.Image, number: int, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -122,13 +123,18 @@ def read_page(image: Image.Image, number: int, name: str, max_pixels: int = MAX_
         return _checked(image, name, max_pixels, _rgb)
 
 
-def _without_metadata(file: BinaryIO, max_pixels: int) -> bytes | None:
-    """None where nothing can be taken away, or the file is larger than any image of so many pixels should be."""
+def _plainer(file: BinaryIO, max_pixels: int) -> Iterator[BinaryIO]:
+    """The same image with EXIF alone, then without any metadata. None of it where nothing can be taken away, or the
+    file is larger than any image of so many pixels should be.
+    """
     limit = 8 * max_pixels + 2**20
     file.seek(0)
     data = file.read(limit + 1)
-    plain = without_metadata(data) if len(data) <= limit else None
-    return None if plain == data else plain
+    if len(data) > limit:
+        return
+    for plain in dict.fromkeys((with_exif_alone(data), without_metadata(data))):
+        if plain is not None and plain != data:
+            yield GuardedFile(plain)
 
 
 def _first(image: Image.Image, name: str, max_pixels: int, read: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
@@ -209,6 +215,8 @@ def _orientation(image: Image.Image) -> object:
     try:
         with _warnings_off():
             return image.getexif().get(EXIF_ORIENTATION)
+    except MemoryError:
+        raise
     except Exception:
         return None
 
@@ -238,7 +246,7 @@ def _explained(name: str, file: BinaryIO | None = None) -> Iterator[None]:
     """Turn whatever a decoder raises on damaged data into ImageError; `file` tells what it is where none knows it."""
     try:
         yield
-    except ImageError:
+    except (ImageError, MemoryError):  # there may be nothing wrong with an image that memory does not hold
         raise
     except UnidentifiedImageError as error:
         if file is not None and (samples := tiff.samples_of(file)):

@@ -34,6 +34,8 @@ def samples_of(file: BinaryIO) -> str | None:
             file.seek(directory.next)
             directory.load(file)
             bits, kind = _numbers(directory, BITS), _numbers(directory, SAMPLE_FORMAT) or (1,)
+    except MemoryError:
+        raise
     except Exception:  # whatever damage does to a directory
         return None
     return f"{bits[0]}-bit {TYPES[kind[0]]}" if bits and kind[0] in TYPES else None

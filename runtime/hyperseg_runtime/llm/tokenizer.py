@@ -20,6 +20,8 @@ class Tokenizer:
     def __init__(self, path: Path) -> None:
         try:
             self._tokenizer = FastTokenizer.from_file(str(path))
+        except MemoryError:
+            raise
         except Exception as error:  # the library raises plain Exception
             raise BundleError(f"{path.name}: not a tokenizer file: {error}") from error
 

@@ -10,7 +10,7 @@ from hyperseg_runtime.contracts.requests import Expressions, Regions
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families.family import FrameResults, VideoRequest, VideoState
 from hyperseg_runtime.images.ahead import read_ahead
-from hyperseg_runtime.images.frames import Frame
+from hyperseg_runtime.images.frames import Frame, Frames
 from hyperseg_runtime.images.reading import MAX_PIXELS, ImageSource, load_image
 from hyperseg_runtime.session.image_session import Shared
 
@@ -48,8 +48,11 @@ class VideoSession:
         self, frames: Iterable[Frame], request: VideoRequest | Sequence[str]
     ) -> Iterator[tuple[Frame, FrameResults]]:
         """Every frame of a whole video with its results, as soon as they are ready; the next one is read meanwhile.
-        Regions are those of its first frame. Raises as `push`.
+        Regions are those of its first frame: of `Frames` whose first one cannot be read they are refused (ImageError).
+        Raises as `push`.
         """
+        if isinstance(request, Regions) and isinstance(frames, Frames):
+            frames = frames.from_the_first()
         waiting: deque[Frame] = deque()
         for frame in read_ahead(frames):
             waiting.append(frame)

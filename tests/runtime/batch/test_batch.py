@@ -17,10 +17,22 @@ from hyperseg_runtime.batch.run_record import ITEMS
 from hyperseg_runtime.batch.segmenting import Segmenting
 from hyperseg_runtime.batch.subject import Subject
 from hyperseg_runtime.batch.working import Job, in_this_process
-from hyperseg_runtime.contracts.requests import Expressions
-from hyperseg_runtime.errors import OutputError
+from hyperseg_runtime.contracts.requests import Expressions, SegmentationRequest
+from hyperseg_runtime.contracts.results import Result
+from hyperseg_runtime.errors import (
+    BundleError,
+    EnvironmentMissingError,
+    HypersegError,
+    ImageError,
+    NumericsError,
+    OutputError,
+    PromptError,
+    ResourceError,
+)
+from hyperseg_runtime.files.locking import sole_writer
 from hyperseg_runtime.files.results import Kind
 from hyperseg_runtime.images.reading import load_image
+from hyperseg_runtime.session.image_session import ImageSession
 from hyperseg_runtime.session.pipeline import Pipeline
 from support import RunCli
 
@@ -170,6 +182,121 @@ def test_overwrite_begins_anew(run_cli: RunCli, tiny_bundle: Path, images: Path,
     anew = run_cli(*asked, "--overwrite")
     assert anew.code == 0, anew.err
     assert result.read_bytes() == expected and len((tmp_path / "out" / ITEMS).read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(("the cup", "--task", "nope"), "unknown task 'nope'"), (("cup " * 1500,), "the model was exported for")],
+    ids=["task", "length"],
+)
+def test_a_request_that_cannot_be_answered_is_refused_before_the_first_image(
+    run_cli: RunCli, tiny_bundle: Path, images: Path, tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    (images / "broken.png").unlink()
+    out = tmp_path / "out"
+    refused = run_cli("batch", tiny_bundle, images, *arguments, "--out", out)
+    assert refused.code == 2 and words in " ".join(refused.err.split()), refused.err
+    assert not out.exists()
+    out.mkdir()
+    assert run_cli("batch", tiny_bundle, images, *arguments, "--out", out).code == 2 and not list(out.iterdir())
+    assert run_cli("batch", tiny_bundle, images, "the cup", "--out", out).code == 0
+
+
+def test_a_backend_that_is_missing_leaves_no_folder(
+    run_cli: RunCli, tiny_bundle: Path, images: Path, tmp_path: Path
+) -> None:
+    """It is one of the conditions of the batch, which another backend may go on with."""
+    out = tmp_path / "out"
+    result = run_cli("batch", tiny_bundle, images, "the cup", "--out", out, "--backend", "onnxruntime-cuda")
+    assert result.code == 3 and not out.exists(), result.err
+
+
+class Failing:
+    """In place of `ImageSession.run`: the second request fails."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error, self._asked, self._run = error, 0, ImageSession.run
+
+    def __call__(self, session: ImageSession, request: SegmentationRequest) -> list[Result]:
+        self._asked += 1
+        if self._asked == 2:
+            raise self._error
+        return self._run(session, request)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        HypersegError("CUDA: an illegal memory access; no result of this process can be trusted"),
+        EnvironmentMissingError("a package is missing"),
+        BundleError("a file was changed"),
+        ResourceError("memory ran out"),
+        MemoryError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_no_image_causes_ends_the_batch(
+    tiny_bundle: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """What was done before stays."""
+    begun, failing = job(tiny_bundle, images, tmp_path / "out"), Failing(error)
+    with monkeypatch.context() as patch, pytest.raises(type(error)):
+        patch.setattr(ImageSession, "run", lambda session, request: failing(session, request))
+        run_batch(begun)
+    resumed = Counting()
+    run_batch(begun, work=resumed)
+    assert sorted(resumed.asked) == ["broken.png", "more/b.png"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ImageError("too long"), PromptError("nothing was named"), NumericsError()],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_one_image_causes_is_told_in_its_row(
+    tiny_bundle: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    failing = Failing(error)
+    monkeypatch.setattr(ImageSession, "run", lambda session, request: failing(session, request))
+    rows = run_batch(job(tiny_bundle, images, tmp_path / "out"))
+    assert rows["more/b.png"][0]["error"] == str(error) and len(rows["a.png"]) == 2
+
+
+def test_two_batches_of_one_folder(run_cli: RunCli, tiny_bundle: Path, images: Path, tmp_path: Path) -> None:
+    """The second is told, and nothing of the first is touched."""
+    out = tmp_path / "out"
+    out.mkdir()
+    with sole_writer(out):
+        result = run_cli("batch", tiny_bundle, images, "the cup", "--out", out)
+    assert result.code == 2 and "another process is writing it" in result.err
+    assert not list(out.iterdir())
+
+
+def test_labels_of_others_stay(tiny_bundle: Path, images: Path, tmp_path: Path) -> None:
+    begun = job(tiny_bundle, images, tmp_path / "out")
+    labels = begun.out / "a.png.yolo-2.txt"
+    labels.write_text("0 0.1 0.1 0.2 0.2 0.3 0.3\n")
+    with pytest.raises(OutputError, match=r"a\.png\.yolo-2\.txt: exists and is no unchanged result"):
+        run_batch(begun)
+    assert labels.read_text() == "0 0.1 0.1 0.2 0.2 0.3 0.3\n"
+
+
+def test_labels_that_were_corrected_stay(tiny_bundle: Path, images: Path, tmp_path: Path) -> None:
+    """Labels of an image that was replaced are made anew, also after it could not be read, unless somebody did."""
+    begun = job(tiny_bundle, images, tmp_path / "out")
+    labels, image = begun.out / "a.png.yolo-1.txt", images / "a.png"
+    run_batch(begun)
+    written, sound = labels.read_text(), image.read_bytes()
+    image.write_bytes(b"\x89PNG\r\n\x1a\n")
+    run_batch(begun)
+    shutil.copy(images / "more" / "b.png", image)
+    run_batch(begun)
+    assert labels.read_text() == (begun.out / "more" / "b.png.yolo-1.txt").read_text() != written
+    labels.write_text("corrected\n")
+    image.write_bytes(sound)
+    with pytest.raises(OutputError, match=r"a\.png\.yolo-1\.txt: exists and is no unchanged result"):
+        run_batch(begun)
+    assert labels.read_text() == "corrected\n"
 
 
 def test_mistakes_leave_no_folder(run_cli: RunCli, tiny_bundle: Path, images: Path, tmp_path: Path) -> None:

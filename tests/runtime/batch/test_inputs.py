@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from hyperseg_runtime.batch import inputs as inputs_module
 from hyperseg_runtime.batch.inputs import open_inputs
-from hyperseg_runtime.errors import ImageError, InputError
+from hyperseg_runtime.errors import EnvironmentMissingError, ImageError, InputError
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (6, 8, 3), np.uint8)
 
@@ -122,6 +122,37 @@ def test_rows_that_cannot_be_used(tmp_path: Path) -> None:
     path.write_bytes(whole[:100] + bytes(len(whole) // 2) + whole[100 + len(whole) // 2 :])
     with pytest.raises(ImageError, match=r"row 1 of .*: cannot be read"):
         inputs.item("1")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), EnvironmentMissingError("pyarrow is missing")])
+def test_what_says_nothing_of_a_row_is_no_error_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def failing(path: Path) -> None:
+        raise error
+
+    path = tmp_path / "data.parquet"
+    parquet.write_table(pyarrow.table({"image": ["x.png"]}), path)
+    inputs = open_inputs(path)
+    monkeypatch.setattr(parquet, "ParquetFile", failing)
+    for call in (lambda: inputs.item("0"), lambda: inputs.stamp("0")):
+        with pytest.raises(type(error)):
+            call()
+
+
+def test_memory_that_runs_out_is_no_other_kind_of_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    path = tmp_path / "data.parquet"
+    parquet.write_table(pyarrow.table({"image": ["x.png"]}), path)
+    inputs = open_inputs(path)
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(parquet.ParquetFile, "read", full)
+        inputs.stamp("0")
+    monkeypatch.setattr(parquet, "ParquetFile", full)
+    with pytest.raises(MemoryError):
+        open_inputs(path)
 
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"

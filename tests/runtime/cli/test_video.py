@@ -129,3 +129,17 @@ def test_a_frame_is_asked_one_kind_of_thing(run_cli: RunCli, tiny_bundle: Path, 
         result = run_cli("video", tiny_bundle, coffee.parent, *more, "--out", out)
         assert result.code == 2 and message in " ".join(result.err.split()), result.err
     assert not out.exists()
+
+
+def test_regions_of_a_first_frame_that_cannot_be_read_are_refused(
+    run_cli: RunCli, tiny_bundle: Path, coffee: Path, tmp_path: Path
+) -> None:
+    """They are not those of the second; texts are of every frame."""
+    frames, out = tmp_path / "frames", tmp_path / "out"
+    frames.mkdir()
+    (frames / "000.png").write_bytes(b"damaged")
+    Image.fromarray(load_image(coffee)[:120, :160]).save(frames / "001.png")
+    result = run_cli("video", tiny_bundle, frames, "--box", "10,10,40,40", "--out", out)
+    assert result.code == 2 and "the first frame, 000.png, which could not be read" in " ".join(result.err.split())
+    assert not out.exists()
+    assert run_cli("video", tiny_bundle, frames, "the cup", "--out", out).code == 11

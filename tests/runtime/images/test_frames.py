@@ -1,6 +1,7 @@
 """Frames come in order, in RGB, from a folder or from a video file."""
 
 import re
+import struct
 from pathlib import Path
 
 import cv2
@@ -105,3 +106,54 @@ def test_a_video_cut_short_says_what_its_header_promises(tmp_path: Path) -> None
     assert 3 <= count <= 6 and source.count == 10
     (lost,) = source.left_out
     assert lost == (f"{count + 1:06}..000010", "its header promises 10 frames", True)
+
+
+def test_a_first_frame_that_is_lost_is_told_to_those_who_need_it(tmp_path: Path) -> None:
+    """Damaged, or a link to nowhere; what is no image is none."""
+    (tmp_path / "0").write_bytes(b"no image")
+    for number in (2, 3):
+        Image.new("RGB", (8, 6)).save(tmp_path / f"{number}.png")
+    assert len(list(open_frames(tmp_path).from_the_first())) == 2
+    (tmp_path / "4.png").write_bytes(b"damaged")
+    assert len(list(open_frames(tmp_path).from_the_first())) == 2
+    (tmp_path / "1.png").write_bytes(b"damaged")
+    with pytest.raises(
+        ImageError, match=r"the first frame, 1\.png, which could not be read \(.*give regions of 2\.png"
+    ):
+        list(open_frames(tmp_path).from_the_first())
+    assert len(list(open_frames(tmp_path))) == 2
+    (tmp_path / "0.png").symlink_to("nowhere.png")
+    with pytest.raises(ImageError, match=r"the first frame, 0\.png, which could not be read \(a link to nowhere"):
+        list(open_frames(tmp_path).from_the_first())
+
+
+def test_a_first_frame_of_a_video_file_that_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 48))
+    for shade in range(0, 240, 40):
+        writer.write(np.full((48, 64, 3), shade, np.uint8))
+    writer.release()
+    assert len(list(open_frames(path).from_the_first())) == 6
+    data = path.read_bytes()
+    at = data.index(b"00dc", data.index(b"movi")) + 8
+    (size,) = struct.unpack_from("<I", data, at - 4)
+    path.write_bytes(data[:at] + bytes(size) + data[at + size :])
+    with pytest.raises(ImageError, match=r"the first frame, 000001, which could not be read \(damaged"):
+        list(open_frames(path).from_the_first())
+    assert next(iter(open_frames(path))).name == "000002"
+
+
+@pytest.mark.parametrize("place", ["PIL.Image.open", "hyperseg_runtime.images.frames.has_pages"])
+def test_memory_that_runs_out_is_no_verdict_on_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    Image.new("RGB", (8, 6)).save(tmp_path / "a.gif")
+    monkeypatch.setattr(place, full)
+    with pytest.raises(MemoryError):
+        open_frames(tmp_path / "a.gif")
+    if place == "PIL.Image.open":
+        with pytest.raises(MemoryError):
+            open_frames(tmp_path)

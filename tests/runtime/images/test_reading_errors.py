@@ -146,6 +146,19 @@ def test_arrays_of_another_kind_are_told_what_they_are(array: np.ndarray) -> Non
     )
 
 
+@pytest.mark.parametrize("step", ["load", "getexif"])
+def test_memory_that_runs_out_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """Nor is an image read sideways for want of it."""
+
+    def full(image: Image.Image) -> None:
+        raise MemoryError
+
+    (tmp_path / "a.jpg").write_bytes(encoded("jpg"))
+    monkeypatch.setattr(ImageFile.ImageFile, step, full)
+    with pytest.raises(MemoryError):
+        load_image(tmp_path / "a.jpg")
+
+
 def refused(path: Path, message: str) -> None:
     with pytest.raises(ImageError) as caught:
         load_image(path)

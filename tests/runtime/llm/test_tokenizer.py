@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperseg_runtime.errors import BundleError, PromptError
+from hyperseg_runtime.llm import tokenizer
 from hyperseg_runtime.llm.tokenizer import MAX_CHARACTERS, Tokenizer
 
 RESERVED = (50295, 50256)
@@ -88,4 +89,15 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"^tokenizer\.json: "):
+        Tokenizer(tmp_path / "tokenizer.json")
+
+
+def test_memory_that_runs_out_is_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        @staticmethod
+        def from_file(path: str) -> None:
+            raise MemoryError
+
+    monkeypatch.setattr(tokenizer, "FastTokenizer", Full)
+    with pytest.raises(MemoryError):
         Tokenizer(tmp_path / "tokenizer.json")

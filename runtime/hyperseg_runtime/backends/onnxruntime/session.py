@@ -50,11 +50,11 @@ def open_session(
 
 @contextmanager
 def memory_explained(what: str) -> Iterator[None]:
-    """ResourceError for the library's own words about memory: it has no type for them."""
+    """ResourceError for Python's error and for the library's own words about memory: it has no type for them."""
     try:
         yield
     except Exception as error:
-        if any(sign in str(error) for sign in OUT_OF_MEMORY):
+        if isinstance(error, MemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY):
             raise ResourceError(
                 f"{what}: memory ran out; close other programs, use fewer --threads or a machine with more"
             ) from error

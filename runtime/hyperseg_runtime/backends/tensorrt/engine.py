@@ -72,10 +72,21 @@ class EngineReader:
     def stream_weights(self, engine: Any, budget_bytes: int | None) -> None:
         """Keep at most `budget_bytes` of what can be streamed on the GPU; None keeps all there. Before the engine is
         used.
+
+        Raises ResourceError where that bound does not hold: the method of C++ tells whether it does (NvInferRuntime.h,
+        setWeightStreamingBudgetV2), the property of Python drops the answer (pyCore.cpp), so it is read again. After a
+        refusal it is what it was before, the size of all.
         """
         streamable = engine.streamable_weights_size
-        if streamable:
-            engine.weight_streaming_budget_v2 = streamable if budget_bytes is None else min(budget_bytes, streamable)
+        if not streamable:
+            return
+        asked = streamable if budget_bytes is None else min(budget_bytes, streamable)
+        engine.weight_streaming_budget_v2 = asked
+        if engine.weight_streaming_budget_v2 > asked:
+            raise ResourceError(
+                f"TensorRT does not keep the weights on the GPU within {asked / 1e9:.2f} GB; choose another "
+                f"--weights-gb, or end other programs that use the GPU:\n  {reason(self.logger)}"
+            )
 
     def _unreadable(self, plan: Path) -> BundleError | ResourceError:
         message = reason(self.logger)
