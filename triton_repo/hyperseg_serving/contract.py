@@ -126,7 +126,8 @@ class Options(_Strict):
     min_score    instances and panoptic segments of CLASSES with less are left out; refused for semantic maps
     things       for each of CLASSES whether it is countable, where the task asks for it
     png          masks also as PNG files in base64
-    max_tokens   bounds what the model writes: the answer to QUESTION, names before it segments them
+    max_tokens   bounds what the model writes: the answer to QUESTION, names before it segments them; None: the family's
+                 default, at most `max_answer_tokens`
     temperature, top_p, seed
                  of the answer to QUESTION, see `sampling.Sampling`
     timeout_ms   no further work is done after this time, counted from the request's arrival

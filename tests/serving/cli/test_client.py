@@ -105,6 +105,19 @@ def test_a_video_that_never_begins_prints_nothing(
     assert found.code == 9 and not found.out
 
 
+def test_regions_of_a_first_frame_that_cannot_be_read_are_of_no_other(
+    run_cli: RunCli, frames: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = (frames / "1.png").read_bytes()[:-60]
+    (frames / "1.png").write_bytes(damaged)
+    monkeypatch.setattr(verbs, "_client", lambda url, timeout_s: Played())
+    found = run_cli("client", "video", frames, "--box", "1,1,3,3")
+    assert found.code == 2 and "regions are of the first frame, 1.png, which could not be read" in " ".join(
+        found.err.split()
+    )
+    assert run_cli("client", "video", frames, "the cup").code == 11  # a text is of any frame
+
+
 def test_a_whole_video_is_complete(run_cli: RunCli, frames: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (frames / "notes.txt").write_text("no frame")
     monkeypatch.setattr(verbs, "_client", lambda url, timeout_s: Played())

@@ -1,12 +1,13 @@
 """What the client retries, what it never does, and HTTP without a server library."""
 
 import json
+import signal
 import socket
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from hyperseg_runtime.errors import EnvironmentMissingError, ImageError, InputEr
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import VIDEO
 from hyperseg_serving.client import client as clients
+from hyperseg_serving.client import http_transport
 from hyperseg_serving.client.client import Client, encoded
 from hyperseg_serving.contract import LEAST_CANCEL_LETTERS, Limits, StreamStep
 from hyperseg_serving.service.requests import Request, open_image
@@ -110,7 +112,7 @@ def test_an_answer_without_a_result(scripted: Scripted) -> None:
             Client("any").segment(b"", ["a"])
 
 
-@pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://a:1", "http://", "grpc:8001"])
+@pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://a:1", "http://", "grpc:8001", "grpc://host:70000"])
 def test_addresses(url: str) -> None:
     with pytest.raises(InputError, match="is no address"):
         Client(url)
@@ -244,6 +246,71 @@ def test_an_answer_that_is_left_is_ended_over_http() -> None:
         pieces.close()
         begun, ended = ASKED[-2:]
     assert len(begun["id"]) >= LEAST_CANCEL_LETTERS and ended["CANCEL"] == [begun["id"]]
+
+
+class Stalling(BaseHTTPRequestHandler):
+    """Answers CANCEL, and nothing else."""
+
+    over: threading.Event
+    on_request: Callable[[], object]
+    answers_cancel = True
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        ASKED.append(asked)
+        if "CANCEL" not in asked:
+            self.on_request()
+        if "CANCEL" not in asked or not self.answers_cancel:
+            self.over.wait()
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None: ...
+
+
+@contextmanager
+def stalling(on_request: Callable[[], object] = lambda: None, answers_cancel: bool = True) -> Iterator[Client]:
+    """A client of a server that takes requests and says nothing; `on_request` is called when one has come."""
+    over = threading.Event()
+    told = {"over": over, "on_request": staticmethod(on_request), "answers_cancel": answers_cancel}
+    with ThreadingHTTPServer(("127.0.0.1", 0), type("Told", (Stalling,), told)) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            with Client(f"http://127.0.0.1:{server.server_port}", timeout_s=0.2, family=SERVED.name) as client:
+                yield client
+        finally:
+            over.set()
+            server.shutdown()
+            thread.join()
+
+
+def test_an_answer_that_is_late_is_ended_over_http() -> None:
+    with stalling() as client, pytest.raises(ServerError, match=r"no answer within 0\.2 s"):
+        client.segment(b"file", ["a"])
+    begun, ended = ASKED[-2:]
+    assert ended["CANCEL"] == [begun["id"]]
+
+
+def test_a_wait_that_is_interrupted_is_ended_over_http() -> None:
+    """By Ctrl-C, which breaks into the read of the socket."""
+    main = threading.main_thread().ident
+    assert main is not None
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with stalling(lambda: signal.pthread_kill(main, signal.SIGINT)) as client, pytest.raises(KeyboardInterrupt):
+            client.segment(b"file", ["a"])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    begun, ended = ASKED[-2:]
+    assert ended["CANCEL"] == [begun["id"]]
+
+
+def test_why_a_wait_ended_is_told_though_nobody_takes_the_cancelling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_transport, "CANCEL_S", 0.1)
+    with stalling(answers_cancel=False) as client, pytest.raises(ServerError, match=r"no answer within 0\.2 s"):
+        client.segment(b"file", ["a"])
+    assert "CANCEL" in ASKED[-1]
 
 
 def test_videos_need_grpc() -> None:

@@ -49,3 +49,9 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
 def test_the_server_is_behind_on_this_machine() -> None:
     assert behind(Address(8000, 8001, 8002, "0.0.0.0")) == Address(8100, 8101, 8102, "127.0.0.1")
     assert behind(Address(0, 0, 0)) == Address(0, 0, 0)
+
+
+def test_a_port_that_leaves_none_for_the_server() -> None:
+    assert behind(Address(65435, 0, 0)).http_port == 65535
+    with pytest.raises(InputError, match=r"--grpc-port 65436: .* choose one up to 65435"):
+        behind(Address(8000, 65436, 8002))

@@ -159,6 +159,14 @@ def test_a_repository_replaces_itself_but_nothing_else(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+def test_a_repository_is_written_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    write_repository(Path(), published_spec("hyperseg"))
+    assert (tmp_path / "out" / "hyperseg" / "config.pbtxt").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_a_failure_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     write_repository(out, published_spec("hyperseg"))

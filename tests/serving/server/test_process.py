@@ -14,7 +14,15 @@ from hyperseg_serving.contract import Limits, Profile
 from hyperseg_serving.repository.writer import published_spec, write_repository
 from hyperseg_serving.server import distribution as distributions
 from hyperseg_serving.server import process as servers
-from hyperseg_serving.server.command import BACKEND_REGION, NOBODY, SINCE, Address, ServerSettings, limits_of
+from hyperseg_serving.server.command import (
+    BACKEND_REGION,
+    NOBODY,
+    SINCE,
+    Address,
+    ServerSettings,
+    known_options,
+    limits_of,
+)
 from hyperseg_serving.server.distribution import Distribution, find_distribution
 from hyperseg_serving.server.process import Server
 
@@ -33,6 +41,22 @@ def fake(folder: Path, script: str, local: bool, newest: bool = True) -> Distrib
     binary.write_text(f"#!/bin/sh\n[ \"$1\" = --help ] && {{ echo 'Usage:\n{help_}' >&2; exit 1; }}\n{script}\n")
     binary.chmod(0o755)
     return Distribution(binary, folder, folder, (), folder if local else None)
+
+
+def test_a_server_that_finds_its_libraries_by_the_environment_tells_its_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that somebody built: without its libraries it does not start."""
+    made = fake(tmp_path, "", local=False)
+    shell, rest = made.binary.read_text().split("\n", 1)
+    made.binary.write_text(f'{shell}\n[ "$LD_LIBRARY_PATH" = /opt/own/lib ] || exit 127\n{rest}')
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/own/lib")
+    assert set(OPTIONS) <= known_options(made)
+    own = dataclasses.replace(made, library_path=(tmp_path / "lib",))
+    assert own.with_libraries({"LD_LIBRARY_PATH": "/opt/own/lib"}) == {
+        "LD_LIBRARY_PATH": f"{tmp_path}/lib:/opt/own/lib"
+    }
+    assert made.with_libraries({}) == {}
 
 
 @pytest.fixture
@@ -214,6 +238,16 @@ def test_nothing_else_is_replaced_by_a_local_server(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="holds something else"):
         distributions.install(tmp_path / "work")
     assert (tmp_path / "work" / "thesis.txt").read_text() == "a"
+
+
+def test_a_local_server_is_installed_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributions, "_pip", lambda requirement, target: target.mkdir(parents=True))
+    monkeypatch.setattr(distributions, "_assemble_backend", lambda folder: (folder / "backends").mkdir())
+    monkeypatch.setattr(distributions, "_local", lambda folder: folder)
+    (tmp_path / "server").mkdir()
+    monkeypatch.chdir(tmp_path / "server")
+    distributions.install(Path())
+    assert {path.name for path in (tmp_path / "server").iterdir()} == {"backends", "numpy", "wheel"}
 
 
 def test_a_python_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

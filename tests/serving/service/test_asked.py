@@ -9,9 +9,9 @@ from hyperseg_runtime.contracts.sampling import Sampling
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import VIDEO, FamilySpec
-from hyperseg_serving.contract import Options, PointedAt
+from hyperseg_serving.contract import Limits, Options, PointedAt
 from hyperseg_serving.refusals import RefusalError
-from hyperseg_serving.service.asked import asked_of, asked_of_frame
+from hyperseg_serving.service.asked import asked_of, asked_of_frame, bounded
 from hyperseg_serving.service.requests import Request
 
 TALKER = next(family for family in FAMILIES.values() if family.answers(Question))
@@ -84,6 +84,15 @@ def test_options_reach_what_they_are_for() -> None:
     assert question == Question("d?", Sampling(0.5, 1.0, 1), 3, TALKER.answers(Question)[0])
     assert expressions == Expressions(("a",), TALKER.answers(Expressions)[0], 3)
     assert classes == Classes(("b", "c"), TALKER.answers(Classes)[0], (True, False))
+
+
+@pytest.mark.parametrize(("limit", "sent", "expected"), [(512, None, None), (128, None, None), (4, None, 4), (4, 3, 3)])
+def test_the_longest_answer_binds_who_names_none(limit: int, sent: int | None, expected: int | None) -> None:
+    """What is within the families' default is left to it: it is less where the context ends."""
+    request = Request(b"file", ("a",), question="a?", options=Options(max_tokens=sent))
+    question, expressions = asked_of(TALKER, bounded(request, Limits(max_answer_tokens=limit)))
+    assert isinstance(question, Question) and isinstance(expressions, Expressions)
+    assert question.max_tokens == expressions.max_tokens == expected
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)

@@ -57,6 +57,14 @@ def test_the_ensemble_takes_light_requests() -> None:
         require_light((10, 20), 4, LIMITS)
 
 
+def test_what_takes_light_requests_alone_takes_no_more_than_all_others() -> None:
+    limits = Limits(max_mask_pixels=400)
+    with pytest.raises(RefusalError, match="at most 400 are taken"):
+        cost_of(Request(PICTURE, ("a",) * 3, stream=StreamStep(start=True)), limits)
+    with pytest.raises(RefusalError, match="at most 400 are taken"):
+        require_light((10, 20), 3, limits)
+
+
 def test_a_bomb_costs_nothing(bomb: bytes) -> None:
     with pytest.raises(RefusalError) as refusal:
         cost_of(Request(bomb, ("a",)), Limits())

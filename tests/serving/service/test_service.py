@@ -100,6 +100,12 @@ def test_an_answer_comes_in_pieces_and_then_the_mask(service: Service, pipeline:
     assert len(final.result["results"]) == 1
 
 
+def test_no_answer_is_longer_than_the_limits_allow(pipeline: Pipeline) -> None:
+    """Also where the caller does not say how long it may be."""
+    final = last(Service(pipeline, Limits(max_answer_tokens=4), "abc"), Request(question="What is it?"))
+    assert final.result is not None and final.result["answer"]["tokens"] <= 4
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -185,6 +191,12 @@ def test_nothing_is_kept_of_an_image_on_request(pipeline: Pipeline, coffee_bytes
         last(service, Request(coffee_bytes, ("the cup",)))
         images.trim()
         assert len(images) == 1
+
+
+def test_decoded_images_are_kept_within_the_limit(pipeline: Pipeline, coffee_bytes: bytes) -> None:
+    service = Service(pipeline, Limits(cache_bytes=1000), "abc")
+    last(service, Request(coffee_bytes, ("the cup",)))
+    assert service._decoded.size_bytes == 0
 
 
 def test_nothing_is_begun_for_a_caller_who_left(service: Service, coffee_bytes: bytes) -> None:

@@ -117,6 +117,15 @@ def test_an_idle_stream_is_forgotten() -> None:
     assert len(streams) == 0
 
 
+def test_a_start_that_fails_leaves_nothing() -> None:
+    """Nobody learns its id: it would count as under way, and keep others out."""
+    streams = make(capacity=1)
+    with pytest.raises(ValueError), streams.session(StreamStep(start=True)):
+        raise ValueError
+    assert len(streams) == 0
+    start(streams)
+
+
 def test_a_frame_that_fails_leaves_the_stream() -> None:
     streams = make()
     name, _ = start(streams)

@@ -156,7 +156,8 @@ def video(
     ):
         session = client.open_video()
         waiting: deque[Frame] = deque()  # frames whose results are not ready
-        for frame, is_last in _with_last(read_ahead(source)):
+        seen = source.from_the_first() if isinstance(asked, Regions) else source
+        for frame, is_last in _with_last(read_ahead(seen)):
             waiting.append(frame)
             found = session.push(frame.pixels_hwc_u8, asked, is_last, Options(task=task, min_score=min_score))
             asked = Regions() if isinstance(asked, Regions) else asked

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 EXTRA = "triton"
 
 app = typer.Typer(help="Serve a bundle with Triton Inference Server.", no_args_is_help=True)
+PortOption = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
@@ -86,9 +87,9 @@ def up(
     host: Annotated[
         str, typer.Option(help="Address to listen at; anything but loopback lets others in.")
     ] = "127.0.0.1",
-    http_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8000,
-    grpc_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8001,
-    metrics_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8002,
+    http_port: PortOption = 8000,
+    grpc_port: PortOption = 8001,
+    metrics_port: PortOption = 8002,
     timeout_s: Annotated[float, typer.Option(help="How long to wait for the first answer.")] = 600.0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of one graph; default: all cores.")] = None,
     native: Annotated[

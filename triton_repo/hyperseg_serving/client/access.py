@@ -3,6 +3,8 @@
 import os
 import ssl
 
+from hyperseg_runtime.errors import InputError
+
 KEY_VARIABLE = "HYPERSEG_KEY"
 """The caller's key."""
 CA_VARIABLE = "HYPERSEG_CA"
@@ -16,8 +18,23 @@ def headers() -> dict[str, str]:
 
 
 def authority() -> str | None:
-    return os.environ.get(CA_VARIABLE)
+    """The file, or None. Raises InputError for one without a certificate: gRPC would only say that nobody listens."""
+    file = os.environ.get(CA_VARIABLE) or None
+    if file is not None:
+        _require_certificates(file)
+    return file
 
 
 def tls_context() -> ssl.SSLContext:
+    """Raises as `authority`."""
     return ssl.create_default_context(cafile=authority())
+
+
+def _require_certificates(file: str) -> None:
+    try:
+        ssl.create_default_context(cafile=file)
+    except OSError as error:  # those of ssl, too
+        raise InputError(
+            f"{CA_VARIABLE} names {file}, which cannot be read as certificates ({error.strerror}); expected a PEM file "
+            "of the authority that signed the gateway's certificate"
+        ) from error

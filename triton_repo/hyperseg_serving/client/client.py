@@ -12,7 +12,6 @@ from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
-from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image
@@ -23,6 +22,7 @@ from hyperseg_runtime.errors import EnvironmentMissingError, ImageError, InputEr
 from hyperseg_runtime.families import FAMILIES
 from hyperseg_runtime.families.family import VIDEO, FamilySpec, FrameResults
 from hyperseg_runtime.images.reading import load_image
+from hyperseg_serving.client.address import split_address
 from hyperseg_serving.client.results import frames_of, results_of, stream_of
 from hyperseg_serving.contract import DEFAULTS, Options, PointedAt
 from hyperseg_serving.names import ModelNames, served_family
@@ -98,7 +98,7 @@ class Client:
         return self._results(Request(image=encoded(image), regions=pointed_at(regions), options=options))
 
     def ask(self, image: ImageFile | None, question: str, options: Options = DEFAULTS) -> Iterator[str]:
-        """Pieces of the answer as they are made. Leaving early over gRPC ends the work."""
+        """Pieces of the answer as they are made. Leaving early ends the work."""
         request = Request(image=None if image is None else encoded(image), question=question, options=options)
         with closing(self.respond(request)) as responses:
             for response in responses:
@@ -225,16 +225,18 @@ def asked_family(transport: Transport, timeout_s: float) -> FamilySpec:
 
 
 def open_transport(url: str) -> Transport:
-    """By the address's scheme. Raises InputError for others, EnvironmentMissingError without tritonclient."""
-    parts = urlsplit(url)
-    if parts.scheme not in TRANSPORTS or not parts.hostname:
+    """By the address's scheme. Raises InputError for others and for what is no address, EnvironmentMissingError without
+    tritonclient.
+    """
+    scheme = split_address(url).scheme
+    if scheme not in TRANSPORTS:
         raise InputError(f"{url!r} is no address; expected SCHEME://HOST:PORT with {', '.join(TRANSPORTS)}")
-    module, name = TRANSPORTS[parts.scheme]
+    module, name = TRANSPORTS[scheme]
     try:
         transport: Transport = getattr(import_module(f"hyperseg_serving.client.{module}"), name)(url)
     except ModuleNotFoundError as error:
         raise EnvironmentMissingError(
-            f"{parts.scheme}:// needs {error.name}; run: pip install 'hyperseg-trt[triton]', or use http://"
+            f"{scheme}:// needs {error.name}; run: pip install 'hyperseg-trt[triton]', or use http://"
         ) from error
     return transport
 

@@ -36,17 +36,18 @@ ENDING_S = 5.0
 
 
 def open_client(url: str) -> grpc.InferenceServerClient:
-    """The library's client of grpc://HOST:PORT, or of grpcs:// with TLS.
+    """The library's client of grpc://HOST:PORT, or of grpcs:// with TLS, which raises as `access.authority`.
 
     gRPC takes what http_proxy names even to this machine's own addresses, which no proxy reaches.
     """
     parts = urlsplit(url)
+    is_secure = parts.scheme == "grpcs"
     name = parts.hostname or ""
     own = [("grpc.enable_http_proxy", 0)] if name in ("localhost", "::1") or name.startswith("127.") else []
     return grpc.InferenceServerClient(
         parts.netloc,
-        ssl=parts.scheme == "grpcs",
-        root_certificates=access.authority(),
+        ssl=is_secure,
+        root_certificates=access.authority() if is_secure else None,
         channel_args=[*MESSAGE_SIZES, *own],
     )
 

@@ -8,13 +8,13 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
-from hyperseg_runtime.errors import HypersegError, ServerError, UnavailableError
+from hyperseg_runtime.errors import ServerError, UnavailableError
 from hyperseg_serving import contract
 from hyperseg_serving.client import access
+from hyperseg_serving.client.address import split_address
 from hyperseg_serving.client.wire_errors import connection_lost, error_of
 from hyperseg_serving.refusals import Code
 from hyperseg_serving.service.requests import Request, bytes_tensor, tensors_of
@@ -33,10 +33,11 @@ class HttpTransport:
     """To the models at http(s)://HOST:PORT. A connection for each request: the server keeps none waiting."""
 
     def __init__(self, url: str) -> None:
-        self._scheme, self._host = urlsplit(url)[:2]
+        self._scheme, self._host = split_address(url)[:2]
 
     def ask(self, model: str, request: Request, timeout_s: float) -> Generator[Response, None, None]:
-        """Responses as they come; `timeout_s` is the longest wait for each. Leaving early ends the work.
+        """Responses as they come; `timeout_s` is the longest wait for each. Leaving early ends the work, and so does a
+        response that does not come in time.
 
         Raises UnavailableError where nobody listens, ServerError where it takes too long or the connection is
         lost, and what `error_of` makes of refusals.
@@ -45,13 +46,16 @@ class HttpTransport:
         try:
             with self._answer(f"{model}/generate_stream", timeout_s, {**_body(request), "id": request_id}) as answer:
                 yield from _responses(answer)
-        except GeneratorExit:  # the server does not notice that a caller of HTTP leaves
-            with (
-                suppress(HypersegError),
-                self._answer(f"{model}/generate_stream", CANCEL_S, _body(Request(cancel=request_id))) as answer,
-            ):
-                answer.read()
+        except BaseException as error:
+            if request.probe is None and _is_left(error):
+                self._cancel(model, request_id)
             raise
+
+    def _cancel(self, model: str, request_id: str) -> None:
+        """The server does not notice that a caller of HTTP leaves. Never raises: why it left is on its way to it."""
+        body = _body(Request(cancel=request_id))
+        with suppress(Exception), self._answer(f"{model}/generate_stream", CANCEL_S, body) as answer:
+            answer.read()
 
     def frame(self, model: str, request: Request, timeout_s: float, stream: str, start: bool, end: bool) -> Response:
         """The response to one frame of a sequence; for small images, see `infer`."""
@@ -119,6 +123,13 @@ def _body(request: Request) -> dict[str, Any]:
         else:
             body[name] = [element.decode() for element in array]
     return body
+
+
+def _is_left(error: BaseException) -> bool:
+    """Whether this ends the wait for an answer that the server may still work on: it is late, the caller went away, or
+    was interrupted.
+    """
+    return isinstance(error.__cause__, TimeoutError) or not isinstance(error, Exception)
 
 
 def _check_status(answer: http.client.HTTPResponse) -> None:

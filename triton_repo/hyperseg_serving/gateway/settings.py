@@ -15,6 +15,7 @@ REQUESTS_PER_MINUTE = 6000
 """Of one caller, where nothing else is said."""
 BEHIND = 100
 """Ports of the server above those of the gateway."""
+LAST_PORT = 65535
 KEY = re.compile(r"[\w.~+/=-]{16,200}")
 CALLER = re.compile(r"[\w.-]{1,60}")
 
@@ -61,10 +62,17 @@ class GatewaySettings:
 
 
 def behind(address: Address) -> Address:
-    """Where the server listens whose gateway is at `address`: on this machine alone, at ports that probes know."""
-    http, grpc, metrics = (
-        port and port + BEHIND for port in (address.http_port, address.grpc_port, address.metrics_port)
-    )
+    """Where the server listens whose gateway is at `address`: on this machine alone, at ports that probes know.
+
+    Raises InputError where there are no such ports.
+    """
+    for name, port in address.ports().items():
+        if port + BEHIND > LAST_PORT:
+            raise InputError(
+                f"--{name}-port {port}: the server behind a gateway listens {BEHIND} ports above it; choose one up to "
+                f"{LAST_PORT - BEHIND}, or 0 for a free one"
+            )
+    http, grpc, metrics = (port and port + BEHIND for port in address.ports().values())
     return Address(http, grpc, metrics)
 
 

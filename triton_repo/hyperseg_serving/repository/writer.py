@@ -53,6 +53,7 @@ def write_repository(
 
     Raises OutputError where `out` holds something else.
     """
+    out = out.absolute()  # "." has no name
     _require_replaceable(out)
     models = served_models(spec)
     partial = out.with_name(f".{out.name}.partial")

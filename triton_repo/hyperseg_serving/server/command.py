@@ -43,13 +43,16 @@ class Address:
     metrics_port: int = 8002
     host: str = LOOPBACK
 
+    def ports(self) -> dict[str, int]:
+        return {"http": self.http_port, "grpc": self.grpc_port, "metrics": self.metrics_port}
+
     def chosen(self) -> "Address":
-        http, grpc, metrics = (port or _free_port() for port in (self.http_port, self.grpc_port, self.metrics_port))
+        http, grpc, metrics = (port or _free_port() for port in self.ports().values())
         return Address(http, grpc, metrics, self.host)
 
     def require_free(self) -> None:
         """Raise InputError for a port that somebody listens at: a second server there would be taken for ours."""
-        for name, port in (("http", self.http_port), ("grpc", self.grpc_port), ("metrics", self.metrics_port)):
+        for name, port in self.ports().items():
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
@@ -153,7 +156,7 @@ def check_repository(distribution: Distribution, settings: ServerSettings) -> No
 
 def known_options(distribution: Distribution) -> frozenset[str]:
     """What the server's release takes, from its own help. Raises EnvironmentMissingError where it says nothing."""
-    environment = {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(map(str, distribution.library_path))}
+    environment = distribution.with_libraries(os.environ)
     try:
         shown = subprocess.run(
             [distribution.binary, "--help"], env=environment, capture_output=True, text=True, timeout=HELP_S

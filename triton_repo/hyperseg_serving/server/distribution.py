@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,12 @@ class Distribution:
     @property
     def is_local(self) -> bool:
         return self.numpy is not None
+
+    def with_libraries(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """An environment in which the server also finds its own libraries, before those that are found there."""
+        paths = filter(None, [*map(str, self.library_path), environment.get("LD_LIBRARY_PATH", "")])
+        found = os.pathsep.join(paths)
+        return {**environment, "LD_LIBRARY_PATH": found} if found else dict(environment)
 
 
 def local_folder() -> Path:
@@ -106,6 +113,7 @@ def install(folder: Path) -> Distribution:
 
     Raises EnvironmentMissingError, and OutputError for a folder that holds something else.
     """
+    folder = folder.absolute()  # "." has no name
     if folder.is_dir() and any(folder.iterdir()) and not all((folder / part).is_dir() for part in PARTS):
         raise OutputError(f"{folder}: holds something else than a local server; choose another folder with --folder")
     if sys.platform != "linux" or sys.version_info[:2] not in PYTHONS:

@@ -211,10 +211,7 @@ class Server:
             IDENTITY_VARIABLE: self._identity,
             DRAIN_VARIABLE: str(folder / "drain"),
         }
-        environment = {**os.environ, **own, **self.settings.environment}
-        if self._distribution.library_path:
-            paths = [*map(str, self._distribution.library_path), environment.get("LD_LIBRARY_PATH", "")]
-            environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, paths))
+        environment = self._distribution.with_libraries({**os.environ, **own, **self.settings.environment})
         if self._distribution.numpy:
             python = _make_python(folder / "python", self._distribution.numpy)
             environment["PATH"] = os.pathsep.join((str(python), environment.get("PATH", "")))

@@ -9,9 +9,17 @@ from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, 
 from hyperseg_runtime.contracts.requests import Request as FamilyRequest
 from hyperseg_runtime.contracts.sampling import Sampling
 from hyperseg_runtime.families.family import FamilySpec, VideoRequest
-from hyperseg_serving.contract import PointedAt
+from hyperseg_runtime.families.mask_queries.answering import ANSWER_TOKENS
+from hyperseg_serving.contract import Limits, PointedAt
 from hyperseg_serving.refusals import Reason, RefusalError
 from hyperseg_serving.service.requests import NOTHING_ASKED, Request
+
+
+def bounded(request: Request, limits: Limits) -> Request:
+    """With the longest answer that is allowed, where the caller names none and the families' default is longer."""
+    if request.options.max_tokens is not None or limits.max_answer_tokens >= ANSWER_TOKENS:
+        return request
+    return replace(request, options=request.options.model_copy(update={"max_tokens": limits.max_answer_tokens}))
 
 
 def asked_of(family: FamilySpec, request: Request) -> list[FamilyRequest]:

@@ -34,7 +34,7 @@ def cost_of(request: Request, limits: Limits) -> Cost:
     masks = max(1, len(request.texts) + classes + regions) * (2 if request.options.png else 1)
     mask_pixels = height_px * width_px * masks
     # Frames of all videos come through one model, one after another; what a first one asks holds for the others.
-    most = limits.light_mask_pixels if request.stream else limits.max_mask_pixels
+    most = _most_light(limits) if request.stream else limits.max_mask_pixels
     require_affordable(mask_pixels, most, "ask for fewer at a time, or scale the image down")
     return Cost(mask_pixels, len(request.image), mask_pixels > limits.light_mask_pixels)
 
@@ -51,6 +51,9 @@ def require_affordable(mask_pixels: int, most: int, what_to_do: str) -> None:
 def require_light(image_hw: tuple[int, int], texts: int, limits: Limits) -> None:
     """Raise RefusalError for more masks than the ensemble makes for one request."""
     mask_pixels = image_hw[0] * image_hw[1] * texts
-    require_affordable(
-        mask_pixels, limits.light_mask_pixels, "ask the public model, which has a lane for such requests"
-    )
+    require_affordable(mask_pixels, _most_light(limits), "ask the public model, which has a lane for such requests")
+
+
+def _most_light(limits: Limits) -> int:
+    """Where light requests alone are taken. `max_mask_pixels` may be the smaller, and holds everywhere."""
+    return min(limits.light_mask_pixels, limits.max_mask_pixels)

@@ -144,7 +144,7 @@ def _header_size(data: bytes) -> tuple[int, int]:
         try:
             with read_header(GuardedFile(content, header_alone=True), IMAGE_FORMATS) as image:
                 return image.size
-        except (ImageError, Image.DecompressionBombError):
+        except (ImageError, Image.DecompressionBombError, MemoryError):
             raise
         except Exception:
             continue

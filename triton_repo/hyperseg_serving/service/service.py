@@ -10,13 +10,14 @@ import numpy as np
 
 from hyperseg_runtime.calls.stopping import stoppable
 from hyperseg_runtime.contracts.requests import Classes, Expressions, Question, Regions, SegmentationRequest
+from hyperseg_runtime.contracts.requests import Request as FamilyRequest
 from hyperseg_runtime.contracts.results import Instances, Result, joined
 from hyperseg_runtime.session.image_session import ImageSession
 from hyperseg_runtime.session.pipeline import Pipeline
 from hyperseg_serving.contract import Limits, Options, StreamStep
-from hyperseg_serving.service.asked import asked_of, asked_of_frame, with_pictures
+from hyperseg_serving.service.asked import asked_of, asked_of_frame, bounded, with_pictures
 from hyperseg_serving.service.budget import Budget
-from hyperseg_serving.service.decoded import DecodedImages
+from hyperseg_serving.service.decoded import CAPACITY_BYTES, DecodedImages
 from hyperseg_serving.service.requests import Request, marked_pixels, open_image
 from hyperseg_serving.service.responses import Response, frames_response, result_response
 from hyperseg_serving.service.streams import Streams
@@ -36,7 +37,7 @@ class Service:
         self._pipeline = pipeline
         self._limits = limits
         self._bundle_id = bundle_id
-        self._decoded = DecodedImages()
+        self._decoded = DecodedImages(min(CAPACITY_BYTES, limits.cache_bytes))
         self.turns = Turns()
         self.streams = Streams(pipeline.open_video, limits.max_streams, limits.stream_idle_s)
 
@@ -49,7 +50,7 @@ class Service:
         if request.stream:
             asked_of_frame(family, request)
             return False
-        return any(map(family.writes, asked_of(family, request)))
+        return any(map(family.writes, self._asked(request)))
 
     def respond(self, request: Request, budget: Budget, flow: Flow) -> Iterator[Response]:
         """Pieces of the answer to a question as they are made, and the result last. `flow` is one of `turns`.
@@ -62,7 +63,7 @@ class Service:
             yield self._frame(request, request.stream, work)
             return
         options = request.options
-        asked = asked_of(self._pipeline.family, request)
+        asked = self._asked(request)
         for one in asked:  # a bad text behind a question is refused before the answer
             self._pipeline.check(one, with_image=request.image is not None)
         pixels, key = self._pixels(request.image, options, budget)
@@ -95,6 +96,9 @@ class Service:
 
     def close(self) -> None:
         self._pipeline.close()
+
+    def _asked(self, request: Request) -> list[FamilyRequest]:
+        return asked_of(self._pipeline.family, bounded(request, self._limits))
 
     def _pixels(self, image: bytes | None, options: Options, budget: Budget) -> tuple[np.ndarray | None, str | None]:
         """Pixels and, where they are remembered, their key."""

@@ -64,16 +64,19 @@ class Streams:
 
     @contextmanager
     def session(self, step: StreamStep) -> Iterator[tuple[str, VideoSession]]:
-        """The stream's id and session for one frame, alone with it. After `end` it is forgotten.
+        """The stream's id and session for one frame, alone with it. After `end` it is forgotten, and after a start that
+        fails: nobody learns its id.
 
         Raises RefusalError for a stream that is not known, or not any more, and for a start where all are under way.
         """
         name, stream = self._enter(step)
+        is_over = step.start or step.end
         try:
             with stream.busy:
                 yield name, stream.video
+            is_over = step.end
         finally:
-            self._leave(step, name, stream)
+            self._leave(name, stream, is_over)
 
     def _enter(self, step: StreamStep) -> tuple[str, _Stream]:
         with self._lock:
@@ -93,10 +96,10 @@ class Streams:
             self._streams.move_to_end(step.id)
             return step.id, self._streams[step.id]
 
-    def _leave(self, step: StreamStep, name: str, stream: _Stream) -> None:
+    def _leave(self, name: str, stream: _Stream, is_over: bool) -> None:
         with self._lock:
             stream.used_s = self._clock()
-            if step.end and self._streams.get(name) is stream:
+            if is_over and self._streams.get(name) is stream:
                 del self._streams[name]
 
     def _make_room(self) -> None:
