@@ -67,16 +67,35 @@ def summary(pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for measure in dict.fromkeys(pair.after["measure"] for pair in pairs):
         own = [pair for pair in pairs if pair.after["measure"] == measure]
-        changes = np.array([pair.change for pair in own])
+        changes = _changes(own)
         found[f"{measure}, {ALL}"] = {
             "count": len(own),
             "changed": sum(pair.changed for pair in own),
             "better": int((changes > 0).sum()),
             "worse": int((changes < 0).sum()),
             "mean_change": float(changes.mean()),
-            "standard_error": float(changes.std(ddof=1) / np.sqrt(len(own))) if len(own) > 1 else 0.0,
+            "standard_error": standard_error(own),
         }
     return found
+
+
+def standard_error(pairs: Sequence[Pair]) -> float:
+    """Of the mean change; infinite for a single sample, which says nothing about others.
+
+    The items of one sample are a cluster, since they share a picture (Miller, "Adding Error Bars to Evals", arXiv
+    2411.00640, sections 2.2 and 4.2).
+    """
+    changes = _changes(pairs)
+    samples = np.unique([pair.sample for pair in pairs], return_inverse=True)[1]
+    sums = np.bincount(samples, changes - changes.mean())
+    count = len(sums)
+    if count < 2:
+        return float("inf")
+    return float(np.sqrt((sums**2).sum() * count / (count - 1)) / len(pairs))
+
+
+def _changes(pairs: Sequence[Pair]) -> np.ndarray:
+    return np.array([pair.change for pair in pairs])
 
 
 def by_change(pairs: Sequence[Pair]) -> list[Pair]:

@@ -61,7 +61,7 @@ def evaluate(
     waiting = list(missing(keys, items.rows))
     tell(len(keys) - len(waiting), len(keys))
     if waiting:
-        with items:
+        with folder.written_to(items):
             for done, (key, rows) in enumerate(work(Asking(subject, choice), waiting), len(keys) - len(waiting) + 1):
                 items.add(key, rows)
                 tell(done, len(keys))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hyperseg_bench.quality.comparison import Pair
+from hyperseg_bench.quality.comparison import Pair, standard_error
 from hyperseg_runtime.contracts.results import decode_rle
 
 NORMAL_95 = 1.96
@@ -15,8 +15,7 @@ NORMAL_95 = 1.96
 class PairedDrop:
     """The mean loss of a measure's main number from before to after, in points of a hundred; above 0 it became worse.
 
-    interval  95 %, from the standard error of paired differences with the items of one sample as a cluster, since they
-              share a picture (Miller, "Adding Error Bars to Evals", arXiv 2411.00640, sections 2.2 and 4.2)
+    interval  95 %, from the `standard_error`
     """
 
     measure: str
@@ -48,22 +47,11 @@ def _drop(measure: str, pairs: Sequence[Pair]) -> PairedDrop:
     main = pairs[0].main
     before = np.array([float(pair.before[main]) for pair in pairs])
     after = np.array([float(pair.after[main]) for pair in pairs])
-    losses = 100 * (before - after)
-    samples = np.unique([pair.sample for pair in pairs], return_inverse=True)[1]
-    half = NORMAL_95 * _clustered_error(losses, samples)
-    drop = float(losses.mean())
+    drop = float(100 * (before - after).mean())
+    half = 100 * NORMAL_95 * standard_error(pairs)
     return PairedDrop(
         measure, main, len(pairs), float(before.mean()), float(after.mean()), drop, (drop - half, drop + half)
     )
-
-
-def _clustered_error(values: np.ndarray, clusters: np.ndarray) -> float:
-    """Standard error of the mean; infinite for a single cluster, which says nothing about others."""
-    sums = np.bincount(clusters, values - values.mean())
-    count = len(sums)
-    if count < 2:
-        return float("inf")
-    return float(np.sqrt((sums**2).sum() * count / (count - 1)) / len(values))
 
 
 def _iou(before: np.ndarray, after: np.ndarray) -> float:

@@ -5,16 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from hyperseg_bench.quality.comparison import by_change, pair_up, summary
-from hyperseg_bench.quality.datasets.registry import Choice, open_data_set
+from hyperseg_bench.quality.datasets.registry import Choice, open_data_set, source_of
 from hyperseg_bench.quality.report import render_comparison, render_evaluation
-from hyperseg_bench.quality.run_folder import REPORT, TABLE, RunFolder
+from hyperseg_bench.quality.run_folder import COMPARISON, COMPARISON_PAGE, REPORT, TABLE, RunFolder
 from hyperseg_bench.quality.samples import Row
 from hyperseg_runtime.batch.run_record import RUN
 from hyperseg_runtime.console import json_bytes
 from hyperseg_runtime.errors import InputError
 from hyperseg_runtime.files.writing import write_atomically
-
-COMPARISON, COMPARISON_PAGE = "comparison.json", "comparison.html"
 
 
 def read_complete(directory: Path) -> tuple[dict[str, Any], dict[str, list[Row]]]:
@@ -41,6 +39,7 @@ def write_comparison(directory: Path, against: Path, choice: Choice) -> tuple[di
     asked the same.
     """
     (before, old), (after, new) = read_complete(against), read_complete(directory)
+    _require_same_source(against, before, after)
     data = open_data_set(choice)
     paired = pair_up(data.keys, old, new)
     changed = [pair.told() for pair in by_change(paired)]
@@ -54,3 +53,14 @@ def write_comparison(directory: Path, against: Path, choice: Choice) -> tuple[di
         "comparison": directory / COMPARISON,
         "page": directory / COMPARISON_PAGE,
     }
+
+
+def _require_same_source(against: Path, before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Samples of another source may have the same names, and be asked the same of other pictures."""
+    found, expected = (source_of(Choice(**content["data_set"])).told() for content in (before, after))
+    other = [f"{name} {found[name]}, expected {expected[name]}" for name in found if found[name] != expected[name]]
+    if other:
+        raise InputError(
+            f"{against}: its samples are from elsewhere ({'; '.join(other)}); compare evaluations of the same DATASET, "
+            "--data and --split"
+        )

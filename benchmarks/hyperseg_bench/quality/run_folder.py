@@ -1,4 +1,4 @@
-"""The folder of one evaluation: what was asked of what, every row, the table, the page."""
+"""The folder of one evaluation: what was asked of what, every row, the table, the page, a comparison."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from hyperseg_runtime.console import json_bytes
 from hyperseg_runtime.files.writing import write_atomically
 
 TABLE, REPORT = "table.json", "report.html"
+COMPARISON, COMPARISON_PAGE = "comparison.json", "comparison.html"
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class RunFolder(RunRecord):
     """One evaluation's results at `directory`, begun or complete."""
 
     what: str = "evaluation"
-    results: tuple[str, ...] = (TABLE, REPORT)
+    results: tuple[str, ...] = (TABLE, REPORT, COMPARISON, COMPARISON_PAGE)
 
     def finish(self, keys: Sequence[str], rows: dict[str, list[Row]]) -> dict[str, Any]:
         """Write the table; what it holds."""

@@ -20,6 +20,7 @@ from hyperseg_export.onnx.weight_store import INLINE_BYTES, Location, WeightFile
 from hyperseg_runtime.contracts.axes import Axis, is_name
 from hyperseg_runtime.contracts.graph_spec import DType, GraphSpec, TensorSpec
 from hyperseg_runtime.errors import ExportError
+from hyperseg_runtime.files.writing import fsync_file
 
 OPSET = 24
 IR_VERSION = 10
@@ -116,6 +117,8 @@ def save_graph(model: ir.Model, path: Path, weights: WeightFile, placed: Mapping
         else:
             value.const_value = _external(value, weights.add(_stored(tensor), name), path)
     ir.save(model, path)
+    with path.open("rb+") as file:
+        fsync_file(file)
 
 
 def _stored(tensor: ir.TensorProtocol) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The gate: a mix of graphs asked the same as the bundle they were made from, item by item."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,14 @@ from hyperseg_runtime.files.writing import output_folder
 
 BEFORE, AFTER = "before", "after"
 Tell = Callable[[int, int], None]
+
+
+def in_turn(measures: Sequence[MeasureEntry]) -> list[MeasureEntry]:
+    """The one that decides first, which is one of masks where there are any; of the others those that say something:
+    items of a single sample have no interval.
+    """
+    first, *others = sorted(measures, key=lambda measure: measure.iou_to_wide is None)
+    return [first, *(measure for measure in others if math.isfinite(measure.interval[0]))]
 
 
 class Gate:
@@ -41,9 +50,8 @@ class Gate:
         for found in paired_drops(pairs):
             overlap = median_overlap([pair for pair in pairs if pair.after["measure"] == found.measure])
             measures.append(MeasureEntry(**vars(found), iou_to_wide=overlap))
-        measures.sort(key=lambda measure: measure.iou_to_wide is None)  # masks decide, where there are any
         return GateEntry(
-            data_set=self.choice.name, split=self.choice.split, budget=self.budget, measures=tuple(measures)
+            data_set=self.choice.name, split=self.choice.split, budget=self.budget, measures=tuple(in_turn(measures))
         )
 
     def _evaluate(self, bundle: Path, name: str) -> None:

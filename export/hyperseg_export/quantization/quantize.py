@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hyperseg_bench.quality.datasets.registry import Choice, open_data_set
-from hyperseg_bench.quality.results import COMPARISON_PAGE, write_comparison
+from hyperseg_bench.quality.datasets.registry import Choice, open_data_set, source_of
+from hyperseg_bench.quality.results import write_comparison
+from hyperseg_bench.quality.run_folder import COMPARISON_PAGE
 from hyperseg_bench.quality.samples import DataSet
 from hyperseg_export.families.registry import EXPORT_FAMILIES
 from hyperseg_export.jobs.progress import Progress, Silent
@@ -32,7 +33,7 @@ MARK = "quantize"
 class QuantizeOptions:
     """recipe       for all graphs; recipe_of: graph -> another one
     data            what the gate asks; without `items` all but the samples that calibration takes from its end
-    calibration     what calibration asks; None: the samples of `data` that the gate does not ask
+    calibration     what calibration asks, without what the gate asks; None: `data`
     samples         how many calibration asks
     budget          points of the task metric that may be lost
     gated           without it the bundle is made as it is, and says everywhere that it is not gated
@@ -95,10 +96,26 @@ def require_quantisable(bundle: Bundle) -> None:
 
 
 def split_samples(options: QuantizeOptions) -> tuple[Choice, DataSet, list[str], Choice]:
-    """What the gate asks; data and samples of calibration, with where they are from. Raises InputError."""
-    if options.calibration is not None:
-        data = open_data_set(options.calibration)
-        return options.data, data, _some(list(data.keys)[: options.samples], options.calibration), options.calibration
+    """What the gate asks; data and samples of calibration, none of which the gate asks, with where they are from.
+
+    Raises InputError.
+    """
+    calibration = options.calibration or options.data
+    if source_of(calibration) == source_of(options.data):
+        return _split_one(options)
+    data = open_data_set(calibration)
+    judging = _shared_names(options.data, calibration) if options.gated else frozenset()
+    keys = [key for key in data.keys if key not in judging][: options.samples]
+    if not keys:
+        raise InputError(
+            f"data set {calibration.name} has no samples to calibrate with but those that judge; judge by fewer with "
+            "--items, or calibrate with others by --calibrate-split or --calibrate-on"
+        )
+    return options.data, data, keys, calibration
+
+
+def _split_one(options: QuantizeOptions) -> tuple[Choice, DataSet, list[str], Choice]:
+    """Of one data set those that calibrate follow those that judge."""
     items = options.data.items
     whole = replace(options.data, items=None if items is None else items + options.samples)
     data = open_data_set(whole)
@@ -111,10 +128,13 @@ def split_samples(options: QuantizeOptions) -> tuple[Choice, DataSet, list[str],
     return replace(options.data, items=asked), data, list(data.keys)[asked:], whole
 
 
-def _some(keys: list[str], choice: Choice) -> list[str]:
-    if not keys:
-        raise InputError(f"data set {choice.name} has no samples to calibrate with")
-    return keys
+def _shared_names(judging: Choice, calibration: Choice) -> frozenset[str]:
+    """Names of samples that judge, of which `calibration` may have the pictures: data sets of the same pictures, as
+    refcoco and refcoco+, name them alike. Splits of one data set share none, though files in them may be named alike.
+    """
+    if (judging.name, judging.folder) == (calibration.name, calibration.folder):
+        return frozenset()
+    return frozenset(open_data_set(judging).keys)
 
 
 class _Quantization:

@@ -14,9 +14,10 @@ from hyperseg_export.quantization.observing import Observed
 from hyperseg_export.quantization.recipes import GraphRecipe
 from hyperseg_export.quantization.rewriting import rewrite
 from hyperseg_runtime.bundle.manifest import FILE_NAME, FileEntry, GraphEntry, Manifest
-from hyperseg_runtime.bundle.opening import Bundle
+from hyperseg_runtime.bundle.opening import Bundle, describe_file
 from hyperseg_runtime.bundle.quantization import CalibrationEntry, GateEntry, QuantizationEntry
-from hyperseg_runtime.files.writing import explained, write_atomically
+from hyperseg_runtime.files.hashing import remembered_hash
+from hyperseg_runtime.files.writing import explained, fsync_file, write_atomically
 from hyperseg_runtime.images.reading import ImageSource
 
 
@@ -95,13 +96,15 @@ class Workshop:
         return self.directory
 
     def _bring(self, names: Iterable[str]) -> None:
-        """Copies of files of the bundle that are not here yet."""
+        """Copies of files of the bundle that are not here yet. Those of a killed run may be of another bundle, in which
+        graphs of other weights have the same sizes.
+        """
         with explained(self.directory):
             for name in names:
-                target, size_bytes = self.directory / name, self.bundle.manifest.files[name].size_bytes
-                if not target.is_file() or target.stat().st_size != size_bytes:
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(self.bundle.path(name), target)
+                target, entry = self.directory / name, self.bundle.manifest.files[name]
+                if not target.is_file() or describe_file(target, remembered_hash) != entry:
+                    _copy(self.bundle.path(name), target)
+                self._files[name] = entry
 
     def manifest(self, mix: Mix, gate: GateEntry | None) -> Manifest:
         """What a bundle of this mix says of itself; all its files are here now."""
@@ -127,3 +130,11 @@ class Workshop:
                 ),
             }
         )
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Down on the disk, as what steps write."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as old, target.open("wb") as new:
+        shutil.copyfileobj(old, new)
+        fsync_file(new)

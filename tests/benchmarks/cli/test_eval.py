@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from hyperseg_runtime.files.locking import sole_writer
 from support import RunCli
@@ -29,6 +30,19 @@ def test_two_bundles_are_compared(run_cli: RunCli, evaluated: Path, tiny_bundle:
     for path in content["files"].values():
         assert Path(path).is_file()
     assert len((evaluated / "items.jsonl").read_text().splitlines()) == 2
+
+
+def test_evaluations_of_other_pictures_are_not_compared(
+    run_cli: RunCli, evaluated: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    """The same scenes with backgrounds: names and questions are equal."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.new("RGB", (64, 48)).save(photos / "grey.png")
+    again = ("eval", tiny_bundle, *SHAPES, "--data", photos, "--out", tmp_path / "second", "--against", evaluated)
+    result = run_cli(*again)
+    assert result.code == 2 and f"(folder None, expected {photos})" in result.err, result.err
+    assert not (tmp_path / "second" / "comparison.json").exists()
 
 
 def test_mistakes_say_what_to_do(run_cli: RunCli, evaluated: Path, tiny_bundle: Path, tmp_path: Path) -> None:

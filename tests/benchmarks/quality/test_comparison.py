@@ -7,6 +7,7 @@ import pytest
 from hyperseg_bench.quality.answering import answered
 from hyperseg_bench.quality.comparison import by_change, pair_up, summary
 from hyperseg_bench.quality.datasets.shapes.asked import Clips, Scenes
+from hyperseg_bench.quality.paired import NORMAL_95, paired_drops
 from hyperseg_bench.quality.report import render_comparison, render_evaluation
 from hyperseg_bench.quality.samples import DataSet, Row, in_order
 from hyperseg_bench.quality.table import left_out, make_table
@@ -57,6 +58,15 @@ def test_what_changed_is_found_item_by_item(right: dict[str, list[Row]], half: d
     assert numbers["worse"] == numbers["changed"] == len(expected) and numbers["better"] == 0
     assert numbers["mean_change"] < -2 * numbers["standard_error"] < 0
     assert summary(pairs)["questions, all"]["changed"] == 0
+
+
+def test_items_of_one_sample_count_as_one(right: dict[str, list[Row]], half: dict[str, list[Row]]) -> None:
+    """Ten copies of each item say no more than one of each; the error is the one that the gate goes by."""
+    pairs = pair_up(SCENES.keys, right, half)
+    error = summary(pairs)["expressions, all"]["standard_error"]
+    assert summary(pairs * 10)["expressions, all"]["standard_error"] == pytest.approx(error)
+    drop = paired_drops(pairs)[0]
+    assert (drop.interval[1] - drop.drop) / NORMAL_95 == pytest.approx(100 * error)
 
 
 def test_frames_of_clips_are_compared() -> None:

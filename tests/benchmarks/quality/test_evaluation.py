@@ -13,7 +13,8 @@ import pytest
 from hyperseg_bench.quality.answering import answered
 from hyperseg_bench.quality.datasets.registry import Choice, open_data_set
 from hyperseg_bench.quality.evaluation import Asking, evaluate, precision_of
-from hyperseg_bench.quality.run_folder import TABLE
+from hyperseg_bench.quality.results import write_comparison
+from hyperseg_bench.quality.run_folder import COMPARISON, COMPARISON_PAGE, TABLE
 from hyperseg_bench.quality.samples import Row
 from hyperseg_runtime.batch.item_file import ItemFile
 from hyperseg_runtime.batch.run_record import ITEMS
@@ -68,6 +69,14 @@ def whole(subject: Subject, tmp_path: Path) -> Path:
 def made(folder: Path) -> Path:
     folder.mkdir()
     return folder
+
+
+def test_an_evaluation_that_ends_before_its_first_sample_is_none(subject: Subject, tmp_path: Path) -> None:
+    """What was wrong may be among its settings, with which another one would be refused."""
+    out = made(tmp_path / "out")
+    with pytest.raises(StoppedError):
+        evaluate(subject, CHOICE, out, work=Work(stop_before=0))
+    assert list(out.iterdir()) == []
 
 
 def test_the_table_holds_what_was_asked(whole: Path, subject: Subject) -> None:
@@ -176,6 +185,12 @@ def test_overwrite_begins_anew(whole: Path, subject: Subject) -> None:
     before = (whole / TABLE).read_bytes()
     evaluate(subject, CHOICE, whole, overwrite=True, work=work)
     assert len(work.asked) == SAMPLES and (whole / TABLE).read_bytes() == before
+
+
+def test_overwrite_leaves_no_comparison_of_before(whole: Path, subject: Subject) -> None:
+    write_comparison(whole, whole, CHOICE)
+    evaluate(subject, CHOICE, whole, overwrite=True, work=Work())
+    assert not (whole / COMPARISON).exists() and not (whole / COMPARISON_PAGE).exists()
 
 
 def test_files_of_somebody_else_stay(subject: Subject, tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ import pytest
 from hyperseg_bench.quality.datasets.registry import Choice
 from hyperseg_bench.quality.evaluation import evaluate
 from hyperseg_bench.quality.samples import Row
-from hyperseg_export.quantization.gate import Gate
+from hyperseg_export.quantization.gate import Gate, in_turn
 from hyperseg_runtime.batch.subject import Subject
 from hyperseg_runtime.batch.working import Job
+from hyperseg_runtime.bundle.quantization import GateEntry, MeasureEntry
 
 
 def test_an_evaluation_is_made_again_where_another_bundle_is_asked(
@@ -35,3 +36,18 @@ def test_an_evaluation_is_made_again_where_another_bundle_is_asked(
     (bundle_copy / "manifest.json").write_bytes((bundle_copy / "manifest.json").read_bytes() + b"\n")
     gate.ask_before(bundle_copy)
     assert len(asked) == 4
+
+
+def measured(measure: str, drop: float, half: float, iou: float | None) -> MeasureEntry:
+    interval = (drop - half, drop + half)
+    return MeasureEntry(
+        measure=measure, metric="m", items=8, before=1, after=1, drop=drop, interval=interval, iou_to_wide=iou
+    )
+
+
+def test_a_measure_of_one_sample_decides_nothing_unless_it_is_the_only_one() -> None:
+    """Its interval is infinite: it would pass, and JSON, which is the manifest, has no word for it."""
+    questions, masks = measured("questions", 9.0, float("inf"), None), measured("masks", 0.1, 0.2, 0.99)
+    assert in_turn([questions, masks]) == [masks]
+    alone = GateEntry(data_set="shapes", split=None, budget=0.5, measures=tuple(in_turn([questions])))
+    assert alone.failures

@@ -1,9 +1,11 @@
 """A quantised bundle is written whole or not at all, has passed a task metric, and says how it was made."""
 
 import json
+import os
 import pickle
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +13,19 @@ import onnx
 import pytest
 
 import miniatures
-from hyperseg_bench.quality.datasets.registry import Choice
+from hyperseg_bench.quality.datasets.registry import Choice, open_data_set
 from hyperseg_export.engine.options import BuildOptions, plan_engines
 from hyperseg_export.jobs.progress import Silent
 from hyperseg_export.quantization import auto, calibration, speed, workshop
 from hyperseg_export.quantization import quantize as verb
 from hyperseg_export.quantization.observing import ObservingBackend
-from hyperseg_export.quantization.quantize import QuantizeOptions, comparison_page, gate_folder, quantize_bundle
+from hyperseg_export.quantization.quantize import (
+    QuantizeOptions,
+    comparison_page,
+    gate_folder,
+    quantize_bundle,
+    split_samples,
+)
 from hyperseg_runtime.bundle.manifest import FILE_NAME, Manifest
 from hyperseg_runtime.bundle.opening import Bundle, describe_file, read_manifest
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
@@ -119,6 +127,35 @@ def test_no_samples_are_left_for_the_gate(trained_bundle: Path, tmp_path: Path) 
         quantize_bundle(trained_bundle, tmp_path / "out", asked)
 
 
+@pytest.mark.parametrize(
+    ("judging", "calibration"),
+    [
+        (Choice("shapes", items=8), Choice("shapes")),
+        (Choice("shapes"), Choice("shapes")),
+        (Choice("shapes", items=8), Choice("shapes-classes")),  # the same scenes
+    ],
+)
+def test_what_calibrates_does_not_judge(judging: Choice, calibration: Choice) -> None:
+    asked, data, keys, _ = split_samples(QuantizeOptions(judging, calibration=calibration, samples=2))
+    assert len(keys) == 2 and set(keys) <= set(data.keys)
+    assert not set(keys) & set(open_data_set(asked).keys)
+
+
+def test_samples_that_all_judge_calibrate_only_where_nothing_is_judged() -> None:
+    asked = QuantizeOptions(Choice("shapes"), calibration=Choice("shapes-classes"), samples=2)
+    with pytest.raises(InputError, match=r"shapes-classes has no samples .* but those that judge; .* --items"):
+        split_samples(asked)
+    assert len(split_samples(replace(asked, gated=False))[2]) == 2
+
+
+def test_another_split_is_another_source(tmp_path: Path) -> None:
+    """Splits share no picture; here their samples have one name."""
+    miniatures.refcoco(tmp_path)
+    judging, calibration = Choice("refcoco", str(tmp_path)), Choice("refcoco", str(tmp_path), "testA")
+    asked, _, keys, of = split_samples(QuantizeOptions(judging, calibration=calibration))
+    assert (asked, keys, of) == (judging, ["9"], calibration)
+
+
 def test_a_data_set_without_samples_calibrates_nothing(trained_bundle: Path, tmp_path: Path) -> None:
     miniatures.refcoco(tmp_path / "pictures")
     references = tmp_path / "pictures" / "refcoco" / "refs(unc).p"
@@ -182,6 +219,23 @@ def test_a_killed_run_goes_on_where_it_stopped(
     manifest = quantize_bundle(trained_bundle, tmp_path / "out", options("int8", gated=False))
     assert len(made) - before == len(manifest.rounded_graphs()) - 2
     assert Bundle.open(tmp_path / "out").manifest == manifest
+
+
+def test_what_a_killed_run_copied_from_another_bundle_is_copied_again(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Graphs of other weights have equal sizes. Copies are down on the disk."""
+    flushed: set[int] = set()
+    monkeypatch.setattr("os.fsync", lambda handle: flushed.add(os.fstat(handle).st_ino))
+    before, target = read_manifest(tiny_bundle), tmp_path / "out"
+    (name,) = before.graph("fvp").data_files
+    stale = tmp_path / ".out.quantize" / name
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(bytes(before.files[name].size_bytes))
+    asked = options("int8-dynamic", recipe_of={"fvp": "wide"}, gated=False)
+    manifest = quantize_bundle(tiny_bundle, target, asked)
+    assert Bundle.open(target).manifest == manifest
+    assert {(target / file).stat().st_ino for file in manifest.files.keys() & before.files.keys()} <= flushed
 
 
 def test_a_killed_calibration_keeps_every_sample_and_tells_of_every_call(

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,11 +126,24 @@ DATA_SETS: Mapping[str, Entry] = {
 
 def open_data_set(choice: Choice) -> DataSet:
     """Raises InputError for a name or split that is not known, and for files that are missing or of another kind."""
+    data = _entry(choice).open(choice)
+    return data if choice.items is None else First(data, choice.items)
+
+
+def source_of(choice: Choice) -> Choice:
+    """What a choice takes its samples from: all items of the split, which has its name also where it is the usual one.
+
+    Raises InputError for a name or split that is not known.
+    """
+    usual = next(iter(_entry(choice).splits), None)
+    return replace(choice, split=choice.split or usual, items=None)
+
+
+def _entry(choice: Choice) -> Entry:
     entry = DATA_SETS.get(choice.name)
     if entry is None:
         raise InputError(f"unknown data set {choice.name!r}; choose {', '.join(DATA_SETS)}")
     if choice.split is not None and choice.split not in entry.splits:
         known = f"choose {', '.join(entry.splits)}" if entry.splits else "it has none"
         raise InputError(f"{choice.name} has no split {choice.split!r}; {known}")
-    data = entry.open(choice)
-    return data if choice.items is None else First(data, choice.items)
+    return entry

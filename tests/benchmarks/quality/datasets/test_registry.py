@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from hyperseg_bench.quality.answering import answered
-from hyperseg_bench.quality.datasets.registry import DATA_SETS, Choice, open_data_set
+from hyperseg_bench.quality.datasets.registry import DATA_SETS, Choice, open_data_set, source_of
 from hyperseg_bench.quality.datasets.shapes.asked import ClassScenes, Clips, Scenes
 from hyperseg_bench.quality.samples import DataSet, Row
 from hyperseg_bench.quality.table import make_table
@@ -112,6 +112,13 @@ def test_the_first_samples_can_be_taken(tmp_path: Path) -> None:
     part = open_data_set(Choice("refcoco", str(tmp_path), items=2))
     assert list(part.keys) == list(whole.keys)[:2]
     assert len(part.sample(part.keys[0]).asks) == len(whole.sample(part.keys[0]).asks)
+
+
+def test_a_source_is_told_by_name_folder_and_split() -> None:
+    usual = source_of(Choice("refcoco", "refer"))
+    assert usual == source_of(Choice("refcoco", "refer", "val", items=2))
+    others = Choice("refcoco", "refer", "testA"), Choice("refcoco", "other"), Choice("refcoco+", "refer")
+    assert usual not in map(source_of, others)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
