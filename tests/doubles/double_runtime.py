@@ -34,8 +34,12 @@ class ICudaEngine(Listed):
 
     @weight_streaming_budget_v2.setter
     def weight_streaming_budget_v2(self, size: int) -> None:
+        """What the C++ method returns is dropped by the bindings: pyCore.cpp, `def_property`, release 11.1."""
         assert not self._contexts and 0 <= size <= self.streamable_weights_size
-        self._budget = size
+        if fault() == "refused budget":
+            self._logger.log(ILogger.ERROR, "[budget] Failed to set the weight streaming budget")
+        else:
+            self._budget = size
 
     def get_tensor_name(self, index: int) -> str:
         return list(self._tensors)[index]

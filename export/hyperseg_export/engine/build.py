@@ -137,7 +137,8 @@ class _Build:
                 f"{made.rounded_weights} weights of that type"
             )
         if made.plugins:
-            self._progress.note(f"{plan.graph}: our operators in {made.plugin_layers} plugin layers ({made.plugins})")
+            layers = f" in {made.plugin_layers} plugin layers" if made.plugin_layers else ""
+            self._progress.note(f"{plan.graph}: our operators{layers} ({made.plugins})")
         if made.attention:
             found = ", ".join(f"{profile} {count}" for profile, count in made.fused_attention.items())
             self._progress.note(

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 
+from hyperseg_kernels.catalog import KERNELS
 from hyperseg_kernels.cuda import nvrtc
 from hyperseg_kernels.native import NativeBuildError
 from hyperseg_runtime.contracts.graph_spec import GraphSpec
@@ -28,8 +29,10 @@ class PluginForm(StrEnum):
 
 
 def form_of(spec: GraphSpec, asked: PluginForm) -> PluginForm | None:
-    """None for a graph without operators of our own."""
-    return asked if spec.custom_ops else None
+    """None for a graph without operators of our own; the body for one whose operators no plugin knows."""
+    if not spec.custom_ops:
+        return None
+    return asked if any(str(kernel) in spec.custom_ops for kernel in KERNELS) else PluginForm.BODY
 
 
 def require_kernels(graphs: Sequence[str], portable: Sequence[str]) -> None:

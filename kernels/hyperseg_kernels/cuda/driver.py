@@ -37,6 +37,16 @@ class Kernel:
         check(self._driver, status)
 
 
+def newest_cuda() -> int | None:
+    """The CUDA major version that the driver runs; None where there is none to ask."""
+    try:
+        driver, number = load(), ctypes.c_int()
+        check(driver, driver.cuDriverGetVersion(ctypes.byref(number)))
+    except (NativeBuildError, CudaError):
+        return None
+    return number.value // 1000  # 12080 is 12.8
+
+
 def architecture() -> str:
     """Of the first GPU that this process sees, like "sm_90"."""
     driver, device = load(), ctypes.c_int()

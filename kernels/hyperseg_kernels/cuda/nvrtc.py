@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from hyperseg_kernels.cuda import driver
 from hyperseg_kernels.native import NativeBuildError
 
 SYSTEM_NAMES = ("libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so")
@@ -70,22 +71,32 @@ def parse_resources(log: str) -> Iterator[tuple[str, Resources]]:
 
 
 def version() -> str:
-    major, minor = ctypes.c_int(), ctypes.c_int()
-    library = load()
-    _check(library, library.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)))
-    return f"{major.value}.{minor.value}"
+    return "{}.{}".format(*_version(load()))
 
 
 @cache
 def load() -> ctypes.CDLL:
-    """The library of an installed package, else the system's. Raises NativeBuildError."""
+    """The library of an installed package, else the system's: the newest one whose machine code the driver runs.
+
+    Drivers run code of their own CUDA major version and of earlier ones (NVIDIA, CUDA Compatibility, Minor Version
+    Compatibility). Raises NativeBuildError.
+    """
+    newest, too_new = driver.newest_cuda(), set[int]()
     for name in (*map(str, _installed()), *SYSTEM_NAMES):
         try:
             library = ctypes.CDLL(name)
         except OSError:
             continue
         library.nvrtcGetErrorString.restype = ctypes.c_char_p
-        return library
+        major, _ = _version(library)
+        if newest is None or major <= newest:
+            return library
+        too_new.add(major)
+    if too_new:
+        raise NativeBuildError(
+            f"NVRTC, the compiler of CUDA kernels, is there for CUDA {min(too_new)}, the driver runs {newest}: "
+            f"pip install nvidia-cuda-nvrtc-cu{newest}, or renew the driver"
+        )
     raise NativeBuildError("NVRTC, the compiler of CUDA kernels, is missing: pip install nvidia-cuda-nvrtc")
 
 
@@ -99,6 +110,12 @@ def _installed() -> list[Path]:
     folders = list(spec.submodule_search_locations or ()) if spec else []
     found = [path for folder in folders for path in Path(folder).glob("*/lib/libnvrtc.so.[0-9]*")]
     return sorted(found, key=lambda path: int(path.name.split(".")[2]), reverse=True)
+
+
+def _version(library: ctypes.CDLL) -> tuple[int, int]:
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    _check(library, library.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)))
+    return major.value, minor.value
 
 
 def _read(library: ctypes.CDLL, what: str, program: ctypes.c_void_p) -> bytes:

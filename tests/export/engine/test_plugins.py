@@ -9,15 +9,19 @@ import pytest
 
 from hyperseg_export.engine.build import build_engines
 from hyperseg_export.engine.options import BuildOptions
-from hyperseg_export.engine.plugins import PluginForm
+from hyperseg_export.engine.plugins import PluginForm, form_of
 from hyperseg_kernels import native
-from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION
+from hyperseg_kernels.catalog import DEFORMABLE_ATTENTION, KERNELS
 from hyperseg_kernels.cuda import nvrtc
+from hyperseg_kernels.native import NativeBuildError
 from hyperseg_runtime.backends.tensorrt import TensorRTBackend
 from hyperseg_runtime.bundle.engines import EngineEntry, engine_folder
 from hyperseg_runtime.bundle.opening import Bundle, read_manifest
+from hyperseg_runtime.contracts.graph_spec import GraphSpec
 from hyperseg_runtime.errors import AuditError, BundleError, EnvironmentMissingError, InputError, ParityError
-from support import RunCli, forget_doubles
+from hyperseg_runtime.families import FAMILIES
+from hyperseg_runtime.families.family import FamilySpec
+from support import RunCli, family_bundle, forget_doubles
 
 GRAPH, OTHER = "pixel_decoder", "lm_head"
 TARGET = "sm90-trt11.4-test-gpu-80gb"
@@ -138,3 +142,25 @@ def test_kernels_for_one_gpu_are_refused_in_engines_for_several(bundle: Path, op
 def test_a_library_and_no_plugins_contradict_each_other(bundle: Path, library: Path, run_cli: RunCli) -> None:
     result = run_cli("build", bundle, "--plugin", library, "--no-plugins")
     assert result.code == 2 and "--plugin or --no-plugins, not both" in result.err
+
+
+@pytest.mark.parametrize("form", PluginForm)
+@pytest.mark.parametrize(("family", "spec"), [(f, s) for f in FAMILIES.values() for s in f.graph_specs(f.published)])
+def test_operators_that_no_plugin_knows_are_built_as_bodies(
+    family: FamilySpec, spec: GraphSpec, form: PluginForm
+) -> None:
+    """Else products would stay in their bodies, and a build that holds no kernel would ask for their compiler."""
+    known = any(str(kernel) in spec.custom_ops for kernel in KERNELS)
+    assert form_of(spec, form) == (None if not spec.custom_ops else form if known else PluginForm.BODY)
+
+
+@pytest.mark.slow
+def test_hipie_needs_no_compiler_of_kernels(shared_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise NativeBuildError("no NVRTC")
+
+    monkeypatch.setattr(nvrtc, "load", missing)
+    bundle = Path(shutil.copytree(family_bundle(shared_dir, "hipie"), tmp_path / "hipie"))
+    made = build_engines(bundle, BuildOptions(hardware_compatible=True), ["mask_dino"], measure_parity=False)
+    entry = made.engine("mask_dino")
+    assert entry is not None and entry.plugins == "body" and entry.plugin_layers == 0

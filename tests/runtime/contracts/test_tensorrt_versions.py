@@ -22,7 +22,7 @@ def test_others_are_refused_with_what_to_do(version: str) -> None:
     [
         ("10.15.1", ["NVIDIA/TensorRT#4813"]),
         ("10.16.1", ["NVIDIA/TensorRT#4813", "NVIDIA/TensorRT#4780"]),
-        ("11.1.0", ["NVIDIA/TensorRT#4813"]),
+        ("11.1.0", ["NVIDIA/TensorRT#4813", "NVIDIA/TensorRT#4849"]),
         ("11.4.0.106", []),
     ],
 )

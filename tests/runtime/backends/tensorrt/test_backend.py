@@ -207,6 +207,21 @@ def test_weights_stay_on_the_host_only_where_that_was_built(bundle: Path) -> Non
             assert engine.weight_streaming_budget_v2 == (expected or engine.streamable_weights_size) > 0
 
 
+def test_a_bound_of_weights_that_tensorrt_refuses_is_told(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bindings raise nothing; without a word the whole weights would lie on the GPU."""
+    from hyperseg_export.engine.build import build_engines
+    from hyperseg_export.engine.options import BuildOptions
+
+    build_engines(bundle, BuildOptions(weight_streaming=True), [GRAPH], measure_parity=False)
+    monkeypatch.setenv("DOUBLE_FAULT", "refused budget")
+    entry = read_manifest(bundle).graph(GRAPH)
+    with (
+        TensorRTBackend(Bundle.read(bundle), accept_unmeasured=True, weight_streaming_bytes=1000) as backend,
+        pytest.raises(ResourceError, match=r"within 0\.00 GB; choose another --weights-gb(.|\n)*Failed to set"),
+    ):
+        backend.open(entry.spec, bundle / entry.file)
+
+
 def test_stage_times_can_be_those_of_the_graphs(bundle: Path, gpu: ModuleType) -> None:
     entry = read_manifest(bundle).graph(GRAPH)
     hidden = np.zeros((1, 1, entry.spec.inputs[0].axes[2]), np.float32)  # type: ignore[arg-type]
