@@ -3,7 +3,7 @@
 A body of deformable attention adds up the corners of every query with a product of one row: 172,032 of 1 x 16 by
 16 x 32 for one level at full size. A compiler of kernels can put a multiplication and a sum into one kernel with the
 gathers before them; a product is a call of its own, of a size that no library is made for. On a CPU it is the other way
-round (sums took 1.6 times as long in 7 interleaved pairs on one thread of a busy machine, results equal bit by bit;
+round (sums took 1.4 times as long in 9 interleaved pairs on two threads, results equal bit by bit;
 bench_deformable_attention.py --bodies), so the files keep products and only engines are built from sums. What that
 gains on a GPU is not measured.
 """
